@@ -1,0 +1,289 @@
+"""What a fabric is: the specification a user writes and the immutable graph built from it.
+
+Owns the vocabulary (instance, switch, directed link, tier) and the checks on a specification. How the graph is wired is
+`fattree`'s business, how it is addressed `addressing`'s. Standard library only, so that plain `mn --custom` can load it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from functools import cached_property
+from typing import Any, ClassVar
+
+
+class FabricError(ValueError):
+    """A fabric that cannot exist; the message names the field and the reason."""
+
+
+class Level(IntEnum):
+    """The four levels of switches, from the instances up."""
+
+    SERVER = 0
+    TOR = 1
+    AGGREGATION = 2
+    CORE = 3
+
+
+@dataclass(frozen=True)
+class FabricSpec:
+    """A four-tier fat-tree in real units (bit/s, seconds).
+
+    Rates: every instance joins its server switch (which stands for the NVSwitch) at `nvlink_rate_bps`, every server its
+    ToR at `nic_rate_bps`. Above that capacity is divided by the oversubscription ratios: a ToR's uplinks carry
+    `servers_per_rack * nic_rate_bps / tor_oversubscription` in all, a pod's core links that of its ToRs divided by
+    `aggregation_oversubscription`. Defaults: NVLink 450 GB/s as in Dynamo's mocker, 25 GB/s a server as in BLIS
+    inference-sim, oversubscription 2:1 at both levels (our choice).
+
+    Raises FabricError when a field is out of range or the fabric cannot be built or addressed.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    pods: int = 2
+    racks_per_pod: int = 2
+    servers_per_rack: int = 2
+    gpus_per_server: int = 8
+    gpus_per_instance: int = 4
+    aggregations_per_pod: int = 2
+    cores_per_group: int = 2
+    nvlink_rate_bps: float = 3.6e12
+    nic_rate_bps: float = 200e9
+    tor_oversubscription: float = 2.0
+    aggregation_oversubscription: float = 2.0
+    hop_latency_s: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.type == "int":
+                _check_count(item.name, value)
+            else:
+                _check_quantity(item.name, value, zero_allowed=item.name == "hop_latency_s")
+        if self.gpus_per_server % self.gpus_per_instance:
+            raise FabricError(
+                f"gpus_per_instance: {self.gpus_per_instance} does not divide the {self.gpus_per_server} GPUs of a server"
+            )
+        for name, value, limit in (
+            ("pods", self.pods, 255),
+            ("racks_per_pod", self.racks_per_pod, 255),
+            ("servers_per_rack", self.servers_per_rack, 15),
+            ("gpus_per_server / gpus_per_instance", self.instances_per_server, 14),
+        ):
+            if value > limit:
+                raise FabricError(f"{name}: {value} is beyond the {limit} that the address plan can hold")
+        for name in ("tor_oversubscription", "aggregation_oversubscription"):
+            if getattr(self, name) < 1:
+                raise FabricError(f"{name}: {getattr(self, name)} is below 1 (1 is a non-blocking fabric)")
+
+    @property
+    def instances_per_server(self) -> int:
+        return self.gpus_per_server // self.gpus_per_instance
+
+    @property
+    def servers(self) -> int:
+        return self.pods * self.racks_per_pod * self.servers_per_rack
+
+    @property
+    def instances(self) -> int:
+        return self.servers * self.instances_per_server
+
+    @property
+    def gpus(self) -> int:
+        return self.servers * self.gpus_per_server
+
+    @property
+    def tor_uplink_rate_bps(self) -> float:
+        """Capacity of one ToR-to-aggregation link, bit/s."""
+        return self.servers_per_rack * self.nic_rate_bps / self.tor_oversubscription / self.aggregations_per_pod
+
+    @property
+    def core_uplink_rate_bps(self) -> float:
+        """Capacity of one aggregation-to-core link, bit/s."""
+        return self.racks_per_pod * self.tor_uplink_rate_bps / self.aggregation_oversubscription / self.cores_per_group
+
+    def tier_rate_bps(self, tier: int) -> float:
+        """Nominal bandwidth of a tier, bit/s: what one server gets when every server sends at that tier at once."""
+        nic = self.nic_rate_bps
+        return (
+            self.nvlink_rate_bps,
+            nic,
+            nic / self.tor_oversubscription,
+            nic / self.tor_oversubscription / self.aggregation_oversubscription,
+        )[tier]
+
+    def tier_latency_s(self, tier: int) -> float:
+        """One-way latency of a tier, seconds: its hops times `hop_latency_s`."""
+        return HOPS_OF_TIER[tier] * self.hop_latency_s
+
+
+HOPS_OF_TIER = (2, 4, 6, 8)
+"""Links on a path of tier 0 (same server), 1 (same rack), 2 (same pod), 3 (across pods)."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One serving instance: `gpus_per_instance` GPUs of one server; one Mininet host."""
+
+    index: int
+    pod: int
+    rack: int
+    server: int
+    slot: int
+
+    @property
+    def name(self) -> str:
+        return f"h{self.index}"
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One switch. `pod`, `rack` and `server` are -1 where the level has none; `number` counts within its parent.
+
+    An aggregation's `number` is its core group; a core's `pod` is -1 and its `group` the aggregation it serves.
+    """
+
+    name: str
+    level: Level
+    dpid: int
+    pod: int = -1
+    rack: int = -1
+    server: int = -1
+    number: int = 0
+    group: int = -1
+
+
+@dataclass(frozen=True)
+class Link:
+    """One direction of a cable. `index` is its place in every per-link array; `name` is `source>target`."""
+
+    index: int
+    source: str
+    target: str
+    source_port: int
+    target_port: int
+    capacity_bps: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}>{self.target}"
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """The graph of a specification: instances, switches and directed links, each in a fixed order."""
+
+    spec: FabricSpec
+    instances: tuple[Instance, ...]
+    switches: tuple[Switch, ...]
+    links: tuple[Link, ...]
+    _paths: dict[tuple[int, int], tuple[tuple[int, ...], ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def link_index(self) -> Mapping[tuple[str, str], int]:
+        """Index of the directed link from one node name to another."""
+        return {(link.source, link.target): link.index for link in self.links}
+
+    @cached_property
+    def link_by_name(self) -> Mapping[str, Link]:
+        return {link.name: link for link in self.links}
+
+    @cached_property
+    def switch_by_name(self) -> Mapping[str, Switch]:
+        return {switch.name: switch for switch in self.switches}
+
+    @cached_property
+    def switch_by_dpid(self) -> Mapping[int, Switch]:
+        return {switch.dpid: switch for switch in self.switches}
+
+    @cached_property
+    def links_from(self) -> Mapping[str, tuple[Link, ...]]:
+        """Outgoing links of every node, in port order."""
+        outgoing: dict[str, list[Link]] = {}
+        for link in self.links:
+            outgoing.setdefault(link.source, []).append(link)
+        return {node: tuple(sorted(found, key=lambda link: link.source_port)) for node, found in outgoing.items()}
+
+    def switches_at(self, level: Level) -> tuple[Switch, ...]:
+        return tuple(switch for switch in self.switches if switch.level == level)
+
+    def tier(self, source: int, target: int) -> int:
+        """Distance tier of two instances: 0 same server, 1 same rack, 2 same pod, 3 across pods."""
+        a, b = self.instances[source], self.instances[target]
+        if a.pod != b.pod:
+            return 3
+        if a.rack != b.rack:
+            return 2
+        return 1 if a.server != b.server else 0
+
+    def paths(self, source: int, target: int) -> tuple[tuple[int, ...], ...]:
+        """Every equal-cost path between two instances, each a tuple of link indices in the order they are crossed.
+
+        The way up is ECMP, the way down is unique: 1 path at tiers 0 and 1, one an aggregation at tier 2, one a core
+        at tier 3. An instance has no path to itself (FabricError).
+        """
+        key = (source, target)
+        if key not in self._paths:
+            self._paths[key] = self._find_paths(source, target)
+        return self._paths[key]
+
+    def _find_paths(self, source: int, target: int) -> tuple[tuple[int, ...], ...]:
+        if source == target:
+            raise FabricError(f"instance {source}: there is no path from an instance to itself")
+        way_up = self._chain(source)
+        way_down = self._chain(target)
+        tier = self.tier(source, target)
+        if tier <= 1:
+            middles: list[list[str]] = [[]]
+        else:
+            tops = self._aggregations(source, target) if tier == 2 else self._crossings(source, target)
+            middles = [list(top) for top in tops]
+        height = {0: 2, 1: 3}.get(tier, 3)
+        found = []
+        for middle in middles:
+            down = way_down[:height][::-1]
+            nodes = way_up[:height] + middle + (down[1:] if tier <= 1 else down)
+            found.append(tuple(self.link_index[hop] for hop in zip(nodes, nodes[1:], strict=False)))
+        return tuple(found)
+
+    def _chain(self, instance: int) -> list[str]:
+        """Instance, its server switch, its ToR."""
+        at = self.instances[instance]
+        spec = self.spec
+        rack = at.pod * spec.racks_per_pod + at.rack
+        return [at.name, f"srv{rack * spec.servers_per_rack + at.server}", f"tor{rack}"]
+
+    def _aggregations(self, source: int, target: int) -> list[tuple[str, ...]]:
+        pod = self.instances[source].pod
+        return [(f"agg{pod * self.spec.aggregations_per_pod + i}",) for i in range(self.spec.aggregations_per_pod)]
+
+    def _crossings(self, source: int, target: int) -> list[tuple[str, ...]]:
+        spec = self.spec
+        up, down = self.instances[source].pod, self.instances[target].pod
+        return [
+            (
+                f"agg{up * spec.aggregations_per_pod + group}",
+                f"core{group * spec.cores_per_group + number}",
+                f"agg{down * spec.aggregations_per_pod + group}",
+            )
+            for group in range(spec.aggregations_per_pod)
+            for number in range(spec.cores_per_group)
+        ]
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise FabricError(f"{name}: {value!r} is not a whole number")
+    if value < 1:
+        raise FabricError(f"{name}: {value} is below 1")
+
+
+def _check_quantity(name: str, value: object, *, zero_allowed: bool) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise FabricError(f"{name}: {value!r} is not a number")
+    if not math.isfinite(value):
+        raise FabricError(f"{name}: {value} is not finite")
+    if value < 0 or (value == 0 and not zero_allowed):
+        raise FabricError(f"{name}: {value} is not positive")
