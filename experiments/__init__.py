@@ -1,0 +1,1 @@
+"""The questions: command-line verbs, specs, sweeps, stored results, comparisons and reports."""

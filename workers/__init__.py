@@ -1,0 +1,1 @@
+"""What moves: the wire protocol and the prefill, decode and background processes that speak it."""

@@ -1,0 +1,1 @@
+"""The request: traces, synthetic profiles and arrival modes that produce it."""
