@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# Sets up everything that NetKV needs on a bare Debian 12: Debian's packages, then a Python environment of exact
+# versions with `netkv` in it. Safe to run again: what is there already is left alone, and a run with nothing to do
+# takes about a second, needs no network and no root.
+#
+#   ./provision.sh                  as root, or as a user who may use sudo (for apt only)
+#   NETKV_VENV=DIR ./provision.sh   puts the environment into DIR instead of .venv
+set -euo pipefail
+
+PACKAGES=(
+    mininet openvswitch-switch                # the emulated fabric
+    ethtool iproute2 iputils-ping kmod mount  # its interfaces, namespaces and kernel modules
+    iperf3 tcpdump socat                      # probes of it
+    procps util-linux                         # sysctl, unshare, nsenter
+    git make                                  # the commit that a run records; the Makefile
+    python3 python3-venv
+)
+PYTHON=/usr/bin/python3  # Debian's own, whatever else is first on PATH: Mininet is installed for this one
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+unset PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
+venv=$(realpath -m -- "${NETKV_VENV:-.venv}")
+log=
+
+fail() {
+    printf 'provision.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# Runs a command with its output in the log; when it fails, shows the end of the log.
+logged() {
+    printf '\n$ %s\n' "$*" >>"$log"
+    "$@" >>"$log" 2>&1 </dev/null && return
+    tail -n 25 -- "$log" >&2
+    trap - EXIT
+    fail "failed: $1 ${2:-} ... (the whole log: $log)"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif [ -t 0 ]; then
+        sudo -- "$@"
+    else
+        sudo -n -- "$@"
+    fi
+}
+
+missing_packages() {
+    local installed
+    installed=$(dpkg-query --show --showformat '${db:Status-Status} ${Package}\n' "${PACKAGES[@]}" 2>/dev/null) || true
+    printf '%s\n' "${PACKAGES[@]}" | grep --invert-match --line-regexp --fixed-strings \
+        --file=<(sed -n 's/^installed //p' <<<"$installed") || true
+}
+
+# As root. Installing Open vSwitch would start and enable its service, which would claim the host's datapath; the
+# testbed starts its own in a sandbox. So the service is held back while apt runs and disabled after it, but only if
+# it is we who bring Open vSwitch here. A policy-rc.d that is there already is the administrator's: it stays.
+install_packages() {
+    set -euo pipefail
+    export DEBIAN_FRONTEND=noninteractive
+    local policy=/usr/sbin/policy-rc.d brings_ovs=no
+    case " $* " in *" openvswitch-switch "*) brings_ovs=yes ;; esac
+    if [ -e "$policy" ] && grep -q 'netkv provision.sh' "$policy"; then
+        rm -f "$policy"  # left by a run that was killed
+    fi
+    if [ "$brings_ovs" = yes ] && [ ! -e "$policy" ]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\n# Temporary, by netkv provision.sh: no Open vSwitch service at installation.\n%s\n' \
+            'case "$1" in openvswitch*|ovs*) exit 101 ;; esac' >"$policy"
+        chmod 755 "$policy"
+    fi
+    apt-get -q update || echo 'apt-get update failed; trying with the lists at hand'
+    apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
+    if [ "$brings_ovs" = yes ]; then
+        update-rc.d openvswitch-switch disable || true
+        if [ -d /run/systemd/system ]; then
+            systemctl disable --now openvswitch-switch.service ovs-record-hostname.service || true
+        fi
+    fi
+}
+
+hash_of() {
+    # The paths count too: an environment does not survive being moved, nor its project being moved.
+    { printf '%s\n' "$venv" "$PWD" && cat -- "$@"; } | sha256sum | cut -d ' ' -f 1
+}
+
+stamped() {
+    [ "$(cat -- "$venv/$1" 2>/dev/null)" = "$2" ]
+}
+
+imports() {
+    "$venv/bin/python" -I -c "import $1" >/dev/null 2>&1
+}
+
+# Debian's Mininet alone, by a link. With all of Debian's site-packages in view, a package of theirs can meet one of
+# ours that it does not fit: python3-openssl breaks on a newer cryptography, and eventlet imports both.
+link_mininet() {
+    local source
+    source=$("$PYTHON" -I -c 'import mininet; print(mininet.__path__[0])') || return
+    ln -sfn -- "$source" "$("$venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mininet"
+}
+
+missing=$(missing_packages)
+if [ -n "$missing" ]; then
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+        fail "needs root or sudo to install Debian packages:" $missing
+    command -v apt-get >/dev/null || fail "needs Debian's apt-get to install:" $missing
+fi
+parent=$(dirname -- "$venv")
+mkdir -p -- "$parent" 2>/dev/null && [ -w "$parent" ] || fail "cannot write to $parent, where the Python environment belongs"
+exec 9<"$parent"
+flock 9  # two set-ups at once take turns
+
+packages_hash=$(hash_of provision.sh requirements.lock constraints-build.txt)
+project_hash=$(hash_of provision.sh requirements.lock constraints-build.txt pyproject.toml)
+if [ -z "$missing" ] && stamped .netkv-packages "$packages_hash" && stamped .netkv-project "$project_hash" &&
+    [ -x "$venv/bin/netkv" ] && imports 'mininet, numpy, ryu, experiments'; then
+    echo "netkv is set up: ${NETKV_VENV:-.venv}/bin/netkv"
+    exit
+fi
+
+log=$(mktemp --tmpdir netkv-provision.XXXXXX.log)
+trap 'rm -f -- "$log"' EXIT
+
+if [ -n "$missing" ]; then
+    echo "[1/3] Debian packages: installing" $missing
+    # shellcheck disable=SC2086  # package names have no spaces
+    as_root true || fail "needs root or sudo to install Debian packages:" $missing
+    logged as_root env ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
+        bash -c "$(declare -f install_packages); install_packages \"\$@\"" install_packages $missing
+else
+    echo "[1/3] Debian packages: all present"
+fi
+version=$("$PYTHON" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+[ "$version" = 3.11 ] || fail "needs Debian 12's Python 3.11; $PYTHON is $version"
+
+# Relative, because pip splits this variable at spaces and the project's path may have some.
+export PIP_CONSTRAINT=constraints-build.txt PIP_DISABLE_PIP_VERSION_CHECK=1
+pip_install=("$venv/bin/python" -m pip install --no-deps --no-build-isolation --no-compile)
+
+if stamped .netkv-packages "$packages_hash" && imports 'mininet, numpy, ryu, setuptools'; then
+    echo "[2/3] Python packages: all present"
+else
+    echo "[2/3] Python packages: installing $(grep -c == requirements.lock) of them, pinned in requirements.lock (about half a minute)"
+    rm -f -- "$venv/.netkv-packages"
+    logged "$PYTHON" -I -m venv --clear "$venv"
+    logged "${pip_install[@]}" -r constraints-build.txt
+    logged "${pip_install[@]}" -r requirements.lock
+    logged link_mininet
+    logged "$venv/bin/python" -m pip check
+    printf '%s\n' "$packages_hash" >"$venv/.netkv-packages"
+fi
+
+logged "${pip_install[@]}" --editable .
+logged "$venv/bin/python" -I -c 'import experiments, mininet.net, numba, pandas, pyarrow, pydantic, matplotlib.pyplot'
+logged "$venv/bin/python" -I -W ignore -c '
+import eventlet.wsgi
+eventlet.wsgi.ALREADY_HANDLED = object()  # Ryu 4.34 imports this name, which eventlet has dropped
+import ryu.cmd.manager'
+printf '%s\n' "$project_hash" >"$venv/.netkv-project"
+cp -- "$log" "$venv/provision.log"
+echo "[3/3] netkv is set up: ${NETKV_VENV:-.venv}/bin/netkv"
