@@ -1,0 +1,40 @@
+# Every target does what it needs first: on a bare Debian 12, `make staleness` or `make test` is all there is to type.
+# Real packets need root, so those parts go through sudo when you are not root.
+
+VENV := $(or $(NETKV_VENV),.venv)
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup staleness test lint test-fast test-live bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install everything: Debian packages, then .venv with netkv in it
+	@./provision.sh
+
+staleness: setup ## the main job: does stale telemetry hurt? on real packets, into results/staleness (ARGS='...' adds flags)
+	$(SUDO) "$(VENV)/bin/netkv" sweep staleness --profile quick --out results/staleness $(ARGS)
+
+# In this order, each only if the one before held; pytest's exit 5 (no test ran) is a failure here too.
+test: setup lint test-fast test-live ## lint, then the fast tests, then those on real packets
+
+lint: setup ## ruff and mypy
+	"$(VENV)/bin/ruff" check .
+	"$(VENV)/bin/ruff" format --check .
+	"$(VENV)/bin/mypy"
+
+test-fast: setup ## the tests that need no root (ARGS='...' adds pytest's flags)
+	"$(VENV)/bin/pytest" -m "not live and not optional" $(ARGS)
+
+test-live: setup ## the tests on real packets (ARGS='...' adds pytest's flags)
+	$(SUDO) "$(VENV)/bin/pytest" -m "live and not optional" $(ARGS)
+
+bench: setup ## the benchmarks (ARGS='...' adds pytest's flags)
+	"$(VENV)/bin/pytest" tests/bench -q -s $(ARGS)
+
+clean: ## remove results and caches (.venv stays)
+	$(SUDO) rm -rf results .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	find . -path ./.venv -prune -o -name __pycache__ -prune -exec $(SUDO) rm -rf {} +
