@@ -4,6 +4,7 @@
 # takes about a second, needs no network and no root.
 #
 #   ./provision.sh                  as root, or as a user who may use sudo (for apt only)
+#   ./provision.sh --check          changes nothing; exit 0 when there is nothing left to do, 1 otherwise
 #   NETKV_VENV=DIR ./provision.sh   puts the environment into DIR instead of .venv
 set -euo pipefail
 
@@ -29,11 +30,11 @@ fail() {
 
 # Runs a command with its output in the log; when it fails, shows the end of the log.
 logged() {
-    printf '\n$ %s\n' "$*" >>"$log"
-    "$@" >>"$log" 2>&1 </dev/null && return
+    printf '\n$ %s\n' "${*%%$'\n'*}" >>"$log"
+    "$@" >>"$log" 2>&1 </dev/null 9<&- && return  # no child keeps the lock
     tail -n 25 -- "$log" >&2
     trap - EXIT
-    fail "failed: $1 ${2:-} ... (the whole log: $log)"
+    fail "this step failed; mend what is said above and run it again (the whole log: $log)"
 }
 
 as_root() {
@@ -93,6 +94,18 @@ imports() {
     "$venv/bin/python" -I -c "import $1" >/dev/null 2>&1
 }
 
+nothing_to_do() {
+    [ -z "$missing" ] && stamped .netkv-packages "$packages_hash" && stamped .netkv-project "$project_hash" &&
+        [ -x "$venv/bin/netkv" ] && imports 'mininet, numpy, ryu, experiments'
+}
+
+leave_if_nothing_to_do() {
+    if nothing_to_do; then
+        echo "netkv is set up: ${NETKV_VENV:-.venv}/bin/netkv"
+        exit
+    fi
+}
+
 # Debian's Mininet alone, by a link. With all of Debian's site-packages in view, a package of theirs can meet one of
 # ours that it does not fit: python3-openssl breaks on a newer cryptography, and eventlet imports both.
 link_mininet() {
@@ -101,7 +114,21 @@ link_mininet() {
     ln -sfn -- "$source" "$("$venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mininet"
 }
 
+case "$*" in
+    '' | --check) ;;
+    *) fail "takes no argument but --check; its first lines say what it does" ;;
+esac
+
 missing=$(missing_packages)
+packages_hash=$(hash_of provision.sh requirements.lock constraints-build.txt)
+project_hash=$(hash_of provision.sh requirements.lock constraints-build.txt pyproject.toml)
+if [ "${1:-}" = --check ]; then
+    nothing_to_do && exit
+    echo "netkv is not set up, or not for these files: run ./provision.sh${missing:+ (Debian packages missing: ${missing//$'\n'/ })}"
+    exit 1
+fi
+
+leave_if_nothing_to_do
 if [ -n "$missing" ]; then
     [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
         fail "needs root or sudo to install Debian packages:" $missing
@@ -109,16 +136,12 @@ if [ -n "$missing" ]; then
 fi
 parent=$(dirname -- "$venv")
 mkdir -p -- "$parent" 2>/dev/null && [ -w "$parent" ] || fail "cannot write to $parent, where the Python environment belongs"
-exec 9<"$parent"
-flock 9  # two set-ups at once take turns
-
-packages_hash=$(hash_of provision.sh requirements.lock constraints-build.txt)
-project_hash=$(hash_of provision.sh requirements.lock constraints-build.txt pyproject.toml)
-if [ -z "$missing" ] && stamped .netkv-packages "$packages_hash" && stamped .netkv-project "$project_hash" &&
-    [ -x "$venv/bin/netkv" ] && imports 'mininet, numpy, ryu, experiments'; then
-    echo "netkv is set up: ${NETKV_VENV:-.venv}/bin/netkv"
-    exit
+if [ -n "${NETKV_VENV:-}" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A -- "$venv" 2>/dev/null)" ]; then
+    fail "NETKV_VENV=$NETKV_VENV holds something else than a Python environment; it is not overwritten"
 fi
+exec 9<"$parent"
+flock 9  # two set-ups at once take turns; the second finds the work done
+leave_if_nothing_to_do
 
 log=$(mktemp --tmpdir netkv-provision.XXXXXX.log)
 trap 'rm -f -- "$log"' EXIT
