@@ -1,1 +1,23 @@
-"""The decision: which decode instance receives a request's KV cache, and what the deciding policy may know."""
+"""The decision: policy contract, cost model, oracle, prefix index and the policies. No Mininet, no Ryu, no clock."""
+
+from scheduler.candidates import Candidates
+from scheduler.dispatcher import Decision, Dispatcher, Infeasible
+from scheduler.oracle import NetworkSample, OracleError, StalenessStage, parse_document
+from scheduler.policy import POLICIES, Policy, PolicyError, find_policy
+from scheduler.view import View
+
+__all__ = [
+    "POLICIES",
+    "Candidates",
+    "Decision",
+    "Dispatcher",
+    "Infeasible",
+    "NetworkSample",
+    "OracleError",
+    "Policy",
+    "PolicyError",
+    "StalenessStage",
+    "View",
+    "find_policy",
+    "parse_document",
+]

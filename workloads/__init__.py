@@ -1,1 +1,29 @@
-"""The request: traces, synthetic profiles and arrival modes that produce it."""
+"""A request: what it asks, when it arrives, what it costs to serve, and the scenario in which a world replays it."""
+
+from workloads.arrivals import ARRIVALS
+from workloads.congestion import BackgroundFlow, CongestionSpec, plan_background
+from workloads.generator import PROFILES, generate
+from workloads.model import MODELS, ModelSpec
+from workloads.mooncake import read_trace
+from workloads.request import BLOCK_TOKENS, Request, WorkloadError
+from workloads.scenario import OracleSpec, Scenario, ServingSpec, WorkloadSpec, load_requests
+
+__all__ = [
+    "ARRIVALS",
+    "BLOCK_TOKENS",
+    "MODELS",
+    "PROFILES",
+    "BackgroundFlow",
+    "CongestionSpec",
+    "ModelSpec",
+    "OracleSpec",
+    "Request",
+    "Scenario",
+    "ServingSpec",
+    "WorkloadError",
+    "WorkloadSpec",
+    "generate",
+    "load_requests",
+    "plan_background",
+    "read_trace",
+]

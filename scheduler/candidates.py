@@ -1,0 +1,59 @@
+"""The decode instances a decision may choose from, as parallel arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What the scheduler knows of each decode instance at the moment of one decision; every array has shape [D].
+
+    decode_id: the instance's index in the fabric, ascending. tier: distance from the request's prefill instance, 0-3.
+    cached_tokens: prompt tokens whose KV it already holds. waiting: requests sent to it and not yet in its batch.
+    running: requests in its batch. reserved_tokens: KV tokens promised to both. kv_use: those over its KV memory, 0-1.
+    admission_wait_s, first_step_s: estimates of the cost model, seconds. feasible: whether it could ever hold the
+    request.
+    """
+
+    prefill_id: int
+    decode_id: Ints
+    tier: Ints
+    cached_tokens: Ints
+    waiting: Ints
+    running: Ints
+    reserved_tokens: Ints
+    kv_use: Floats
+    admission_wait_s: Floats
+    first_step_s: Floats
+    feasible: Bools
+
+    def __len__(self) -> int:
+        return len(self.decode_id)
+
+    @property
+    def load(self) -> Ints:
+        """Outstanding requests of each instance."""
+        return self.waiting + self.running
+
+    def best(self, cost: Floats | Ints) -> int:
+        """The feasible instance of least cost; ties go to the lower (tier, load, id)."""
+        lowest = cost[self.feasible].min()
+        tied = np.flatnonzero(self.feasible & (cost == lowest))
+        if len(tied) > 1:
+            load = self.load
+            tied = tied[np.lexsort((self.decode_id[tied], load[tied], self.tier[tied]))]
+        return int(self.decode_id[tied[0]])
+
+    def best_at_random(self, score: Floats | Ints, rng: np.random.Generator) -> int:
+        """The feasible instance of highest score; ties at random, as public routers do."""
+        highest = score[self.feasible].max()
+        tied = np.flatnonzero(self.feasible & (score == highest))
+        return int(self.decode_id[tied[0] if len(tied) == 1 else rng.choice(tied)])

@@ -1,0 +1,166 @@
+"""The dispatcher: one decision after another, and the books that the next decision needs.
+
+Owns the state that a router keeps (loads, prefix caches, transfers in flight, the oracle's sample) and drives the
+policy. Both worlds call it with their own clock, in real-system seconds; it has none of its own except for timing how
+long a decision took.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from scheduler.candidates import Candidates
+from scheduler.in_flight import InFlight
+from scheduler.link_table import LinkTable
+from scheduler.loads import DecodeLoads
+from scheduler.oracle import NetworkSample, StalenessStage
+from scheduler.policy import Policy, choose, find_policy
+from scheduler.prefix_index import PrefixIndex
+from scheduler.view import View
+from topologies import Fabric, Roles
+from workloads import BLOCK_TOKENS, Request, Scenario
+
+TELEMETRY_POLICIES = frozenset({"netkv_full"})
+"""Policies of ours that read the network sample; without one their decision is recorded as a fallback to Static."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One choice and what it was based on. Times in milliseconds of the real system; `decision_us` is wall time.
+
+    `oracle_age_ms` is infinite while there was no sample; `fallback` is empty, or why telemetry was not used.
+    """
+
+    request_id: int
+    decided_s: float
+    prefill_id: int
+    decode_id: int
+    tier: int
+    cached_tokens: int
+    kv_bytes: int
+    predicted_kv_transfer_ms: float
+    oracle_age_ms: float
+    decision_us: float
+    fallback: str
+
+
+class Infeasible(ValueError):
+    """No decode instance could ever hold the request; the message says why."""
+
+
+class Dispatcher:
+    """The scheduler of one run of a scenario."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        fabric: Fabric,
+        roles: Roles,
+        policy: Policy | None = None,
+        stopwatch: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        serving = scenario.serving
+        self.policy_name = scenario.policy
+        self.policy = policy if policy is not None else find_policy(scenario.policy)()
+        self.oracle = StalenessStage(scenario.oracle.refresh_s)
+        self._kappa = scenario.model.kv_bytes_per_token
+        self._memory_tokens = serving.kv_memory_tokens
+        self._stopwatch = stopwatch
+        self._table = LinkTable(fabric, roles)
+        self._in_flight = InFlight(self._table)
+        self._loads = DecodeLoads(len(roles.decode), serving, scenario.model, scenario.oracle.load_refresh_s)
+        self._prefixes = PrefixIndex(len(roles.decode), serving.prefix_cache_tokens // BLOCK_TOKENS)
+        self._view = View(
+            self._table,
+            self._in_flight,
+            kv_bytes_per_token=self._kappa,
+            stripes=serving.stripes,
+            transfer_full=serving.transfer == "full",
+            rng=scenario.rng("policy"),
+        )
+        self._placed: dict[int, tuple[int, Request]] = {}
+
+    def offer_sample(self, sample: NetworkSample | None, now_s: float) -> None:
+        """Hand over the oracle's latest sample; the staleness stage decides whether the scheduler gets to see it."""
+        if self.oracle.offer(sample, now_s) and self.oracle.held is not None:
+            self._view.adopt(self.oracle.held)
+
+    def select(self, request: Request, prefill_id: int, now_s: float) -> Decision:
+        """Choose the decode instance and book the transfer. Infeasible when none could ever hold the request."""
+        started_ns = self._stopwatch()
+        self._view.now_s = now_s
+        candidates = self._candidates(request, prefill_id, now_s)
+        if not candidates.feasible.any():
+            need = request.input_length + request.output_length
+            raise Infeasible(f"needs {need} tokens of KV memory, an instance has {self._memory_tokens}")
+        chosen = choose(self.policy, self.policy_name, request, candidates, self._view)
+        decision_us = (self._stopwatch() - started_ns) / 1e3
+        at = self._table.position[chosen]
+        kv_bytes = float(self._view.kv_bytes(request, candidates)[at])
+        rate_Bps = float(self._view.available_Bps(candidates)[at])
+        transfer_s = kv_bytes / rate_Bps + float(self._view.latency_s(candidates)[at]) if kv_bytes else 0.0
+        self._placed[request.request_id] = (at, request)
+        self._loads.dispatched(at, request)
+        if kv_bytes:
+            self._in_flight.start(request.request_id, prefill_id, chosen, rate_Bps)
+        return Decision(
+            request_id=request.request_id,
+            decided_s=now_s,
+            prefill_id=prefill_id,
+            decode_id=chosen,
+            tier=int(candidates.tier[at]),
+            cached_tokens=int(candidates.cached_tokens[at]),
+            kv_bytes=round(kv_bytes),
+            predicted_kv_transfer_ms=transfer_s * 1e3,
+            oracle_age_ms=self._view.age_s * 1e3,
+            decision_us=decision_us,
+            fallback="no telemetry" if self._blind() else "",
+        )
+
+    def transferred(self, request_id: int) -> None:
+        """The KV is in place: its blocks can be shared from now on."""
+        at, request = self._placed[request_id]
+        self._forget_transfer(request_id)
+        self._prefixes.insert(at, request.block_ids)
+
+    def admitted(self, request_id: int) -> None:
+        self._loads.admitted(self._placed[request_id][0])
+
+    def finished(self, request_id: int) -> None:
+        at, request = self._placed.pop(request_id)
+        self._loads.finished(at, request)
+
+    def failed(self, request_id: int) -> None:
+        """A request that was chosen for but never reached its batch."""
+        at, request = self._placed.pop(request_id)
+        self._forget_transfer(request_id)
+        self._loads.abandoned(at, request)
+
+    def _forget_transfer(self, request_id: int) -> None:
+        if request_id in self._in_flight:
+            self._in_flight.stop(request_id)
+
+    def _blind(self) -> bool:
+        return self.policy_name in TELEMETRY_POLICIES and self._view.sample is None
+
+    def _candidates(self, request: Request, prefill_id: int, now_s: float) -> Candidates:
+        loads = self._loads
+        loads.look(now_s)
+        cached = np.minimum(self._prefixes.matched_blocks(request.block_ids) * BLOCK_TOKENS, request.input_length)
+        return Candidates(
+            prefill_id=prefill_id,
+            decode_id=self._table.decode_id,
+            tier=self._table.tier[prefill_id],
+            cached_tokens=cached,
+            waiting=loads.waiting,
+            running=loads.running,
+            reserved_tokens=loads.reserved_tokens,
+            kv_use=loads.reserved_tokens / self._memory_tokens,
+            admission_wait_s=loads.admission_wait_s(request),
+            first_step_s=loads.first_step_s(),
+            feasible=loads.feasible(request),
+        )

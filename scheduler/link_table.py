@@ -1,0 +1,95 @@
+"""The fabric as arrays, for scoring: which links lie between a prefill instance and every decode instance.
+
+A path has fixed links at both ends (instance, server) and, from tier 2 up, a middle that ECMP spreads over equal-cost
+choices. Both parts are kept by rack, so that one decision touches O(D + racks x cores) numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.candidates import Floats, Ints
+from topologies import Fabric, Roles
+
+
+class LinkTable:
+    """Index arrays over the directed links of a fabric. D decode instances in ascending order of their id.
+
+    capacity_Bps: [links]. tier[p]: [D] for each prefill instance p. latency_s, tier_Bps: [4] by tier.
+    """
+
+    def __init__(self, fabric: Fabric, roles: Roles) -> None:
+        spec = fabric.spec
+        self.fabric = fabric
+        self.decode_id: Ints = np.array(roles.decode, dtype=np.int64)
+        self.position = {decode: at for at, decode in enumerate(roles.decode)}
+        self.capacity_Bps: Floats = np.array([link.capacity_bps / 8 for link in fabric.links])
+        self.tier_Bps: Floats = np.array([spec.tier_rate_bps(tier) / 8 for tier in range(4)])
+        self.tier_latency_s: Floats = np.array([spec.tier_latency_s(tier) for tier in range(4)])
+        self.tier: dict[int, Ints] = {
+            p: np.array([fabric.tier(p, d) for d in roles.decode], dtype=np.int64) for p in roles.prefill
+        }
+        self._index_links(fabric)
+
+    def _index_links(self, fabric: Fabric) -> None:
+        spec, index = fabric.spec, fabric.link_index
+        racks, groups = spec.pods * spec.racks_per_pod, spec.aggregations_per_pod
+        pod_of_rack = np.arange(racks) // spec.racks_per_pod
+        cores = [(g, g * spec.cores_per_group + n) for g in range(groups) for n in range(spec.cores_per_group)]
+
+        def agg(pod: int, group: int) -> str:
+            return f"agg{pod * groups + group}"
+
+        def chain(instance: int) -> tuple[str, str, str]:
+            at = fabric.instances[instance]
+            rack = at.pod * spec.racks_per_pod + at.rack
+            return at.name, f"srv{rack * spec.servers_per_rack + at.server}", f"tor{rack}"
+
+        self.rack_of: Ints = np.array([i.pod * spec.racks_per_pod + i.rack for i in fabric.instances], dtype=np.int64)
+        self.pod_of_rack = pod_of_rack
+        self.rack_of_decode = self.rack_of[self.decode_id]
+        chains = [chain(i.index) for i in fabric.instances]
+        self.up_instance: Ints = np.array([index[host, server] for host, server, _ in chains])
+        self.up_server: Ints = np.array([index[server, tor] for _, server, tor in chains])
+        self.down_server: Ints = np.array([index[chains[d][2], chains[d][1]] for d in self.decode_id])
+        self.down_instance: Ints = np.array([index[chains[d][1], chains[d][0]] for d in self.decode_id])
+        places = [(rack, int(pod_of_rack[rack])) for rack in range(racks)]
+        self.up_rack: Ints = np.array([[index[f"tor{r}", agg(p, g)] for g in range(groups)] for r, p in places])
+        self.down_rack: Ints = np.array([[index[agg(p, g), f"tor{r}"] for g in range(groups)] for r, p in places])
+        pods = range(spec.pods)
+        self.up_core: Ints = np.array([[index[agg(p, g), f"core{c}"] for g, c in cores] for p in pods])
+        self.down_core: Ints = np.array([[index[f"core{c}", agg(p, g)] for g, c in cores] for p in pods])
+        self.group_of_core: Ints = np.array([g for g, _ in cores], dtype=np.int64)
+
+    def bottleneck(self, per_link: Floats, prefill_id: int, stripes: int) -> Floats:
+        """What `stripes` connections can get from one prefill to every decode instance, shape [D].
+
+        `per_link` is the bandwidth that each link has for a new transfer, shape [links]. At the ends all stripes share
+        one link. In the middle a path carries the least of its links, paths add up, and `stripes` connections over n
+        paths reach at most min(stripes, n) of them: expected spreading, not the hash of one particular flow.
+        """
+        rack = int(self.rack_of[prefill_id])
+        pod = int(self.pod_of_rack[rack])
+        tier = self.tier[prefill_id]
+        up = per_link[self.up_rack[rack]]
+        down = per_link[self.down_rack]
+        within = np.minimum(up, down).sum(axis=1) * _reach(stripes, up.size)
+        up_core = np.minimum(up[self.group_of_core], per_link[self.up_core[pod]])
+        down_core = np.minimum(per_link[self.down_core][self.pod_of_rack], down[:, self.group_of_core])
+        across = np.minimum(up_core, down_core).sum(axis=1) * _reach(stripes, up_core.size)
+        middle = np.where(self.pod_of_rack == pod, within, across)[self.rack_of_decode]
+        ends = np.minimum(per_link[self.up_instance[prefill_id]], per_link[self.down_instance])
+        servers = np.minimum(per_link[self.up_server[prefill_id]], per_link[self.down_server])
+        limit = np.where(tier >= 1, np.minimum(ends, servers), ends)
+        result: Floats = np.where(tier >= 2, np.minimum(limit, middle), limit)
+        return result
+
+    def shares(self, prefill_id: int, decode_id: int) -> tuple[Ints, Floats]:
+        """The links one transfer may cross and the share of its bytes that each is expected to carry under ECMP."""
+        paths = self.fabric.paths(prefill_id, decode_id)
+        links, counts = np.unique(np.concatenate([np.array(path) for path in paths]), return_counts=True)
+        return links, counts / len(paths)
+
+
+def _reach(stripes: int, paths: int) -> float:
+    return min(stripes, paths) / paths

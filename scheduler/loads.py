@@ -1,0 +1,110 @@
+"""The load of the decode instances as the scheduler sees it, and how old that view may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scheduler.candidates import Bools, Floats, Ints
+from workloads import ModelSpec, Request, ServingSpec
+
+TYPICAL_OUTPUT_TOKENS = 343.0
+"""Mean answer of the Mooncake conversation trace: the first guess, before any answer has been seen."""
+
+
+@dataclass
+class _Counts:
+    waiting: Ints
+    running: Ints
+    reserved_tokens: Ints
+
+    def copy(self) -> _Counts:
+        return _Counts(self.waiting.copy(), self.running.copy(), self.reserved_tokens.copy())
+
+
+@dataclass
+class DecodeLoads:
+    """Counts an instance, shape [D]; `refresh_s` above 0 freezes what a decision sees between refreshes."""
+
+    instances: int
+    serving: ServingSpec
+    model: ModelSpec
+    refresh_s: float = 0.0
+    _now: _Counts = field(init=False)
+    _seen: _Counts = field(init=False)
+    _next_s: float = field(init=False, default=-np.inf)
+    _outputs: int = field(init=False, default=1)
+    _output_tokens: float = field(init=False, default=TYPICAL_OUTPUT_TOKENS)
+
+    def __post_init__(self) -> None:
+        zeros = [np.zeros(self.instances, dtype=np.int64) for _ in range(3)]
+        self._now = _Counts(*zeros)
+        self._seen = self._now
+        batches = np.arange(1, self.serving.batch_slots + 2)
+        self._step_s: Floats = np.array([self.model.step_s(float(batch)) for batch in batches])
+
+    def look(self, now_s: float) -> None:
+        """Move the view on to `now_s`: always current without a refresh interval, else at each interval's end."""
+        if self.refresh_s <= 0:
+            self._seen = self._now
+        elif now_s >= self._next_s:
+            self._seen = self._now.copy()
+            self._next_s = now_s + self.refresh_s
+
+    @property
+    def waiting(self) -> Ints:
+        return self._seen.waiting
+
+    @property
+    def running(self) -> Ints:
+        return self._seen.running
+
+    @property
+    def reserved_tokens(self) -> Ints:
+        return self._seen.reserved_tokens
+
+    def dispatched(self, at: int, request: Request) -> None:
+        self._now.waiting[at] += 1
+        self._now.reserved_tokens[at] += request.input_length + request.output_length
+
+    def admitted(self, at: int) -> None:
+        self._now.waiting[at] -= 1
+        self._now.running[at] += 1
+
+    def finished(self, at: int, request: Request) -> None:
+        self._now.running[at] -= 1
+        self._now.reserved_tokens[at] -= request.input_length + request.output_length
+        self._outputs += 1
+        self._output_tokens += request.output_length
+
+    def abandoned(self, at: int, request: Request) -> None:
+        """A request that never reached the batch."""
+        self._now.waiting[at] -= 1
+        self._now.reserved_tokens[at] -= request.input_length + request.output_length
+
+    def feasible(self, request: Request) -> Bools:
+        """Whether an empty instance could hold the request, shape [D]."""
+        fits = request.input_length + request.output_length <= self.serving.kv_memory_tokens
+        return np.full(self.instances, fits, dtype=np.bool_)
+
+    def first_step_s(self) -> Floats:
+        """The request's first decode step, with it in the batch, shape [D], seconds."""
+        batch = np.minimum(self.running, self.serving.batch_slots - 1)
+        step: Floats = self._step_s[batch]
+        return step
+
+    def admission_wait_s(self, request: Request) -> Floats:
+        """Expected wait for a batch slot and KV memory, shape [D], seconds. Our estimate:
+
+        requests that must leave first (by slots, and by memory at the mean reservation) x the time between two
+        departures, running / (mean answer x step time) of them a second.
+        """
+        mean_output = self._output_tokens / self._outputs
+        outstanding = self.waiting + self.running
+        by_slots = outstanding + 1 - self.serving.batch_slots
+        needed = self.reserved_tokens + request.input_length + request.output_length - self.serving.kv_memory_tokens
+        by_memory = needed / np.maximum(self.reserved_tokens / np.maximum(outstanding, 1), 1)
+        must_leave = np.maximum(np.maximum(by_slots, by_memory), 0)
+        departure_s = mean_output * self.first_step_s() / np.maximum(self.running, 1)
+        return must_leave * departure_s

@@ -1,0 +1,107 @@
+"""The network cost oracle seen from the scheduler: a validated sample of link utilisation, and how old it may get.
+
+Owns the `netkv.cost/v1` document (what is accepted, what is refused) and the staleness stage. Who measures and how the
+document travels is the controller's and the world's business; the clock is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scheduler.candidates import Floats
+
+SCHEMA = "netkv.cost/v1"
+
+MOST_UTILISATION = 1.5
+"""A utilisation beyond this is a broken measurement: a shaped link's counter can overshoot its rate by a burst only."""
+
+
+class OracleError(ValueError):
+    """A cost document that cannot be believed; the message names the field or link and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSample:
+    """Utilisation of every directed link (0 idle, 1 full), shape [links] in the fabric's order, and when it was true.
+
+    `sampled_s` is on the caller's clock, in its unit (real-system seconds).
+    """
+
+    sampled_s: float
+    utilisation: Floats
+
+    def age_s(self, now_s: float) -> float:
+        return now_s - self.sampled_s
+
+
+def parse_document(document: Mapping[str, Any], link_names: Sequence[str]) -> NetworkSample:
+    """Turn a `netkv.cost/v1` document into a sample on the document's monotonic clock.
+
+    Raises OracleError when the schema differs, a link of the fabric is missing, or a number is not finite, negative or
+    absurd. Links the fabric does not have are refused too: the document describes some other fabric.
+    """
+    if document.get("schema") != SCHEMA:
+        raise OracleError(f"schema: {document.get('schema')!r} is not {SCHEMA!r}")
+    sampled_s = _number("sampled_monotonic_s", document.get("sampled_monotonic_s"))
+    links = document.get("links")
+    if not isinstance(links, Mapping):
+        raise OracleError("links: an object of links was expected")
+    utilisation = np.empty(len(link_names))
+    for at, name in enumerate(link_names):
+        entry = links.get(name)
+        if not isinstance(entry, Mapping):
+            raise OracleError(f"links: {name}: missing")
+        utilisation[at] = value = _number(f"links: {name}: utilisation", entry.get("utilisation"))
+        if value > MOST_UTILISATION:
+            raise OracleError(f"links: {name}: utilisation: {value} is beyond {MOST_UTILISATION}")
+    if len(links) > len(link_names):
+        stranger = min(set(links) - set(link_names))
+        raise OracleError(f"links: {stranger}: no such link in this fabric")
+    return NetworkSample(sampled_s, np.minimum(utilisation, 1.0))
+
+
+def _number(place: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise OracleError(f"{place}: {value!r} is not a number")
+    if not np.isfinite(value) or value < 0:
+        raise OracleError(f"{place}: {value} is negative or not finite")
+    return float(value)
+
+
+class StalenessStage:
+    """Holds one sample and replaces it every `refresh_s` at most; between refreshes the sample only gets older.
+
+    A refused or older document never replaces a newer sample, and never makes the held one look fresh.
+    """
+
+    def __init__(self, refresh_s: float) -> None:
+        self.refresh_s = refresh_s
+        self._held: NetworkSample | None = None
+        self._next_s = -np.inf
+
+    def due(self, now_s: float) -> bool:
+        """Whether it is time to fetch a new sample."""
+        return now_s >= self._next_s
+
+    def next_due_s(self) -> float:
+        return float(self._next_s)
+
+    def offer(self, sample: NetworkSample | None, now_s: float) -> bool:
+        """Take a sample if one is due; `None` (nothing could be read) uses the turn up. True if it was adopted."""
+        if not self.due(now_s):
+            return False
+        self._next_s = (now_s if self._next_s == -np.inf else self._next_s) + self.refresh_s
+        if self._next_s <= now_s:  # turns were missed: the next one is counted from now
+            self._next_s = now_s + self.refresh_s
+        if sample is None or (self._held is not None and sample.sampled_s <= self._held.sampled_s):
+            return False
+        self._held = sample
+        return True
+
+    @property
+    def held(self) -> NetworkSample | None:
+        return self._held

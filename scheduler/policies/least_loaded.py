@@ -1,0 +1,14 @@
+"""Join the shortest queue."""
+
+from __future__ import annotations
+
+from scheduler.candidates import Candidates
+from scheduler.view import View
+from workloads import Request
+
+
+class LeastLoaded:
+    """argmin outstanding requests (JSQ, splitwise-sim scheduler.py); ties at random."""
+
+    def select(self, request: Request, candidates: Candidates, view: View) -> int:
+        return candidates.best_at_random(-candidates.load, view.rng)

@@ -1,0 +1,25 @@
+"""NetKV-Full: the bandwidth that the oracle says is left. Our reconstruction.
+
+The paper (arXiv 2606.03910) is known to this project by its abstract only: none of its equations is, so this formula is
+ours, built from what the abstract says the rung knows.
+"""
+
+from __future__ import annotations
+
+from scheduler.candidates import Candidates
+from scheduler.view import View
+from workloads import Request
+
+
+class NetKVFull:
+    """The instance that should emit the first token soonest.
+
+    cost(p, d) = latency(p, d) + bytes(r, d) / available(p, d) + admission(d) + first_step(d)
+
+    `available` is the bandwidth that the oracle's last sample leaves on the path, shared with our own transfers in
+    flight, never less than a fair share. Without a sample it is `nominal`: the policy falls back to NetKV-Static.
+    """
+
+    def select(self, request: Request, candidates: Candidates, view: View) -> int:
+        transfer_s = view.latency_s(candidates) + view.kv_bytes(request, candidates) / view.available_Bps(candidates)
+        return candidates.best(transfer_s + candidates.admission_wait_s + candidates.first_step_s)

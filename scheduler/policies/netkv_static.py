@@ -1,0 +1,24 @@
+"""NetKV-Static, the middle rung: nominal bandwidth, no telemetry. Our reconstruction.
+
+The paper (arXiv 2606.03910) is known to this project by its abstract only: none of its equations is, so this formula is
+ours, built from what the abstract says the rung knows.
+"""
+
+from __future__ import annotations
+
+from scheduler.candidates import Candidates
+from scheduler.view import View
+from workloads import Request
+
+
+class NetKVStatic:
+    """Nominal bandwidth and latency of the path's tier, without telemetry.
+
+    cost(p, d) = latency(p, d) + bytes(r, d) / nominal(p, d) + admission(d) + first_step(d)
+
+    `nominal` is the tier's bandwidth shared with our own transfers in flight to and from the same ends.
+    """
+
+    def select(self, request: Request, candidates: Candidates, view: View) -> int:
+        transfer_s = view.latency_s(candidates) + view.kv_bytes(request, candidates) / view.nominal_Bps(candidates)
+        return candidates.best(transfer_s + candidates.admission_wait_s + candidates.first_step_s)

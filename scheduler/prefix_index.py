@@ -1,0 +1,69 @@
+"""Which prefix blocks each decode instance holds: a bounded LRU cache an instance and one index over all of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from scheduler.candidates import Ints
+
+
+class PrefixIndex:
+    """The prefix caches of D decode instances, `capacity_blocks` each.
+
+    A block is found only while all blocks before it are: a prompt's chain is touched from its end to its start, so the
+    least recently used block of a cache is always a leaf and what remains is closed under prefixes.
+    """
+
+    def __init__(self, instances: int, capacity_blocks: int) -> None:
+        self._capacity = capacity_blocks
+        self._caches: list[OrderedDict[int, None]] = [OrderedDict() for _ in range(instances)]
+        self._holders: dict[int, int] = {}
+        self._everyone = (1 << instances) - 1
+
+    def matched_blocks(self, block_ids: Sequence[int]) -> Ints:
+        """Leading blocks of a prompt that each instance holds, shape [D]. O(blocks) plus O(D)."""
+        matched = np.zeros(len(self._caches), dtype=np.int64)
+        holding = self._everyone
+        for depth, block in enumerate(block_ids):
+            still = holding & self._holders.get(block, 0)
+            self._settle(matched, holding & ~still, depth)
+            holding = still
+            if not holding:
+                break
+        self._settle(matched, holding, len(block_ids))
+        return matched
+
+    def insert(self, instance: int, block_ids: Sequence[int]) -> None:
+        """Note that an instance (0 ... D-1) now holds a prompt's blocks; the least recently used leaves make room.
+
+        Of a prompt longer than the cache only the leading blocks that fit are kept.
+        """
+        cache, bit = self._caches[instance], 1 << instance
+        for block in reversed(block_ids[: self._capacity]):
+            if block in cache:
+                cache.move_to_end(block)
+            else:
+                cache[block] = None
+                self._holders[block] = self._holders.get(block, 0) | bit
+        while len(cache) > self._capacity:
+            self._forget(cache.popitem(last=False)[0], bit)
+
+    def held_blocks(self, instance: int) -> int:
+        return len(self._caches[instance])
+
+    def _forget(self, block: int, bit: int) -> None:
+        left = self._holders[block] & ~bit
+        if left:
+            self._holders[block] = left
+        else:
+            del self._holders[block]
+
+    @staticmethod
+    def _settle(matched: Ints, instances: int, depth: int) -> None:
+        while instances:
+            lowest = instances & -instances
+            matched[lowest.bit_length() - 1] = depth
+            instances ^= lowest

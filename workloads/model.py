@@ -1,0 +1,79 @@
+"""What a request costs on a served model: KV bytes, prefill time, decode step time."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+PREFILL_TABLE_S: tuple[tuple[int, float], ...] = ((512, 0.057), (1024, 0.078), (2048, 0.137), (4096, 0.379), (8192, 0.848))
+"""Prefill seconds by prompt tokens: Llama-2-70B, TP8, H100 (splitwise-sim, data/perf_model.csv, MIT)."""
+
+STEP_TABLE_S: tuple[tuple[int, float], ...] = ((1, 0.030), (16, 0.034), (32, 0.039), (64, 0.050))
+"""Decode step seconds by batch size: Llama-2-70B, TP8, H100 (splitwise-sim, data/perf_model.csv, MIT)."""
+
+H100_DENSE_FLOPS = 989e12
+"""BF16 tensor-core peak without sparsity (NVIDIA H100 SXM data sheet)."""
+
+PREFILL_UTILISATION = 0.40
+"""Share of the peak that a long prefill reaches; the Llama 3 report (arXiv 2407.21783) measures 38-43 % in training."""
+
+
+class ModelSpec(BaseModel):
+    """A served model. `kv_bytes_per_token` is kappa; the rest gives times for one instance.
+
+    `prefill`: `flops` uses Mooncake's eq. 1, l (4 n^2 d + 22 n d^2) FLOP for n tokens, over the instance's effective
+    FLOP/s; `table` interpolates the splitwise-sim measurement for eight GPUs, scaled by 8 / GPUs of the instance.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "llama-3-70b"
+    kv_bytes_per_token: Positive = 327_680
+    layers: Annotated[int, Field(ge=1)] = 80
+    hidden: Annotated[int, Field(ge=1)] = 8192
+    prefill: Literal["flops", "table"] = "flops"
+    gpu_flops: Positive = H100_DENSE_FLOPS
+    prefill_utilisation: Annotated[float, Field(gt=0, le=1)] = PREFILL_UTILISATION
+    step_table_s: tuple[tuple[int, float], ...] = STEP_TABLE_S
+
+    @model_validator(mode="after")
+    def _steps_rise(self) -> ModelSpec:
+        batches = [batch for batch, _ in self.step_table_s]
+        if not batches or batches[0] < 1 or batches != sorted(set(batches)):
+            raise ValueError("step_table_s: batch sizes must start at 1 or above and rise")
+        if any(not 0 < step_s < float("inf") for _, step_s in self.step_table_s):
+            raise ValueError("step_table_s: every step must last a positive, finite time")
+        return self
+
+    def prefill_s(self, tokens: int, gpus: int) -> float:
+        """Seconds to prefill `tokens` on an instance of `gpus`."""
+        if self.prefill == "table":
+            return interpolate(PREFILL_TABLE_S, tokens) * 8 / gpus
+        flop = self.layers * (4 * tokens**2 * self.hidden + 22 * tokens * self.hidden**2)
+        return flop / (gpus * self.gpu_flops * self.prefill_utilisation)
+
+    def step_s(self, batch: float) -> float:
+        """Seconds of one decode step with `batch` running requests."""
+        return interpolate(self.step_table_s, batch)
+
+
+def interpolate(table: tuple[tuple[int, float], ...], at: float) -> float:
+    """Piecewise-linear in the table, its last slope beyond the end, its first value below the start."""
+    if at <= table[0][0] or len(table) == 1:
+        return table[0][1]
+    for (x0, y0), (x1, y1) in zip(table, table[1:], strict=False):
+        if at <= x1:
+            break
+    return y0 + (at - x0) * (y1 - y0) / (x1 - x0)
+
+
+MODELS: dict[str, ModelSpec] = {
+    # kappa and shapes: vidur model_config.py and LLMServingSim configs; 2 x layers x KV heads x 128 x 2 B.
+    "llama-3-70b": ModelSpec(),
+    "llama-3-8b": ModelSpec(name="llama-3-8b", kv_bytes_per_token=131_072, layers=32, hidden=4096),
+    "qwen3-32b": ModelSpec(name="qwen3-32b", kv_bytes_per_token=262_144, layers=64, hidden=5120),
+    "qwen3-30b-a3b": ModelSpec(name="qwen3-30b-a3b", kv_bytes_per_token=98_304, layers=48, hidden=2048),
+}

@@ -1,0 +1,27 @@
+"""One request as a trace states it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BLOCK_TOKENS = 512
+"""Tokens of a prefix block (Mooncake trace format, FAST25 release)."""
+
+
+class WorkloadError(ValueError):
+    """A workload that cannot be read or made; the message names the file, line and field where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: arrival in seconds from the start of the run, lengths in tokens, and its prefix blocks.
+
+    `block_ids[k]` identifies block k together with everything before it (Mooncake's `hash_ids`): two requests share
+    their first n blocks exactly when their first n ids are equal.
+    """
+
+    request_id: int
+    timestamp_s: float
+    input_length: int
+    output_length: int
+    block_ids: tuple[int, ...]

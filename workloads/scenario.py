@@ -1,0 +1,152 @@
+"""A scenario: everything that both worlds must agree on before they replay the same requests.
+
+Owns the sections of a specification that are neither fabric nor world: workload, serving, oracle, congestion, policy,
+seed. Quantities are in real-system units; how a world scales them is the world's business.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from topologies import Fabric, FabricSpec, Roles, build_fattree, place
+from workloads.arrivals import arrange
+from workloads.congestion import BackgroundFlow, CongestionSpec, PositiveSeconds, plan_background
+from workloads.generator import PROFILES, generate
+from workloads.model import MODELS, ModelSpec
+from workloads.mooncake import read_trace
+from workloads.request import Request
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen part of a specification that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WorkloadSpec(Section):
+    """Which requests arrive. With `trace`, a file in Mooncake's format; without, the generator's `profile`.
+
+    `arrivals` None means `jitter` for a trace and `poisson` for the generator. `max_output_tokens` cuts long answers
+    (None keeps them), `max_input_tokens` leaves longer requests out.
+    """
+
+    trace: Path | None = None
+    profile: str = "conversation"
+    requests: Count = 200
+    first_request: Annotated[int, Field(ge=0)] = 0
+    rate_rps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.4
+    arrivals: Literal["raw", "jitter", "poisson"] | None = None
+    speedup: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    max_output_tokens: Count | None = None
+    max_input_tokens: Count | None = None
+
+    @field_validator("profile")
+    @classmethod
+    def _known(cls, profile: str) -> str:
+        if profile not in PROFILES:
+            raise ValueError(f"{profile!r} is not one of {', '.join(PROFILES)}")
+        return profile
+
+    @property
+    def arrival_mode(self) -> str:
+        return self.arrivals or ("jitter" if self.trace else "poisson")
+
+
+class ServingSpec(Section):
+    """How the instances serve. `transfer`: move only what the decode instance lacks (`missing`) or everything (`full`).
+
+    `kv_memory_tokens` is the room for KV of running requests; `prefix_cache_tokens` the room for finished prefixes that
+    a decode instance keeps. Defaults follow 4 x 80 GB with 140 GB of fp16 weights: about 165 GB of KV at 327,680 B a
+    token is 500 k tokens, of which 100 k are set aside for prefixes (our choice).
+    """
+
+    placement: str = "segregated"
+    transfer: Literal["missing", "full"] = "missing"
+    stripes: Annotated[int, Field(ge=1, le=64)] = 4
+    batch_slots: Count = 64
+    kv_memory_tokens: Count = 400_000
+    prefix_cache_tokens: Annotated[int, Field(ge=0)] = 100_000
+
+
+class OracleSpec(Section):
+    """The scheduler's view: where it comes from and how old it may be, in real seconds.
+
+    `poll_s`: how often the controller reads the counters. `refresh_s`: how often the scheduler takes a new snapshot.
+    `load_refresh_s`: the same for the load of the decode instances (0: always current).
+    """
+
+    source: Literal["counters", "static", "exact"] = "counters"
+    poll_s: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = 0.1
+    refresh_s: PositiveSeconds = 1.0
+    load_refresh_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class SloSpec(Section):
+    """The service-level objective of a request: first token within `ttft_s`, mean time per token within `tpot_s`.
+
+    Defaults: TTFT 5 s (our choice: about three times the unloaded median here), TBT 100 ms (Mooncake's strictest).
+    """
+
+    ttft_s: PositiveSeconds = 5.0
+    tpot_s: PositiveSeconds = 0.1
+
+
+class Scenario(Section):
+    """One run, whatever the world."""
+
+    fabric: FabricSpec = FabricSpec()
+    workload: WorkloadSpec = WorkloadSpec()
+    model: ModelSpec = ModelSpec()
+    serving: ServingSpec = ServingSpec()
+    oracle: OracleSpec = OracleSpec()
+    congestion: CongestionSpec = CongestionSpec()
+    slo: SloSpec = SloSpec()
+    policy: str = "netkv_full"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _preset(cls, model: Any) -> Any:
+        if isinstance(model, str):
+            if model not in MODELS:
+                raise ValueError(f"{model!r} is not one of {', '.join(MODELS)}")
+            return MODELS[model]
+        return model
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """An independent random stream for one purpose: the policies of a comparison see the same requests and traffic."""
+        return np.random.default_rng([self.seed, *purpose.encode()])
+
+    def build(self) -> tuple[Fabric, Roles]:
+        """The fabric and the role of every instance. FabricError when either is impossible."""
+        fabric = build_fattree(self.fabric)
+        return fabric, place(fabric, self.serving.placement)
+
+    def background(self, fabric: Fabric, roles: Roles, horizon_s: float) -> tuple[BackgroundFlow, ...]:
+        return plan_background(self.congestion, fabric, roles, horizon_s, self.rng("congestion"))
+
+
+def load_requests(scenario: Scenario) -> list[Request]:
+    """The requests of a scenario in order of arrival. WorkloadError when the trace cannot be read."""
+    spec = scenario.workload
+    if spec.trace is not None:
+        found = read_trace(spec.trace, first=spec.first_request, limit=spec.requests)
+    else:
+        wanted = spec.first_request + spec.requests
+        found = generate(spec.profile, wanted, spec.rate_rps, scenario.rng("requests"))[spec.first_request :]
+    if spec.max_input_tokens is not None:
+        found = [request for request in found if request.input_length <= spec.max_input_tokens] or found[:0]
+    rate_rps = spec.rate_rps if spec.trace is None else None
+    arranged = arrange(found, spec.arrival_mode, spec.speedup, scenario.rng("arrivals"), rate_rps) if found else []
+    cut = spec.max_output_tokens
+    if cut is None:
+        return arranged
+    return [
+        Request(r.request_id, r.timestamp_s, r.input_length, min(r.output_length, cut), r.block_ids) for r in arranged
+    ]
