@@ -1,0 +1,215 @@
+"""A network of links on which flows come and go while the caller decides what happens next.
+
+The form of the fluid engine for event-driven simulation: it owns the clock of the flows, their rates and the byte
+counters of the links. Which flows exist, and why, is the caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from simulator.fluid import checked_capacity
+from simulator.tables import empty_tables, grown_tables
+from simulator.waterfill import add, next_end_s, read_links, remove, run, sent_by, solve
+
+Floats = NDArray[np.float64]
+
+
+class Completion(NamedTuple):
+    """A flow that has sent all its bytes, and when."""
+
+    flow: int
+    finish_s: float
+
+
+class FluidNetwork:
+    """Flows with max-min fair rates on links of fixed capacity.
+
+    Rates change only when a flow enters or leaves. They are found when they are next needed, so any number of changes
+    at one instant costs one solve. A solve touches only links and flows near those whose rate changes
+    (`simulator.waterfill` says why that is exact). A flow is named by the number that `add` returned: 0, 1, 2...
+    """
+
+    def __init__(self, capacity_Bps: ArrayLike, start_s: float = 0.0) -> None:
+        """capacity_Bps: [links] B/s, positive and finite. start_s: the first reading of the clock, s."""
+        capacity = checked_capacity(capacity_Bps)
+        self._links = len(capacity)
+        self._tables = empty_tables(capacity, slots=64, stride=8)
+        self._tables.clock_s[0] = _checked_time("start_s", start_s, at_least_s=-np.inf)
+        self._ended = np.zeros(64, dtype=np.int32)
+        self._slot_of: dict[int, int] = {}
+        self._added = 0
+        self._completed: list[Completion] = []
+        self._private_link_of: dict[int, int] = {}  # a cap on the rate of a flow is a link that only it crosses
+        self._idle_private_links: list[int] = []
+
+    @property
+    def clock_s(self) -> float:
+        """The time up to which everything is known, s."""
+        return float(self._tables.clock_s[0])
+
+    @property
+    def flows(self) -> list[int]:
+        """The flows present, in the order in which they were added."""
+        return list(self._slot_of)
+
+    def add(
+        self,
+        path: Sequence[int] | NDArray[np.integer],
+        size_B: float = np.inf,
+        *,
+        weight: float = 1.0,
+        cap_Bps: float = np.inf,
+    ) -> int:
+        """Start a flow at the clock and return its number.
+
+        path: the links that it crosses, each once. size_B: bytes to send; inf sends until `remove`; a flow of
+        size 0 is complete at once. weight: how many equal connections the flow stands for, 1e-6 to 1e9. cap_Bps: the
+        most that it ever sends, B/s, whatever the links offer. Raises ValueError, with the network unchanged, for
+        anything else.
+        """
+        links = self._checked_path(path)
+        if not size_B >= 0:
+            raise ValueError(f"flow {self._added} has size_B {size_B}; it must be 0 or more")
+        if not 1e-6 <= weight <= 1e9:
+            raise ValueError(f"flow {self._added} has weight {weight}; it must lie between 1e-6 and 1e9")
+        if not cap_Bps > 0:
+            raise ValueError(f"flow {self._added} has cap_Bps {cap_Bps}; it must be positive")
+        flow = self._added
+        self._added += 1
+        if size_B == 0:
+            self._completed.append(Completion(flow, self.clock_s))
+            return flow
+        if cap_Bps < np.inf:
+            links.append(self._private_link(flow, cap_Bps))
+        self._make_room(len(links))
+        self._slot_of[flow] = add(self._tables, np.array(links, dtype=np.int64), float(size_B), float(weight), flow)
+        return flow
+
+    def remove(self, flow: int) -> float:
+        """Stop a flow at the clock and return the bytes that it has sent."""
+        slot = self._slot(flow)
+        sent_B = float(sent_by(self._tables, slot, self.clock_s))
+        remove(self._tables, slot, sent_B)
+        self._forget(flow)
+        return sent_B
+
+    def advance(self, to_s: float) -> None:
+        """Move the clock to `to_s`; flows that end on the way leave at that very instant and await `pop_completed`."""
+        to_s = _checked_time("to_s", to_s, at_least_s=self.clock_s)
+        while count := run(self._tables, to_s, self._ended):
+            finish_s = self.clock_s
+            for flow in sorted(int(self._tables.flow[slot]) for slot in self._ended[:count]):
+                self._forget(flow)
+                self._completed.append(Completion(flow, finish_s))
+
+    def next_completion_s(self) -> float:
+        """Return when the next flow ends if none enters or is removed before, s; inf if none ever does."""
+        self._solve()
+        return float(next_end_s(self._tables))
+
+    def pop_completed(self) -> list[Completion]:
+        """Return the flows that have ended since the last call, by time, then in the order in which they were added."""
+        completed, self._completed = self._completed, []
+        return completed
+
+    def rate_Bps(self, flow: int) -> float:
+        """Return the rate of a flow, B/s."""
+        self._solve()
+        slot = self._slot(flow)
+        return float(self._tables.weight[slot] * self._tables.level[slot])
+
+    def rates_Bps(self) -> Floats:
+        """Return the rates of the flows present, in the order of `flows`, B/s."""
+        self._solve()
+        slots = np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
+        rates: Floats = self._tables.weight[slots] * self._tables.level[slots]
+        return rates
+
+    def sent_B(self, flow: int) -> float:
+        """Return the bytes that a flow has sent until now."""
+        return float(sent_by(self._tables, self._slot(flow), self.clock_s))
+
+    def link_rate_Bps(self) -> Floats:
+        """Return what each link carries now, [links] B/s."""
+        self._solve()
+        return self._read_links()[0]
+
+    def link_carried_B(self) -> Floats:
+        """Return what a byte counter on each link would show, [links] bytes since the start.
+
+        Flows that have ended count with exactly their size.
+        """
+        return self._read_links()[1]
+
+    def _read_links(self) -> tuple[Floats, Floats]:
+        rate_Bps = np.zeros(len(self._tables.capacity_Bps))
+        carried_B = self._tables.departed_B.copy()
+        read_links(self._tables, rate_Bps, carried_B)
+        return rate_Bps[: self._links], carried_B[: self._links]
+
+    def _solve(self) -> None:
+        if self._tables.open_link.length[0]:
+            solve(self._tables)
+
+    def _slot(self, flow: int) -> int:
+        slot = self._slot_of.get(flow)
+        if slot is None:
+            raise ValueError(f"flow {flow} is not in the network: it has ended, was removed or was never added")
+        return slot
+
+    def _forget(self, flow: int) -> None:
+        del self._slot_of[flow]
+        link = self._private_link_of.pop(flow, None)
+        if link is not None:
+            self._idle_private_links.append(link)
+
+    def _checked_path(self, path: Sequence[int] | NDArray[np.integer]) -> list[int]:
+        array = np.asarray(path)
+        if array.ndim != 1 or array.size == 0:
+            raise ValueError(
+                f"flow {self._added} has a path of shape {array.shape}; it must be a list of at least one link"
+            )
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"flow {self._added} has link indices of type {array.dtype}; they must be integers")
+        links: list[int] = array.tolist()
+        for link in links:
+            if not 0 <= link < self._links:
+                raise ValueError(f"flow {self._added} crosses link {link}; there are links 0 to {self._links - 1}")
+        if len(set(links)) != len(links):
+            twice = next(link for link in links if links.count(link) > 1)
+            raise ValueError(f"flow {self._added} is cyclic: it crosses link {twice} twice")
+        return links
+
+    def _private_link(self, flow: int, cap_Bps: float) -> int:
+        if not self._idle_private_links:
+            links = len(self._tables.capacity_Bps)
+            self._grow(links=links + max(16, links - self._links))
+            self._idle_private_links.extend(range(len(self._tables.capacity_Bps) - 1, links - 1, -1))
+        link = self._idle_private_links.pop()
+        self._tables.capacity_Bps[link] = cap_Bps
+        self._private_link_of[flow] = link
+        return link
+
+    def _make_room(self, hops: int) -> None:
+        slots, stride = len(self._tables.level), self._tables.stride
+        if hops > stride or self._tables.free_slot.length[0] == 0:
+            self._grow(
+                slots=slots if self._tables.free_slot.length[0] else 2 * slots,
+                stride=max(2 * stride, hops) if hops > stride else stride,
+            )
+
+    def _grow(self, *, links: int = 0, slots: int = 0, stride: int = 0) -> None:
+        old = self._tables
+        self._tables = grown_tables(old, links or len(old.capacity_Bps), slots or len(old.level), stride or old.stride)
+        self._ended = np.zeros(len(self._tables.level), dtype=np.int32)
+
+
+def _checked_time(name: str, time_s: float, at_least_s: float) -> float:
+    if not (np.isfinite(time_s) and time_s >= at_least_s):
+        raise ValueError(f"{name} is {time_s}; it must be finite and at least {at_least_s}")
+    return float(time_s)
