@@ -1,1 +1,1 @@
-"""Forwarding and telemetry: plans of rules as pure data, and the thin OpenFlow apps that send them and read counters."""
+"""Forwarding and telemetry: plans of rules as data, and the thin OpenFlow apps that send them and read counters."""

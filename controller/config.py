@@ -1,0 +1,109 @@
+"""What the apps are told: one small JSON file, named by `NETKV_CONTROLLER_CONFIG`; without it, the default fabric.
+
+    {"fabric": {"pods": 2, ...}, "rate_scale": 2500, "ecmp": "bundle", "seed": 0,
+     "poll_s": 0.1, "ewma_s": 0, "oracle_socket": "/run/netkv/oracle.sock"}
+
+Every key is optional; `fabric` holds the fields of `topologies.FabricSpec`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from controller.plan import ECMP_MODES
+from topologies import FabricError, FabricSpec
+
+ENVIRONMENT_VARIABLE = "NETKV_CONTROLLER_CONFIG"
+DEFAULT_RATE_SCALE = 2500.0
+"""As in `topologies.mininet`, which this room cannot import where Mininet is not installed; a test holds them equal."""
+
+SOCKET_PATH_LIMIT_B = 107
+"""sun_path holds 108 bytes with its final zero (unix(7))."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the field and the reason."""
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """The fabric in real units and how to drive it.
+
+    `rate_scale`: real bit/s for one emulated bit/s. `ecmp`: `bundle`, or `select` as negative control. `seed`: of the
+    ECMP hashes, 0 to 2^32 - 1. `poll_s`: seconds between sweeps of the port counters. `ewma_s`: time constant of the
+    smoothing, 0 for the last sample as it is. `oracle_socket`: path of the Unix socket that publishes.
+
+    Raises ConfigError when a field is out of range.
+    """
+
+    fabric: FabricSpec = field(default_factory=FabricSpec)
+    rate_scale: float = DEFAULT_RATE_SCALE
+    ecmp: str = "bundle"
+    seed: int = 0
+    poll_s: float = 0.1
+    ewma_s: float = 0.0
+    oracle_socket: str = "/run/netkv/oracle.sock"
+
+    def __post_init__(self) -> None:
+        _check_number("rate_scale", self.rate_scale, least=1e-6, most=1e12)
+        _check_number("poll_s", self.poll_s, least=0.01, most=60)
+        _check_number("ewma_s", self.ewma_s, least=0, most=3600)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed: {self.seed!r} is not a whole number from 0 to 2^32 - 1")
+        if self.ecmp not in ECMP_MODES:
+            raise ConfigError(f"ecmp: {self.ecmp!r} is not one of {', '.join(ECMP_MODES)}")
+        if not isinstance(self.oracle_socket, str) or not os.path.isabs(self.oracle_socket):
+            raise ConfigError(f"oracle_socket: {self.oracle_socket!r} is not an absolute path")
+        if len(os.fsencode(self.oracle_socket)) > SOCKET_PATH_LIMIT_B:
+            raise ConfigError(f"oracle_socket: a Unix socket's path holds at most {SOCKET_PATH_LIMIT_B} bytes")
+
+
+def parse_config(document: object) -> ControllerConfig:
+    """A configuration from parsed JSON; ConfigError for anything that is not one."""
+    given = _fields_of("configuration", document, {item.name for item in fields(ControllerConfig)})
+    if "fabric" in given:
+        spec = _fields_of("fabric", given["fabric"], {item.name for item in fields(FabricSpec)})
+        try:
+            given["fabric"] = FabricSpec(**spec)
+        except FabricError as problem:
+            raise ConfigError(f"fabric: {problem}") from problem
+    return ControllerConfig(**given)
+
+
+def load_config(path: str | None) -> ControllerConfig:
+    """The configuration in the file at `path`, the default one for None; ConfigError names the file."""
+    if path is None:
+        return ControllerConfig()
+    try:
+        return parse_config(json.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as problem:
+        raise ConfigError(f"{path}: {problem.strerror}") from problem
+    except ValueError as problem:  # of json, of the encoding, or our own
+        raise ConfigError(f"{path}: {problem}") from problem
+
+
+def config_from_environment() -> ControllerConfig:
+    """What `NETKV_CONTROLLER_CONFIG` names, or the default."""
+    return load_config(os.environ.get(ENVIRONMENT_VARIABLE) or None)
+
+
+def _fields_of(what: str, document: object, known: set[str]) -> dict[str, Any]:
+    if not isinstance(document, Mapping):
+        raise ConfigError(f"{what}: {document!r} is not an object")
+    unknown = sorted(str(key) for key in document if key not in known)
+    if unknown:
+        raise ConfigError(f"{what}: unknown {', '.join(unknown)} (known: {', '.join(sorted(known))})")
+    return dict(document)
+
+
+def _check_number(name: str, value: object, *, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigError(f"{name}: {value!r} is not a number")
+    if not least <= value <= most:
+        raise ConfigError(f"{name}: {value} is not between {least:g} and {most:g}")

@@ -1,0 +1,20 @@
+"""What the two apps of one manager share: the configuration, the fabric, and which switches are programmed.
+
+An OpenFlow manager builds one instance and hands it to every app that names it in `_CONTEXTS`.
+"""
+
+from __future__ import annotations
+
+from controller.config import config_from_environment
+from topologies import Fabric, build_fattree
+
+CONTEXT_NAME = "netkv"
+
+
+class ControllerContext:
+    """Shared state of the apps. `programmed` holds datapath ids; forwarding writes it, telemetry reads it."""
+
+    def __init__(self) -> None:
+        self.config = config_from_environment()
+        self.fabric: Fabric = build_fattree(self.config.fabric)
+        self.programmed: set[int] = set()

@@ -1,0 +1,76 @@
+"""`netkv.cost/v1`: the document that an operator's controller publishes to schedulers (docs/netkv.cost.v1.schema.json).
+
+Pure: state in, text out. Capacities and tiers are in the real system's units, bytes are emulated bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from controller.config import ControllerConfig
+from controller.counters import LinkCounters
+from topologies import Fabric
+from topologies.fabric import HOPS_OF_TIER
+
+SCHEMA = "netkv.cost/v1"
+
+
+@dataclass(frozen=True)
+class Instant:
+    """One instant on both clocks: CLOCK_MONOTONIC for readers on this machine, Unix time for others."""
+
+    monotonic_s: float
+    unix_s: float
+
+
+def cost_document(
+    fabric: Fabric,
+    config: ControllerConfig,
+    counters: LinkCounters,
+    programmed: set[int],
+    *,
+    sequence: int,
+    now: Instant,
+) -> dict[str, Any]:
+    """The document as plain data.
+
+    `sampled_*` is when the oldest sample in it was asked for, so that it never looks fresher than it is: one silent
+    switch stops it. It is null, and `complete` false, until every link has been measured once.
+    """
+    oldest_s = counters.oldest_s
+    missing = [switch.name for switch in fabric.switches if switch.dpid not in programmed]
+    return {
+        "schema": SCHEMA,
+        "sequence": sequence,
+        "sampled_monotonic_s": oldest_s,
+        "sampled_unix_s": None if oldest_s is None else round(now.unix_s - (now.monotonic_s - oldest_s), 6),
+        "poll_s": config.poll_s,
+        "rate_scale": config.rate_scale,
+        "switches_expected": len(fabric.switches),
+        "switches_programmed": len(fabric.switches) - len(missing),
+        "switches_missing": missing,
+        "complete": oldest_s is not None,
+        "links": {
+            link.name: {
+                "utilisation": None if state.utilisation is None else round(state.utilisation, 5),
+                "capacity_bps": link.capacity_bps,
+                "bytes": state.carried_bytes,
+            }
+            for link, state in zip(fabric.links, counters.links, strict=True)
+        },
+        "tiers": [
+            {
+                "tier": tier,
+                "bandwidth_bps": fabric.spec.tier_rate_bps(tier),
+                "latency_s": fabric.spec.tier_latency_s(tier),
+            }
+            for tier in range(len(HOPS_OF_TIER))
+        ],
+    }
+
+
+def one_line(document: dict[str, Any]) -> bytes:
+    """The document as it goes over the socket: one line of JSON, its line feed included."""
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode() + b"\n"

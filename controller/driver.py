@@ -1,0 +1,39 @@
+"""Which OpenFlow framework drives the apps, Ryu or os-ken, and the one thing that Ryu needs in order to start.
+
+Imports neither framework: the launcher decides before their managers patch the process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from importlib import import_module
+
+ENVIRONMENT_VARIABLE = "NETKV_OPENFLOW"
+DRIVERS = ("ryu", "os_ken")
+
+
+class DriverError(ValueError):
+    """NETKV_OPENFLOW names no driver that we know."""
+
+
+def chosen_driver() -> str:
+    """What `NETKV_OPENFLOW` names; without it the manager that is already running, else Ryu. DriverError otherwise."""
+    running = "os_ken" if "os_ken.cmd.manager" in sys.modules else "ryu"
+    driver = os.environ.get(ENVIRONMENT_VARIABLE) or running
+    if driver not in DRIVERS:
+        raise DriverError(f"{ENVIRONMENT_VARIABLE}: {driver!r} is not one of {', '.join(DRIVERS)}")
+    return driver
+
+
+def prepare(driver: str) -> None:
+    """Make `driver` importable; call it before anything of it is imported.
+
+    Ryu 4.34's application manager imports its web server unasked, which reads `eventlet.wsgi.ALREADY_HANDLED`, a
+    sentinel that eventlet dropped in 0.30.3. Nothing here starts that server.
+    """
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    wsgi = import_module("eventlet.wsgi")
+    if driver == "ryu" and not hasattr(wsgi, "ALREADY_HANDLED"):
+        wsgi.ALREADY_HANDLED = object()  # type: ignore[attr-defined]

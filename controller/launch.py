@@ -1,0 +1,103 @@
+"""Start the controller: `python -m controller.launch [--config FILE] [--port 6653] [--openflow ryu|os_ken]`.
+
+Checks what can be checked before the OpenFlow manager takes over the process, so that a bad configuration or a taken
+port is one line and exit code 2. SIGTERM and SIGINT end it cleanly, the oracle's socket removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from controller.config import ENVIRONMENT_VARIABLE as CONFIG_VARIABLE
+from controller.config import ConfigError, load_config
+from controller.driver import DRIVERS, DriverError, chosen_driver, prepare
+from controller.driver import ENVIRONMENT_VARIABLE as DRIVER_VARIABLE
+from controller.oracle_socket import OracleSocketError
+
+ADDRESS = "127.0.0.1"
+DEFAULT_PORT = 6653
+"""OpenFlow's registered port (IANA)."""
+
+APPS = ("controller.forwarding", "controller.telemetry")
+LOG_LEVEL_WARNING = "30"
+
+
+class LaunchError(RuntimeError):
+    """The controller cannot start; the message is one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the controller until a signal; 2 when it cannot start, with one line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        driver = options.openflow or chosen_driver()
+        config_path = options.config or os.environ.get(CONFIG_VARIABLE) or None
+        load_config(config_path)
+        check_port(options.port)
+        os.environ[DRIVER_VARIABLE] = driver
+        if config_path is not None:
+            os.environ[CONFIG_VARIABLE] = config_path
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        run_manager(driver, options.port)
+    except (ConfigError, DriverError, LaunchError, OracleSocketError) as problem:
+        print(f"controller: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def check_port(port: int) -> None:
+    """LaunchError unless a listener can be bound to the port now.
+
+    Needed beyond a good message: eventlet listens with SO_REUSEPORT, so a second controller of the same user would
+    share the port with the first, and the switches would be divided between them.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not stopped by connections of a past controller
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError as problem:
+            what = "is in use" if problem.errno == errno.EADDRINUSE else "cannot be bound"
+            raise LaunchError(f"port {port} on {ADDRESS} {what} ({problem.strerror})") from problem
+
+
+def run_manager(driver: str, port: int) -> None:
+    """Hand the process to the driver's own manager, as its command line would; returns after SIGINT or SIGTERM."""
+    os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")  # no name is ever looked up here
+    prepare(driver)
+    import_module("eventlet").monkey_patch()  # the manager does it too, but in two steps, and complains in between
+    manager = import_module(f"{driver}.cmd.manager")
+    manager.main(
+        args=[
+            *("--ofp-listen-host", ADDRESS),
+            *("--ofp-tcp-listen-port", str(port)),
+            *("--default-log-level", LOG_LEVEL_WARNING),
+            *APPS,
+        ],
+        prog="controller",
+    )
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65536:
+        raise ValueError(text)
+    return port
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="controller", description="The fabric's OpenFlow controller and oracle.")
+    parser.add_argument("--config", metavar="FILE", help=f"JSON configuration (default: ${CONFIG_VARIABLE})")
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="OpenFlow port on 127.0.0.1 (default: 6653)")
+    parser.add_argument("--openflow", choices=DRIVERS, help="driver (default: $NETKV_OPENFLOW, else ryu)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The Unix socket that answers every request line with the latest document.
+
+The protocol: a client connects, writes any line, reads one line of JSON; the connection stays open for more. What is
+in the document is `cost_document`'s business, when it changes `telemetry`'s.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+BACKLOG = 64
+LONGEST_READ_B = 4096
+ANSWER_DEADLINE_S = 5.0
+"""A client that does not take its answer for so long is dropped."""
+
+
+class OracleSocketError(RuntimeError):
+    """The socket cannot be opened; the message holds its path and the reason."""
+
+
+class OracleSocket:
+    """Serves `latest` at `path`. `spawn(function, *args)` starts a thread of whatever kind the caller lives in."""
+
+    def __init__(self, path: str, spawn: Callable[..., Any], latest: bytes) -> None:
+        self.latest = latest
+        self._path = path
+        self._spawn = spawn
+        self._listener = _listen(path)
+
+    def serve(self) -> None:
+        """Accept clients until `close`."""
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            self._spawn(self._answer, client)
+
+    def close(self) -> None:
+        """Stop serving and take the socket's name away."""
+        self._listener.close()
+        if os.path.exists(self._path):
+            os.unlink(self._path)
+
+    def _answer(self, client: socket.socket) -> None:
+        """One document a line feed, whatever else the line holds."""
+        with client:
+            try:
+                while asked := client.recv(LONGEST_READ_B):
+                    client.settimeout(ANSWER_DEADLINE_S)
+                    for _ in range(asked.count(b"\n")):
+                        client.sendall(self.latest)
+                    client.settimeout(None)  # it may ask again whenever it likes
+            except OSError:
+                return  # gone, or not reading
+
+
+def _listen(path: str) -> socket.socket:
+    """Bind, taking over the name that a killed controller left; never one that still answers."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if _is_abandoned(path):
+            os.unlink(path)
+        listener.bind(path)
+        listener.listen(BACKLOG)
+    except OSError as problem:
+        listener.close()
+        raise OracleSocketError(f"oracle socket {path}: {problem.strerror}") from problem
+    return listener
+
+
+def _is_abandoned(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(path) == errno.ECONNREFUSED

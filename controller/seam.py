@@ -1,0 +1,39 @@
+"""The seam: all that the apps use of Ryu or os-ken, under one set of names.
+
+Both projects have the same API but for the name of the application's base class; `driver` says which is in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeVar
+
+from controller.driver import chosen_driver, prepare
+
+Handler = TypeVar("Handler", bound=Callable[..., None])
+
+DRIVER = chosen_driver()
+prepare(DRIVER)
+
+_app_manager = import_module(f"{DRIVER}.base.app_manager")
+_handler = import_module(f"{DRIVER}.controller.handler")
+
+App: Any = _app_manager.RyuApp if DRIVER == "ryu" else _app_manager.OSKenApp
+hub: Any = import_module(f"{DRIVER}.lib.hub")
+ofp_event: Any = import_module(f"{DRIVER}.controller.ofp_event")
+ofproto_v1_3: Any = import_module(f"{DRIVER}.ofproto.ofproto_v1_3")
+CONFIG_DISPATCHER: str = _handler.CONFIG_DISPATCHER
+MAIN_DISPATCHER: str = _handler.MAIN_DISPATCHER
+DEAD_DISPATCHER: str = _handler.DEAD_DISPATCHER
+
+
+def on(event: Any, *states: str) -> Callable[[Handler], Handler]:
+    """`set_ev_cls` with a type: the decorated method handles `event` while its connection is in one of `states`."""
+    register = _handler.set_ev_cls(event, list(states))
+
+    def decorate(handler: Handler) -> Handler:
+        register(handler)
+        return handler
+
+    return decorate
