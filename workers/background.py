@@ -1,0 +1,96 @@
+"""The background worker: loads the fabric with flows to other background workers, and takes theirs.
+
+    python -m workers.background --name b2 --control PATH --address 10.0.0.9 --port 7002
+
+Every one is a sink on its port (TCP and UDP) and, on command, a source.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from workers.command import CommandError
+from workers.flows import Flow, FlowStats, TcpFlow, UdpFlow
+from workers.shell import Shell, argument_parser, stamp
+from workers.sink import Sink
+
+if TYPE_CHECKING:
+    from workers.command import Command
+
+CONNECTIONS_MAX = 1024
+
+
+class BackgroundWorker:
+    """The flows of one instance, by the driver's numbers."""
+
+    def __init__(self, shell: Shell, sink: Sink, source_address: str | None) -> None:
+        self._shell = shell
+        self._sink = sink
+        self._source_address = source_address
+        self._flows: dict[int, Flow] = {}
+        self._sent_bytes = 0  # by flows that are over
+
+    def start_flow(self, command: Command) -> None:
+        flow_id = command.integer("flow_id")
+        if flow_id in self._flows:
+            raise CommandError(f"flow_start: flow {flow_id} is already running")
+        address = command.address("address")
+        connections = command.integer("connections", minimum=1, maximum=CONNECTIONS_MAX)
+        rate_bps = command.rate_bps("rate_bps")
+        protocol = command.choice("protocol", ("tcp", "udp"))
+
+        def failed(error: str) -> None:
+            flow = self._flows.pop(flow_id)
+            self._sent_bytes += flow.sent_bytes
+            self._shell.emit("flow_failed", flow_id=flow_id, error=error)
+
+        try:
+            if protocol == "tcp":
+                self._flows[flow_id] = TcpFlow(
+                    self._shell.loop, address, connections, rate_bps, failed, self._source_address
+                )
+            elif rate_bps is None:
+                raise CommandError("flow_start: a udp flow needs a rate_bps")
+            else:
+                self._flows[flow_id] = UdpFlow(
+                    self._shell.loop, address, connections, rate_bps, failed, self._source_address
+                )
+        except OSError as error:
+            self._shell.emit("flow_failed", flow_id=flow_id, error=error.strerror or str(error))
+
+    def stop_flow(self, command: Command) -> None:
+        flow_id = command.integer("flow_id")
+        flow = self._flows.pop(flow_id, None)
+        if flow is None:
+            raise CommandError(f"flow_stop: no flow {flow_id} is running")
+        stats: FlowStats = flow.stop()
+        self._sent_bytes += stats.sent_bytes
+        self._shell.emit(
+            "flow_stopped",
+            flow_id=flow_id,
+            bytes=stats.sent_bytes,
+            started_s=stamp(stats.started_s),
+            at_s=stamp(stats.at_s),
+            source_ports=stats.source_ports,
+        )
+
+    def report(self, _command: Command) -> None:
+        sent_bytes = self._sent_bytes + sum(flow.sent_bytes for flow in self._flows.values())
+        self._shell.emit("report", sent_bytes=sent_bytes, received_bytes=self._sink.count())
+
+
+def main() -> int:
+    arguments = argument_parser("background", __doc__).parse_args()
+    shell = Shell("background", arguments.name, arguments.control)
+    listener = shell.listen(arguments.address or "127.0.0.1", arguments.port)
+    address, port = listener.getsockname()
+    datagrams = shell.listen(address, port, socket.SOCK_DGRAM)
+    worker = BackgroundWorker(shell, Sink(shell.loop, listener, datagrams), arguments.address)
+    handlers = {"flow_start": worker.start_flow, "flow_stop": worker.stop_flow, "report": worker.report}
+    return shell.run(port, handlers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

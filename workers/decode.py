@@ -1,0 +1,154 @@
+"""The decode worker: receives KV blobs, admits their requests to its batch, and emits tokens by timer.
+
+    python -m workers.decode --name h3 --control PATH --address 10.0.0.3 --port 7001 [--step-table TABLE] ...
+
+The thin shell around `Receiver` and `Batch`: it sleeps until the next step boundary of the batch's own schedule and
+stamps every event with the real clock, so that the lag of this machine is seen in the results and never accumulates.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from workers.batch import Admitted, Batch, Event, Finished, FirstToken, Rejected, StepEnded, StepLog
+from workers.inbound import Receiver
+from workers.shell import Shell, argument_parser, stamp
+from workers.steps import StepTable
+from workers.wire import STRIPES_MAX
+
+if TYPE_CHECKING:
+    import socket
+
+    from workers.command import Command
+    from workers.loop import Timer
+
+DEFAULT_STEP_TABLE = "1:0.030,16:0.034,32:0.039,64:0.050"
+DEFAULT_SLOTS = 64
+DEFAULT_MEMORY_TOKENS = 460_000
+
+
+class _Size(NamedTuple):
+    context_tokens: int
+    output_tokens: int
+
+
+class DecodeWorker:
+    """Joins the two halves of a request: what the driver announced (`expect`) and what the network brought."""
+
+    def __init__(self, shell: Shell, listener: socket.socket, batch: Batch, stripe_buffer_bytes: int | None) -> None:
+        self._shell = shell
+        self._loop = shell.loop
+        self._batch = batch
+        self._stamps = StepLog()
+        self._timer: Timer | None = None
+        self._expected: dict[int, _Size] = {}  # announced, and not yet offered to the batch
+        self._received: set[int] = set()  # in, and not yet announced
+        self._receiver = Receiver(self._loop, listener, self._on_received, self._on_error, stripe_buffer_bytes)
+
+    def expect(self, command: Command) -> None:
+        request_id = command.integer("request_id")
+        total_bytes = command.integer("bytes")
+        stripes = command.integer("stripes", minimum=1, maximum=STRIPES_MAX)
+        size = _Size(command.integer("context_tokens"), command.integer("output_tokens", minimum=1))
+        if request_id in self._expected or request_id in self._batch:
+            self._shell.emit("rejected", request_id=request_id, error="the request is already here")
+            return
+        if not self._batch.fits(*size):
+            self._receiver.refuse(request_id)
+            self._received.discard(request_id)
+            error = f"{size.context_tokens} + {size.output_tokens} tokens exceed the KV memory"
+            self._shell.emit("rejected", request_id=request_id, error=error)
+            return
+        self._expected[request_id] = size
+        self._receiver.expect(request_id, total_bytes, stripes)
+        if request_id in self._received and request_id in self._receiver.arrivals:
+            self._offer(request_id)
+        elif total_bytes == 0:
+            now_s = self._loop.clock()
+            self._on_received(request_id, now_s, now_s, 0)
+
+    def cancel(self, command: Command) -> None:
+        request_id = command.integer("request_id")
+        known = self._expected.pop(request_id, None) is not None or request_id in self._batch
+        self._received.discard(request_id)
+        self._receiver.refuse(request_id)
+        self._apply(self._batch.cancel(request_id, self._loop.clock()))
+        self._shell.emit("cancelled", request_id=request_id, known=known)
+
+    def _on_received(self, request_id: int, first_byte_s: float, at_s: float, total_bytes: int) -> None:
+        self._shell.emit(
+            "received",
+            request_id=request_id,
+            first_byte_s=stamp(first_byte_s),
+            at_s=stamp(at_s),
+            bytes=total_bytes,
+        )
+        self._received.add(request_id)
+        if request_id in self._expected:
+            self._offer(request_id)
+
+    def _on_error(self, error: str, request_id: int | None, peer: str) -> None:
+        self._shell.emit("wire_error", request_id=request_id, error=error, peer=peer)
+
+    def _offer(self, request_id: int) -> None:
+        size = self._expected.pop(request_id)
+        self._received.discard(request_id)
+        self._receiver.forget(request_id)
+        self._apply(self._batch.offer(request_id, size.context_tokens, size.output_tokens, self._loop.clock()))
+
+    def _on_boundary(self) -> None:
+        self._timer = None
+        self._apply(self._batch.advance(self._loop.clock()))
+
+    def _apply(self, events: list[Event]) -> None:
+        """Report what the batch did, with real stamps, and set the timer to its next boundary."""
+        at_s = stamp(self._loop.clock())
+        for event in events:
+            match event:
+                case StepEnded():
+                    self._stamps.append(at_s)
+                case FirstToken(request_id):
+                    self._shell.emit("first_token", request_id=request_id, at_s=at_s)
+                case Admitted(request_id):
+                    self._shell.emit("admitted", request_id=request_id, at_s=at_s)
+                case Finished(request_id, _, first_step, token_s):
+                    stamps_s = self._stamps.ends_s(first_step, len(token_s))
+                    self._shell.emit("finished", request_id=request_id, at_s=at_s, token_s=stamps_s)
+                case Rejected(request_id, _, error):
+                    self._shell.emit("rejected", request_id=request_id, error=error)
+        boundary_s = self._batch.next_boundary_s
+        if boundary_s is None:
+            self._stamps.forget()
+        if self._timer is not None and self._timer.when_s != boundary_s:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and boundary_s is not None:
+            self._timer = self._loop.call_at(boundary_s, self._on_boundary)
+
+
+def main() -> int:
+    parser = argument_parser("decode", __doc__)
+    parser.add_argument(
+        "--step-table", default=DEFAULT_STEP_TABLE, help="batch size : seconds, ... (default: %(default)s)"
+    )
+    parser.add_argument("--batch-slots", type=int, default=DEFAULT_SLOTS, help="default: %(default)s")
+    parser.add_argument("--kv-memory-tokens", type=int, default=DEFAULT_MEMORY_TOKENS, help="default: %(default)s")
+    parser.add_argument("--time-dilation", type=float, default=1.0, help="multiplies every step time")
+    parser.add_argument(
+        "--stripe-buffer-bytes", type=int, default=None, help="SO_RCVBUF of each stripe (default: automatic)"
+    )
+    arguments = parser.parse_args()
+    shell = Shell("decode", arguments.name, arguments.control)
+    try:
+        steps = StepTable.parse(arguments.step_table, arguments.time_dilation)
+        batch = Batch(steps.step_s, arguments.batch_slots, arguments.kv_memory_tokens)
+    except ValueError as error:
+        shell.fatal(str(error))
+    listener = shell.listen(arguments.address or "127.0.0.1", arguments.port)
+    worker = DecodeWorker(shell, listener, batch, arguments.stripe_buffer_bytes)
+    return shell.run(listener.getsockname()[1], {"expect": worker.expect, "cancel": worker.cancel})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

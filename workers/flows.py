@@ -1,0 +1,184 @@
+"""Background load: one flow of several connections, greedy or paced, over TCP or UDP.
+
+A greedy TCP flow keeps a few unsent bytes queued (TCP_NOTSENT_LOWAT), so its window is bound by congestion control and
+not by a small send buffer, and stopping it leaves no tail: closing with SO_LINGER 0 drops what is queued and sends RST.
+A paced TCP flow gives each connection its share through SO_MAX_PACING_RATE; without the fq queueing discipline TCP
+paces by itself (since Linux 4.13). UDP is paced by a token bucket here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import termios
+from typing import TYPE_CHECKING
+
+from workers.loop import READABLE, WRITABLE, Loop
+from workers.outbound import ABORT, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SO_MAX_PACING_RATE = 47  # asm-generic/socket.h; bytes per second, 64 bits since Linux 4.20
+TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
+NOTSENT_BYTES = 1 << 17
+SEND_BYTES = 1 << 16
+DATAGRAM_BYTES = 1400  # fits an Ethernet frame of 1500 bytes with room for a tunnel header
+TICK_S = 0.004  # of the UDP token bucket
+BURST_TICKS = 5  # a late tick may make up for this many
+
+_zeros = memoryview(bytes(SEND_BYTES))
+
+
+class FlowStats:
+    """What a stopped flow has to say for itself."""
+
+    def __init__(self, sent_bytes: int, started_s: float, at_s: float, source_ports: list[int]) -> None:
+        self.sent_bytes = sent_bytes
+        self.started_s = started_s
+        self.at_s = at_s
+        self.source_ports = source_ports
+
+
+class TcpFlow:
+    """`connections` TCP streams of zeros to one sink, for as long as it is not stopped.
+
+    `sent_bytes` are those the peer's kernel has acknowledged. `on_failed(error)` is called once, after everything has
+    been closed, when any connection is lost.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        address: tuple[str, int],
+        connections: int,
+        rate_bps: float | None,
+        on_failed: Callable[[str], None],
+        source_address: str | None = None,
+    ) -> None:
+        self._loop = loop
+        self._on_failed = on_failed
+        self._started_s = loop.clock()
+        self._written: dict[socket.socket, int] = {}
+        self._acknowledged_bytes = 0
+        self._source_ports: list[int] = []
+        try:
+            for _ in range(connections):
+                sock = connect(address, source_address, None)
+                self._written[sock] = 0
+                self._source_ports.append(sock.getsockname()[1])
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+                sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_BYTES)
+                if rate_bps is not None:
+                    pace_Bps = max(1, round(rate_bps / connections / 8))
+                    sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@Q", pace_Bps))
+                loop.watch(sock, READABLE | WRITABLE, lambda events, sock=sock: self._on_ready(sock, events))  # type: ignore[misc]
+        except OSError:
+            self._close()
+            raise
+
+    @property
+    def sent_bytes(self) -> int:
+        return self._acknowledged_bytes + sum(written - _unacknowledged(s) for s, written in self._written.items())
+
+    def stop(self) -> FlowStats:
+        """Stop at once: what is queued is dropped, only what is on the wire still arrives."""
+        at_s = self._loop.clock()
+        self._close()
+        return FlowStats(self._acknowledged_bytes, self._started_s, at_s, self._source_ports)
+
+    def _on_ready(self, sock: socket.socket, events: int) -> None:
+        try:
+            if events & ~WRITABLE:
+                sock.recv(1)
+                self._fail("closed by the sink")
+            else:
+                self._written[sock] += sock.send(_zeros)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+
+    def _fail(self, error: str) -> None:
+        self._close()
+        self._on_failed(error)
+
+    def _close(self) -> None:
+        self._acknowledged_bytes = self.sent_bytes
+        for sock in self._written:
+            self._loop.unwatch(sock)
+            sock.close()
+        self._written.clear()
+
+
+class UdpFlow:
+    """Datagrams of zeros at `rate_bps` of payload in all, in turn from `connections` source ports."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        address: tuple[str, int],
+        connections: int,
+        rate_bps: float,
+        on_failed: Callable[[str], None],
+        source_address: str | None = None,
+    ) -> None:
+        self.sent_bytes = 0
+        self._loop = loop
+        self._on_failed = on_failed
+        self._started_s = loop.clock()
+        self._rate_Bps = rate_bps / 8
+        self._tick_s = max(TICK_S, DATAGRAM_BYTES / self._rate_Bps)
+        self._tokens = 0.0
+        self._filled_s = self._started_s
+        self._turn = 0
+        self._socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(connections)]
+        self._timer = loop.call_at(self._started_s + self._tick_s, self._tick)
+        try:
+            for sock in self._socks:
+                sock.setblocking(False)
+                if source_address is not None:
+                    sock.bind((source_address, 0))
+                sock.connect(address)
+        except OSError:
+            self.stop()
+            raise
+
+    def stop(self) -> FlowStats:
+        at_s = self._loop.clock()
+        self._timer.cancel()
+        ports = [sock.getsockname()[1] for sock in self._socks]
+        for sock in self._socks:
+            sock.close()
+        self._socks.clear()
+        return FlowStats(self.sent_bytes, self._started_s, at_s, ports)
+
+    def _tick(self) -> None:
+        now_s = self._loop.clock()
+        burst = max(self._rate_Bps * self._tick_s * BURST_TICKS, DATAGRAM_BYTES)
+        self._tokens = min(self._tokens + (now_s - self._filled_s) * self._rate_Bps, burst)
+        self._filled_s = now_s
+        try:
+            while self._tokens >= DATAGRAM_BYTES:
+                self._tokens -= DATAGRAM_BYTES
+                self._turn = (self._turn + 1) % len(self._socks)
+                self.sent_bytes += self._socks[self._turn].send(_zeros[:DATAGRAM_BYTES])
+        except BlockingIOError:
+            pass  # the interface's queue is full: this datagram is lost, like any other
+        except OSError as error:
+            self.stop()
+            self._on_failed(error.strerror or str(error))
+            return
+        # From the schedule, not from now, unless it has fallen behind by more than a burst.
+        due_s = self._timer.when_s + self._tick_s
+        self._timer = self._loop.call_at(due_s if due_s > now_s - burst / self._rate_Bps else now_s, self._tick)
+
+
+Flow = TcpFlow | UdpFlow
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    """Bytes written to a TCP socket that its peer has not acknowledged: SIOCOUTQ, tcp(7)."""
+    queued: int = struct.unpack("@i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+    return queued

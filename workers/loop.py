@@ -1,0 +1,102 @@
+"""The event loop of a worker: one thread, one epoll set, one heap of timers on the monotonic clock.
+
+Owns waiting; what is waited for belongs to the callers. asyncio would do, but importing it doubles the start time of a
+worker, and epoll alone rounds a timeout up to a whole millisecond (epoll_wait(2)); here the epoll descriptor is itself
+waited on by select(2), which takes microseconds, so that a decode step ends on time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+READABLE = select.EPOLLIN
+WRITABLE = select.EPOLLOUT
+
+
+class Timer:
+    """One call to be made at `when_s`; `cancel` makes it never happen."""
+
+    __slots__ = ("callback", "when_s")
+
+    def __init__(self, when_s: float, callback: Callable[[], None]) -> None:
+        self.when_s = when_s
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class Loop:
+    """Call back when sockets are ready and when timers are due, until `stop`.
+
+    Due timers run before ready sockets in every round. A callback may be called for a socket which is not ready (its
+    descriptor number was used by another one in the same round), so sockets must be non-blocking and callbacks must
+    bear `BlockingIOError`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._timers_made = 0
+        self._running = False
+
+    def watch(self, sock: socket.socket, events: int, callback: Callable[[int], None]) -> None:
+        """Call `callback(ready_events)` whenever `sock` is ready for `events`, or has an error."""
+        self._epoll.register(sock.fileno(), events)
+        self._callbacks[sock.fileno()] = callback
+
+    def rewatch(self, sock: socket.socket, events: int) -> None:
+        self._epoll.modify(sock.fileno(), events)
+
+    def unwatch(self, sock: socket.socket) -> None:
+        if self._callbacks.pop(sock.fileno(), None) is not None:
+            self._epoll.unregister(sock.fileno())
+
+    def call_at(self, when_s: float, callback: Callable[[], None]) -> Timer:
+        timer = Timer(when_s, callback)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when_s, self._timers_made, timer))
+        return timer
+
+    def stop(self) -> None:
+        self._running = False
+
+    def run(self) -> None:
+        self._running = True
+        descriptors = [self._epoll.fileno()]
+        while self._running:
+            timeout_s = self._run_due_timers()
+            if not self._running:
+                break
+            if timeout_s is None:
+                ready = self._epoll.poll()
+            else:
+                select.select(descriptors, (), (), timeout_s)
+                ready = self._epoll.poll(0)
+            for descriptor, events in ready:
+                callback = self._callbacks.get(descriptor)
+                if callback is not None:
+                    callback(events)
+
+    def _run_due_timers(self) -> float | None:
+        """Run what is due; return the seconds to the next timer, or None when there is none."""
+        while self._timers:
+            when_s, _, timer = self._timers[0]
+            if timer.callback is None:
+                heapq.heappop(self._timers)
+                continue
+            wait_s = when_s - self.clock()
+            if wait_s > 0:
+                return wait_s
+            heapq.heappop(self._timers)
+            timer.callback()
+        return None

@@ -1,0 +1,181 @@
+"""The sending end of one KV transfer: `stripes` new TCP connections, each with its own ephemeral source port.
+
+Owns its sockets until the last ack or the first failure. Payload is one shared buffer of zeros; sendfile(2) from a
+memory file was measured and costs no less.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from workers import wire
+from workers.loop import READABLE, WRITABLE, Loop
+from workers.wire import Header, Status, WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SEND_BYTES = 1 << 18
+ABORT = struct.pack("@ii", 1, 0)  # struct linger, socket(7): close sends RST and drops what is queued
+IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): choose the port at connect, when the whole 4-tuple is known
+
+_zeros = memoryview(bytes(SEND_BYTES))
+
+
+class Transfer:
+    """Send `total_bytes` to `address`, and call back once.
+
+    `on_done(started_s, at_s, source_ports, wire_bytes)` after the last ack, or `on_failed(error)` after the first
+    failure, when every connection has been reset. Never both, never after `abort`.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        request_id: int,
+        address: tuple[str, int],
+        total_bytes: int,
+        stripes: int,
+        deadline_s: float,
+        on_done: Callable[[float, float, list[int], int], None],
+        on_failed: Callable[[str], None],
+        source_address: str | None = None,
+        stripe_buffer_bytes: int | None = None,
+    ) -> None:
+        self.loop = loop
+        self._on_done = on_done
+        self._on_failed = on_failed
+        self._started_s = loop.clock()
+        self._wire_bytes = total_bytes + stripes * wire.HEADER_BYTES
+        self._timer = loop.call_at(
+            self._started_s + deadline_s, lambda: self._fail(f"deadline of {deadline_s:g} s passed")
+        )
+        self._open: list[_Stripe] = []
+        self._waiting = stripes
+        self._source_ports: list[int] = []
+        self._over = False
+        sizes = wire.stripe_sizes(total_bytes, stripes)
+        try:
+            for number, size in enumerate(sizes):
+                sock = connect(address, source_address, stripe_buffer_bytes)
+                self._source_ports.append(sock.getsockname()[1])
+                self._open.append(_Stripe(self, sock, Header(request_id, number, stripes, size, total_bytes)))
+        except OSError as error:
+            # Reported from the loop, as every other failure, so that nobody is called back while being constructed.
+            text = f"cannot connect to {address[0]}:{address[1]}: {error.strerror or error}"
+            loop.call_at(self._started_s, lambda: self._fail(text))
+
+    def abort(self) -> None:
+        """Reset every connection; no call-back follows."""
+        self._over = True
+        self._timer.cancel()
+        for stripe in self._open:
+            stripe.reset()
+
+    def stripe_acknowledged(self) -> None:
+        self._waiting -= 1
+        if self._waiting == 0 and not self._over:
+            self._over = True
+            self._timer.cancel()
+            self._on_done(self._started_s, self.loop.clock(), self._source_ports, self._wire_bytes)
+
+    def stripe_failed(self, error: str) -> None:
+        self._fail(error)
+
+    def _fail(self, error: str) -> None:
+        if not self._over:
+            self.abort()
+            self._on_failed(error)
+
+
+class _Stripe:
+    """One connection: connect, send header and payload, read the ack, close."""
+
+    def __init__(self, transfer: Transfer, sock: socket.socket, header: Header) -> None:
+        self._transfer = transfer
+        self._sock = sock
+        self._header = header
+        self._prefix = wire.pack_header(header)
+        self._remaining = header.stripe_bytes
+        self._ack = b""
+        transfer.loop.watch(sock, READABLE | WRITABLE, self._on_ready)
+
+    def reset(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+            self._close()
+
+    def _on_ready(self, events: int) -> None:
+        try:
+            if events & ~WRITABLE:  # an ack, or the error of the connection
+                self._read_ack()
+            else:
+                self._send()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+
+    def _send(self) -> None:
+        if self._prefix:
+            sent = self._sock.sendmsg([self._prefix, _zeros[: min(self._remaining, SEND_BYTES)]])
+            header_sent = min(sent, len(self._prefix))
+            self._prefix = self._prefix[header_sent:]
+            self._remaining -= sent - header_sent
+        elif self._remaining:
+            self._remaining -= self._sock.send(_zeros[: min(self._remaining, SEND_BYTES)])
+        if not self._prefix and not self._remaining:
+            self._transfer.loop.rewatch(self._sock, READABLE)
+
+    def _read_ack(self) -> None:
+        received = self._sock.recv(wire.ACK_BYTES - len(self._ack))
+        if not received:
+            self._fail("closed by the receiver without an ack")
+            return
+        self._ack += received
+        if len(self._ack) < wire.ACK_BYTES:
+            return
+        try:
+            ack = wire.unpack_ack(self._ack)
+        except WireError as error:
+            self._fail(str(error))
+            return
+        if ack.status is not Status.OK:
+            self._fail(f"refused by the receiver: {ack.status.name.lower()}")
+        elif (ack.request_id, ack.received_bytes) != (self._header.request_id, self._header.stripe_bytes):
+            self._fail(f"receiver counted {ack.received_bytes} of {self._header.stripe_bytes} bytes")
+        else:
+            self._close()
+            self._transfer.stripe_acknowledged()
+
+    def _fail(self, error: str) -> None:
+        self._transfer.stripe_failed(f"stripe {self._header.stripe} of {self._header.stripes}: {error}")
+
+    def _close(self) -> None:
+        self._transfer.loop.unwatch(self._sock)
+        self._sock.close()
+
+
+def connect(address: tuple[str, int], source_address: str | None, buffer_bytes: int | None) -> socket.socket:
+    """A non-blocking TCP socket on its way to `address`; OSError if it cannot even set out."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        # Without it Nagle would hold back the last short segment until everything before it is acknowledged.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if buffer_bytes is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+        if source_address is not None:
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((source_address, 0))
+        error_number = sock.connect_ex(address)
+        if error_number not in (0, errno.EINPROGRESS):
+            raise OSError(error_number, os.strerror(error_number))
+    except OSError:
+        sock.close()
+        raise
+    return sock

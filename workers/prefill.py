@@ -1,0 +1,99 @@
+"""The prefill worker: a FIFO of prefills done by timer, and KV transfers to decode workers.
+
+    python -m workers.prefill --name h0 --control PATH [--address IP] [--stripe-buffer-bytes N]
+
+Commands `prefill` and `transfer` (see docs of the room's contract in `testbed`); seconds are wall seconds as given, so
+time dilation is the driver's to apply. Transfers run side by side, and beside prefills.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import TYPE_CHECKING
+
+from workers.outbound import Transfer
+from workers.shell import Shell, argument_parser, stamp
+from workers.wire import STRIPES_MAX
+
+if TYPE_CHECKING:
+    from workers.command import Command
+
+
+class PrefillWorker:
+    """One prefill at a time on an absolute schedule: a late timer delays its own event and nothing after it."""
+
+    def __init__(self, shell: Shell, source_address: str | None, stripe_buffer_bytes: int | None) -> None:
+        self._shell = shell
+        self._loop = shell.loop
+        self._source_address = source_address
+        self._stripe_buffer_bytes = stripe_buffer_bytes
+        self._queue: deque[tuple[int, float, float]] = deque()  # request, seconds, arrival
+        self._free_s = 0.0
+        self._busy = False
+
+    def prefill(self, command: Command) -> None:
+        self._queue.append((command.integer("request_id"), command.seconds("prefill_s"), self._loop.clock()))
+        if not self._busy:
+            self._start_next()
+
+    def transfer(self, command: Command) -> None:
+        request_id = command.integer("request_id")
+        total_bytes = command.integer("bytes")
+
+        def done(started_s: float, at_s: float, source_ports: list[int], wire_bytes: int) -> None:
+            self._shell.emit(
+                "transferred",
+                request_id=request_id,
+                started_s=stamp(started_s),
+                at_s=stamp(at_s),
+                source_ports=source_ports,
+                bytes=total_bytes,
+                wire_bytes=wire_bytes,
+            )
+
+        def failed(error: str) -> None:
+            self._shell.emit("transfer_failed", request_id=request_id, error=error)
+
+        Transfer(
+            self._loop,
+            request_id,
+            command.address("address"),
+            total_bytes,
+            command.integer("stripes", minimum=1, maximum=STRIPES_MAX),
+            command.seconds("deadline_s"),
+            done,
+            failed,
+            self._source_address,
+            self._stripe_buffer_bytes,
+        )
+
+    def _start_next(self) -> None:
+        request_id, prefill_s, arrival_s = self._queue.popleft()
+        started_s = max(self._free_s, arrival_s)
+        self._free_s = started_s + prefill_s
+        self._busy = True
+        self._shell.emit("prefill_started", request_id=request_id, at_s=stamp(started_s))
+        self._loop.call_at(self._free_s, lambda: self._finish(request_id, started_s))
+
+    def _finish(self, request_id: int, started_s: float) -> None:
+        at_s = self._loop.clock()
+        self._shell.emit("prefilled", request_id=request_id, started_s=stamp(started_s), at_s=stamp(at_s))
+        self._busy = False
+        if self._queue:
+            self._start_next()
+
+
+def main() -> int:
+    parser = argument_parser("prefill", __doc__)
+    parser.add_argument(
+        "--stripe-buffer-bytes", type=int, default=None, help="SO_SNDBUF of each stripe (default: automatic)"
+    )
+    arguments = parser.parse_args()
+    shell = Shell("prefill", arguments.name, arguments.control)
+    worker = PrefillWorker(shell, arguments.address, arguments.stripe_buffer_bytes)
+    return shell.run(None, {"prefill": worker.prefill, "transfer": worker.transfer})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

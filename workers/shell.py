@@ -1,0 +1,161 @@
+"""The thin shell around every worker: command line, control connection, JSON lines both ways, a clean exit.
+
+The driver listens on a Unix socket and the worker connects to it, so the control traffic never touches the fabric and
+the worker learns of its driver's death as an end of file, on which it exits at once. Exit codes: 0 after `quit`, 1 when
+the driver is gone, 2 when the worker could not start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from workers.command import Command, CommandError
+from workers.loop import READABLE, WRITABLE, Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+EXIT_QUIT = 0
+EXIT_DRIVER_GONE = 1
+EXIT_CANNOT_START = 2
+CONNECT_TIMEOUT_S = 10.0
+READ_BYTES = 65_536
+
+
+def stamp(at_s: float) -> float:
+    """A monotonic time as it is reported: to the microsecond, which is finer than any wake-up here."""
+    return round(at_s, 6)
+
+
+def argument_parser(role: str, description: str | None) -> argparse.ArgumentParser:
+    """The options that every worker has; the address is bound to, or is the source of what the worker sends."""
+    parser = argparse.ArgumentParser(prog=f"workers.{role}", description=description)
+    parser.add_argument("--name", required=True, help="the instance's name, repeated in the hello event")
+    parser.add_argument("--control", required=True, help="path of the driver's Unix socket")
+    parser.add_argument("--address", default=None, help="own IPv4 address (listening workers: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="TCP (and UDP) port to listen on; 0: any free one")
+    return parser
+
+
+class Shell:
+    """A worker's control connection: `emit` events, obey commands until `quit` or end of file."""
+
+    def __init__(self, role: str, name: str, control_path: str) -> None:
+        self.loop = Loop()
+        self._role = role
+        self._name = name
+        self._exit_code = EXIT_QUIT
+        self._handlers: Mapping[str, Callable[[Command], None]] = {}
+        self._inbox = bytearray()
+        self._outbox = bytearray()
+        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._control.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            self._control.connect(control_path)
+        except OSError as error:
+            print(f"workers.{role} {name}: no driver at {control_path}: {error}", file=sys.stderr)
+            raise SystemExit(EXIT_CANNOT_START) from error
+
+    def listen(self, address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+        """A non-blocking socket bound to the address (and listening, for TCP); a taken port ends the worker."""
+        sock = socket.socket(socket.AF_INET, kind)
+        try:
+            if kind is socket.SOCK_STREAM:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((address, port))
+            if kind is socket.SOCK_STREAM:
+                sock.listen(1024)
+        except (OSError, OverflowError) as error:
+            self.fatal(f"cannot listen on {address}:{port}: {error}")
+        sock.setblocking(False)
+        return sock
+
+    def fatal(self, error: str) -> NoReturn:
+        """Tell the driver why the worker cannot start, and exit with code 2."""
+        try:
+            self._control.sendall(_line("fatal", {"error": error}))
+        except OSError:
+            print(f"workers.{self._role} {self._name}: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_CANNOT_START)
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Queue one event line for the driver; never blocks."""
+        was_empty = not self._outbox
+        self._outbox += _line(event, fields)
+        if was_empty:
+            self._flush()
+
+    def run(self, port: int | None, handlers: Mapping[str, Callable[[Command], None]]) -> int:
+        """Say hello, obey `handlers[command.do]` until `quit` or end of file, and return the exit code."""
+        self._handlers = handlers
+        self._control.setblocking(False)
+        self.loop.watch(self._control, READABLE, self._on_control)
+        self.emit("hello", role=self._role, name=self._name, pid=os.getpid(), port=port)
+        self.loop.run()
+        if self._exit_code == EXIT_QUIT and self._outbox:
+            self._control.settimeout(CONNECT_TIMEOUT_S)
+            try:
+                self._control.sendall(self._outbox)
+            except OSError:
+                return EXIT_DRIVER_GONE
+        return self._exit_code
+
+    def _on_control(self, events: int) -> None:
+        if events & WRITABLE:
+            self._flush()
+        if not events & ~WRITABLE:
+            return
+        try:
+            received = self._control.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = b""
+        if not received:
+            self._leave(EXIT_DRIVER_GONE)
+            return
+        *lines, rest = (bytes(self._inbox) + received).split(b"\n")
+        self._inbox = bytearray(rest)
+        for line in lines:
+            if line.strip():
+                self._obey(line)
+
+    def _obey(self, line: bytes) -> None:
+        command = None
+        try:
+            command = Command(line)
+            if command.do == "quit":
+                self._leave(EXIT_QUIT)
+                return
+            handler = self._handlers.get(command.do)
+            if handler is None:
+                raise CommandError(
+                    f"{command.do}: a {self._role} worker knows only {', '.join([*self._handlers, 'quit'])}"
+                )
+            handler(command)
+        except CommandError as error:
+            self.emit("error", error=str(error), command=command.fields if command else None)
+
+    def _flush(self) -> None:
+        try:
+            sent = self._control.send(self._outbox)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._leave(EXIT_DRIVER_GONE)
+            return
+        del self._outbox[:sent]
+        self.loop.rewatch(self._control, READABLE | WRITABLE if self._outbox else READABLE)
+
+    def _leave(self, exit_code: int) -> None:
+        self._exit_code = exit_code
+        self.loop.stop()
+
+
+def _line(event: str, fields: dict[str, Any]) -> bytes:
+    return json.dumps({"event": event, **fields}, separators=(",", ":")).encode() + b"\n"
