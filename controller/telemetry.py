@@ -81,7 +81,10 @@ class Telemetry(App):
         poll = self._polls.get(dpid)
         if poll is None or poll.datapath is not message.datapath or poll.request != message.xid:
             return
-        ports = [PortCounters(entry.port_no, entry.rx_bytes, entry.tx_bytes) for entry in message.body]
+        ports = [
+            PortCounters(entry.port_no, entry.rx_bytes, entry.tx_bytes, entry.duration_sec + entry.duration_nsec * 1e-9)
+            for entry in message.body
+        ]
         self._counters.record(dpid, ports, requested_s=poll.requested_s, arrived_s=arrived_s)
         if message.flags & message.datapath.ofproto.OFPMPF_REPLY_MORE:
             return
