@@ -185,7 +185,7 @@ class Batch:
         events += [FirstToken(request_id, at_s) for request_id in self._joined]
         self._joined.clear()
         while self._endings and self._endings[0][0] <= self._step:
-            _, admission, request_id = heapq.heappop(self._endings)
+            _, _, request_id = heapq.heappop(self._endings)
             request, first_step = self._running.get(request_id, (None, 0))
             if request is None or first_step + request.output_tokens - 1 != self._step:
                 continue  # cancelled since

@@ -93,13 +93,13 @@ class Receiver:
                 stripe.reply(status)
 
     def admit(self, stripe: Stripe, header: Header) -> Arrival:
-        """The blob to which a new stripe belongs; `Unwelcome` if it may not join it."""
+        """The blob to which a new stripe belongs; `UnwelcomeError` if it may not join it."""
         request_id = header.request_id
         if request_id in self._refused:
-            raise Unwelcome(Status.REFUSED, "the request was cancelled or rejected")
+            raise UnwelcomeError(Status.REFUSED, "the request was cancelled or rejected")
         expected = self._expected.get(request_id)
         if expected is not None and expected != (header.total_bytes, header.stripes):
-            raise Unwelcome(Status.UNEXPECTED, _mismatch(header.total_bytes, header.stripes, *expected))
+            raise UnwelcomeError(Status.UNEXPECTED, _mismatch(header.total_bytes, header.stripes, *expected))
         if header.total_bytes == 0:
             return Arrival(header, stripe.first_byte_s)  # nothing to wait for: `expect` alone completes it
         arrival = self.arrivals.get(request_id)
@@ -107,9 +107,9 @@ class Receiver:
             arrival = self.arrivals[request_id] = Arrival(header, stripe.first_byte_s)
         if (arrival.total_bytes, arrival.stripes) != (header.total_bytes, header.stripes):
             error = _mismatch(header.total_bytes, header.stripes, arrival.total_bytes, arrival.stripes)
-            raise Unwelcome(Status.UNEXPECTED, error)
+            raise UnwelcomeError(Status.UNEXPECTED, error)
         if header.stripe in arrival.done or header.stripe in arrival.open:
-            raise Unwelcome(Status.UNEXPECTED, f"stripe {header.stripe} came twice")
+            raise UnwelcomeError(Status.UNEXPECTED, f"stripe {header.stripe} came twice")
         arrival.first_byte_s = min(arrival.first_byte_s, stripe.first_byte_s)
         arrival.open[header.stripe] = stripe
         return arrival
@@ -149,7 +149,7 @@ class Receiver:
             self._sweep_later()
 
 
-class Unwelcome(Exception):
+class UnwelcomeError(Exception):
     """A well-formed stripe that cannot be accepted."""
 
     def __init__(self, status: Status, error: str) -> None:
@@ -236,7 +236,7 @@ class Stripe:
             self._arrival = self._receiver.admit(self, self._header)
         except WireError as error:
             self._fail(str(error), Status.BAD_HEADER)
-        except Unwelcome as error:
+        except UnwelcomeError as error:
             self._fail(str(error), error.status)
         else:
             if self._remaining == 0:
@@ -258,7 +258,8 @@ class Stripe:
 
     def _complete(self, at_s: float) -> None:
         arrival, header = self._arrival, self._header
-        assert arrival is not None and header is not None
+        assert arrival is not None
+        assert header is not None
         arrival.done.add(header.stripe)
         self.reply(Status.OK)
         if arrival.total_bytes and len(arrival.done) == arrival.stripes:
@@ -276,7 +277,8 @@ class Stripe:
     def _fail(self, error: str, status: Status) -> None:
         request_id = self._header.request_id if self._header else None
         where = f"stripe {self._header.stripe} of {self._header.stripes}: " if self._header else ""
-        self._receiver.on_error(where + error, request_id, self._peer)
+        if status is not Status.REFUSED:  # the driver asked for that one
+            self._receiver.on_error(where + error, request_id, self._peer)
         self.reply(status)
         if self._arrival is not None and request_id is not None:
             self._receiver.drop(request_id, Status.BROKEN)

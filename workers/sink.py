@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 20
 WAKE_BYTES = 1 << 17
 DATAGRAMS_PER_WAKE = 64
+DATAGRAM_BUFFER_BYTES = 1 << 22  # half a second of 20 Mbit/s, should this process be late; the kernel may grant less
 
 _discard = bytearray(READ_BYTES)  # never written to: MSG_TRUNC copies nothing
 
@@ -29,6 +30,7 @@ class Sink:
         self._datagrams = datagrams
         self._received_bytes = 0
         self._streams: set[socket.socket] = set()
+        datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER_BYTES)
         loop.watch(listener, READABLE, self._on_connection)
         loop.watch(datagrams, READABLE, self._on_datagrams)
 
