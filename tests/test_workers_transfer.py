@@ -50,13 +50,8 @@ def assert_still_works(pair: tuple[Worker, Worker], request_id: int) -> None:
 
 def test_hello_says_who_is_there(pair: tuple[Worker, Worker]) -> None:
     prefill, decode = pair
-    assert prefill.first == {
-        "event": "hello",
-        "role": "prefill",
-        "name": "h0",
-        "pid": prefill.process.pid,
-        "port": None,
-    }
+    assert {"event": "hello", "role": "prefill", "name": "h0", "port": None}.items() <= prefill.first.items()
+    assert prefill.first["pid"] == prefill.process.pid
     assert decode.first["port"] > 0
 
 
@@ -302,3 +297,12 @@ def test_a_missing_driver_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFi
     with pytest.raises(SystemExit, match="2"):
         Shell("decode", "h3", str(tmp_path / "nobody"))
     assert "no driver at" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("role", ["prefill", "background"])
+def test_congestion_control_is_chosen_per_worker(tmp_path: Path, role: str) -> None:
+    with Worker(tmp_path, role, "h0", "--congestion-control", "reno") as worker:
+        assert worker.first["congestion_control"] == "reno"
+    with Worker(tmp_path, role, "h0", "--congestion-control", "carrier-pigeon") as worker:
+        assert "cannot open streams" in worker.first["error"]
+        assert worker.process.wait(5.0) == 2

@@ -15,6 +15,7 @@ from workers.command import CommandError
 from workers.flows import Flow, FlowStats, TcpFlow, UdpFlow
 from workers.shell import Shell, argument_parser, stamp
 from workers.sink import Sink
+from workers.streams import StreamOptions, add_stream_arguments
 
 if TYPE_CHECKING:
     from workers.command import Command
@@ -25,10 +26,10 @@ CONNECTIONS_MAX = 1024
 class BackgroundWorker:
     """The flows of one instance, by the driver's numbers."""
 
-    def __init__(self, shell: Shell, sink: Sink, source_address: str | None) -> None:
+    def __init__(self, shell: Shell, sink: Sink, options: StreamOptions) -> None:
         self._shell = shell
         self._sink = sink
-        self._source_address = source_address
+        self._options = options
         self._flows: dict[int, Flow] = {}
         self._sent_bytes = 0  # by flows that are over
 
@@ -48,15 +49,11 @@ class BackgroundWorker:
 
         try:
             if protocol == "tcp":
-                self._flows[flow_id] = TcpFlow(
-                    self._shell.loop, address, connections, rate_bps, failed, self._source_address
-                )
+                self._flows[flow_id] = TcpFlow(self._shell.loop, address, connections, rate_bps, failed, self._options)
             elif rate_bps is None:
                 raise CommandError("flow_start: a udp flow needs a rate_bps")
             else:
-                self._flows[flow_id] = UdpFlow(
-                    self._shell.loop, address, connections, rate_bps, failed, self._source_address
-                )
+                self._flows[flow_id] = UdpFlow(self._shell.loop, address, connections, rate_bps, failed, self._options)
         except OSError as error:
             self._shell.emit("flow_failed", flow_id=flow_id, error=error.strerror or str(error))
 
@@ -82,12 +79,16 @@ class BackgroundWorker:
 
 
 def main() -> int:
-    arguments = argument_parser("background", __doc__).parse_args()
+    parser = argument_parser("background", __doc__)
+    add_stream_arguments(parser)
+    arguments = parser.parse_args()
     shell = Shell("background", arguments.name, arguments.control)
+    options = StreamOptions.of(arguments)
+    shell.check(options)
     listener = shell.listen(arguments.address or "127.0.0.1", arguments.port)
     address, port = listener.getsockname()
     datagrams = shell.listen(address, port, socket.SOCK_DGRAM)
-    worker = BackgroundWorker(shell, Sink(shell.loop, listener, datagrams), arguments.address)
+    worker = BackgroundWorker(shell, Sink(shell.loop, listener, datagrams), options)
     handlers = {"flow_start": worker.start_flow, "flow_stop": worker.stop_flow, "report": worker.report}
     return shell.run(port, handlers)
 

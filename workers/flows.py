@@ -15,7 +15,7 @@ import termios
 from typing import TYPE_CHECKING
 
 from workers.loop import READABLE, WRITABLE, Loop
-from workers.outbound import ABORT, connect
+from workers.streams import ABORT, StreamOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ class TcpFlow:
         connections: int,
         rate_bps: float | None,
         on_failed: Callable[[str], None],
-        source_address: str | None = None,
+        options: StreamOptions,
     ) -> None:
         self._loop = loop
         self._on_failed = on_failed
@@ -65,7 +65,7 @@ class TcpFlow:
         self._source_ports: list[int] = []
         try:
             for _ in range(connections):
-                sock = connect(address, source_address, None)
+                sock = options.connect(address)
                 self._written[sock] = 0
                 self._source_ports.append(sock.getsockname()[1])
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
@@ -122,7 +122,7 @@ class UdpFlow:
         connections: int,
         rate_bps: float,
         on_failed: Callable[[str], None],
-        source_address: str | None = None,
+        options: StreamOptions,
     ) -> None:
         self.sent_bytes = 0
         self._loop = loop
@@ -138,8 +138,8 @@ class UdpFlow:
         try:
             for sock in self._socks:
                 sock.setblocking(False)
-                if source_address is not None:
-                    sock.bind((source_address, 0))
+                if options.source_address is not None:
+                    sock.bind((options.source_address, 0))
                 sock.connect(address)
         except OSError:
             self.stop()

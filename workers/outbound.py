@@ -6,22 +6,18 @@ memory file was measured and costs no less.
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
-import struct
 from typing import TYPE_CHECKING
 
 from workers import wire
 from workers.loop import READABLE, WRITABLE, Loop
+from workers.streams import ABORT, StreamOptions
 from workers.wire import Header, Status, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SEND_BYTES = 1 << 18
-ABORT = struct.pack("@ii", 1, 0)  # struct linger, socket(7): close sends RST and drops what is queued
-IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): choose the port at connect, when the whole 4-tuple is known
 
 _zeros = memoryview(bytes(SEND_BYTES))
 
@@ -43,8 +39,7 @@ class Transfer:
         deadline_s: float,
         on_done: Callable[[float, float, list[int], int], None],
         on_failed: Callable[[str], None],
-        source_address: str | None = None,
-        stripe_buffer_bytes: int | None = None,
+        options: StreamOptions,
     ) -> None:
         self.loop = loop
         self._on_done = on_done
@@ -61,7 +56,7 @@ class Transfer:
         sizes = wire.stripe_sizes(total_bytes, stripes)
         try:
             for number, size in enumerate(sizes):
-                sock = connect(address, source_address, stripe_buffer_bytes)
+                sock = options.connect(address)
                 self._source_ports.append(sock.getsockname()[1])
                 self._open.append(_Stripe(self, sock, Header(request_id, number, stripes, size, total_bytes)))
         except OSError as error:
@@ -158,24 +153,3 @@ class _Stripe:
     def _close(self) -> None:
         self._transfer.loop.unwatch(self._sock)
         self._sock.close()
-
-
-def connect(address: tuple[str, int], source_address: str | None, buffer_bytes: int | None) -> socket.socket:
-    """A non-blocking TCP socket on its way to `address`; OSError if it cannot even set out."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        # Without it Nagle would hold back the last short segment until everything before it is acknowledged.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if buffer_bytes is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
-        if source_address is not None:
-            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((source_address, 0))
-        error_number = sock.connect_ex(address)
-        if error_number not in (0, errno.EINPROGRESS):
-            raise OSError(error_number, os.strerror(error_number))
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -1,9 +1,9 @@
 """The prefill worker: a FIFO of prefills done by timer, and KV transfers to decode workers.
 
-    python -m workers.prefill --name h0 --control PATH [--address IP] [--stripe-buffer-bytes N]
+    python -m workers.prefill --name h0 --control PATH [--address IP] [--congestion-control cubic] ...
 
-Commands `prefill` and `transfer` (see docs of the room's contract in `testbed`); seconds are wall seconds as given, so
-time dilation is the driver's to apply. Transfers run side by side, and beside prefills.
+Seconds in commands are wall seconds as given: time dilation is the driver's to apply. Transfers run side by side, and
+beside prefills.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from workers.outbound import Transfer
 from workers.shell import Shell, argument_parser, stamp
+from workers.streams import StreamOptions, add_stream_arguments
 from workers.wire import STRIPES_MAX
 
 if TYPE_CHECKING:
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
 class PrefillWorker:
     """One prefill at a time on an absolute schedule: a late timer delays its own event and nothing after it."""
 
-    def __init__(self, shell: Shell, source_address: str | None, stripe_buffer_bytes: int | None) -> None:
+    def __init__(self, shell: Shell, options: StreamOptions) -> None:
         self._shell = shell
         self._loop = shell.loop
-        self._source_address = source_address
-        self._stripe_buffer_bytes = stripe_buffer_bytes
+        self._options = options
         self._queue: deque[tuple[int, float, float]] = deque()  # request, seconds, arrival
         self._free_s = 0.0
         self._busy = False
@@ -64,8 +64,7 @@ class PrefillWorker:
             command.seconds("deadline_s"),
             done,
             failed,
-            self._source_address,
-            self._stripe_buffer_bytes,
+            self._options,
         )
 
     def _start_next(self) -> None:
@@ -86,12 +85,12 @@ class PrefillWorker:
 
 def main() -> int:
     parser = argument_parser("prefill", __doc__)
-    parser.add_argument(
-        "--stripe-buffer-bytes", type=int, default=None, help="SO_SNDBUF of each stripe (default: automatic)"
-    )
+    add_stream_arguments(parser)
     arguments = parser.parse_args()
     shell = Shell("prefill", arguments.name, arguments.control)
-    worker = PrefillWorker(shell, arguments.address, arguments.stripe_buffer_bytes)
+    options = StreamOptions.of(arguments)
+    shell.check(options)
+    worker = PrefillWorker(shell, options)
     return shell.run(None, {"prefill": worker.prefill, "transfer": worker.transfer})
 
 

@@ -20,6 +20,8 @@ from workers.loop import READABLE, WRITABLE, Loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from workers.streams import StreamOptions
+
 EXIT_QUIT = 0
 EXIT_DRIVER_GONE = 1
 EXIT_CANNOT_START = 2
@@ -49,6 +51,7 @@ class Shell:
         self.loop = Loop()
         self._role = role
         self._name = name
+        self._hello = {"role": role, "name": name}
         self._exit_code = EXIT_QUIT
         self._handlers: Mapping[str, Callable[[Command], None]] = {}
         self._inbox = bytearray()
@@ -75,6 +78,13 @@ class Shell:
         sock.setblocking(False)
         return sock
 
+    def check(self, options: StreamOptions) -> None:
+        """Find out now whether streams can be opened with these options; if not, the worker ends."""
+        try:
+            self._hello["congestion_control"] = options.congestion_control_in_force()
+        except OSError as error:
+            self.fatal(f"cannot open streams with {options}: {error}")
+
     def fatal(self, error: str) -> NoReturn:
         """Tell the driver why the worker cannot start, and exit with code 2."""
         try:
@@ -95,7 +105,7 @@ class Shell:
         self._handlers = handlers
         self._control.setblocking(False)
         self.loop.watch(self._control, READABLE, self._on_control)
-        self.emit("hello", role=self._role, name=self._name, pid=os.getpid(), port=port)
+        self.emit("hello", **self._hello, pid=os.getpid(), port=port)
         self.loop.run()
         if self._exit_code == EXIT_QUIT and self._outbox:
             self._control.settimeout(CONNECT_TIMEOUT_S)

@@ -1,0 +1,74 @@
+"""How a worker opens a TCP stream to another one: source address, send buffer, congestion control, a reset at the end.
+
+Shared by KV transfers and background flows, so that both compete under the same rules. Congestion control is set per
+socket: a network namespace may refuse it as a default (only names in the host's tcp_allowed_congestion_control), while
+a socket of root takes any that the kernel has.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import argparse
+
+ABORT = struct.pack("@ii", 1, 0)  # struct linger, socket(7): close sends RST and drops what is queued
+IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): choose the port at connect, when the whole 4-tuple is known
+TCP_CONGESTION_NAME_BYTES = 16  # linux/tcp.h, TCP_CA_NAME_MAX
+
+
+class StreamOptions(NamedTuple):
+    """What every outgoing stream of a worker has in common; None leaves the kernel's default."""
+
+    source_address: str | None = None
+    send_buffer_bytes: int | None = None
+    congestion_control: str | None = None
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> StreamOptions:
+        return cls(arguments.address, arguments.stripe_buffer_bytes, arguments.congestion_control)
+
+    def connect(self, address: tuple[str, int]) -> socket.socket:
+        """A non-blocking TCP socket on its way to `address`; OSError if it cannot even set out."""
+        sock = self._socket()
+        try:
+            error_number = sock.connect_ex(address)
+            if error_number not in (0, errno.EINPROGRESS):
+                raise OSError(error_number, os.strerror(error_number))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def congestion_control_in_force(self) -> str:
+        """The name of the algorithm that streams will have; OSError if one of the options cannot be had."""
+        with self._socket() as sock:
+            name = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, TCP_CONGESTION_NAME_BYTES)
+        return name.split(b"\0")[0].decode()
+
+    def _socket(self) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            # Without it Nagle would hold back the last short segment until everything before it is acknowledged.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.send_buffer_bytes is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer_bytes)
+            if self.congestion_control is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self.congestion_control.encode())
+            if self.source_address is not None:
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.bind((self.source_address, 0))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+
+def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stripe-buffer-bytes", type=int, help="SO_SNDBUF of each stream (default: automatic)")
+    parser.add_argument("--congestion-control", help="cubic, reno, bbr, ... (default: the namespace's)")
