@@ -4,6 +4,8 @@ from scheduler.candidates import Candidates
 from scheduler.dispatcher import Decision, Dispatcher, Infeasible
 from scheduler.oracle import NetworkSample, OracleError, StalenessStage, parse_document
 from scheduler.policy import POLICIES, Policy, PolicyError, find_policy
+from scheduler.prefill_queue import PrefillQueues
+from scheduler.record import Outcome, RequestRecord
 from scheduler.view import View
 
 __all__ = [
@@ -14,8 +16,11 @@ __all__ = [
     "Infeasible",
     "NetworkSample",
     "OracleError",
+    "Outcome",
     "Policy",
     "PolicyError",
+    "PrefillQueues",
+    "RequestRecord",
     "StalenessStage",
     "View",
     "find_policy",

@@ -6,6 +6,9 @@ choices. Both parts are kept by rack, so that one decision touches O(D + racks x
 
 from __future__ import annotations
 
+from functools import lru_cache
+from math import factorial
+
 import numpy as np
 
 from scheduler.candidates import Floats, Ints
@@ -65,18 +68,18 @@ class LinkTable:
         """What `stripes` connections can get from one prefill to every decode instance, shape [D].
 
         `per_link` is the bandwidth that each link has for a new transfer, shape [links]. At the ends all stripes share
-        one link. In the middle a path carries the least of its links, paths add up, and `stripes` connections over n
-        paths reach at most min(stripes, n) of them: expected spreading, not the hash of one particular flow.
+        one link. In the middle a path carries the least of its links and the paths add up, less what is lost when a hash
+        puts several stripes on one path: `spreading`, an expectation, not the hash of one particular flow.
         """
         rack = int(self.rack_of[prefill_id])
         pod = int(self.pod_of_rack[rack])
         tier = self.tier[prefill_id]
         up = per_link[self.up_rack[rack]]
         down = per_link[self.down_rack]
-        within = np.minimum(up, down).sum(axis=1) * _reach(stripes, up.size)
+        within = np.minimum(up, down).sum(axis=1) * spreading(stripes, up.size)
         up_core = np.minimum(up[self.group_of_core], per_link[self.up_core[pod]])
         down_core = np.minimum(per_link[self.down_core][self.pod_of_rack], down[:, self.group_of_core])
-        across = np.minimum(up_core, down_core).sum(axis=1) * _reach(stripes, up_core.size)
+        across = np.minimum(up_core, down_core).sum(axis=1) * spreading(stripes, up_core.size)
         middle = np.where(self.pod_of_rack == pod, within, across)[self.rack_of_decode]
         ends = np.minimum(per_link[self.up_instance[prefill_id]], per_link[self.down_instance])
         servers = np.minimum(per_link[self.up_server[prefill_id]], per_link[self.down_server])
@@ -91,5 +94,23 @@ class LinkTable:
         return links, counts / len(paths)
 
 
-def _reach(stripes: int, paths: int) -> float:
-    return min(stripes, paths) / paths
+@lru_cache
+def spreading(stripes: int, paths: int) -> float:
+    """Share of n equal paths' joint bandwidth that a transfer of s equal stripes gets when each is hashed at random.
+
+    The transfer ends with its slowest path, so the share is s / (n E[most stripes on one path]); the expectation is
+    exact, from the number of ways to throw s balls into n bins with no bin above m:
+    P(max <= m) = s! [x^s] (sum_{j <= m} x^j / j!)^n / n^s.
+    """
+    expected_most = sum(1 - _at_most(m, stripes, paths) for m in range(stripes))
+    return stripes / (paths * expected_most)
+
+
+def _at_most(most: int, stripes: int, paths: int) -> float:
+    """P(no path carries more than `most` of the stripes)."""
+    bin_series = np.array([1 / factorial(j) if j <= most else 0.0 for j in range(stripes + 1)])
+    series = np.zeros(stripes + 1)
+    series[0] = 1.0
+    for _ in range(paths):
+        series = np.convolve(series, bin_series)[: stripes + 1]
+    return float(series[stripes]) * factorial(stripes) / float(paths) ** stripes

@@ -1,1 +1,1 @@
-"""The emulated world: sandbox, bring-up, runs on real packets, and the checks that say how far to trust them."""
+"""The emulated world: sandbox, bring-up, replay. Real TCP through Open vSwitch on Mininet."""

@@ -83,11 +83,12 @@ def shaping_command(interface: str, rate_bps: float, queue_packets: int) -> str:
     if not math.isfinite(rate_bps) or rate_bps < 8 or queue_packets < 1:
         raise ShapingError(f"{interface}: cannot shape to {rate_bps} bit/s with a queue of {queue_packets} packets")
     return (
-        f"tc qdisc replace dev {interface} root handle 5: htb default 1"
-        f" && tc class replace dev {interface} parent 5: classid 5:1 htb"
+        f"tc qdisc del dev {interface} root 2>/dev/null;"  # HTB cannot be changed in place
+        f" tc qdisc add dev {interface} root handle 5: htb default 1"
+        f" && tc class add dev {interface} parent 5: classid 5:1 htb"
         f" rate {round(rate_bps)}bit ceil {round(rate_bps)}bit"
         f" burst {HTB_BURST_B}b cburst {HTB_BURST_B}b quantum {HTB_QUANTUM_B}"
-        f" && tc qdisc replace dev {interface} parent 5:1 handle 10: pfifo limit {queue_packets}"
+        f" && tc qdisc add dev {interface} parent 5:1 handle 10: pfifo limit {queue_packets}"
     )
 
 

@@ -1,0 +1,80 @@
+"""What became of a request, a decision and a link: the rows that both worlds hand over, in real-system units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from scheduler.dispatcher import Decision
+
+Status = Literal["completed", "failed", "rejected"]
+
+NAN = float("nan")
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One row of `requests.parquet`; a time that never came is NaN, an instance that was never chosen -1.
+
+    queue_ms: arrival to the start of prefill. kv_transfer_ms: first byte leaving to last byte in. admission_ms: last
+    byte in to its first step. ttft_ms: arrival to first token. tpot_ms: mean gap of the tokens after it. e2el_ms:
+    arrival to last token.
+    """
+
+    request_id: int
+    timestamp_s: float
+    input_length: int
+    output_length: int
+    policy: str
+    prefill_id: int = -1
+    decode_id: int = -1
+    tier: int = -1
+    cached_tokens: int = 0
+    kv_bytes: int = 0
+    queue_ms: float = NAN
+    prefill_ms: float = NAN
+    kv_transfer_ms: float = NAN
+    admission_ms: float = NAN
+    ttft_ms: float = NAN
+    tpot_ms: float = NAN
+    e2el_ms: float = NAN
+    oracle_age_ms: float = NAN
+    predicted_kv_transfer_ms: float = NAN
+    decision_us: float = NAN
+    status: Status = "failed"
+    error: str = ""
+
+    def decided(self, decision: Decision) -> None:
+        """Copy what the scheduler chose and believed."""
+        self.prefill_id = decision.prefill_id
+        self.decode_id = decision.decode_id
+        self.tier = decision.tier
+        self.cached_tokens = decision.cached_tokens
+        self.kv_bytes = decision.kv_bytes
+        self.oracle_age_ms = decision.oracle_age_ms
+        self.predicted_kv_transfer_ms = decision.predicted_kv_transfer_ms
+        self.decision_us = decision.decision_us
+
+    def emitted(self, token_s: list[float]) -> None:
+        """The times of all tokens, seconds from the start of the run: the request is complete."""
+        self.ttft_ms = (token_s[0] - self.timestamp_s) * 1e3
+        self.e2el_ms = (token_s[-1] - self.timestamp_s) * 1e3
+        self.tpot_ms = (token_s[-1] - token_s[0]) * 1e3 / (len(token_s) - 1) if len(token_s) > 1 else 0.0
+        self.status = "completed"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Everything one run of a scenario produced.
+
+    `decisions`: one mapping a decision (the fields of `Decision` and whatever the world adds, such as source ports).
+    `links`: one mapping a sample of a link: time_s, link, utilisation, bytes. `token_gaps_ms`: every gap between two
+    tokens of one request. `evidence`: what the world wants known about the run itself.
+    """
+
+    requests: list[RequestRecord] = field(default_factory=list)
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    links: list[dict[str, Any]] = field(default_factory=list)
+    token_gaps_ms: list[float] = field(default_factory=list)
+    duration_s: float = 0.0
+    evidence: dict[str, Any] = field(default_factory=dict)

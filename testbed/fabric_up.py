@@ -1,0 +1,186 @@
+"""Bring-up: a fabric of Mininet hosts and Open vSwitch switches, programmed by our controller, inside a sandbox.
+
+Every wait has a deadline; whatever fails leaves the mess to the sandbox, which the kernel removes whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mininet.log import setLogLevel
+from mininet.net import Mininet
+from mininet.node import OVSSwitch, RemoteController
+
+from testbed.emulation import EmulationSpec
+from testbed.errors import TestbedError
+from testbed.oracle_client import OracleClient, OracleUnavailable
+from testbed.sandbox import RUN_DIR, run
+from testbed.switches import datapath_in_force, start_switches
+from topologies import Fabric, instance_ip
+from topologies.mininet import FatTreeTopo, ShapingError, interface_of
+
+ORACLE_SOCKET = RUN_DIR / "oracle.sock"
+CONTROLLER_LOG = RUN_DIR / "controller.log"
+RATE_TOLERANCE = 1e-3
+"""tc prints rates with at least four digits."""
+
+
+class FabricUp:
+    """A fabric that is up. `host(instance)` runs processes in an instance's namespace; `stop` ends the controller.
+
+    Make it with `bring_up`.
+    """
+
+    def __init__(self, fabric: Fabric, spec: EmulationSpec, poll_s: float, ecmp_seed: int) -> None:
+        self.fabric = fabric
+        self.spec = spec
+        self.poll_s = poll_s
+        self.ecmp_seed = ecmp_seed
+        self.datapath, self.datapath_reason = datapath_in_force()
+        if spec.datapath != "auto":
+            self.datapath, self.datapath_reason = spec.datapath, "asked for"
+        self.net: Any = None
+        self.controller: subprocess.Popen[bytes] | None = None
+        self.link_divisor = spec.link_divisor
+
+    def address(self, instance: int) -> str:
+        return instance_ip(self.fabric.instances[instance])
+
+    def spawn(self, instance: int, *command: str, log: Path) -> subprocess.Popen[bytes]:
+        """Start a process in an instance's network namespace, its output in a log file."""
+        node = self.net[self.fabric.instances[instance].name]
+        with log.open("ab") as sink:
+            # -a: attach to the namespaces of the host's shell, as Mininet's own popen does
+            return subprocess.Popen(
+                ["mnexec", "-a", str(node.pid), *command], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+            )
+
+    def run_in(self, instance: int, *command: str, deadline_s: float = 30.0) -> str:
+        """Run a command in an instance's namespace to its end and return what it printed."""
+        node = self.net[self.fabric.instances[instance].name]
+        return run("mnexec", "-a", str(node.pid), *command, deadline_s=deadline_s)
+
+    def start_controller(self) -> None:
+        config = RUN_DIR / "controller.json"
+        config.write_text(
+            json.dumps(
+                {
+                    "fabric": asdict(self.fabric.spec),
+                    "rate_scale": self.link_divisor,
+                    "ecmp": self.spec.ecmp,
+                    "seed": self.ecmp_seed,
+                    "poll_s": self.poll_s,
+                    "oracle_socket": str(ORACLE_SOCKET),
+                }
+            )
+        )
+        with CONTROLLER_LOG.open("ab") as log:
+            self.controller = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "controller.launch", "--config", str(config)),
+                    *("--port", str(self.spec.controller_port), "--openflow", self.spec.controller),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop_controller(self) -> None:
+        if self.controller is not None:
+            self.controller.terminate()
+            try:
+                self.controller.wait(10)
+            except subprocess.TimeoutExpired:
+                self.controller.kill()
+                self.controller.wait()
+
+    def controller_complaint(self) -> str:
+        """The controller's last words, one line, when it has ended by itself; empty while it runs."""
+        if self.controller is None or self.controller.poll() is None:
+            return ""
+        lines = CONTROLLER_LOG.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"controller ended with exit code {self.controller.returncode}"
+
+    def wait_until_programmed(self, deadline_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Return when every switch holds its rules and every link has been measured. TestbedError at the deadline."""
+        until_s = clock() + deadline_s
+        seen = "its oracle socket never answered"
+        while clock() < until_s:
+            if complaint := self.controller_complaint():
+                raise TestbedError(complaint)
+            try:
+                document = OracleClient(ORACLE_SOCKET).fetch(deadline_s=1.0)
+            except OracleUnavailable:
+                time.sleep(0.05)
+                continue
+            if document["complete"] and not document["switches_missing"]:
+                return
+            done, expected = document["switches_programmed"], document["switches_expected"]
+            seen = f"{done} of {expected} switches were programmed"
+            time.sleep(0.05)
+        raise TestbedError(f"the controller did not finish within {deadline_s:g} s: {seen}")
+
+    def check_rates(self) -> None:
+        """TestbedError unless every interface of the fabric is shaped to exactly the rate that the spec gives it."""
+        for link in self.fabric.links:
+            interface = interface_of(link)
+            show = ("tc", "class", "show", "dev", interface)
+            on_switch = link.source in self.fabric.switch_by_name
+            found_bps = shaped_rate_bps(run(*show) if on_switch else self.run_in(int(link.source[1:]), *show))
+            wanted_bps = link.capacity_bps / self.link_divisor
+            if found_bps is None or abs(found_bps - wanted_bps) > RATE_TOLERANCE * wanted_bps:
+                found = "nothing" if found_bps is None else f"{found_bps:.0f} bit/s"
+                raise TestbedError(f"{interface}: shaped to {found}, not to {wanted_bps:.0f} bit/s")
+
+
+def bring_up(
+    fabric: Fabric,
+    spec: EmulationSpec,
+    *,
+    poll_s: float,
+    ecmp_seed: int,
+    say: Callable[[str], None] = lambda _: None,
+) -> FabricUp:
+    """Start switches, controller and Mininet, and wait until every path works. To be called in a furnished sandbox."""
+    up = FabricUp(fabric, spec, poll_s, ecmp_seed)
+    say("starting Open vSwitch")
+    start_switches()
+    say("starting the controller")
+    up.start_controller()
+    say(f"building {len(fabric.instances)} hosts and {len(fabric.switches)} switches")
+    setLogLevel("error")
+    Mininet.inited = True  # its limits are host-wide settings: not ours to touch
+    try:
+        up.net = Mininet(
+            topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, queue_packets=spec.queue_packets),
+            switch=lambda name, **given: OVSSwitch(name, datapath=up.datapath, **given),
+            controller=lambda name: RemoteController(name, ip="127.0.0.1", port=spec.controller_port),
+            build=True,
+            waitConnected=False,
+        )
+        up.net.start()
+    except ShapingError as problem:
+        raise TestbedError(str(problem)) from None
+    for instance in fabric.instances:
+        up.net[instance.name].cmd(
+            "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv4.tcp_no_metrics_save=1"
+            f" net.ipv4.tcp_congestion_control={spec.congestion_control}"
+        )
+    say("waiting for the controller")
+    up.wait_until_programmed(spec.bringup_deadline_s)
+    up.check_rates()
+    return up
+
+
+def shaped_rate_bps(shown: str) -> float | None:
+    """The rate in what `tc class show` prints of an HTB class, bit/s; None where there is none."""
+    found = re.search(r"class htb .* rate (\d+)([KMGT]?)bit ", shown)
+    return None if found is None else int(found[1]) * 1000.0 ** " KMGT".index(found[2] or " ")

@@ -1,0 +1,91 @@
+"""The first process of a sandbox: brings the fabric up, then replays one scenario after another as it is told.
+
+Speaks JSON lines with `testbed.world` outside: the first line read holds the fabric and the emulation, every further one
+a scenario; lines written are {"say": ...}, {"up": ...}, {"done": n}, {"outcome": ...} or {"error": ...}. The end of its
+input, and so the death of whoever started it, ends it; the kernel then removes everything in the sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import sys
+import threading
+from dataclasses import asdict
+from typing import IO, Any
+
+from scheduler import PolicyError
+from testbed.emulation import EmulationSpec
+from testbed.errors import TestbedError
+from testbed.fabric_up import FabricUp, bring_up
+from testbed.replay import Replay
+from testbed.sandbox import furnish
+from topologies import FabricError
+from workloads import Scenario, WorkloadError, load_requests
+
+BACKGROUND_TAIL_S = 60.0
+"""The plan of background traffic goes on this long beyond the last arrival, real seconds."""
+
+EXPECTED = (TestbedError, PolicyError, FabricError, WorkloadError)
+
+
+class Correspondent:
+    """JSON lines to and from the outside. Once the input ends the process is gone within the call."""
+
+    def __init__(self) -> None:
+        self._out: IO[str] = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+        os.dup2(2, 1)  # whatever else prints must not break the protocol
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def next_line(self) -> Any:
+        return json.loads(self._lines.get())
+
+    def send(self, **message: Any) -> None:
+        self._out.write(json.dumps(message) + "\n")
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            self._lines.put(line)
+        os._exit(0)
+
+
+def main() -> int:
+    outside = Correspondent()
+    task = outside.next_line()
+    try:
+        scenario = Scenario.model_validate(task["scenario"])
+        emulation = EmulationSpec.model_validate(task["emulation"])
+        furnish()
+        fabric, _ = scenario.build()
+        up = bring_up(
+            fabric,
+            emulation,
+            poll_s=scenario.oracle.poll_s * emulation.time_dilation,
+            ecmp_seed=scenario.seed,
+            say=lambda text: outside.send(say=text),
+        )
+        outside.send(up={"datapath": up.datapath, "datapath_reason": up.datapath_reason})
+        while True:
+            outside.send(outcome=replay(up, Scenario.model_validate(outside.next_line()), outside))
+    except EXPECTED as problem:
+        outside.send(error=str(problem))
+        return 2
+
+
+def replay(up: FabricUp, scenario: Scenario, outside: Correspondent) -> dict[str, Any]:
+    """Run one scenario on the fabric that is up and return its Outcome as plain data."""
+    fabric, roles = scenario.build()
+    if fabric.spec != up.fabric.spec:
+        raise TestbedError("the fabric that is up is not the one that this scenario asks for")
+    requests = load_requests(scenario)
+    horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
+    background = scenario.background(fabric, roles, horizon_s)
+    work = Replay(up, scenario, roles, requests, background, say=lambda done: outside.send(done=done))
+    return asdict(asyncio.run(work.run()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

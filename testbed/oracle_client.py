@@ -1,0 +1,53 @@
+"""Reading `netkv.cost/v1` documents from the controller's Unix socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+
+class OracleUnavailable(RuntimeError):
+    """Nothing could be read from the oracle's socket; the message says why."""
+
+
+class OracleClient:
+    """One connection, opened when first needed and again after a failure."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._socket: socket.socket | None = None
+        self._rest = b""
+
+    def fetch(self, deadline_s: float) -> dict[str, Any]:
+        """Ask for the latest document. OracleUnavailable when none comes within the deadline."""
+        try:
+            if self._socket is None:
+                self._rest = b""
+                self._socket = socket.socket(socket.AF_UNIX)
+                self._socket.settimeout(deadline_s)
+                self._socket.connect(str(self._path))
+            self._socket.settimeout(deadline_s)
+            self._socket.sendall(b"\n")
+            line = self._read_line()
+            document: dict[str, Any] = json.loads(line)
+        except (OSError, ValueError) as problem:
+            self.close()
+            raise OracleUnavailable(f"{self._path}: {problem}") from None
+        return document
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _read_line(self) -> bytes:
+        assert self._socket is not None
+        while b"\n" not in self._rest:
+            chunk = self._socket.recv(1 << 16)
+            if not chunk:
+                raise OSError("the controller closed the connection")
+            self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line

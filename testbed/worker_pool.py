@@ -1,0 +1,139 @@
+"""The worker processes of one run: started in their hosts' namespaces, spoken to over one Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import TestbedError
+from testbed.fabric_up import FabricUp
+from testbed.sandbox import RUN_DIR
+from topologies import Roles
+from workloads import Scenario
+
+DECODE_PORT = 7001
+BACKGROUND_PORT = 7002
+HELLO_DEADLINE_S = 30.0
+QUIT_DEADLINE_S = 5.0
+
+Event = dict[str, Any]
+
+
+class WorkerPool:
+    """A prefill or decode worker on every instance by its role, and a background worker on each that is asked for.
+
+    `on_event(role, instance, event)` is called for every line a worker sends after its hello. Use as an asynchronous
+    context manager; TestbedError when a worker does not come up.
+    """
+
+    def __init__(
+        self,
+        up: FabricUp,
+        roles: Roles,
+        background: tuple[int, ...],
+        scenario: Scenario,
+        on_event: Callable[[str, int, Event], None],
+    ) -> None:
+        self._up = up
+        self._wanted = {
+            **{("prefill", instance): self._prefill_arguments(instance) for instance in roles.prefill},
+            **{("decode", instance): self._decode_arguments(instance, scenario) for instance in roles.decode},
+            **{("background", instance): self._background_arguments(instance) for instance in background},
+        }
+        self._on_event = on_event
+        self._processes: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
+        self._writers: dict[tuple[str, int], asyncio.StreamWriter] = {}
+        self._ready = asyncio.Event()
+        self._fatal = ""
+        self._control = RUN_DIR / "control.sock"
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> WorkerPool:
+        self._control.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, path=str(self._control), limit=1 << 24)
+        for (role, instance), arguments in self._wanted.items():
+            self._processes[role, instance] = self._up.spawn(
+                instance,
+                *(sys.executable, "-m", f"workers.{role}", "--name", self._name(instance)),
+                *("--control", str(self._control)),
+                *arguments,
+                log=self._log(role, instance),
+            )
+        try:
+            await asyncio.wait_for(self._ready.wait(), HELLO_DEADLINE_S)
+        except TimeoutError:
+            missing = sorted(set(self._wanted) - set(self._writers))
+            role, instance = missing[0]
+            words = self._log(role, instance).read_text(errors="replace").strip().splitlines()
+            raise TestbedError(
+                f"{len(missing)} workers did not start within {HELLO_DEADLINE_S:g} s; first {role} on"
+                f" {self._name(instance)}: {words[-1] if words else 'no word from it'}"
+            ) from None
+        if self._fatal:
+            raise TestbedError(self._fatal)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Ask every worker to quit, then make sure. Returns when none is left."""
+        for role, instance in list(self._writers):
+            self.tell(role, instance, do="quit")
+        deadline = asyncio.get_running_loop().time() + QUIT_DEADLINE_S
+        while any(process.poll() is None for process in self._processes.values()):
+            if asyncio.get_running_loop().time() > deadline:
+                for process in self._processes.values():
+                    process.kill()
+            await asyncio.sleep(0.01)
+        for writer in self._writers.values():
+            writer.close()
+        if self._server is not None:
+            self._server.close()
+
+    def tell(self, role: str, instance: int, **command: Any) -> None:
+        """Send one command line."""
+        self._writers[role, instance].write(json.dumps(command).encode() + b"\n")
+
+    def dead(self) -> str:
+        """One line on a worker that has ended by itself; empty while all live."""
+        for (role, instance), process in self._processes.items():
+            if process.poll() is not None:
+                return f"the {role} worker on {self._name(instance)} ended with exit code {process.returncode}"
+        return ""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello = json.loads(await reader.readline() or b"{}")
+        if hello.get("event") != "hello":
+            self._fatal = self._fatal or f"a worker could not start: {hello.get('error', hello)}"
+            self._ready.set()
+            return
+        role, instance = hello["role"], int(hello["name"][1:])
+        self._writers[role, instance] = writer
+        if len(self._writers) == len(self._wanted):
+            self._ready.set()
+        while line := await reader.readline():
+            self._on_event(role, instance, json.loads(line))
+
+    def _name(self, instance: int) -> str:
+        return self._up.fabric.instances[instance].name
+
+    def _log(self, role: str, instance: int) -> Path:
+        return RUN_DIR / f"{role}-{self._name(instance)}.log"
+
+    def _prefill_arguments(self, instance: int) -> tuple[str, ...]:
+        return ("--address", self._up.address(instance))
+
+    def _decode_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
+        steps = ",".join(f"{batch}:{step_s!r}" for batch, step_s in scenario.model.step_table_s)
+        return (
+            *("--address", self._up.address(instance), "--port", str(DECODE_PORT)),
+            *("--step-table", steps, "--time-dilation", repr(self._up.spec.time_dilation)),
+            *("--batch-slots", str(scenario.serving.batch_slots)),
+            *("--kv-memory-tokens", str(scenario.serving.kv_memory_tokens)),
+        )
+
+    def _background_arguments(self, instance: int) -> tuple[str, ...]:
+        return ("--address", self._up.address(instance), "--port", str(BACKGROUND_PORT))
