@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,9 @@ def _listen(path: str) -> socket.socket:
 
 
 def _is_abandoned(path: str) -> bool:
+    """Whether `path` is a socket that nobody listens on. A connection to an ordinary file is refused as well."""
+    if not os.path.exists(path) or not stat.S_ISSOCK(os.stat(path).st_mode):
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(path) == errno.ECONNREFUSED

@@ -1,0 +1,136 @@
+"""The published document and its socket: the schema holds, and what is stale or abandoned never looks alive."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from controller.config import ControllerConfig
+from controller.cost_document import Instant, cost_document, one_line
+from controller.counters import LinkCounters, PortCounters
+from controller.oracle_socket import OracleSocket, OracleSocketError
+from topologies import FabricSpec, build_fattree
+
+FABRIC = build_fattree(FabricSpec())
+CONFIG = ControllerConfig()
+SCHEMA = json.loads((Path(__file__).parent.parent / "docs" / "netkv.cost.v1.schema.json").read_text(encoding="utf-8"))
+DEADLINE_S = 10.0
+
+
+def document(counters: LinkCounters, programmed: set[int]) -> dict[str, Any]:
+    now = Instant(monotonic_s=1_000.0, unix_s=1_700_000_000.0)
+    made = cost_document(FABRIC, CONFIG, counters, programmed, sequence=1, now=now)
+    read: dict[str, Any] = json.loads(one_line(made))
+    jsonschema.validate(read, SCHEMA, cls=jsonschema.Draft202012Validator)
+    return read
+
+
+def sweep(counters: LinkCounters, at_s: float, sent_bytes: int) -> None:
+    ports = [PortCounters(port, sent_bytes, sent_bytes, at_s) for port in range(1, 9)]
+    for switch in FABRIC.switches:
+        counters.record(switch.dpid, ports, requested_s=at_s, arrived_s=at_s)
+
+
+def fresh() -> LinkCounters:
+    return LinkCounters(FABRIC, rate_scale=CONFIG.rate_scale, poll_s=CONFIG.poll_s)
+
+
+def test_before_the_first_sample_nothing_looks_measured() -> None:
+    found = document(fresh(), programmed=set())
+    assert (found["complete"], found["sampled_monotonic_s"], found["sampled_unix_s"]) == (False, None, None)
+    assert (found["switches_expected"], found["switches_programmed"]) == (20, 0)
+    assert found["switches_missing"] == [switch.name for switch in FABRIC.switches]
+    assert all(link["utilisation"] is None for link in found["links"].values())
+
+
+def test_a_complete_document_is_as_old_as_its_oldest_sample_on_both_clocks() -> None:
+    counters = fresh()
+    sweep(counters, 990.0, 0)
+    sweep(counters, 990.5, 250_000)  # 4 Mbit/s
+    found = document(counters, programmed={switch.dpid for switch in FABRIC.switches})
+    assert found["complete"]
+    assert (found["switches_programmed"], found["switches_missing"]) == (20, [])
+    assert (found["sampled_monotonic_s"], found["sampled_unix_s"]) == (990.5, 1_700_000_000.0 - 9.5)
+    assert list(found["links"]) == [link.name for link in FABRIC.links]
+    assert found["links"]["agg0>core0"] == {"utilisation": 0.2, "capacity_bps": 50e9, "bytes": 250_000}
+    assert [tier["bandwidth_bps"] for tier in found["tiers"]] == [3.6e12, 200e9, 100e9, 50e9]
+    assert [tier["latency_s"] for tier in found["tiers"]] == pytest.approx([2e-6, 4e-6, 6e-6, 8e-6])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "run" / "oracle.sock")
+
+
+def spawn(function: Callable[..., Any], *arguments: Any) -> None:
+    threading.Thread(target=function, args=arguments, daemon=True).start()
+
+
+@pytest.fixture
+def served(path: str) -> Iterator[OracleSocket]:
+    oracle = OracleSocket(path, spawn, b'{"sequence":1}\n')
+    spawn(oracle.serve)
+    yield oracle
+    oracle.close()
+
+
+def connect(path: str) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(DEADLINE_S)
+    client.connect(path)
+    return client
+
+
+def test_each_line_gets_the_latest_document_on_one_connection(served: OracleSocket, path: str) -> None:
+    with connect(path) as client, client.makefile("rb") as answers:
+        client.sendall(b"\n")
+        assert answers.readline() == b'{"sequence":1}\n'
+        served.latest = b'{"sequence":2}\n'
+        client.sendall(b"any words at all")
+        client.sendall(b", then the end of the line\nand another\n")
+        assert [answers.readline(), answers.readline()] == [b'{"sequence":2}\n'] * 2
+
+
+def test_a_client_that_reads_nothing_stops_nobody_else(served: OracleSocket, path: str) -> None:
+    served.latest = b"x" * 1_000_000 + b"\n"
+    with connect(path) as deaf, connect(path) as other, other.makefile("rb") as answers:
+        deaf.sendall(b"\n" * 100)
+        other.sendall(b"\n")
+        assert len(answers.readline()) == 1_000_001
+
+
+def test_closing_takes_the_name_away(path: str) -> None:
+    OracleSocket(path, spawn, b"\n").close()
+    assert not Path(path).exists()
+
+
+def test_the_name_left_by_a_killed_controller_is_taken_over(path: str) -> None:
+    Path(path).parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(path)  # and never unlinked
+    oracle = OracleSocket(path, spawn, b"\n")
+    spawn(oracle.serve)
+    connect(path).close()
+    oracle.close()
+
+
+@pytest.mark.usefixtures("served")
+def test_the_name_of_a_live_controller_is_left_alone(path: str) -> None:
+    with pytest.raises(OracleSocketError, match=r"oracle\.sock: Address already in use"):
+        OracleSocket(path, spawn, b"\n")
+    connect(path).close()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(path: str) -> None:
+    Path(path).parent.mkdir()
+    Path(path).write_text("precious", encoding="utf-8")
+    with pytest.raises(OracleSocketError, match="Address already in use"):
+        OracleSocket(path, spawn, b"\n")
+    assert Path(path).read_text(encoding="utf-8") == "precious"
