@@ -48,10 +48,12 @@ def simulate_flows(
     slots = max(1, int(np.count_nonzero(size)))
     tables = empty_tables(capacity, slots, max(1, int(np.diff(first_hop).max(initial=0))))
     order = np.argsort(start, kind="stable")
-    left = replay(tables, order, start, size, first_hop, hops, np.zeros(slots, dtype=np.int32), finish_s)
+    left = replay(*tables, order, start, size, first_hop, hops, np.zeros(slots, dtype=np.int64), finish_s)
     if left:
         flow = int(np.flatnonzero(np.isnan(finish_s))[0])
-        raise NoProgressError(f"{left} flows never end, the first is flow {flow}; stuck at {tables.clock_s[0]:g} s")
+        raise NoProgressError(
+            f"{left} flows never end, the first is flow {flow}; stuck at {tables.state['clock_s'][0]:g} s"
+        )
     return finish_s
 
 

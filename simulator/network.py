@@ -39,8 +39,8 @@ class FluidNetwork:
         capacity = checked_capacity(capacity_Bps)
         self._links = len(capacity)
         self._tables = empty_tables(capacity, slots=64, stride=8)
-        self._tables.clock_s[0] = _checked_time("start_s", start_s, at_least_s=-np.inf)
-        self._ended = np.zeros(64, dtype=np.int32)
+        self._tables.state["clock_s"] = _checked_time("start_s", start_s, at_least_s=-np.inf)
+        self._ended = np.zeros(64, dtype=np.int64)
         self._slot_of: dict[int, int] = {}
         self._added = 0
         self._completed: list[Completion] = []
@@ -50,7 +50,7 @@ class FluidNetwork:
     @property
     def clock_s(self) -> float:
         """The time up to which everything is known, s."""
-        return float(self._tables.clock_s[0])
+        return float(self._tables.state["clock_s"][0])
 
     @property
     def flows(self) -> list[int]:
@@ -72,7 +72,7 @@ class FluidNetwork:
         most that it ever sends, B/s, whatever the links offer. Raises ValueError, with the network unchanged, for
         anything else.
         """
-        links = self._checked_path(path)
+        crossed = self._checked_path(path)
         if not size_B >= 0:
             raise ValueError(f"flow {self._added} has size_B {size_B}; it must be 0 or more")
         if not 1e-6 <= weight <= 1e9:
@@ -85,32 +85,35 @@ class FluidNetwork:
             self._completed.append(Completion(flow, self.clock_s))
             return flow
         if cap_Bps < np.inf:
-            links.append(self._private_link(flow, cap_Bps))
-        self._make_room(len(links))
-        self._slot_of[flow] = add(self._tables, np.array(links, dtype=np.int64), float(size_B), float(weight), flow)
+            crossed.append(self._private_link(flow, cap_Bps))
+        self._make_room(len(crossed))
+        state, links, flows, hops, _, ending = self._tables
+        path_links = np.array(crossed, dtype=np.int64)
+        self._slot_of[flow] = add(state, links, flows, hops, ending, path_links, float(size_B), float(weight), flow)
         return flow
 
     def remove(self, flow: int) -> float:
         """Stop a flow at the clock and return the bytes that it has sent."""
         slot = self._slot(flow)
-        sent_B = float(sent_by(self._tables, slot, self.clock_s))
-        remove(self._tables, slot, sent_B)
+        sent_B = self.sent_B(flow)
+        state, links, flows, hops, _, ending = self._tables
+        remove(state, links, flows, hops, ending, slot, sent_B)
         self._forget(flow)
         return sent_B
 
     def advance(self, to_s: float) -> None:
         """Move the clock to `to_s`; flows that end on the way leave at that very instant and await `pop_completed`."""
         to_s = _checked_time("to_s", to_s, at_least_s=self.clock_s)
-        while count := run(self._tables, to_s, self._ended):
+        while count := run(*self._tables, to_s, self._ended):
             finish_s = self.clock_s
-            for flow in sorted(int(self._tables.flow[slot]) for slot in self._ended[:count]):
+            for flow in sorted(self._tables.flows["number"][self._ended[:count]].tolist()):
                 self._forget(flow)
                 self._completed.append(Completion(flow, finish_s))
 
     def next_completion_s(self) -> float:
         """Return when the next flow ends if none enters or is removed before, s; inf if none ever does."""
         self._solve()
-        return float(next_end_s(self._tables))
+        return float(next_end_s(self._tables.state, self._tables.ending))
 
     def pop_completed(self) -> list[Completion]:
         """Return the flows that have ended since the last call, by time, then in the order in which they were added."""
@@ -120,19 +123,19 @@ class FluidNetwork:
     def rate_Bps(self, flow: int) -> float:
         """Return the rate of a flow, B/s."""
         self._solve()
-        slot = self._slot(flow)
-        return float(self._tables.weight[slot] * self._tables.level[slot])
+        record = self._tables.flows[self._slot(flow)]
+        return float(record["weight"] * record["level"])
 
     def rates_Bps(self) -> Floats:
         """Return the rates of the flows present, in the order of `flows`, B/s."""
         self._solve()
         slots = np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
-        rates: Floats = self._tables.weight[slots] * self._tables.level[slots]
+        rates: Floats = self._tables.flows["weight"][slots] * self._tables.flows["level"][slots]
         return rates
 
     def sent_B(self, flow: int) -> float:
         """Return the bytes that a flow has sent until now."""
-        return float(sent_by(self._tables, self._slot(flow), self.clock_s))
+        return float(sent_by(self._tables.flows[self._slot(flow)], self.clock_s))
 
     def link_rate_Bps(self) -> Floats:
         """Return what each link carries now, [links] B/s."""
@@ -147,14 +150,15 @@ class FluidNetwork:
         return self._read_links()[1]
 
     def _read_links(self) -> tuple[Floats, Floats]:
-        rate_Bps = np.zeros(len(self._tables.capacity_Bps))
-        carried_B = self._tables.departed_B.copy()
-        read_links(self._tables, rate_Bps, carried_B)
+        state, links, flows, hops, _, ending = self._tables
+        rate_Bps = np.zeros(len(links))
+        carried_B = links["departed_B"].copy()
+        read_links(state, flows, hops, ending, rate_Bps, carried_B)
         return rate_Bps[: self._links], carried_B[: self._links]
 
     def _solve(self) -> None:
-        if self._tables.open_link.length[0]:
-            solve(self._tables)
+        if self._tables.state["open"][0]:
+            solve(*self._tables)
 
     def _slot(self, flow: int) -> int:
         slot = self._slot_of.get(flow)
@@ -187,26 +191,31 @@ class FluidNetwork:
 
     def _private_link(self, flow: int, cap_Bps: float) -> int:
         if not self._idle_private_links:
-            links = len(self._tables.capacity_Bps)
+            links = len(self._tables.links)
             self._grow(links=links + max(16, links - self._links))
-            self._idle_private_links.extend(range(len(self._tables.capacity_Bps) - 1, links - 1, -1))
+            self._idle_private_links.extend(range(len(self._tables.links) - 1, links - 1, -1))
         link = self._idle_private_links.pop()
-        self._tables.capacity_Bps[link] = cap_Bps
+        self._tables.links["capacity_Bps"][link] = cap_Bps
         self._private_link_of[flow] = link
         return link
 
     def _make_room(self, hops: int) -> None:
-        slots, stride = len(self._tables.level), self._tables.stride
-        if hops > stride or self._tables.free_slot.length[0] == 0:
+        slots, stride, free = (
+            len(self._tables.flows),
+            int(self._tables.state["stride"][0]),
+            self._tables.state["free"][0],
+        )
+        if hops > stride or not free:
             self._grow(
-                slots=slots if self._tables.free_slot.length[0] else 2 * slots,
+                slots=slots if free else 2 * slots,
                 stride=max(2 * stride, hops) if hops > stride else stride,
             )
 
     def _grow(self, *, links: int = 0, slots: int = 0, stride: int = 0) -> None:
         old = self._tables
-        self._tables = grown_tables(old, links or len(old.capacity_Bps), slots or len(old.level), stride or old.stride)
-        self._ended = np.zeros(len(self._tables.level), dtype=np.int32)
+        old_stride = int(old.state["stride"][0])
+        self._tables = grown_tables(old, links or len(old.links), slots or len(old.flows), stride or old_stride)
+        self._ended = np.zeros(len(self._tables.flows), dtype=np.int64)
 
 
 def _checked_time(name: str, time_s: float, at_least_s: float) -> float:

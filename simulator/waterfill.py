@@ -22,7 +22,7 @@ this is the max-min allocation, and there is only one. The tests check that cert
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,405 +30,432 @@ from numpy.typing import NDArray
 from simulator.compiled import compiled
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int32]
+Ints = NDArray[np.int64]
+Table = NDArray[np.void]  # of one of the types below
+Row = Any
+
+STATE = np.dtype(
+    [
+        ("clock_s", np.float64),
+        ("stride", np.int32),  # rows of `hops` kept for each row of `flows`
+        ("free", np.int32),  # the lengths of the lists and heaps that are kept in columns of the other tables
+        ("open", np.int32),
+        ("fresh", np.int32),
+        ("moved", np.int32),
+        ("stopped", np.int32),
+        ("filling", np.int32),
+        ("ending", np.int32),
+    ],
+    align=True,
+)
+LINK = np.dtype(
+    [
+        ("capacity_Bps", np.float64),
+        ("departed_B", np.float64),  # carried for flows that have left
+        ("level", np.float64),  # at which it is full, B/s per unit of weight; inf if it holds no flow back
+        ("fill_level", np.float64),  # while open: the level at which it would now be full
+        ("first_hop", np.int32),  # head of the doubly linked list of its rows in `hops`, or -1
+        ("phase", np.int32),
+        ("open_link", np.int32),  # column of a list: links opened since the last solve began
+        ("fresh_link", np.int32),  # column of a list: links to be given a fill level before the water rises on
+    ],
+    align=True,
+)
+FLOW = np.dtype(
+    [
+        ("level", np.float64),  # rate / weight
+        ("weight", np.float64),
+        ("size_B", np.float64),
+        ("sent_B", np.float64),  # until since_s
+        ("since_s", np.float64),
+        ("number", np.int64),  # the caller's
+        ("bottleneck", np.int32),  # a full link on which no flow stands higher
+        ("phase", np.int32),
+        ("hops", np.int32),
+        ("free_slot", np.int32),  # column of a list: rows not in use
+        ("moved_slot", np.int32),  # column of a list: flows with another level than before this solve
+        ("stopped_slot", np.int32),  # column of a list: flows whose level this solve has found
+        ("bound", np.float64),  # work space: levels and weights of some flows of one link
+        ("bound_weight", np.float64),
+    ],
+    align=True,
+)
+HOP = np.dtype([("slot", np.int32), ("link", np.int32), ("next_hop", np.int32), ("previous_hop", np.int32)])
+# A binary min-heap of the items 0, 1...: `item` in heap order; by item its key and its index in the heap, or -1.
+HEAP = np.dtype([("key", np.float64), ("item", np.int32), ("where", np.int32)])
 
 SETTLED, RISING, STOPPED = 0, 1, 2  # a flow: as before this solve; rising with the water; given its new level
-# A link: as before this solve; open; open, with a fill level that may have risen since; waiting for its new fill level.
+# A link: as before this solve; open; open, with a fill level that may have risen since; about to get a new one.
 CLOSED, OPEN, STALE, FRESH = 0, 1, 2, 3
 # Levels that differ by less than this, relatively, are the same level: 4,500 times the spacing of doubles, so that
 # rounding does not ripple through the network, and far below the 1e-9 to which the tests hold the rates.
 SAME_LEVEL = 1e-12
 
 
-class Heap(NamedTuple):
-    """A binary min-heap of items 0..n-1 that knows where each item is; equal keys come out by item number."""
-
-    item: Ints  # [n], heap order
-    where: Ints  # [n], index in `item`, or -1
-    key: Floats  # [n], by item
-    length: Ints  # [1]
-
-
-class Stack(NamedTuple):
-    """A list of numbers in a fixed array."""
-
-    item: Ints
-    length: Ints  # [1]
-
-
-class Tables(NamedTuple):
-    """Everything the loops know. An *entry* is one crossing of a link by a flow, numbered slot * stride + hop."""
-
-    stride: int  # entries kept for a slot
-    clock_s: Floats  # [1]
-    # by link
-    capacity_Bps: Floats
-    link_level: Floats  # at which the link is full, B/s per unit of weight; inf if it limits nobody
-    fill_level: Floats  # while open: the level at which it would now be full
-    departed_B: Floats  # carried for flows that have left
-    first_entry: Ints  # head of the list of its entries, or -1
-    link_phase: Ints
-    # by slot
-    level: Floats
-    weight: Floats
-    size_B: Floats
-    sent_B: Floats  # until since_s
-    since_s: Floats
-    flow: NDArray[np.int64]  # the caller's number of the flow
-    bottleneck: Ints  # a full link on which no flow stands higher
-    flow_phase: Ints
-    hops: Ints
-    # by entry
-    owner: Ints
-    link: Ints
-    next_entry: Ints
-    previous_entry: Ints
-    # work space
-    free_slot: Stack
-    open_link: Stack
-    fresh_link: Stack  # to be given a fill level before the water rises on
-    moved: Stack  # slots given a new level in this solve
-    stopped: Stack  # slots given a level in this solve, new or old
-    bound: Floats  # by slot
-    bound_weight: Floats  # by slot
-    filling: Heap  # open links by the level at which something happens to them
-    ending: Heap  # flows by the time at which they end
-
-
 @compiled
-def push(stack: Stack, number: int) -> None:
-    stack.item[stack.length[0]] = number
-    stack.length[0] += 1
-
-
-@compiled
-def sift(heap: Heap, hole: int, item: int) -> None:
-    """Put `item` where it belongs, starting from the free place `hole`."""
-    key = heap.key[item]
-    length = heap.length[0]
+def sift(heap: Table, length: int, hole: int, item: int) -> None:
+    """Put `item` where it belongs, starting from the free place `hole`; equal keys come out by item number."""
+    key = heap[item].key
     while hole > 0:
         parent = (hole - 1) >> 1
-        other = heap.item[parent]
-        if heap.key[other] < key or (heap.key[other] == key and other < item):
+        other = heap[parent].item
+        if heap[other].key < key or (heap[other].key == key and other < item):
             break
-        heap.item[hole] = other
-        heap.where[other] = hole
+        heap[hole].item = other
+        heap[other].where = hole
         hole = parent
-    while True:
+    while 2 * hole + 1 < length:
         child = 2 * hole + 1
-        if child >= length:
-            break
-        other = heap.item[child]
+        other = heap[child].item
         if child + 1 < length:
-            right = heap.item[child + 1]
-            if heap.key[right] < heap.key[other] or (heap.key[right] == heap.key[other] and right < other):
+            right = heap[child + 1].item
+            if heap[right].key < heap[other].key or (heap[right].key == heap[other].key and right < other):
                 child += 1
                 other = right
-        if key < heap.key[other] or (key == heap.key[other] and item < other):
+        if key < heap[other].key or (key == heap[other].key and item < other):
             break
-        heap.item[hole] = other
-        heap.where[other] = hole
+        heap[hole].item = other
+        heap[other].where = hole
         hole = child
-    heap.item[hole] = item
-    heap.where[item] = hole
+    heap[hole].item = item
+    heap[item].where = hole
 
 
 @compiled
-def put(heap: Heap, item: int, key: float) -> None:
-    """Insert the item, or move it to a new key."""
-    heap.key[item] = key
-    hole = heap.where[item]
+def put(heap: Table, length: int, item: int, key: float) -> int:
+    """Insert the item, or give it a new key; return the new length."""
+    heap[item].key = key
+    hole = heap[item].where
     if hole < 0:
-        hole = heap.length[0]
-        heap.length[0] += 1
-    sift(heap, hole, item)
+        hole = length
+        length += 1
+    sift(heap, length, hole, item)
+    return length
 
 
 @compiled
-def take(heap: Heap, item: int) -> None:
-    """Remove the item."""
-    hole = heap.where[item]
-    heap.where[item] = -1
-    heap.length[0] -= 1
-    last = heap.item[heap.length[0]]
+def take(heap: Table, length: int, item: int) -> int:
+    """Remove the item; return the new length."""
+    hole = heap[item].where
+    heap[item].where = -1
+    last = heap[length - 1].item
     if last != item:
-        sift(heap, hole, last)
+        sift(heap, length - 1, hole, last)
+    return length - 1
 
 
 @compiled
-def open_link(n: Tables, link: int) -> None:
-    if n.link_phase[link] == CLOSED:
-        n.link_phase[link] = OPEN
-        push(n.open_link, link)
+def next_end_s(state: Table, ending: Table) -> float:
+    """Return the time at which the next flow ends at the rates of the last solve, or inf."""
+    return float(ending[ending[0].item].key) if state[0].ending > 0 else np.inf
 
 
 @compiled
-def add(n: Tables, path: NDArray[np.int64], size_B: float, weight: float, flow: int) -> int:
+def sent_by(flow: Row, time_s: float) -> float:
+    """Return the bytes that the flow has sent at `time_s`, never more than its size."""
+    return float(min(flow.size_B, flow.sent_B + flow.weight * flow.level * (time_s - flow.since_s)))
+
+
+@compiled
+def open_link(state: Table, links: Table, number: int, phase: int) -> None:
+    """Enter the link among those that are open, and set its phase."""
+    if links[number].phase == CLOSED:
+        links[state[0].open].open_link = number
+        state[0].open += 1
+    links[number].phase = phase
+
+
+@compiled
+def add(
+    state: Table,
+    links: Table,
+    flows: Table,
+    hops: Table,
+    ending: Table,
+    path: Ints,
+    size_B: float,
+    weight: float,
+    number: int,
+) -> int:
     """Start a flow at the clock and return its slot; it has no rate until `solve`."""
-    n.free_slot.length[0] -= 1
-    slot = n.free_slot.item[n.free_slot.length[0]]
-    n.level[slot] = 0.0
-    n.weight[slot] = weight
-    n.size_B[slot] = size_B
-    n.sent_B[slot] = 0.0
-    n.since_s[slot] = n.clock_s[0]
-    n.flow[slot] = flow
-    n.bottleneck[slot] = -1
-    n.flow_phase[slot] = RISING
-    n.hops[slot] = len(path)
-    for hop in range(len(path)):
-        link = path[hop]
-        entry = slot * n.stride + hop
-        head = n.first_entry[link]
-        n.link[entry] = link
-        n.next_entry[entry] = head
-        n.previous_entry[entry] = -1
-        if head >= 0:
-            n.previous_entry[head] = entry
-        n.first_entry[link] = entry
-        open_link(n, link)
-    put(n.ending, slot, np.inf)
+    s = state[0]
+    s.free -= 1
+    slot = flows[s.free].free_slot
+    flow = flows[slot]
+    flow.level = 0.0
+    flow.weight = weight
+    flow.size_B = size_B
+    flow.sent_B = 0.0
+    flow.since_s = s.clock_s
+    flow.number = number
+    flow.bottleneck = -1
+    flow.phase = RISING
+    flow.hops = len(path)
+    for i in range(len(path)):
+        row = slot * s.stride + i
+        link = links[path[i]]
+        hops[row].link = path[i]
+        hops[row].next_hop = link.first_hop
+        hops[row].previous_hop = -1
+        if link.first_hop >= 0:
+            hops[link.first_hop].previous_hop = row
+        link.first_hop = row
+        open_link(state, links, path[i], OPEN)
+    s.ending = put(ending, s.ending, slot, np.inf)
     return int(slot)
 
 
 @compiled
-def sent_by(n: Tables, slot: int, time_s: float) -> float:
-    """Return the bytes that the flow has sent at `time_s`, never more than its size."""
-    sent_B = n.sent_B[slot] + n.weight[slot] * n.level[slot] * (time_s - n.since_s[slot])
-    return float(min(n.size_B[slot], sent_B))
+def remove(state: Table, links: Table, flows: Table, hops: Table, ending: Table, slot: int, sent_B: float) -> None:
+    """Take the flow off its links, which remember the bytes that it sent.
 
-
-@compiled
-def remove(n: Tables, slot: int, sent_B: float) -> None:
-    """Take the flow off its links, which remember the bytes that it sent."""
-    for entry in range(slot * n.stride, slot * n.stride + n.hops[slot]):
-        link = n.link[entry]
-        after, before = n.next_entry[entry], n.previous_entry[entry]
+    A link that held no flow back has room to spare and more of it now: it need not open.
+    """
+    s = state[0]
+    for row in range(slot * s.stride, slot * s.stride + flows[slot].hops):
+        after, before = hops[row].next_hop, hops[row].previous_hop
+        number = hops[row].link
+        link = links[number]
         if before >= 0:
-            n.next_entry[before] = after
+            hops[before].next_hop = after
         else:
-            n.first_entry[link] = after
+            link.first_hop = after
         if after >= 0:
-            n.previous_entry[after] = before
-        n.departed_B[link] += sent_B
-        open_link(n, link)
-    take(n.ending, slot)
-    push(n.free_slot, slot)
+            hops[after].previous_hop = before
+        link.departed_B += sent_B
+        if link.level < np.inf:
+            open_link(state, links, number, OPEN)
+    s.ending = take(ending, s.ending, slot)
+    flows[s.free].free_slot = slot
+    s.free += 1
 
 
 @compiled
-def update_fill_level(n: Tables, link: int, water: float) -> None:
+def update_fill_level(
+    state: Table, links: Table, flows: Table, hops: Table, filling: Table, number: int, water: float
+) -> None:
     """Find the level, at or above `water`, at which an open link will be full; queue the link for what comes first.
 
     At level s the link carries the sum of w * min(bound, s) of its flows, a concave rising function of s. Newton's
     method from a point left of its root never passes the root, and each step leaves at least one bound behind.
     """
-    room = n.capacity_Bps[link]
+    link = links[number]
+    room = link.capacity_Bps
     growth = 0.0
     holds = False
     bounds = 0
-    entry = n.first_entry[link]
-    while entry >= 0:
-        slot = n.owner[entry]
-        phase = n.flow_phase[slot]
-        weight = n.weight[slot]
-        if phase == RISING:
-            growth += weight
-        elif phase == SETTLED and n.bottleneck[slot] == link:
-            growth += weight
+    row = link.first_hop
+    while row >= 0:
+        flow = flows[hops[row].slot]
+        if flow.phase == RISING:
+            growth += flow.weight
+        elif flow.phase == SETTLED and flow.bottleneck == number:
+            growth += flow.weight
             holds = True
         else:
-            level = n.level[slot]
-            room -= weight * level
-            if phase == SETTLED and level > water:
-                n.bound[bounds] = level
-                n.bound_weight[bounds] = weight
+            room -= flow.weight * flow.level
+            if flow.phase == SETTLED and flow.level > water:
+                flows[bounds].bound = flow.level
+                flows[bounds].bound_weight = flow.weight
                 bounds += 1
-        entry = n.next_entry[entry]
+        row = hops[row].next_hop
     if not holds:
-        n.link_level[link] = np.inf
+        link.level = np.inf
     fills_at = np.inf
     if growth > 0.0 or room < 0.0:  # else even all the bounds together leave room
         while True:
             room_above, growth_above = room, growth
             for i in range(bounds):
-                room_above += n.bound_weight[i] * n.bound[i]
-                growth_above += n.bound_weight[i]
+                room_above += flows[i].bound_weight * flows[i].bound
+                growth_above += flows[i].bound_weight
             fills_at = room_above / growth_above if growth_above > 0.0 else np.inf
             above = 0
             for i in range(bounds):
-                if n.bound[i] > fills_at:
-                    n.bound[above] = n.bound[i]
-                    n.bound_weight[above] = n.bound_weight[i]
+                if flows[i].bound > fills_at:
+                    flows[above].bound = flows[i].bound
+                    flows[above].bound_weight = flows[i].bound_weight
                     above += 1
             if above == bounds:
                 break
             bounds = above
-    n.fill_level[link] = fills_at
-    n.link_phase[link] = OPEN
-    put(n.filling, link, max(water, min(fills_at, n.link_level[link])))
+    link.fill_level = fills_at
+    link.phase = OPEN
+    s = state[0]
+    first = min(fills_at, link.level)
+    if first < np.inf:
+        s.filling = put(filling, s.filling, number, max(water, first))
+    elif filling[number].where >= 0:
+        s.filling = take(filling, s.filling, number)
 
 
 @compiled
-def refresh(n: Tables, link: int) -> None:
-    """Ask for a new fill level of the link before the water rises on, because one of its flows rises or deviates."""
-    if n.link_phase[link] != FRESH:
-        if n.link_phase[link] == CLOSED:
-            push(n.open_link, link)
-        n.link_phase[link] = FRESH
-        push(n.fresh_link, link)
+def release(state: Table, links: Table, flows: Table, hops: Table, number: int) -> None:
+    """Let the flows that the link held back rise with the water; all their links need new fill levels."""
+    s = state[0]
+    links[number].level = np.inf
+    row = links[number].first_hop
+    while row >= 0:
+        slot = hops[row].slot
+        flow = flows[slot]
+        if flow.phase == SETTLED and flow.bottleneck == number:
+            flow.phase = RISING
+            for other in range(slot * s.stride, slot * s.stride + flow.hops):
+                crossed = hops[other].link
+                if links[crossed].phase != FRESH:
+                    open_link(state, links, crossed, FRESH)
+                    links[s.fresh].fresh_link = crossed
+                    s.fresh += 1
+        row = hops[row].next_hop
 
 
 @compiled
-def release(n: Tables, link: int) -> None:
-    """Let the flows that the link held rise with the water."""
-    n.link_level[link] = np.inf
-    entry = n.first_entry[link]
-    while entry >= 0:
-        slot = n.owner[entry]
-        if n.flow_phase[slot] == SETTLED and n.bottleneck[slot] == link:
-            n.flow_phase[slot] = RISING
-            for other in range(slot * n.stride, slot * n.stride + n.hops[slot]):
-                refresh(n, n.link[other])
-        entry = n.next_entry[entry]
+def fill(
+    state: Table, links: Table, flows: Table, hops: Table, filling: Table, number: int, level: float, water: float
+) -> None:
+    """Stop the flows of a link that is full at `level`.
 
-
-@compiled
-def fill(n: Tables, link: int, level: float) -> None:
-    """Stop the flows of a link that is full at `level`."""
-    n.link_level[link] = level
-    entry = n.first_entry[link]
-    while entry >= 0:
-        slot = n.owner[entry]
-        phase = n.flow_phase[slot]
-        old = n.level[slot]
-        same = abs(old - level) <= SAME_LEVEL * level
-        if phase == RISING or (phase == SETTLED and (old > level or same or n.bottleneck[slot] == link)):
-            n.flow_phase[slot] = STOPPED
-            n.bottleneck[slot] = link
-            push(n.stopped, slot)
+    Their other links fill later than was thought. One that was closed and holds flows back has to be looked at when the
+    water reaches its old level; one that was closed and holds none has room to spare, and more of it now.
+    """
+    s = state[0]
+    links[number].level = level
+    row = links[number].first_hop
+    while row >= 0:
+        slot = hops[row].slot
+        flow = flows[slot]
+        same = abs(flow.level - level) <= SAME_LEVEL * level
+        settled = flow.phase == SETTLED
+        if flow.phase == RISING or (settled and (flow.level > level or same or flow.bottleneck == number)):
+            flow.phase = STOPPED
+            flow.bottleneck = number
+            flows[s.stopped].stopped_slot = slot
+            s.stopped += 1
             if not same:
-                n.sent_B[slot] = sent_by(n, slot, n.clock_s[0])
-                n.since_s[slot] = n.clock_s[0]
-                n.level[slot] = level
-                push(n.moved, slot)
-            if phase == RISING or not same:
-                for other in range(slot * n.stride, slot * n.stride + n.hops[slot]):
-                    crossed = n.link[other]
-                    if n.link_phase[crossed] == CLOSED:
-                        refresh(n, crossed)
-                    elif n.link_phase[crossed] == OPEN:
-                        n.link_phase[crossed] = STALE
-        entry = n.next_entry[entry]
+                flow.sent_B = sent_by(flow, s.clock_s)
+                flow.since_s = s.clock_s
+                flow.level = level
+                flows[s.moved].moved_slot = slot
+                s.moved += 1
+            if not (settled and same):
+                for other in range(slot * s.stride, slot * s.stride + flow.hops):
+                    crossed = hops[other].link
+                    if links[crossed].phase == OPEN:
+                        links[crossed].phase = STALE
+                    elif links[crossed].phase == CLOSED and links[crossed].level < np.inf:
+                        open_link(state, links, crossed, STALE)
+                        s.filling = put(filling, s.filling, crossed, max(water, links[crossed].level))
+        row = hops[row].next_hop
 
 
 @compiled
-def solve(n: Tables) -> None:
-    """Give every flow its max-min fair rate, starting from the links whose flows were added or removed."""
-    for i in range(n.open_link.length[0]):
-        update_fill_level(n, n.open_link.item[i], 0.0)
-    while n.filling.length[0] > 0:
-        link = n.filling.item[0]
-        water = n.filling.key[link]
-        if n.link_phase[link] == STALE:
-            update_fill_level(n, link, water)
+def solve(state: Table, links: Table, flows: Table, hops: Table, filling: Table, ending: Table) -> None:
+    """Give every flow its max-min fair rate, starting from the links that open since flows were added or removed."""
+    s = state[0]
+    for i in range(s.open):
+        update_fill_level(state, links, flows, hops, filling, links[i].open_link, 0.0)
+    while s.filling > 0:
+        number = filling[0].item
+        water = filling[number].key
+        link = links[number]
+        if link.phase == STALE:
+            update_fill_level(state, links, flows, hops, filling, number, water)
             continue
-        take(n.filling, link)
-        if water == np.inf:
-            continue
-        level, old_level = n.fill_level[link], n.link_level[link]
-        if level > old_level * (1.0 + SAME_LEVEL):
-            release(n, link)
+        s.filling = take(filling, s.filling, number)
+        if link.fill_level > link.level * (1.0 + SAME_LEVEL):
+            release(state, links, flows, hops, number)
+            for i in range(s.fresh):
+                update_fill_level(state, links, flows, hops, filling, links[i].fresh_link, water)
+            s.fresh = 0
         else:
-            fill(n, link, old_level if level >= old_level * (1.0 - SAME_LEVEL) else level)
-        for i in range(n.fresh_link.length[0]):
-            update_fill_level(n, n.fresh_link.item[i], water)
-        n.fresh_link.length[0] = 0
-    for i in range(n.open_link.length[0]):
-        n.link_phase[n.open_link.item[i]] = CLOSED
-    n.open_link.length[0] = 0
-    for i in range(n.stopped.length[0]):
-        n.flow_phase[n.stopped.item[i]] = SETTLED
-    n.stopped.length[0] = 0
-    for i in range(n.moved.length[0]):
-        slot = n.moved.item[i]
-        left_B = max(0.0, n.size_B[slot] - n.sent_B[slot])
-        put(n.ending, slot, n.clock_s[0] + left_B / (n.weight[slot] * n.level[slot]))
-    n.moved.length[0] = 0
+            unchanged = link.fill_level >= link.level * (1.0 - SAME_LEVEL)
+            level = link.level if unchanged else link.fill_level
+            fill(state, links, flows, hops, filling, number, level, water)
+    for i in range(s.open):
+        links[links[i].open_link].phase = CLOSED
+    s.open = 0
+    for i in range(s.stopped):
+        flows[flows[i].stopped_slot].phase = SETTLED
+    s.stopped = 0
+    for i in range(s.moved):
+        flow = flows[flows[i].moved_slot]
+        end_s = s.clock_s + max(0.0, flow.size_B - flow.sent_B) / (flow.weight * flow.level)
+        s.ending = put(ending, s.ending, flows[i].moved_slot, end_s)
+    s.moved = 0
 
 
 @compiled
-def run(n: Tables, until_s: float, ended: Ints) -> int:
+def run(
+    state: Table, links: Table, flows: Table, hops: Table, filling: Table, ending: Table, until_s: float, ended: Ints
+) -> int:
     """Move the clock to `until_s`, or to the first end of a flow if that comes earlier.
 
     Flows that end at that very instant leave together; their slots go to `ended`, whose count is returned.
     Nothing is solved at the instant at which the clock stops: further changes may come at the same time.
     """
-    count = 0
-    if n.open_link.length[0] > 0 and n.clock_s[0] < until_s and not next_end_s(n) <= n.clock_s[0]:
-        solve(n)
-    end_s = next_end_s(n)
+    s = state[0]
+    if s.open > 0 and s.clock_s < until_s and next_end_s(state, ending) > s.clock_s:
+        solve(state, links, flows, hops, filling, ending)
+    end_s = next_end_s(state, ending)
     if end_s == np.inf or end_s > until_s:
         if until_s < np.inf:
-            n.clock_s[0] = until_s
+            s.clock_s = until_s
         return 0
-    n.clock_s[0] = end_s
-    while next_end_s(n) == end_s and end_s < np.inf:
-        slot = n.ending.item[0]
-        remove(n, slot, n.size_B[slot])
+    s.clock_s = end_s
+    count = 0
+    while next_end_s(state, ending) == end_s:
+        slot = ending[0].item
+        remove(state, links, flows, hops, ending, slot, flows[slot].size_B)
         ended[count] = slot
         count += 1
     return count
 
 
 @compiled
-def next_end_s(n: Tables) -> float:
-    """Return the time at which the next flow ends at the rates of the last solve, or inf."""
-    if n.ending.length[0] == 0:
-        return np.inf
-    return float(n.ending.key[n.ending.item[0]])
-
-
-@compiled
-def read_links(n: Tables, rate_Bps: Floats, carried_B: Floats) -> None:
+def read_links(state: Table, flows: Table, hops: Table, ending: Table, rate_Bps: Floats, carried_B: Floats) -> None:
     """Add to `rate_Bps` what each link carries now, and to `carried_B` what it has carried for the flows present."""
-    for i in range(n.ending.length[0]):
-        slot = n.ending.item[i]
-        rate = n.weight[slot] * n.level[slot]
-        sent_B = sent_by(n, slot, n.clock_s[0])
-        for entry in range(slot * n.stride, slot * n.stride + n.hops[slot]):
-            rate_Bps[n.link[entry]] += rate
-            carried_B[n.link[entry]] += sent_B
+    s = state[0]
+    for i in range(s.ending):
+        slot = ending[i].item
+        flow = flows[slot]
+        sent_B = sent_by(flow, s.clock_s)
+        for row in range(slot * s.stride, slot * s.stride + flow.hops):
+            rate_Bps[hops[row].link] += flow.weight * flow.level
+            carried_B[hops[row].link] += sent_B
 
 
 @compiled
 def replay(
-    n: Tables,
-    order: NDArray[np.int64],
+    state: Table,
+    links: Table,
+    flows: Table,
+    hops: Table,
+    filling: Table,
+    ending: Table,
+    order: Ints,
     start_s: Floats,
     size_B: Floats,
-    first_hop: NDArray[np.int64],
-    hops: NDArray[np.int64],
+    first_of_path: Ints,
+    path_links: Ints,
     ended: Ints,
     finish_s: Floats,
 ) -> int:
     """Fill in the time at which each of many flows ends; return how many of them never will.
 
-    order: flows by start. Flow i crosses hops[first_hop[i] : first_hop[i + 1]]. ended: room for every slot.
+    order: flows by start. Flow i crosses path_links[first_of_path[i] : first_of_path[i + 1]]. ended: a place a slot.
     """
     waiting = 0
-    while waiting < len(order) or n.ending.length[0] > 0:
+    while True:
         until_s = start_s[order[waiting]] if waiting < len(order) else np.inf
-        count = run(n, until_s, ended)
+        count = run(state, links, flows, hops, filling, ending, until_s, ended)
         for i in range(count):
-            finish_s[n.flow[ended[i]]] = n.clock_s[0]
+            finish_s[flows[ended[i]].number] = state[0].clock_s
         if count == 0 and waiting == len(order):
-            break
+            return int(state[0].ending)
         while count == 0 and waiting < len(order) and start_s[order[waiting]] == until_s:
-            flow = order[waiting]
-            if size_B[flow] > 0.0:
-                add(n, hops[first_hop[flow] : first_hop[flow + 1]], size_B[flow], 1.0, flow)
+            number = order[waiting]
+            if size_B[number] > 0.0:
+                path = path_links[first_of_path[number] : first_of_path[number + 1]]
+                add(state, links, flows, hops, ending, path, size_B[number], 1.0, number)
             else:
-                finish_s[flow] = until_s
+                finish_s[number] = until_s
             waiting += 1
-    return int(n.ending.length[0])
