@@ -29,8 +29,9 @@ def cost_document(
     fabric: Fabric,
     config: ControllerConfig,
     counters: LinkCounters,
-    programmed: set[int],
     *,
+    programmed: set[int],
+    packet_ins: int,
     sequence: int,
     now: Instant,
 ) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def cost_document(
         "switches_expected": len(fabric.switches),
         "switches_programmed": len(fabric.switches) - len(missing),
         "switches_missing": missing,
+        "packet_ins": packet_ins,
         "complete": oldest_s is not None,
         "links": {
             link.name: {

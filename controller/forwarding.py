@@ -56,6 +56,11 @@ class Forwarding(App):
             del self._barriers[datapath.id]
             self._context.programmed.discard(datapath.id)
 
+    @on(ofp_event.EventOFPPacketIn, CONFIG_DISPATCHER, MAIN_DISPATCHER)
+    def count(self, event: Any) -> None:
+        """No rule of ours sends packets here; one that arrives is counted for all to see, and answered by nothing."""
+        self._context.packet_ins += 1
+
     @on(ofp_event.EventOFPStateChange, DEAD_DISPATCHER)
     def forget(self, event: Any) -> None:
         """A connection is gone; a newer one of the same switch may already stand."""

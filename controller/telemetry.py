@@ -119,6 +119,12 @@ class Telemetry(App):
         context = self._context
         return one_line(
             cost_document(
-                context.fabric, context.config, self._counters, context.programmed, sequence=self._sequence, now=now
+                context.fabric,
+                context.config,
+                self._counters,
+                programmed=context.programmed,
+                packet_ins=context.packet_ins,
+                sequence=self._sequence,
+                now=now,
             )
         )

@@ -26,7 +26,7 @@ DEADLINE_S = 10.0
 
 def document(counters: LinkCounters, programmed: set[int]) -> dict[str, Any]:
     now = Instant(monotonic_s=1_000.0, unix_s=1_700_000_000.0)
-    made = cost_document(FABRIC, CONFIG, counters, programmed, sequence=1, now=now)
+    made = cost_document(FABRIC, CONFIG, counters, programmed=programmed, packet_ins=0, sequence=1, now=now)
     read: dict[str, Any] = json.loads(one_line(made))
     jsonschema.validate(read, SCHEMA, cls=jsonschema.Draft202012Validator)
     return read

@@ -54,7 +54,8 @@ class FakeSwitches:
         """Every walk from an instance that ends at an instance, as link indices."""
         target = int(ipaddress.ip_address(address))
         (first,) = self.fabric.links_from[self.fabric.instances[source].name]
-        found, under_way = set(), [((first.index,), first.target)]
+        found: set[tuple[int, ...]] = set()
+        under_way: list[tuple[tuple[int, ...], str]] = [((first.index,), first.target)]
         while under_way:
             path, node = under_way.pop()
             assert len(path) <= 8, f"a walk to {address} does not end: {path}"
@@ -114,7 +115,8 @@ def test_an_address_that_nobody_has_reaches_nobody_and_never_loops(address: str,
 def test_only_uplinks_are_equal_cost_and_cores_have_none() -> None:
     fabric = build_fattree(FabricSpec())
     for switch in fabric.switches:
-        bundles = {entry.action for entry in plan_switch(fabric, switch.dpid) if isinstance(entry.action, Bundle)}
+        actions = {entry.action for entry in plan_switch(fabric, switch.dpid) if isinstance(entry, Rule)}
+        bundles = [action for action in actions if isinstance(action, Bundle)]
         expected = {Level.SERVER: 0, Level.CORE: 0, Level.TOR: 1, Level.AGGREGATION: 1}[switch.level]
         assert len(bundles) == expected
         assert all(len(bundle.ports) == 2 for bundle in bundles)
