@@ -38,9 +38,8 @@ STATE = np.dtype(
     [
         ("clock_s", np.float64),
         ("stride", np.int32),  # rows of `hops` kept for each row of `flows`
-        ("free", np.int32),  # the lengths of the lists and heaps that are kept in columns of the other tables
+        ("free", np.int32),  # the lengths of the lists and heaps that are kept in the other tables
         ("open", np.int32),
-        ("fresh", np.int32),
         ("moved", np.int32),
         ("stopped", np.int32),
         ("filling", np.int32),
@@ -53,11 +52,16 @@ LINK = np.dtype(
         ("capacity_Bps", np.float64),
         ("departed_B", np.float64),  # carried for flows that have left
         ("level", np.float64),  # at which it is full, B/s per unit of weight; inf if it holds no flow back
-        ("fill_level", np.float64),  # while open: the level at which it would now be full
+        # While open. A flow *grows* here if it rises, or if it is held back by this very link; the others have a bound.
+        ("fill_level", np.float64),  # the level at which the link would now be full, or less
+        ("room_Bps", np.float64),  # capacity less the bounds of the flows that do not grow
+        ("growth", np.float64),  # the weight of the flows that grow
+        ("highest_bound", np.float64),  # no bound above the water is higher
+        ("growing", np.int32),  # how many flows grow
+        ("held", np.int32),  # how many of them because they are held back here
         ("first_hop", np.int32),  # head of the doubly linked list of its rows in `hops`, or -1
         ("phase", np.int32),
         ("open_link", np.int32),  # column of a list: links opened since the last solve began
-        ("fresh_link", np.int32),  # column of a list: links to be given a fill level before the water rises on
     ],
     align=True,
 )
@@ -85,8 +89,8 @@ HOP = np.dtype([("slot", np.int32), ("link", np.int32), ("next_hop", np.int32), 
 HEAP = np.dtype([("key", np.float64), ("item", np.int32), ("where", np.int32)])
 
 SETTLED, RISING, STOPPED = 0, 1, 2  # a flow: as before this solve; rising with the water; given its new level
-# A link: as before this solve; open; open, with a fill level that may have risen since; about to get a new one.
-CLOSED, OPEN, STALE, FRESH = 0, 1, 2, 3
+# A link: as before this solve; open, flows not yet summed up; open, fill_level perhaps too low; open, fill_level right.
+CLOSED, UNSEEN, STALE, RIGHT = 0, 1, 2, 3
 # Levels that differ by less than this, relatively, are the same level: 4,500 times the spacing of doubles, so that
 # rounding does not ripple through the network, and far below the 1e-9 to which the tests hold the rates.
 SAME_LEVEL = 1e-12
@@ -157,12 +161,12 @@ def sent_by(flow: Row, time_s: float) -> float:
 
 
 @compiled
-def open_link(state: Table, links: Table, number: int, phase: int) -> None:
-    """Enter the link among those that are open, and set its phase."""
+def open_link(state: Table, links: Table, number: int) -> None:
+    """Enter a closed link among those that are open."""
     if links[number].phase == CLOSED:
+        links[number].phase = UNSEEN
         links[state[0].open].open_link = number
         state[0].open += 1
-    links[number].phase = phase
 
 
 @compiled
@@ -200,7 +204,7 @@ def add(
         if link.first_hop >= 0:
             hops[link.first_hop].previous_hop = row
         link.first_hop = row
-        open_link(state, links, path[i], OPEN)
+        open_link(state, links, path[i])
     s.ending = put(ending, s.ending, slot, np.inf)
     return int(slot)
 
@@ -224,64 +228,98 @@ def remove(state: Table, links: Table, flows: Table, hops: Table, ending: Table,
             hops[after].previous_hop = before
         link.departed_B += sent_B
         if link.level < np.inf:
-            open_link(state, links, number, OPEN)
+            open_link(state, links, number)
     s.ending = take(ending, s.ending, slot)
     flows[s.free].free_slot = slot
     s.free += 1
 
 
 @compiled
-def update_fill_level(
-    state: Table, links: Table, flows: Table, hops: Table, filling: Table, number: int, water: float
-) -> None:
-    """Find the level, at or above `water`, at which an open link will be full; queue the link for what comes first.
+def sum_up(links: Table, flows: Table, hops: Table, number: int) -> None:
+    """Sum up the flows of an open link. Until the solve ends, `stop` and `release` keep the sums true."""
+    link = links[number]
+    link.room_Bps = link.capacity_Bps
+    link.growth = 0.0
+    link.growing = 0
+    link.held = 0
+    link.highest_bound = 0.0
+    row = link.first_hop
+    while row >= 0:
+        flow = flows[hops[row].slot]
+        held = flow.phase == SETTLED and flow.bottleneck == number
+        if held or flow.phase == RISING:
+            link.growth += flow.weight
+            link.growing += 1
+            link.held += held
+        else:
+            link.room_Bps -= flow.weight * flow.level
+            if flow.phase == SETTLED:
+                link.highest_bound = max(link.highest_bound, flow.level)
+        row = hops[row].next_hop
+    link.phase = STALE
+
+
+@compiled
+def exact_fill_level(links: Table, flows: Table, hops: Table, number: int, water: float) -> float:
+    """Return the level above `water` at which an open link will be full.
 
     At level s the link carries the sum of w * min(bound, s) of its flows, a concave rising function of s. Newton's
     method from a point left of its root never passes the root, and each step leaves at least one bound behind.
     """
     link = links[number]
-    room = link.capacity_Bps
-    growth = 0.0
-    holds = False
     bounds = 0
     row = link.first_hop
     while row >= 0:
         flow = flows[hops[row].slot]
-        if flow.phase == RISING:
-            growth += flow.weight
-        elif flow.phase == SETTLED and flow.bottleneck == number:
-            growth += flow.weight
-            holds = True
-        else:
-            room -= flow.weight * flow.level
-            if flow.phase == SETTLED and flow.level > water:
-                flows[bounds].bound = flow.level
-                flows[bounds].bound_weight = flow.weight
-                bounds += 1
+        if flow.phase == SETTLED and flow.bottleneck != number and flow.level > water:
+            flows[bounds].bound = flow.level
+            flows[bounds].bound_weight = flow.weight
+            bounds += 1
         row = hops[row].next_hop
-    if not holds:
-        link.level = np.inf
-    fills_at = np.inf
-    if growth > 0.0 or room < 0.0:  # else even all the bounds together leave room
-        while True:
-            room_above, growth_above = room, growth
-            for i in range(bounds):
-                room_above += flows[i].bound_weight * flows[i].bound
-                growth_above += flows[i].bound_weight
-            fills_at = room_above / growth_above if growth_above > 0.0 else np.inf
-            above = 0
-            for i in range(bounds):
-                if flows[i].bound > fills_at:
-                    flows[above].bound = flows[i].bound
-                    flows[above].bound_weight = flows[i].bound_weight
-                    above += 1
-            if above == bounds:
-                break
-            bounds = above
-    link.fill_level = fills_at
-    link.phase = OPEN
+    while True:
+        room, growth = link.room_Bps, link.growth
+        for i in range(bounds):
+            room += flows[i].bound_weight * flows[i].bound
+            growth += flows[i].bound_weight
+        if link.growing + bounds == 0:
+            return np.inf
+        level = room / growth
+        above = 0
+        for i in range(bounds):
+            if flows[i].bound > level:
+                flows[above].bound = flows[i].bound
+                flows[above].bound_weight = flows[i].bound_weight
+                above += 1
+        if above == bounds:
+            return float(level)
+        bounds = above
+
+
+@compiled
+def queue(
+    state: Table, links: Table, flows: Table, hops: Table, filling: Table, number: int, water: float, exact: bool
+) -> None:
+    """Queue an open link for what comes first: that it is full, or that its old level passes.
+
+    With all bounds in force it is full at room / growth. If no bound is higher than that level, it is the exact one;
+    else it is too low, which `exact` mends.
+    """
     s = state[0]
-    first = min(fills_at, link.level)
+    link = links[number]
+    if link.growing > 0:
+        link.fill_level = link.room_Bps / link.growth
+    else:
+        link.fill_level = np.inf if link.room_Bps >= -SAME_LEVEL * link.capacity_Bps else water
+    if link.fill_level >= link.highest_bound:
+        link.phase = RIGHT
+    elif exact:
+        link.fill_level = exact_fill_level(links, flows, hops, number, water)
+        link.phase = RIGHT
+    else:
+        link.phase = STALE
+    if link.held == 0:
+        link.level = np.inf
+    first = min(link.fill_level, link.level)
     if first < np.inf:
         s.filling = put(filling, s.filling, number, max(water, first))
     elif filling[number].where >= 0:
@@ -289,10 +327,10 @@ def update_fill_level(
 
 
 @compiled
-def release(state: Table, links: Table, flows: Table, hops: Table, number: int) -> None:
-    """Let the flows that the link held back rise with the water; all their links need new fill levels."""
+def release(state: Table, links: Table, flows: Table, hops: Table, filling: Table, number: int, water: float) -> None:
+    """Let the flows that the link held back rise with the water; all their other links may fill earlier."""
     s = state[0]
-    links[number].level = np.inf
+    links[number].held = 0
     row = links[number].first_hop
     while row >= 0:
         slot = hops[row].slot
@@ -301,49 +339,86 @@ def release(state: Table, links: Table, flows: Table, hops: Table, number: int) 
             flow.phase = RISING
             for other in range(slot * s.stride, slot * s.stride + flow.hops):
                 crossed = hops[other].link
-                if links[crossed].phase != FRESH:
-                    open_link(state, links, crossed, FRESH)
-                    links[s.fresh].fresh_link = crossed
-                    s.fresh += 1
+                link = links[crossed]
+                if crossed == number:
+                    continue
+                if link.phase >= STALE:
+                    link.room_Bps += flow.weight * flow.level
+                    link.growth += flow.weight
+                    link.growing += 1
+                else:
+                    open_link(state, links, crossed)
+                    sum_up(links, flows, hops, crossed)
+                queue(state, links, flows, hops, filling, crossed, water, False)
         row = hops[row].next_hop
+    queue(state, links, flows, hops, filling, number, water, False)
+
+
+@compiled
+def stop(
+    state: Table,
+    links: Table,
+    flows: Table,
+    hops: Table,
+    filling: Table,
+    slot: int,
+    number: int,
+    level: float,
+    water: float,
+) -> None:
+    """Stop a flow at `level` because link `number` is full; its other links fill later than was thought.
+
+    One that was closed and holds flows back has to be looked at when the water reaches its old level; one that was
+    closed and holds none has room to spare, and more of it now.
+    """
+    s = state[0]
+    flow = flows[slot]
+    rose = flow.phase == RISING
+    old_level, old_bottleneck = flow.level, flow.bottleneck
+    flow.phase = STOPPED
+    flow.bottleneck = number
+    flows[s.stopped].stopped_slot = slot
+    s.stopped += 1
+    moved = abs(old_level - level) > SAME_LEVEL * level
+    if moved:
+        flow.sent_B = sent_by(flow, s.clock_s)
+        flow.since_s = s.clock_s
+        flow.level = level
+        flows[s.moved].moved_slot = slot
+        s.moved += 1
+    for row in range(slot * s.stride, slot * s.stride + flow.hops):
+        crossed = hops[row].link
+        link = links[crossed]
+        if crossed == number:
+            continue
+        if link.phase >= STALE:
+            if rose or old_bottleneck == crossed:
+                link.room_Bps -= flow.weight * flow.level
+                link.growth -= flow.weight
+                link.growing -= 1
+                link.held -= not rose
+            else:
+                link.room_Bps += flow.weight * (old_level - flow.level)
+            link.phase = STALE
+        elif link.phase == CLOSED and moved and link.level < np.inf:
+            open_link(state, links, crossed)
+            s.filling = put(filling, s.filling, crossed, max(water, link.level))
 
 
 @compiled
 def fill(
     state: Table, links: Table, flows: Table, hops: Table, filling: Table, number: int, level: float, water: float
 ) -> None:
-    """Stop the flows of a link that is full at `level`.
-
-    Their other links fill later than was thought. One that was closed and holds flows back has to be looked at when the
-    water reaches its old level; one that was closed and holds none has room to spare, and more of it now.
-    """
-    s = state[0]
+    """Stop the flows of a link that is full at `level`, except those that stopped earlier or were lower all along."""
     links[number].level = level
+    links[number].phase = UNSEEN
     row = links[number].first_hop
     while row >= 0:
         slot = hops[row].slot
         flow = flows[slot]
-        same = abs(flow.level - level) <= SAME_LEVEL * level
-        settled = flow.phase == SETTLED
-        if flow.phase == RISING or (settled and (flow.level > level or same or flow.bottleneck == number)):
-            flow.phase = STOPPED
-            flow.bottleneck = number
-            flows[s.stopped].stopped_slot = slot
-            s.stopped += 1
-            if not same:
-                flow.sent_B = sent_by(flow, s.clock_s)
-                flow.since_s = s.clock_s
-                flow.level = level
-                flows[s.moved].moved_slot = slot
-                s.moved += 1
-            if not (settled and same):
-                for other in range(slot * s.stride, slot * s.stride + flow.hops):
-                    crossed = hops[other].link
-                    if links[crossed].phase == OPEN:
-                        links[crossed].phase = STALE
-                    elif links[crossed].phase == CLOSED and links[crossed].level < np.inf:
-                        open_link(state, links, crossed, STALE)
-                        s.filling = put(filling, s.filling, crossed, max(water, links[crossed].level))
+        higher = flow.level >= level * (1.0 - SAME_LEVEL) or flow.bottleneck == number
+        if flow.phase == RISING or (flow.phase == SETTLED and higher):
+            stop(state, links, flows, hops, filling, slot, number, level, water)
         row = hops[row].next_hop
 
 
@@ -352,20 +427,20 @@ def solve(state: Table, links: Table, flows: Table, hops: Table, filling: Table,
     """Give every flow its max-min fair rate, starting from the links that open since flows were added or removed."""
     s = state[0]
     for i in range(s.open):
-        update_fill_level(state, links, flows, hops, filling, links[i].open_link, 0.0)
+        sum_up(links, flows, hops, links[i].open_link)
+        queue(state, links, flows, hops, filling, links[i].open_link, 0.0, False)
     while s.filling > 0:
         number = filling[0].item
         water = filling[number].key
         link = links[number]
-        if link.phase == STALE:
-            update_fill_level(state, links, flows, hops, filling, number, water)
+        if link.phase != RIGHT:
+            if link.phase == UNSEEN:
+                sum_up(links, flows, hops, number)
+            queue(state, links, flows, hops, filling, number, water, True)
             continue
         s.filling = take(filling, s.filling, number)
         if link.fill_level > link.level * (1.0 + SAME_LEVEL):
-            release(state, links, flows, hops, number)
-            for i in range(s.fresh):
-                update_fill_level(state, links, flows, hops, filling, links[i].fresh_link, water)
-            s.fresh = 0
+            release(state, links, flows, hops, filling, number, water)
         else:
             unchanged = link.fill_level >= link.level * (1.0 - SAME_LEVEL)
             level = link.level if unchanged else link.fill_level
