@@ -1,1 +1,1 @@
-"""The questions: command-line verbs, specs, sweeps, stored results, comparisons and reports."""
+"""The questions: command line, specifications, sweeps, the store of runs and what is drawn from them."""

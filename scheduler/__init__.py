@@ -1,7 +1,7 @@
 """The decision: policy contract, cost model, oracle, prefix index and the policies. No Mininet, no Ryu, no clock."""
 
 from scheduler.candidates import Candidates
-from scheduler.dispatcher import Decision, Dispatcher, Infeasible
+from scheduler.dispatcher import Decision, Dispatcher, InfeasibleError
 from scheduler.oracle import NetworkSample, OracleError, StalenessStage, parse_document
 from scheduler.policy import POLICIES, Policy, PolicyError, find_policy
 from scheduler.prefill_queue import PrefillQueues
@@ -13,7 +13,7 @@ __all__ = [
     "Candidates",
     "Decision",
     "Dispatcher",
-    "Infeasible",
+    "InfeasibleError",
     "NetworkSample",
     "OracleError",
     "Outcome",

@@ -48,7 +48,7 @@ class Decision:
     fallback: str
 
 
-class Infeasible(ValueError):
+class InfeasibleError(ValueError):
     """No decode instance could ever hold the request; the message says why."""
 
 
@@ -90,13 +90,13 @@ class Dispatcher:
             self._view.adopt(self.oracle.held)
 
     def select(self, request: Request, prefill_id: int, now_s: float) -> Decision:
-        """Choose the decode instance and book the transfer. Infeasible when none could ever hold the request."""
+        """Choose the decode instance and book the transfer. InfeasibleError when none could ever hold the request."""
         started_ns = self._stopwatch()
         self._view.now_s = now_s
         candidates = self._candidates(request, prefill_id, now_s)
         if not candidates.feasible.any():
             need = request.input_length + request.output_length
-            raise Infeasible(f"needs {need} tokens of KV memory, an instance has {self._memory_tokens}")
+            raise InfeasibleError(f"needs {need} tokens of KV memory, an instance has {self._memory_tokens}")
         chosen = choose(self.policy, self.policy_name, request, candidates, self._view)
         decision_us = (self._stopwatch() - started_ns) / 1e3
         at = self._table.position[chosen]

@@ -11,8 +11,8 @@ from scheduler.link_table import LinkTable
 class InFlight:
     """Expected transfers (`count`) and bytes a second (`rate_Bps`) of our own on every link, shape [links].
 
-    A transfer counts on a link by the share of its bytes that ECMP is expected to send there, and with the rate that was
-    predicted for it: the scheduler knows what it started, not which way a hash sent it.
+    A transfer counts on a link by the share of its bytes that ECMP is expected to send there, and with the rate that
+    was predicted for it: the scheduler knows what it started, not which way a hash sent it.
     """
 
     def __init__(self, table: LinkTable) -> None:

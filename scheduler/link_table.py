@@ -68,8 +68,8 @@ class LinkTable:
         """What `stripes` connections can get from one prefill to every decode instance, shape [D].
 
         `per_link` is the bandwidth that each link has for a new transfer, shape [links]. At the ends all stripes share
-        one link. In the middle a path carries the least of its links and the paths add up, less what is lost when a hash
-        puts several stripes on one path: `spreading`, an expectation, not the hash of one particular flow.
+        one link. In the middle a path carries the least of its links and the paths add up, less what is lost when
+        a hash puts several stripes on one path: `spreading`, an expectation, not the hash of one particular flow.
         """
         rack = int(self.rack_of[prefill_id])
         pod = int(self.pod_of_rack[rack])

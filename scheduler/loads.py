@@ -107,4 +107,5 @@ class DecodeLoads:
         by_memory = needed / np.maximum(self.reserved_tokens / np.maximum(outstanding, 1), 1)
         must_leave = np.maximum(np.maximum(by_slots, by_memory), 0)
         departure_s = mean_output * self.first_step_s() / np.maximum(self.running, 1)
-        return must_leave * departure_s
+        wait_s: Floats = must_leave * departure_s
+        return wait_s

@@ -92,7 +92,9 @@ def choose(policy: Policy, name: str, request: Request, candidates: Candidates, 
         raise PolicyError(f"policy {name} failed on request {request.request_id}: {kind}: {problem}") from problem
     at = np.flatnonzero(candidates.decode_id == decode_id)
     if not len(at):
-        raise PolicyError(f"policy {name} chose {decode_id!r} for request {request.request_id}: no such decode instance")
+        raise PolicyError(
+            f"policy {name} chose {decode_id!r} for request {request.request_id}: no such decode instance"
+        )
     if not candidates.feasible[at[0]]:
         raise PolicyError(f"policy {name} chose {decode_id} for request {request.request_id}: it can never hold it")
     return int(candidates.decode_id[at[0]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PrefillQueues:
-    """The least outstanding prefill work, in seconds; ties go to the instance used longest ago, then to the lower id."""
+    """The least outstanding prefill work, in seconds; ties go to whoever was used longest ago, then to the lower id."""
 
     def __init__(self, prefill_ids: tuple[int, ...]) -> None:
         self._work_s = dict.fromkeys(prefill_ids, 0.0)

@@ -14,8 +14,8 @@ class EmulationSpec(BaseModel):
 
     A transfer of B bytes over a link of R bit/s becomes B / rate_scale bytes over R / (rate_scale x time_dilation)
     bit/s and takes time_dilation times as long; results are given in real-system units. `queue_packets` is the FIFO of
-    every port, `congestion_control` TCP's, `ecmp` the hashing (`select` is the negative control that polarises),
-    `controller` the OpenFlow framework. `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s` one run
+    every port, `congestion_control` TCP's, `ecmp` the hashing (`select` is the negative control that polarises) and
+    `ecmp_seed` its seed, `controller` the OpenFlow framework. `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s` one run
     beyond its last arrival.
     """
 
@@ -26,6 +26,7 @@ class EmulationSpec(BaseModel):
     queue_packets: Annotated[int, Field(ge=1, le=100_000)] = 300
     congestion_control: Literal["cubic", "reno", "bbr", "dctcp"] = "cubic"
     ecmp: Literal["bundle", "select"] = "bundle"
+    ecmp_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     controller: Literal["ryu", "os_ken"] = "ryu"
     controller_port: Annotated[int, Field(ge=1, le=65535)] = 6653
     datapath: Literal["auto", "user", "kernel"] = "auto"

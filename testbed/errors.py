@@ -4,6 +4,6 @@ from __future__ import annotations
 
 
 class TestbedError(RuntimeError):
-    """Something the testbed needs is missing, refused or late; the message names it and, where there is one, the mend."""
+    """What the testbed needs is missing, refused or late; the message names it and, where there is one, the mend."""
 
     __test__ = False  # the name is not that of a test class

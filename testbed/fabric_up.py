@@ -21,7 +21,7 @@ from mininet.node import OVSSwitch, RemoteController
 
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
-from testbed.oracle_client import OracleClient, OracleUnavailable
+from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import datapath_in_force, start_switches
 from topologies import Fabric, instance_ip
@@ -29,6 +29,9 @@ from topologies.mininet import FatTreeTopo, ShapingError, interface_of
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
 CONTROLLER_LOG = RUN_DIR / "controller.log"
+HOST_SETTINGS = ("net.ipv6.conf.all.disable_ipv6=1", "net.ipv4.tcp_no_metrics_save=1")
+"""In every host: no neighbour discovery on the fabric, and no transfer that starts from what an earlier one learned."""
+
 RATE_TOLERANCE = 1e-3
 """tc prints rates with at least four digits."""
 
@@ -118,7 +121,7 @@ class FabricUp:
                 raise TestbedError(complaint)
             try:
                 document = OracleClient(ORACLE_SOCKET).fetch(deadline_s=1.0)
-            except OracleUnavailable:
+            except OracleUnavailableError:
                 time.sleep(0.05)
                 continue
             if document["complete"] and not document["switches_missing"]:
@@ -170,10 +173,7 @@ def bring_up(
     except ShapingError as problem:
         raise TestbedError(str(problem)) from None
     for instance in fabric.instances:
-        up.net[instance.name].cmd(
-            "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv4.tcp_no_metrics_save=1"
-            f" net.ipv4.tcp_congestion_control={spec.congestion_control}"
-        )
+        up.run_in(instance.index, "sysctl", "-qw", *HOST_SETTINGS)
     say("waiting for the controller")
     up.wait_until_programmed(spec.bringup_deadline_s)
     up.check_rates()

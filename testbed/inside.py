@@ -1,7 +1,7 @@
 """The first process of a sandbox: brings the fabric up, then replays one scenario after another as it is told.
 
-Speaks JSON lines with `testbed.world` outside: the first line read holds the fabric and the emulation, every further one
-a scenario; lines written are {"say": ...}, {"up": ...}, {"done": n}, {"outcome": ...} or {"error": ...}. The end of its
+Speaks JSON lines with `testbed.world` outside: the first line read holds the fabric and the emulation, every
+further one a scenario; lines written are {"say": ...}, {"up": ...}, {"done": n}, {"outcome": ...} or {"error": ...}. The end of its
 input, and so the death of whoever started it, ends it; the kernel then removes everything in the sandbox.
 """
 
@@ -64,7 +64,7 @@ def main() -> int:
             fabric,
             emulation,
             poll_s=scenario.oracle.poll_s * emulation.time_dilation,
-            ecmp_seed=scenario.seed,
+            ecmp_seed=emulation.ecmp_seed,
             say=lambda text: outside.send(say=text),
         )
         outside.send(up={"datapath": up.datapath, "datapath_reason": up.datapath_reason})

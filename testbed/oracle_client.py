@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-class OracleUnavailable(RuntimeError):
+class OracleUnavailableError(RuntimeError):
     """Nothing could be read from the oracle's socket; the message says why."""
 
 
@@ -21,7 +21,7 @@ class OracleClient:
         self._rest = b""
 
     def fetch(self, deadline_s: float) -> dict[str, Any]:
-        """Ask for the latest document. OracleUnavailable when none comes within the deadline."""
+        """Ask for the latest document. OracleUnavailableError when none comes within the deadline."""
         try:
             if self._socket is None:
                 self._rest = b""
@@ -34,7 +34,7 @@ class OracleClient:
             document: dict[str, Any] = json.loads(line)
         except (OSError, ValueError) as problem:
             self.close()
-            raise OracleUnavailable(f"{self._path}: {problem}") from None
+            raise OracleUnavailableError(f"{self._path}: {problem}") from None
         return document
 
     def close(self) -> None:

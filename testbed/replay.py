@@ -10,13 +10,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
-from scheduler import Decision, Dispatcher, Infeasible, OracleError, Outcome, PrefillQueues, RequestRecord
+from scheduler import Decision, Dispatcher, InfeasibleError, OracleError, Outcome, PrefillQueues, RequestRecord
 from scheduler.oracle import NetworkSample, parse_document
 from testbed.errors import TestbedError
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp
-from testbed.oracle_client import OracleClient, OracleUnavailable
+from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.worker_pool import BACKGROUND_PORT, DECODE_PORT, Event, WorkerPool
 from topologies import Roles
 from workloads import BackgroundFlow, Request, Scenario
@@ -114,40 +115,43 @@ class Replay:
             prefill_s = self._scenario.model.prefill_s(request.input_length, self._gpus)
             prefill_id = self._queues.assign(prefill_s)
             self._records[request.request_id].prefill_id = prefill_id
-            self._tell(
-                "prefill", prefill_id, do="prefill", request_id=request.request_id, prefill_s=prefill_s * self._dilation
-            )
+            command = {"do": "prefill", "request_id": request.request_id, "prefill_s": prefill_s * self._dilation}
+            self._tell("prefill", prefill_id, command)
 
     async def _load(self) -> None:
         """Start and stop the background flows of the plan."""
         edges = sorted(
-            [(flow.start_s, 1, flow) for flow in self._background] + [(flow.stop_s, 0, flow) for flow in self._background],
+            [(flow.start_s, 1, flow) for flow in self._background]
+            + [(flow.stop_s, 0, flow) for flow in self._background],
             key=lambda edge: (edge[0], edge[1], edge[2].flow_id),
         )
         for at_s, starts, flow in edges:
             await self._until(at_s)
             if starts:
                 self._running_flows.add(flow.flow_id)
-                address = [self._up.address(flow.target), BACKGROUND_PORT]
-                self._tell(
-                    *("background", flow.source),
-                    **{"do": "flow_start", "flow_id": flow.flow_id, "address": address},
-                    **{"connections": flow.connections, "rate_bps": None, "protocol": "tcp"},
-                )
+                command = {
+                    "do": "flow_start",
+                    "flow_id": flow.flow_id,
+                    "address": [self._up.address(flow.target), BACKGROUND_PORT],
+                    "connections": flow.connections,
+                    "rate_bps": None,
+                    "protocol": "tcp",
+                }
+                self._tell("background", flow.source, command)
             elif flow.flow_id in self._running_flows:
-                self._tell("background", flow.source, do="flow_stop", flow_id=flow.flow_id)
+                self._tell("background", flow.source, {"do": "flow_stop", "flow_id": flow.flow_id})
 
     async def _stop_background(self) -> None:
         for flow in self._background:
             if flow.flow_id in self._running_flows:
-                self._tell("background", flow.source, do="flow_stop", flow_id=flow.flow_id)
+                self._tell("background", flow.source, {"do": "flow_stop", "flow_id": flow.flow_id})
         until_s = time.monotonic() + 5
         while self._running_flows and time.monotonic() < until_s:
             await asyncio.sleep(0.01)
 
-    def _tell(self, role: str, instance: int, **command: Any) -> None:
+    def _tell(self, role: str, instance: int, command: dict[str, Any]) -> None:
         assert self._pool is not None
-        self._pool.tell(role, instance, **command)
+        self._pool.tell(role, instance, command)
 
     # -- what the workers report ------------------------------------------------------------------------------------
 
@@ -169,7 +173,7 @@ class Replay:
         self._queues.done(record.prefill_id, self._scenario.model.prefill_s(request.input_length, self._gpus))
         try:
             decision = self._dispatcher.select(request, record.prefill_id, self._now_s())
-        except Infeasible as problem:
+        except InfeasibleError as problem:
             record.status = "rejected"
             self._close(request.request_id, str(problem))
             return
@@ -180,19 +184,17 @@ class Replay:
 
     def _start_transfer(self, request: Request, decision: Decision) -> None:
         emulated_bytes = round(decision.kv_bytes / self._up.spec.rate_scale)
-        stripes = self._scenario.serving.stripes
-        self._tell(
-            *("decode", decision.decode_id),
-            **{"do": "expect", "request_id": request.request_id, "bytes": emulated_bytes, "stripes": stripes},
-            **{"context_tokens": request.input_length, "output_tokens": request.output_length},
-        )
+        moved = {
+            "request_id": request.request_id,
+            "bytes": emulated_bytes,
+            "stripes": self._scenario.serving.stripes,
+        }
+        tokens = {"context_tokens": request.input_length, "output_tokens": request.output_length}
+        self._tell("decode", decision.decode_id, {"do": "expect", **moved, **tokens})
         if emulated_bytes:
-            self._tell(
-                *("prefill", decision.prefill_id),
-                **{"do": "transfer", "request_id": request.request_id, "bytes": emulated_bytes, "stripes": stripes},
-                address=[self._up.address(decision.decode_id), DECODE_PORT],
-                deadline_s=self._up.spec.run_deadline_s,
-            )
+            address = [self._up.address(decision.decode_id), DECODE_PORT]
+            bound = {"address": address, "deadline_s": self._up.spec.run_deadline_s}
+            self._tell("prefill", decision.prefill_id, {"do": "transfer", **moved, **bound})
         else:
             self._started_s[request.request_id] = time.monotonic()
 
@@ -230,7 +232,7 @@ class Replay:
         request_id = event["request_id"]
         token_s = [self._real(at_s) for at_s in event["token_s"]]
         self._records[request_id].emitted(token_s)
-        self._outcome.token_gaps_ms.extend((b - a) * 1e3 for a, b in zip(token_s, token_s[1:], strict=False))
+        self._outcome.token_gaps_ms.extend((b - a) * 1e3 for a, b in pairwise(token_s))
         self._dispatcher.finished(request_id)
         self._close(request_id)
 
@@ -243,7 +245,7 @@ class Replay:
 
     def _give_up(self, request_id: int, error: str) -> None:
         if request_id in self._open:
-            self._tell("decode", self._decisions[request_id].decode_id, do="cancel", request_id=request_id)
+            self._tell("decode", self._decisions[request_id].decode_id, {"do": "cancel", "request_id": request_id})
             self._dispatcher.failed(request_id)
             self._close(request_id, error)
 
@@ -278,7 +280,7 @@ class Replay:
                 document = client.fetch(ORACLE_DEADLINE_S)
                 on_wire = parse_document(document, names)
                 sample = NetworkSample(self._real(on_wire.sampled_s), on_wire.utilisation)
-            except (OracleUnavailable, OracleError) as problem:
+            except (OracleUnavailableError, OracleError) as problem:
                 self._refused.append(str(problem))
                 sample = None
             self._dispatcher.offer_sample(sample, now_s)
@@ -290,7 +292,7 @@ class Replay:
         while True:
             try:
                 document = client.fetch(ORACLE_DEADLINE_S)
-            except OracleUnavailable:
+            except OracleUnavailableError:
                 document = {}
             sampled_s = document.get("sampled_monotonic_s")
             if sampled_s is not None and sampled_s != last_s:

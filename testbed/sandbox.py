@@ -23,7 +23,7 @@ RUN_DIR = Path("/run/netkv")
 NAMESPACES = ("--net", "--pid", "--mount", "--propagation", "private", "--fork", "--mount-proc")
 
 
-class NotRoot(TestbedError):
+class NotRootError(TestbedError):
     """The sandbox needs root."""
 
 
@@ -38,9 +38,9 @@ def python_in_sandbox(module: str, *arguments: str) -> list[str]:
 
 
 def require_root() -> None:
-    """NotRoot, with the mend, unless this process may make namespaces."""
+    """NotRootError, with the mend, unless this process may make namespaces."""
     if os.geteuid() != 0:
-        raise NotRoot("the emulated world needs root for its network namespaces: run it again with sudo")
+        raise NotRootError("the emulated world needs root for its network namespaces: run it again with sudo")
 
 
 def furnish() -> None:
@@ -50,6 +50,8 @@ def furnish() -> None:
             raise TestbedError(f"{directory} is missing: install Open vSwitch (./provision.sh)")
         run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", directory)
     run("mount", "-t", "sysfs", "sysfs", "/sys")
+    # No router solicitations and multicast reports of the switches' interfaces on the links that are measured.
+    run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1", "net.ipv6.conf.all.disable_ipv6=1")
     run("ip", "link", "set", "lo", "up")
     Path("/run/openvswitch").mkdir()
     RUN_DIR.mkdir(mode=0o755)

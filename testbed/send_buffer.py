@@ -2,8 +2,8 @@
 
 All ports of a userspace Open vSwitch share the send buffer of one AF_PACKET socket; at the kernel's default (about 92
 frames) one congested port makes unrelated ports drop. The default is a host-wide setting that only the host's own
-namespace can write, so a *guardian* process holds it: it shares a lock with the guardians of other runs, notices the end
-of its run (even by SIGKILL) as the end of its input, and the last guardian restores what the first one found.
+namespace can write, so a *guardian* process holds it: it shares a lock with the guardians of other runs, notices the
+end of its run (even by SIGKILL) as the end of its input, and the last guardian restores what the first one found.
 """
 
 from __future__ import annotations

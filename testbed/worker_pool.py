@@ -41,7 +41,7 @@ class WorkerPool:
     ) -> None:
         self._up = up
         self._wanted = {
-            **{("prefill", instance): self._prefill_arguments(instance) for instance in roles.prefill},
+            **{("prefill", instance): self._stream_arguments(instance) for instance in roles.prefill},
             **{("decode", instance): self._decode_arguments(instance, scenario) for instance in roles.decode},
             **{("background", instance): self._background_arguments(instance) for instance in background},
         }
@@ -81,7 +81,7 @@ class WorkerPool:
     async def __aexit__(self, *_: object) -> None:
         """Ask every worker to quit, then make sure. Returns when none is left."""
         for role, instance in list(self._writers):
-            self.tell(role, instance, do="quit")
+            self.tell(role, instance, {"do": "quit"})
         deadline = asyncio.get_running_loop().time() + QUIT_DEADLINE_S
         while any(process.poll() is None for process in self._processes.values()):
             if asyncio.get_running_loop().time() > deadline:
@@ -93,7 +93,7 @@ class WorkerPool:
         if self._server is not None:
             self._server.close()
 
-    def tell(self, role: str, instance: int, **command: Any) -> None:
+    def tell(self, role: str, instance: int, command: dict[str, Any]) -> None:
         """Send one command line."""
         self._writers[role, instance].write(json.dumps(command).encode() + b"\n")
 
@@ -123,8 +123,8 @@ class WorkerPool:
     def _log(self, role: str, instance: int) -> Path:
         return RUN_DIR / f"{role}-{self._name(instance)}.log"
 
-    def _prefill_arguments(self, instance: int) -> tuple[str, ...]:
-        return ("--address", self._up.address(instance))
+    def _stream_arguments(self, instance: int) -> tuple[str, ...]:
+        return ("--address", self._up.address(instance), "--congestion-control", self._up.spec.congestion_control)
 
     def _decode_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         steps = ",".join(f"{batch}:{step_s!r}" for batch, step_s in scenario.model.step_table_s)
@@ -136,4 +136,4 @@ class WorkerPool:
         )
 
     def _background_arguments(self, instance: int) -> tuple[str, ...]:
-        return ("--address", self._up.address(instance), "--port", str(BACKGROUND_PORT))
+        return (*self._stream_arguments(instance), "--port", str(BACKGROUND_PORT))

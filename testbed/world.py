@@ -1,7 +1,7 @@
 """The emulated world seen from outside the sandbox: open it once, run scenarios in it, close it.
 
-Holds the host's side of a run: the right to make namespaces, the send-buffer lease, the sandbox's process and a deadline
-on every wait for it.
+Holds the host's side of a run: the right to make namespaces, the send-buffer lease, the sandbox's process and a
+deadline on every wait for it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Progress = Callable[[int], None]
 class EmulatedWorld:
     """A fabric of one specification, up for as long as the context lasts.
 
-    `run(scenario)` replays a scenario that has the same fabric. TestbedError when something is missing, refused or late.
+    `run(scenario)` replays a scenario of the same fabric. TestbedError when something is missing, refused or late.
     """
 
     def __init__(self, scenario: Scenario, emulation: EmulationSpec, say: Say = lambda _: None) -> None:

@@ -1,7 +1,7 @@
 """What a fabric is: the specification a user writes and the immutable graph built from it.
 
-Owns the vocabulary (instance, switch, directed link, tier) and the checks on a specification. How the graph is wired is
-`fattree`'s business, how it is addressed `addressing`'s. Standard library only, so that plain `mn --custom` can load it.
+Owns the vocabulary (instance, switch, directed link, tier) and the checks on a specification. How the graph is wired
+is `fattree`'s business, how it is addressed `addressing`'s. Standard library only: plain `mn --custom` can load it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, ClassVar
 
 
@@ -64,7 +65,7 @@ class FabricSpec:
                 _check_quantity(item.name, value, zero_allowed=item.name == "hop_latency_s")
         if self.gpus_per_server % self.gpus_per_instance:
             raise FabricError(
-                f"gpus_per_instance: {self.gpus_per_instance} does not divide the {self.gpus_per_server} GPUs of a server"
+                f"gpus_per_instance: {self.gpus_per_instance} does not divide a server's {self.gpus_per_server} GPUs"
             )
         for name, value, limit in (
             ("pods", self.pods, 255),
@@ -245,7 +246,7 @@ class Fabric:
         for middle in middles:
             down = way_down[:height][::-1]
             nodes = way_up[:height] + middle + (down[1:] if tier <= 1 else down)
-            found.append(tuple(self.link_index[hop] for hop in zip(nodes, nodes[1:], strict=False)))
+            found.append(tuple(self.link_index[hop] for hop in pairwise(nodes)))
         return tuple(found)
 
     def _chain(self, instance: int) -> list[str]:

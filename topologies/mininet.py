@@ -44,7 +44,7 @@ class ShapingError(RuntimeError):
     """tc refused a rate; the message holds the interface and tc's own words."""
 
 
-class ShapedIntf(TCIntf):  # type: ignore[misc]
+class ShapedIntf(TCIntf):
     """An interface behind an HTB class of exactly `rate_bps` and a FIFO of `queue_packets`.
 
     A TCIntf, so that Mininet's OVS switch applies it again after Open vSwitch has reset the queueing discipline.
@@ -71,7 +71,7 @@ class ShapedIntf(TCIntf):  # type: ignore[misc]
             raise ShapingError(f"{self.name}: `{command}` said: {' '.join(said.split())}")
 
 
-class ShapedLink(MininetLink):  # type: ignore[misc]
+class ShapedLink(MininetLink):
     """A cable of two shaped directions: `rate_bps` both ways."""
 
     def __init__(self, node1: Node, node2: Node, **params: Any) -> None:
@@ -92,7 +92,7 @@ def shaping_command(interface: str, rate_bps: float, queue_packets: int) -> str:
     )
 
 
-class FatTreeTopo(Topo):  # type: ignore[misc]
+class FatTreeTopo(Topo):
     """The fabric of a specification as Mininet data: hosts, switches with their dpid, shaped links with fixed ports.
 
     Keyword arguments are FabricSpec's fields plus `rate_scale` (real bit/s for one emulated bit/s) and `queue_packets`.

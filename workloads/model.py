@@ -8,7 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-PREFILL_TABLE_S: tuple[tuple[int, float], ...] = ((512, 0.057), (1024, 0.078), (2048, 0.137), (4096, 0.379), (8192, 0.848))
+PREFILL_TABLE_S: tuple[tuple[int, float], ...] = (
+    (512, 0.057),
+    (1024, 0.078),
+    (2048, 0.137),
+    (4096, 0.379),
+    (8192, 0.848),
+)
 """Prefill seconds by prompt tokens: Llama-2-70B, TP8, H100 (splitwise-sim, data/perf_model.csv, MIT)."""
 
 STEP_TABLE_S: tuple[tuple[int, float], ...] = ((1, 0.030), (16, 0.034), (32, 0.039), (64, 0.050))
@@ -64,9 +70,8 @@ def interpolate(table: tuple[tuple[int, float], ...], at: float) -> float:
     """Piecewise-linear in the table, its last slope beyond the end, its first value below the start."""
     if at <= table[0][0] or len(table) == 1:
         return table[0][1]
-    for (x0, y0), (x1, y1) in zip(table, table[1:], strict=False):
-        if at <= x1:
-            break
+    right = next((k for k, (x, _) in enumerate(table) if at <= x), len(table) - 1)
+    (x0, y0), (x1, y1) = table[right - 1 : right + 1]
     return y0 + (at - x0) * (y1 - y0) / (x1 - x0)
 
 

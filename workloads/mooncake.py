@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from workloads.request import Request, WorkloadError
 
@@ -41,7 +41,7 @@ def read_trace(path: Path, *, first: int = 0, limit: int | None = None) -> list[
     return requests[first:]
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
     try:
         with path.open("rb") as probe:
             compressed = probe.read(2) == GZIP_MAGIC
@@ -52,10 +52,11 @@ def _open(path: Path) -> IO[bytes]:
         raise WorkloadError(f"{path}: {problem.strerror or problem}") from None
 
 
-def _text_lines(path: Path, lines: IO[bytes]) -> Iterator[str]:
+def _text_lines(path: Path, lines: BinaryIO | gzip.GzipFile) -> Iterator[str]:
     number = 0
     try:
-        for number, line in enumerate(lines, start=1):
+        for line in lines:
+            number += 1
             yield line.decode("utf-8")
     except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
         raise WorkloadError(f"{path}: broken gzip after line {number}: {problem}") from None

@@ -6,6 +6,7 @@ seed. Quantities are in real-system units; how a world scales them is the world'
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from workloads.congestion import BackgroundFlow, CongestionSpec, PositiveSeconds
 from workloads.generator import PROFILES, generate
 from workloads.model import MODELS, ModelSpec
 from workloads.mooncake import read_trace
-from workloads.request import Request
+from workloads.request import Request, WorkloadError
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -120,7 +121,7 @@ class Scenario(Section):
         return model
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """An independent random stream for one purpose: the policies of a comparison see the same requests and traffic."""
+        """A random stream for each purpose: all policies of a comparison see the same requests and traffic."""
         return np.random.default_rng([self.seed, *purpose.encode()])
 
     def build(self) -> tuple[Fabric, Roles]:
@@ -133,20 +134,33 @@ class Scenario(Section):
 
 
 def load_requests(scenario: Scenario) -> list[Request]:
-    """The requests of a scenario in order of arrival. WorkloadError when the trace cannot be read."""
+    """The requests of a scenario in order of arrival, numbered from 0. WorkloadError when the trace cannot be read.
+
+    As many as `workload.requests` asks for, or as the trace holds of those that fit `max_input_tokens`.
+    """
     spec = scenario.workload
-    if spec.trace is not None:
-        found = read_trace(spec.trace, first=spec.first_request, limit=spec.requests)
-    else:
-        wanted = spec.first_request + spec.requests
-        found = generate(spec.profile, wanted, spec.rate_rps, scenario.rng("requests"))[spec.first_request :]
-    if spec.max_input_tokens is not None:
-        found = [request for request in found if request.input_length <= spec.max_input_tokens] or found[:0]
+    last = spec.first_request + spec.requests
+    found = _wanted_requests(scenario, last)[spec.first_request : last]
+    if not found:
+        raise WorkloadError(f"workload: no request is left from number {spec.first_request} on")
     rate_rps = spec.rate_rps if spec.trace is None else None
-    arranged = arrange(found, spec.arrival_mode, spec.speedup, scenario.rng("arrivals"), rate_rps) if found else []
+    arranged = arrange(found, spec.arrival_mode, spec.speedup, scenario.rng("arrivals"), rate_rps)
     cut = spec.max_output_tokens
     if cut is None:
         return arranged
-    return [
-        Request(r.request_id, r.timestamp_s, r.input_length, min(r.output_length, cut), r.block_ids) for r in arranged
-    ]
+    return [replace(request, output_length=min(request.output_length, cut)) for request in arranged]
+
+
+def _wanted_requests(scenario: Scenario, count: int) -> list[Request]:
+    """At least the first `count` requests that are not too long, where there are so many."""
+    spec = scenario.workload
+    longest = spec.max_input_tokens
+    if spec.trace is not None:
+        found = read_trace(spec.trace, limit=count if longest is None else None)
+        return found if longest is None else [request for request in found if request.input_length <= longest]
+    for drawn in (count, 2 * count, 8 * count, 64 * count):
+        found = generate(spec.profile, drawn, spec.rate_rps, scenario.rng("requests"))
+        found = found if longest is None else [request for request in found if request.input_length <= longest]
+        if len(found) >= count:
+            break
+    return found

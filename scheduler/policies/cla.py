@@ -10,7 +10,7 @@ from workloads import BLOCK_TOKENS, Request
 
 
 class CacheLoadAware:
-    """argmax 2 * prefix + 1 * queue: the decode profile of llm-d-router's P/D sample (deploy/config/pd-epp-config.yaml).
+    """argmax 2 * prefix + 1 * queue: llm-d-router's P/D sample (deploy/config/pd-epp-config.yaml), decode profile.
 
     prefix = matched blocks / prompt blocks; queue = (q_max - q) / (q_max - q_min), q the requests sent to an instance
     and not yet in its batch (vLLM counts a request whose KV is still on its way as waiting); 1 for all when equal.

@@ -1,0 +1,60 @@
+"""The command line: a verb a file, and one line with exit code 2 for whatever a user can get wrong."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+from rich.console import Console
+
+from experiments.spec import SpecError
+from experiments.store import StoreError
+from experiments.verbs.doctor import doctor
+from experiments.verbs.run import run
+from experiments.verbs.sweep import sweep
+from scheduler import PolicyError
+from testbed.errors import TestbedError
+from topologies import FabricError
+from workloads import WorkloadError
+
+BAD_INPUT = (SpecError, StoreError, TestbedError, PolicyError, FabricError, WorkloadError)
+
+app = typer.Typer(
+    name="netkv",
+    help="Which decode instance should receive a request's KV cache? On real packets, and in a fluid simulator.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(doctor)
+app.command()(run)
+app.command()(sweep)
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM: unwinds every context on its way out, so that nothing is left behind."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+def main() -> None:
+    """Entry point of `netkv`: exit code of the verb, 2 for bad input, 130 or 143 when interrupted."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    errors = Console(stderr=True, soft_wrap=True)
+    try:
+        app()
+    except BAD_INPUT as problem:
+        errors.print(f"netkv: {' '.join(str(problem).split())}", markup=False, highlight=False)
+        sys.exit(2)
+    except Interrupted as problem:
+        errors.print("netkv: interrupted; finished runs are kept (--resume continues a sweep)", markup=False)
+        sys.exit(problem.exit_code)
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise Interrupted(number)

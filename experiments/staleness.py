@@ -1,0 +1,148 @@
+"""The staleness sweep: does NetKV keep its gain when its view of the network is old?
+
+Only NetKV-Full reads telemetry, so only it is run at every refresh interval; the others are its references and run once
+a seed. All policies see the same requests and the same background traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from experiments.spec import make_spec
+from experiments.statistics import mean_interval, paired_change
+from experiments.sweep import Condition
+from scheduler.dispatcher import TELEMETRY_POLICIES
+
+QUESTION = "staleness"
+BASELINE = "round_robin"
+POLICIES = ("round_robin", "cla", "netkv_static", "netkv_full")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much of the question is asked: `refresh_s` by `seeds`, and changes to the default specification."""
+
+    refresh_s: tuple[float, ...]
+    seeds: tuple[int, ...]
+    changes: Mapping[str, Any]
+
+
+PROFILES = {
+    # Minutes on two cores: prompts of up to 32 k tokens (93 of 100), answers cut at 64 tokens, congestion that moves
+    # every few seconds so that a run of about 20 s sees several states of it.
+    "quick": Profile(
+        refresh_s=(0.1, 1.0, 5.0, 20.0),
+        seeds=(0, 1),
+        changes={
+            "workload.requests": 75,
+            "workload.speedup": 1.5,
+            "workload.max_input_tokens": 32_768,
+            "workload.max_output_tokens": 64,
+            "congestion.mean_on_s": 2.5,
+            "congestion.mean_off_s": 2.5,
+        },
+    ),
+    "full": Profile(
+        refresh_s=(0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0),
+        seeds=(0, 1, 2, 3, 4),
+        changes={"workload.requests": 400, "workload.max_output_tokens": 256},
+    ),
+}
+
+
+def staleness_conditions(
+    profile: Profile, policies: Sequence[str], worlds: Sequence[str], changes: Mapping[str, Any]
+) -> list[Condition]:
+    """The runs of the sweep, seed by seed. A refresh interval among the `changes` replaces the profile's. SpecError."""
+    fixed_refresh = changes.get("oracle.refresh_s")
+    refresh_s = profile.refresh_s if fixed_refresh is None else (float(fixed_refresh),)
+    seeds = profile.seeds if "seed" not in changes else (changes["seed"],)
+    conditions = []
+    for world in worlds:
+        for seed in seeds:
+            for policy in policies:
+                reads_telemetry = policy in TELEMETRY_POLICIES or ":" in policy
+                for refresh in refresh_s if reads_telemetry else refresh_s[:1]:
+                    settings = {"world": world, "policy": policy, "seed": seed, "oracle.refresh_s": refresh}
+                    spec = make_spec({}, {**profile.changes, **changes, **settings})
+                    age = f"-refresh{refresh:g}s" if reads_telemetry else ""
+                    name = f"{world}-{policy.replace(':', '.')}{age}-seed{seed}"
+                    labels = {"world": world, "refresh_s": refresh if reads_telemetry else None, "seed": seed}
+                    conditions.append(Condition(name, spec, labels))
+    return conditions
+
+
+def staleness_results(requests: pd.DataFrame) -> pd.DataFrame:
+    """One row a world, policy and refresh interval: means, their intervals, and the change against round-robin.
+
+    Runs with an invalid verdict are left out.
+    """
+    trusted = requests[requests["verdict"] != "invalid"]
+    rows = []
+    for (world, policy, refresh), group in trusted.groupby(["world", "policy", "refresh_s"], dropna=False, sort=False):
+        done = group[group["status"] == "completed"]
+        baseline = trusted[(trusted["world"] == world) & (trusted["policy"] == BASELINE)]
+        mean, low, high = mean_interval(done["ttft_ms"].to_numpy(dtype=float))
+        change = paired_change(baseline, group, "ttft_ms")
+        moved = done[done["kv_bytes"] > 0]
+        error = (moved["predicted_kv_transfer_ms"] - moved["kv_transfer_ms"]).abs() / moved["kv_transfer_ms"]
+        rows.append(
+            {
+                "world": world,
+                "policy": policy,
+                "refresh_s": refresh,
+                "requests": len(group),
+                "completed": len(done),
+                "ttft_ms": mean,
+                "ttft_low_ms": low,
+                "ttft_high_ms": high,
+                "p99_ttft_ms": done["ttft_ms"].quantile(0.99),
+                "ttft_change_percent": change.percent,
+                "ttft_change_low": change.low,
+                "ttft_change_high": change.high,
+                "kv_transfer_ms": done["kv_transfer_ms"].mean(),
+                "tpot_ms": done["tpot_ms"].mean(),
+                "slo_attainment": group["slo_met"].mean(),
+                "oracle_age_ms": done["oracle_age_ms"].mean(),
+                "prediction_error": error.median(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def staleness_table(results: pd.DataFrame) -> Table:
+    """The results as a person reads them."""
+    table = Table(title="Mean time to first token, and how it moves as the network view gets older")
+    for heading in ("world", "policy", "refresh", "TTFT ms [95 %]", "vs round-robin [95 %]", "KV transfer ms"):
+        table.add_column(heading, justify="left" if heading in ("world", "policy") else "right")
+    for heading in ("TBT ms", "SLO met", "view age", "done"):
+        table.add_column(heading, justify="right")
+    for row in results.to_dict("records"):
+        table.add_row(
+            str(row["world"]),
+            str(row["policy"]),
+            "-" if pd.isna(row["refresh_s"]) else f"{row['refresh_s']:g} s",
+            f"{row['ttft_ms']:.0f} [{row['ttft_low_ms']:.0f}, {row['ttft_high_ms']:.0f}]",
+            "-"
+            if row["policy"] == BASELINE
+            else f"{row['ttft_change_percent']:+.1f} % [{row['ttft_change_low']:+.1f}, {row['ttft_change_high']:+.1f}]",
+            f"{row['kv_transfer_ms']:.0f}",
+            f"{row['tpot_ms']:.1f}",
+            f"{100 * row['slo_attainment']:.0f} %",
+            "-" if pd.isna(row["refresh_s"]) else f"{row['oracle_age_ms'] / 1e3:.1f} s",
+            f"{row['completed']}/{row['requests']}",
+        )
+    return table
+
+
+def write_results(out: Path, results: pd.DataFrame) -> Path:
+    """The table as a CSV file beside the runs."""
+    place = out / "staleness.csv"
+    results.to_csv(place, index=False)
+    return place

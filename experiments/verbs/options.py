@@ -1,0 +1,44 @@
+"""Options that several verbs share, and how they become changes to a specification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.spec import parse_settings
+
+Trace = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Mooncake trace to replay, plain or gzip (default: the generator).")
+]
+Requests = Annotated[int | None, typer.Option(metavar="N", help="How many requests.")]
+Refresh = Annotated[float | None, typer.Option(metavar="SECONDS", help="Refresh interval of the network view.")]
+Congestion = Annotated[str | None, typer.Option(metavar="KIND", help="Background congestion: none or onoff.")]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of requests, arrivals and congestion.")]
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field, e.g. serving.stripes=8.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def changes_of(
+    *,
+    settings: list[str] | None,
+    trace: Path | None = None,
+    requests: int | None = None,
+    refresh: float | None = None,
+    congestion: str | None = None,
+    seed: int | None = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """The shortcuts that were given as dotted names and values; `--set` wins over a shortcut."""
+    shortcuts = {
+        "workload.trace": None if trace is None else str(trace),
+        "workload.requests": requests,
+        "oracle.refresh_s": refresh,
+        "congestion.kind": congestion,
+        "seed": seed,
+        **others,
+    }
+    return {name: value for name, value in shortcuts.items() if value is not None} | parse_settings(settings or [])

@@ -1,0 +1,41 @@
+"""Opening the world that a specification names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from experiments.spec import RunSpec
+from scheduler import Outcome
+from testbed.verdict import judge
+from testbed.world import EmulatedWorld
+from workloads import Scenario
+
+Say = Callable[[str], None]
+Progress = Callable[[int], None]
+
+
+class OpenWorld(Protocol):
+    """A world that is up: it replays scenarios of one fabric."""
+
+    def run(self, scenario: Scenario, progress: Progress = ...) -> Outcome: ...
+
+
+@contextmanager
+def open_world(spec: RunSpec, say: Say = lambda _: None) -> Iterator[OpenWorld]:
+    """The world of `spec`, up for as long as the context lasts."""
+    with EmulatedWorld(spec.scenario, spec.emulation, say) as world:
+        yield world
+
+
+def same_fabric(one: RunSpec, other: RunSpec) -> bool:
+    """Whether one bring-up can serve both."""
+    return (one.world, one.fabric, one.emulation, one.oracle.poll_s) == (
+        *(other.world, other.fabric, other.emulation, other.oracle.poll_s),
+    )
+
+
+def verdict_of(spec: RunSpec, outcome: Outcome) -> Mapping[str, Any]:
+    """How far the run can be trusted: `verdict` valid, suspect or invalid, and `reasons`."""
+    return judge(spec.scenario, outcome)

@@ -1,0 +1,38 @@
+"""The fidelity verdict of one emulated run: how far its evidence lets it be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scheduler import Outcome
+from workloads import Scenario
+
+LATE_SUSPECT_MS = 20.0
+LATE_INVALID_MS = 200.0
+"""99th percentile of how late requests were issued: 20 ms is a tenth of a short transfer, 200 ms a whole one."""
+
+AGE_SLACK_S = 1.0
+"""A sample may be this much older than `refresh_s + poll_s` before the oracle counts as not having kept up."""
+
+
+def judge(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
+    """`verdict` valid, suspect or invalid, and the `reasons`, worst first; a valid run has none."""
+    invalid: list[str] = []
+    suspect: list[str] = []
+    late_ms = outcome.evidence.get("arrival_lateness_p99_ms", 0.0)
+    if late_ms > LATE_INVALID_MS:
+        invalid.append(f"requests were issued late: p99 {late_ms:.0f} ms (limit {LATE_INVALID_MS:g})")
+    elif late_ms > LATE_SUSPECT_MS:
+        suspect.append(f"requests were issued late: p99 {late_ms:.0f} ms (limit {LATE_SUSPECT_MS:g})")
+    failed = sum(record.status == "failed" for record in outcome.requests)
+    if failed:
+        first = next(record.error for record in outcome.requests if record.status == "failed")
+        invalid.append(f"{failed} requests failed; the first: {first}")
+    ages_s = [r.oracle_age_ms / 1e3 for r in outcome.requests if r.oracle_age_ms == r.oracle_age_ms]
+    allowed_s = scenario.oracle.refresh_s + scenario.oracle.poll_s + AGE_SLACK_S
+    if scenario.oracle.source != "static" and ages_s and max(ages_s) > allowed_s:
+        suspect.append(f"the network view was up to {max(ages_s):.1f} s old (knob: {scenario.oracle.refresh_s:g} s)")
+    for key in ("worker_complaints", "background_failures"):
+        if found := outcome.evidence.get(key):
+            suspect.append(f"{len(found)} {key.replace('_', ' ')}; the first: {found[0]}")
+    return {"verdict": "invalid" if invalid else "suspect" if suspect else "valid", "reasons": invalid + suspect}
