@@ -15,8 +15,8 @@ help: ## show this list
 setup: ## install everything: Debian packages, then .venv with netkv in it
 	@./provision.sh
 
-staleness: setup ## the main job: does stale telemetry hurt? on real packets, into results/staleness (ARGS='...' adds flags)
-	$(SUDO) "$(VENV)/bin/netkv" sweep staleness --profile quick --out results/staleness $(ARGS)
+staleness: setup ## the main job: does stale telemetry hurt? on real packets (ARGS='...' adds flags)
+	$(SUDO) "$(VENV)/bin/netkv" sweep staleness --profile quick $(ARGS)
 
 # In this order, each only if the one before held; pytest's exit 5 (no test ran) is a failure here too.
 test: setup lint test-fast test-live ## lint, then the fast tests, then those on real packets

@@ -10,8 +10,11 @@ from rich.console import Console
 
 from experiments.spec import SpecError
 from experiments.store import StoreError
+from experiments.verbs.clean import clean
 from experiments.verbs.doctor import doctor
+from experiments.verbs.plan import plan
 from experiments.verbs.run import run
+from experiments.verbs.shell import shell
 from experiments.verbs.sweep import sweep
 from scheduler import PolicyError
 from testbed.errors import TestbedError
@@ -28,9 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(doctor)
-app.command()(run)
-app.command()(sweep)
+for verb in (doctor, plan, run, sweep, shell, clean):
+    app.command()(verb)
 
 
 class Interrupted(BaseException):

@@ -12,7 +12,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-# Okabe and Ito's colour-blind-safe palette (jfly.uni-koeln.de/color), with a dash pattern each to be told apart in grey.
+# Okabe and Ito's colour-blind-safe palette (jfly.uni-koeln.de/color); a dash pattern each tells them apart in grey.
 STYLES: dict[str, tuple[str, str, str]] = {
     "round_robin": ("Round-robin", "#000000", ":"),
     "cla": ("CLA", "#E69F00", "-."),

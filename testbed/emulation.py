@@ -10,13 +10,14 @@ PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class EmulationSpec(BaseModel):
-    """`rate_scale` divides link rates and blob bytes (times stay); `time_dilation` stretches every time of the system.
+    """How the real system is scaled down and on what it runs.
 
-    A transfer of B bytes over a link of R bit/s becomes B / rate_scale bytes over R / (rate_scale x time_dilation)
-    bit/s and takes time_dilation times as long; results are given in real-system units. `queue_packets` is the FIFO of
-    every port, `congestion_control` TCP's, `ecmp` the hashing (`select` is the negative control that polarises) and
-    `ecmp_seed` its seed, `controller` the OpenFlow framework. `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s` one run
-    beyond its last arrival.
+    `rate_scale` divides link rates and blob bytes (times stay); `time_dilation` stretches every time of the system. A
+    transfer of B bytes over a link of R bit/s becomes B / rate_scale bytes over R / (rate_scale x time_dilation) bit/s
+    and takes time_dilation times as long; results are given in real-system units. `queue_packets` is the FIFO of every
+    port, `congestion_control` TCP's, `ecmp` the hashing (`select` is the negative control that polarises) and
+    `ecmp_seed` its seed, `controller` the OpenFlow framework. `bringup_deadline_s` bounds the wait for the fabric,
+    `run_deadline_s` one run beyond its last arrival.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,8 +1,8 @@
 """The first process of a sandbox: brings the fabric up, then replays one scenario after another as it is told.
 
-Speaks JSON lines with `testbed.world` outside: the first line read holds the fabric and the emulation, every
-further one a scenario; lines written are {"say": ...}, {"up": ...}, {"done": n}, {"outcome": ...} or {"error": ...}. The end of its
-input, and so the death of whoever started it, ends it; the kernel then removes everything in the sandbox.
+Speaks JSON lines with `testbed.world` outside: the first line read holds the fabric and the emulation, every further
+one a scenario; lines written are {"say": ...}, {"up": ...}, {"done": n}, {"outcome": ...} or {"error": ...}. The end of
+its input, and so the death of whoever started it, ends it; the kernel then removes everything in the sandbox.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ from testbed.fabric_up import FabricUp, bring_up
 from testbed.replay import Replay
 from testbed.sandbox import furnish
 from topologies import FabricError
-from workloads import Scenario, WorkloadError, load_requests
-
-BACKGROUND_TAIL_S = 60.0
-"""The plan of background traffic goes on this long beyond the last arrival, real seconds."""
+from workloads import BACKGROUND_TAIL_S, Scenario, WorkloadError, load_requests
 
 EXPECTED = (TestbedError, PolicyError, FabricError, WorkloadError)
 

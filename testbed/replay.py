@@ -231,8 +231,9 @@ class Replay:
     def _on_finished(self, event: Event) -> None:
         request_id = event["request_id"]
         token_s = [self._real(at_s) for at_s in event["token_s"]]
-        self._records[request_id].emitted(token_s)
+        self._records[request_id].emitted(token_s[0], token_s[-1])
         self._outcome.token_gaps_ms.extend((b - a) * 1e3 for a, b in pairwise(token_s))
+        self._outcome.token_gap_counts.extend([1] * (len(token_s) - 1))
         self._dispatcher.finished(request_id)
         self._close(request_id)
 
