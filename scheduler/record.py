@@ -55,11 +55,12 @@ class RequestRecord:
         self.predicted_kv_transfer_ms = decision.predicted_kv_transfer_ms
         self.decision_us = decision.decision_us
 
-    def emitted(self, token_s: list[float]) -> None:
-        """The times of all tokens, seconds from the start of the run: the request is complete."""
-        self.ttft_ms = (token_s[0] - self.timestamp_s) * 1e3
-        self.e2el_ms = (token_s[-1] - self.timestamp_s) * 1e3
-        self.tpot_ms = (token_s[-1] - token_s[0]) * 1e3 / (len(token_s) - 1) if len(token_s) > 1 else 0.0
+    def emitted(self, first_token_s: float, last_token_s: float) -> None:
+        """When its first and its last token came, seconds from the start of the run: the request is complete."""
+        self.ttft_ms = (first_token_s - self.timestamp_s) * 1e3
+        self.e2el_ms = (last_token_s - self.timestamp_s) * 1e3
+        gaps = self.output_length - 1
+        self.tpot_ms = (last_token_s - first_token_s) * 1e3 / gaps if gaps else 0.0
         self.status = "completed"
 
 
@@ -68,13 +69,15 @@ class Outcome:
     """Everything one run of a scenario produced.
 
     `decisions`: one mapping a decision (the fields of `Decision` and whatever the world adds, such as source ports).
-    `links`: one mapping a sample of a link: time_s, link, utilisation, bytes. `token_gaps_ms`: every gap between two
-    tokens of one request. `evidence`: what the world wants known about the run itself.
+    `links`: one mapping a sample of a link: time_s, link, utilisation, bytes. `token_gaps_ms`: the gaps between two
+    tokens of one request; `token_gap_counts`: how often each of them occurred. `evidence`: what the world wants known
+    about the run itself; under `measured`, what another run of the same scenario need not repeat.
     """
 
     requests: list[RequestRecord] = field(default_factory=list)
     decisions: list[dict[str, Any]] = field(default_factory=list)
     links: list[dict[str, Any]] = field(default_factory=list)
     token_gaps_ms: list[float] = field(default_factory=list)
+    token_gap_counts: list[int] = field(default_factory=list)
     duration_s: float = 0.0
     evidence: dict[str, Any] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """A request: what it asks, when it arrives, what it costs to serve, and the scenario in which a world replays it."""
 
 from workloads.arrivals import ARRIVALS
-from workloads.congestion import BackgroundFlow, CongestionSpec, plan_background
+from workloads.congestion import BACKGROUND_TAIL_S, BackgroundFlow, CongestionSpec, plan_background
 from workloads.generator import PROFILES, generate
 from workloads.model import MODELS, ModelSpec
 from workloads.mooncake import read_trace
@@ -10,6 +10,7 @@ from workloads.scenario import OracleSpec, Scenario, ServingSpec, WorkloadSpec, 
 
 __all__ = [
     "ARRIVALS",
+    "BACKGROUND_TAIL_S",
     "BLOCK_TOKENS",
     "MODELS",
     "PROFILES",

@@ -12,6 +12,9 @@ from topologies import Fabric, Roles
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+BACKGROUND_TAIL_S = 60.0
+"""The plan of background traffic goes on this long beyond the last arrival, real seconds."""
+
 
 class CongestionSpec(BaseModel):
     """The kind of background congestion and its time scale, in real seconds.

@@ -1,0 +1,141 @@
+"""Continuous batching in closed form: the rules of `workers.batch`, without stepping token by token.
+
+While nobody joins or leaves, every step lasts the same, so the batch jumps from one such change to the next. Tests hold
+it equal to `workers.batch.Batch`, which states the rules and steps.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Admitted(NamedTuple):
+    """The request joined the batch."""
+
+    request_id: int
+    at_s: float
+
+
+class Finished(NamedTuple):
+    """The request's last token is out."""
+
+    request_id: int
+    at_s: float
+    first_token_s: float
+
+
+Event = Admitted | Finished
+
+
+class DecodeBatch:
+    """The batch of one decode instance and its queue.
+
+    `step_s(running)` gives the seconds of a step, `slots` bounds the running requests, `memory_tokens` the sum of their
+    reserved tokens. `gaps[b]` counts the gaps between two tokens of one request that were steps of b running requests;
+    several batches may share it. Times must not run backwards.
+    """
+
+    def __init__(self, step_s: Callable[[int], float], slots: int, memory_tokens: int, gaps: list[int]) -> None:
+        self._step_s = [step_s(running) for running in range(1, slots + 1)]
+        self._slots = slots
+        self._memory_tokens = memory_tokens
+        self._free_tokens = memory_tokens
+        self._gaps = gaps
+        self._waiting: deque[tuple[int, int, int]] = deque()  # request, tokens, output tokens
+        self._endings: list[tuple[int, int, int, int]] = []  # heap: last step, order of admission, request, tokens
+        self._joined: list[int] = []  # at the start of step `_step`
+        self._first_token_s: dict[int, float] = {}
+        self._admissions = 0
+        self._step = 0  # the last step at whose start the batch changed, when it started, and how long each now lasts
+        self._start_s = -math.inf
+        self._length_s = math.inf
+        self.next_s = math.inf
+        """When somebody joins or leaves next, if nobody is offered before."""
+
+    @property
+    def running(self) -> int:
+        return len(self._endings)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def offer(self, request_id: int, context_tokens: int, output_tokens: int, now_s: float) -> list[Event]:
+        """Queue a request; it joins at the next start of a step that has room. ValueError if it never could."""
+        tokens = context_tokens + output_tokens
+        if tokens > self._memory_tokens or output_tokens < 1:
+            raise ValueError(f"request {request_id}: {tokens} tokens exceed the memory of {self._memory_tokens} tokens")
+        events = self.advance(now_s)
+        self._waiting.append((request_id, tokens, output_tokens))
+        if len(self._waiting) > 1:
+            return events  # the first in the queue has its turn booked, or is blocked
+        if not self._endings:
+            self._start_s = now_s
+            self._admit(events)
+        elif self._fits():
+            steps = self._steps_until(now_s)
+            if self._start_s + steps * self._length_s == now_s:
+                if steps:
+                    self._begin_step(steps)
+                self._admit(events)
+            else:
+                self.next_s = self._start_s + steps * self._length_s
+        return events
+
+    def advance(self, now_s: float) -> list[Event]:
+        """Let everybody join or leave who is due by `now_s`; what happened, in order."""
+        events: list[Event] = []
+        while self.next_s <= now_s:
+            self._change(events)
+        return events
+
+    def _change(self, events: list[Event]) -> None:
+        """End the step at `next_s`: whoever has all tokens leaves, whoever fits joins."""
+        at_s = self.next_s
+        self._begin_step(self._steps_until(at_s))
+        self._start_s = at_s
+        while self._endings and self._endings[0][0] < self._step:
+            _, _, request_id, tokens = heapq.heappop(self._endings)
+            self._free_tokens += tokens
+            events.append(Finished(request_id, at_s, self._first_token_s.pop(request_id)))
+        self._admit(events)
+
+    def _begin_step(self, steps: int) -> None:
+        """Account for `steps` steps, at least one, with the batch as it is."""
+        running = len(self._endings)
+        self._gaps[running] += steps * running - len(self._joined)
+        first_token_s = self._start_s + self._length_s
+        for request_id in self._joined:
+            self._first_token_s[request_id] = first_token_s
+        self._joined.clear()
+        self._step += steps
+        self._start_s += steps * self._length_s
+
+    def _admit(self, events: list[Event]) -> None:
+        """Let requests join the step that starts now, first come first served; book the next change."""
+        while self._waiting and self._fits():
+            request_id, tokens, output_tokens = self._waiting.popleft()
+            self._free_tokens -= tokens
+            self._admissions += 1
+            heapq.heappush(self._endings, (self._step + output_tokens - 1, self._admissions, request_id, tokens))
+            self._joined.append(request_id)
+            events.append(Admitted(request_id, self._start_s))
+        if self._endings:
+            self._length_s = self._step_s[len(self._endings) - 1]
+            self.next_s = self._start_s + (self._endings[0][0] + 1 - self._step) * self._length_s
+        else:
+            self.next_s = math.inf
+
+    def _fits(self) -> bool:
+        return len(self._endings) < self._slots and self._waiting[0][1] <= self._free_tokens
+
+    def _steps_until(self, now_s: float) -> int:
+        """The number of steps from the last change to the first start of a step at or after `now_s`."""
+        steps = max(round((now_s - self._start_s) / self._length_s) - 1, 0)
+        while self._start_s + steps * self._length_s < now_s:
+            steps += 1
+        return steps

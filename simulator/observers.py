@@ -1,0 +1,90 @@
+"""Those who only look at the network: the scheduler's oracle client and the log of the links."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from scheduler import Dispatcher, NetworkSample
+from simulator.agenda import Agenda, Kind
+from simulator.errors import SimulationError
+from simulator.simulation import SimulationSpec
+from simulator.telemetry import Telemetry
+from simulator.transport import Transport
+from topologies import Fabric
+from workloads import Scenario
+
+MOST_LOOKS = 5_000_000
+"""More refreshes than this in one run are a wrong unit, not an experiment: at 20 us each they take minutes."""
+
+
+class Observers:
+    """Refreshes the scheduler's sample every `refresh_s` and writes a row a link every `link_sample_s`.
+
+    The oracle's source: `counters` reads polls, `exact` the rates of the very instant, `static` gives no sample at all.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        simulation: SimulationSpec,
+        fabric: Fabric,
+        transport: Transport,
+        dispatcher: Dispatcher,
+        agenda: Agenda,
+        last_arrival_s: float,
+    ) -> None:
+        oracle = scenario.oracle
+        if last_arrival_s / min(oracle.refresh_s, oracle.poll_s) > MOST_LOOKS:
+            raise SimulationError(
+                f"oracle: a refresh every {oracle.refresh_s:g} s and a poll every {oracle.poll_s:g} s over "
+                f"{last_arrival_s:g} s are more than {MOST_LOOKS} looks"
+            )
+        self._source = oracle.source
+        self._transport = transport
+        self._dispatcher = dispatcher
+        self._agenda = agenda
+        self._names = [link.name for link in fabric.links]
+        self._capacity_Bps = np.array([link.capacity_bps / 8 for link in fabric.links])
+        phase_s = float(scenario.rng("polls").uniform(0, oracle.poll_s))
+        self._oracle = Telemetry(self._capacity_Bps, oracle.poll_s, phase_s)
+        self._log = Telemetry(self._capacity_Bps, oracle.poll_s, phase_s)
+        fewest_s = last_arrival_s * len(fabric.links) / simulation.most_link_rows
+        self.link_sample_s = max(simulation.link_sample_s, float(math.ceil(fewest_s)))
+        self.rows: list[dict[str, Any]] = []
+
+    def book_first(self) -> None:
+        if self._source != "static":
+            self._expect(self._oracle, Kind.REFRESH, 0.0)
+        self._expect(self._log, Kind.LINK_ROWS, self.link_sample_s)
+
+    def poll(self, number: int) -> None:
+        carried_B = self._transport.link_carried_B()
+        self._oracle.record(number, carried_B)
+        self._log.record(number, carried_B)
+
+    def refresh(self, now_s: float) -> None:
+        """Offer the scheduler what the oracle has at this moment; its staleness stage says when to come again."""
+        if self._source == "exact":
+            sample = NetworkSample(now_s, np.clip(self._transport.link_rate_Bps() / self._capacity_Bps, 0.0, 1.0))
+        else:
+            sample = self._oracle.sample()
+        self._dispatcher.offer_sample(sample, now_s)
+        self._expect(self._oracle, Kind.REFRESH, self._dispatcher.oracle.next_due_s())
+
+    def write_rows(self, now_s: float) -> None:
+        sample = self._log.sample()
+        readings = zip(self._names, sample.utilisation.tolist(), self._log.carried_B.tolist(), strict=True)
+        self.rows += [
+            {"time_s": sample.sampled_s, "link": name, "utilisation": utilisation, "bytes": round(carried_B)}
+            for name, utilisation, carried_B in readings
+        ]
+        self._expect(self._log, Kind.LINK_ROWS, now_s + self.link_sample_s)
+
+    def _expect(self, telemetry: Telemetry, kind: Kind, look_s: float) -> None:
+        if kind is not Kind.REFRESH or self._source == "counters":
+            for number, at_s in telemetry.expect(look_s):
+                self._agenda.book(at_s, Kind.POLL, number)
+        self._agenda.book(look_s, kind, 0)

@@ -1,0 +1,44 @@
+"""Which of the equal-cost paths each connection takes: at random by a hash, as ECMP does, or dealt out evenly.
+
+A choice depends on the seed and on the connection's own name only, never on the order of events: two policies that send
+the same request between the same instances see the same collisions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal
+
+TRANSFER, BACKGROUND = 0, 1
+"""The owners of connections; a request and a background flow of the same number hash differently."""
+
+_WORD = (1 << 64) - 1
+
+
+class PathChoice:
+    """Deals the `connections` of one owner out to `paths` equal-cost paths: path to the connections on it."""
+
+    def __init__(self, seed: int, spreading: Literal["hashed", "ideal"]) -> None:
+        self._seed = seed
+        self._hashed = spreading == "hashed"
+
+    def deal(self, owner: int, number: int, connections: int, paths: int) -> list[tuple[int, int]]:
+        """(path, connections on it) for every path used, in ascending order. Paths count from 0."""
+        if paths == 1:
+            return [(0, connections)]
+        first = _mixed(_mixed(_mixed(self._seed) + owner) + number)
+        chosen: Iterable[int]
+        if self._hashed:
+            chosen = (_mixed(first + connection) * paths >> 64 for connection in range(connections))
+        else:
+            chosen = ((first + connection) % paths for connection in range(connections))
+        return sorted(Counter(chosen).items())
+
+
+def _mixed(word: int) -> int:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): 64 bits in, 64 well-mixed bits out."""
+    word = (word + 0x9E3779B97F4A7C15) & _WORD
+    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 & _WORD
+    word = (word ^ word >> 27) * 0x94D049BB133111EB & _WORD
+    return word ^ word >> 31

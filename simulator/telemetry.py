@@ -1,0 +1,69 @@
+"""What a controller would know of the links: byte counters read every `poll_s`, and the utilisation between two reads.
+
+Nothing between polls is invented: a sample is the mean over the last whole poll interval and carries the time of that
+interval's end. The polls keep time by themselves: where a poll falls beside the run's zero is drawn from the seed. Only
+polls that somebody will look at are made.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler import NetworkSample
+
+Floats = NDArray[np.float64]
+
+
+class Telemetry:
+    """The two polls that matter to one reader, who says beforehand when it will look next.
+
+    Poll k happens at `phase_s` + k `poll_s`, for every whole k. Until the run's zero nothing has been carried.
+    """
+
+    def __init__(self, capacity_Bps: Floats, poll_s: float, phase_s: float) -> None:
+        self._capacity_Bps = capacity_Bps
+        self._poll_s = poll_s
+        self._phase_s = phase_s
+        self._last = 0
+        self._readings: dict[int, Floats | None] = {}
+
+    def expect(self, look_s: float) -> list[tuple[int, float]]:
+        """The polls, as (number, time), that must still be made for a look at `look_s`."""
+        last = math.floor((look_s - self._phase_s) / self._poll_s)
+        self._last = last if self._at_s(last) <= look_s else last - 1
+        self._readings = {number: self._readings.get(number) for number in (self._last - 1, self._last)}
+        wanted = []
+        for number, reading in self._readings.items():
+            if reading is None and self._at_s(number) <= 0:
+                self._readings[number] = np.zeros(len(self._capacity_Bps))
+            elif reading is None:
+                wanted.append((number, self._at_s(number)))
+        return wanted
+
+    def record(self, number: int, carried_B: Floats) -> None:
+        """Take the byte counters, [links], of a poll if it was expected."""
+        if number in self._readings:
+            self._readings[number] = carried_B
+
+    def sample(self) -> NetworkSample:
+        """The utilisation over the last poll interval before the expected look, and when that interval ended."""
+        carried_B = self._reading(self._last) - self._reading(self._last - 1)
+        utilisation = np.clip(carried_B / (self._poll_s * self._capacity_Bps), 0.0, 1.0)
+        return NetworkSample(self._at_s(self._last), utilisation)
+
+    @property
+    def carried_B(self) -> Floats:
+        """The byte counters, [links], at the last poll before the expected look."""
+        return self._reading(self._last)
+
+    def _reading(self, number: int) -> Floats:
+        reading = self._readings[number]
+        if reading is None:
+            raise LookupError(f"poll {number} at {self._at_s(number):g} s was expected and never made")
+        return reading
+
+    def _at_s(self, number: int) -> float:
+        return self._phase_s + number * self._poll_s

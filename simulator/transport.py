@@ -1,0 +1,127 @@
+"""How KV transfers and background traffic move: the contract of the network modes, and the fluid one.
+
+A transport names a transfer by its request and a background flow by its own number; connections, paths and rates are
+its own business. All times are seconds from the start of the run and must not run backwards.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.network import FluidNetwork
+from simulator.path_choice import BACKGROUND, TRANSFER, PathChoice
+from topologies import Fabric
+from workloads import BackgroundFlow
+
+Floats = NDArray[np.float64]
+
+
+class Delivery(NamedTuple):
+    """A transfer whose last byte has left, and when."""
+
+    request_id: int
+    at_s: float
+
+
+class Transport(Protocol):
+    """A network mode. Flows start and stop at the clock, which `advance` moves.
+
+    background_B: bytes of all background flows that have stopped. flows: how many flows share the network now.
+    """
+
+    background_B: float
+
+    @property
+    def flows(self) -> int: ...
+
+    def start_transfer(self, request_id: int, source: int, target: int, size_B: float, connections: int) -> None: ...
+
+    def start_background(self, flow: BackgroundFlow) -> None: ...
+
+    def stop_background(self, flow: BackgroundFlow) -> None: ...
+
+    def next_delivery_s(self) -> float:
+        """When the next connection ends if none is added or removed before; inf if none ever does."""
+        ...
+
+    def advance(self, to_s: float) -> list[Delivery]:
+        """Move the clock; the transfers completed on the way, in order."""
+        ...
+
+    def link_rate_Bps(self) -> Floats: ...
+
+    def link_carried_B(self) -> Floats: ...
+
+
+class FluidTransport:
+    """Greedy connections that share every link max-min fairly.
+
+    Connections of one owner that take the same path carry the same rate at every instant, so they are one flow whose
+    weight is their number: the same rates and finishing times with fewer flows.
+    """
+
+    def __init__(self, fabric: Fabric, choice: PathChoice) -> None:
+        self._fabric = fabric
+        self._choice = choice
+        self._network = FluidNetwork([link.capacity_bps / 8 for link in fabric.links])
+        self._next_s: float | None = np.inf
+        self._transfer_of: dict[int, int] = {}  # flow to request
+        self._flows_left: dict[int, int] = {}  # by request
+        self._background: dict[int, list[int]] = {}
+        self._background_flows = 0
+        self.background_B = 0.0
+
+    @property
+    def flows(self) -> int:
+        return len(self._transfer_of) + self._background_flows
+
+    def start_transfer(self, request_id: int, source: int, target: int, size_B: float, connections: int) -> None:
+        paths = self._fabric.paths(source, target)
+        dealt = self._choice.deal(TRANSFER, request_id, connections, len(paths))
+        for path, count in dealt:
+            flow = self._network.add(paths[path], size_B * count / connections, weight=count)
+            self._transfer_of[flow] = request_id
+        self._flows_left[request_id] = len(dealt)
+        self._next_s = None
+
+    def start_background(self, flow: BackgroundFlow) -> None:
+        paths = self._fabric.paths(flow.source, flow.target)
+        dealt = self._choice.deal(BACKGROUND, flow.flow_id, flow.connections, len(paths))
+        self._background[flow.flow_id] = [self._network.add(paths[path], weight=count) for path, count in dealt]
+        self._background_flows += len(dealt)
+        self._next_s = None
+
+    def stop_background(self, flow: BackgroundFlow) -> None:
+        parts = self._background.pop(flow.flow_id)
+        self.background_B += sum(self._network.remove(part) for part in parts)
+        self._background_flows -= len(parts)
+        self._next_s = None
+
+    def next_delivery_s(self) -> float:
+        if self._next_s is None:
+            self._next_s = self._network.next_completion_s()
+        return self._next_s
+
+    def advance(self, to_s: float) -> list[Delivery]:
+        ends_s = self.next_delivery_s()
+        self._network.advance(to_s)
+        if to_s < ends_s:
+            return []
+        self._next_s = None
+        delivered = []
+        for flow, finish_s in self._network.pop_completed():
+            request_id = self._transfer_of.pop(flow)
+            self._flows_left[request_id] -= 1
+            if not self._flows_left[request_id]:
+                del self._flows_left[request_id]
+                delivered.append(Delivery(request_id, finish_s))
+        return delivered
+
+    def link_rate_Bps(self) -> Floats:
+        return self._network.link_rate_Bps()
+
+    def link_carried_B(self) -> Floats:
+        return self._network.link_carried_B()
