@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import FrameType
 
 from controller.config import ENVIRONMENT_VARIABLE as CONFIG_VARIABLE
 from controller.config import ConfigError, load_config
@@ -27,6 +28,7 @@ DEFAULT_PORT = 6653
 
 APPS = ("controller.forwarding", "controller.telemetry")
 LOG_LEVEL_WARNING = "30"
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class LaunchError(RuntimeError):
@@ -44,11 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ[DRIVER_VARIABLE] = driver
         if config_path is not None:
             os.environ[CONFIG_VARIABLE] = config_path
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         run_manager(driver, options.port)
     except (ConfigError, DriverError, LaunchError, OracleSocketError) as problem:
         print(f"controller: {problem}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 0  # asked to end before the manager had begun to wait
     return 0
 
 
@@ -72,6 +75,7 @@ def run_manager(driver: str, port: int) -> None:
     os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")  # no name is ever looked up here
     prepare(driver)
     import_module("eventlet").monkey_patch()  # the manager does it too, but in two steps, and complains in between
+    end_on_signals()
     manager = import_module(f"{driver}.cmd.manager")
     manager.main(
         args=[
@@ -82,6 +86,27 @@ def run_manager(driver: str, port: int) -> None:
         ],
         prog="controller",
     )
+
+
+def end_on_signals() -> None:
+    """Make SIGINT and SIGTERM reach the caller, which becomes the manager's main green thread, as KeyboardInterrupt.
+
+    Python raises it wherever it happens to be. In any other green thread the frameworks' own `except` would swallow it
+    and the process would go on, so there it is handed to the main one. A second signal ends the process at once.
+    """
+    hub = import_module("eventlet.hubs").get_hub()
+    current = import_module("greenlet").getcurrent
+    main_thread = current()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        for number in ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        if current() in (main_thread, hub.greenlet):
+            raise KeyboardInterrupt
+        hub.schedule_call_global(0, main_thread.throw, KeyboardInterrupt)
+
+    for number in ENDING_SIGNALS:
+        signal.signal(number, end)
 
 
 def _port(text: str) -> int:

@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,31 @@ def test_it_publishes_before_any_switch_and_ends_cleanly(start: Start, config: P
     controller.send_signal(signal.SIGTERM)
     assert controller.communicate(timeout=DEADLINE_S)[1] == ""
     assert (controller.returncode, oracle.exists()) == (0, False)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_cleanly_in_the_middle_of_an_answer(
+    start: Start, config: Path, oracle: Path, driver: str, ending: signal.Signals
+) -> None:
+    controller = start([*LAUNCHER, "--config", str(config), "--port", str(free_port()), "--openflow", driver])
+    ask(oracle, controller)
+    threading.Thread(target=keep_asking, args=(oracle,), daemon=True).start()
+    time.sleep(0.2)  # the signal should meet a green thread at work, not an idle event loop
+    controller.send_signal(ending)
+    assert controller.wait(DEADLINE_S) == 0
+    assert not oracle.exists()
+
+
+def keep_asking(oracle: Path) -> None:
+    """Ask without a pause until the controller has gone."""
+    with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+        client.settimeout(DEADLINE_S)
+        client.connect(str(oracle))
+        while True:
+            client.sendall(b"\n" * 64)
+            if not client.recv(1 << 20):
+                return
 
 
 def test_a_taken_port_is_one_line_and_exit_code_2(start: Start, config: Path) -> None:
