@@ -18,6 +18,7 @@ from scheduler.oracle import NetworkSample, parse_document
 from testbed.errors import TestbedError
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp
 from testbed.oracle_client import OracleClient, OracleUnavailableError
+from testbed.pressure import Pressure
 from testbed.worker_pool import BACKGROUND_PORT, DECODE_PORT, Event, WorkerPool
 from topologies import Roles
 from workloads import BackgroundFlow, Request, Scenario
@@ -68,6 +69,7 @@ class Replay:
         self._refused: list[str] = []
         self._lateness_s: list[float] = []
         self._flow_bytes = 0
+        self._pressure = Pressure()
         self._pool: WorkerPool | None = None
 
     async def run(self) -> Outcome:
@@ -75,10 +77,11 @@ class Replay:
         async with WorkerPool(self._up, self._roles, tuple(sources_and_sinks), self._scenario, self._on_event) as pool:
             self._pool = pool
             self._zero_s = time.monotonic() + LEAD_S
-            tasks = [
-                asyncio.create_task(self._guarded(work))
-                for work in (self._issue(), self._load(), self._watch_oracle(), self._watch_links(), self._progress())
-            ]
+            work = (
+                *(self._issue(), self._load(), self._watch_oracle(), self._watch_links()),
+                *(self._pressure.watch(), self._progress()),
+            )
+            tasks = [asyncio.create_task(self._guarded(one)) for one in work]
             last_s = self._requests[-1].timestamp_s * self._dilation if self._requests else 0.0
             try:
                 await asyncio.wait_for(self._done.wait(), LEAD_S + last_s + self._up.spec.run_deadline_s)
@@ -329,7 +332,7 @@ class Replay:
         outcome.requests = list(self._records.values())
         outcome.decisions = list(self._decision_rows.values())
         lateness_ms = sorted(late * 1e3 for late in self._lateness_s)
-        outcome.evidence |= {
+        outcome.evidence |= self._pressure.evidence() | {
             "datapath": self._up.datapath,
             "arrival_lateness_p99_ms": lateness_ms[int(0.99 * (len(lateness_ms) - 1))] if lateness_ms else 0.0,
             "oracle_refusals": self._refused,
