@@ -306,3 +306,18 @@ def test_congestion_control_is_chosen_per_worker(tmp_path: Path, role: str) -> N
     with Worker(tmp_path, role, "h0", "--congestion-control", "carrier-pigeon") as worker:
         assert "cannot open streams" in worker.first["error"]
         assert worker.process.wait(5.0) == 2
+
+
+@pytest.mark.parametrize("role", ["prefill", "decode"])
+def test_an_impossible_priority_is_one_clear_line(tmp_path: Path, role: str) -> None:
+    with Worker(tmp_path, role, "h0", "--realtime-priority", "100") as worker:
+        assert "real-time priority 100" in worker.first["error"]
+        assert worker.process.wait(5.0) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a real-time priority needs root")
+@pytest.mark.parametrize("role", ["prefill", "decode"])
+def test_a_worker_may_run_ahead_of_ordinary_processes(tmp_path: Path, role: str) -> None:
+    with Worker(tmp_path, role, "h0", "--realtime-priority", "1") as worker:
+        assert os.sched_getscheduler(worker.process.pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
+        assert worker.quit() == 0

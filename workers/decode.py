@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from workers.batch import Admitted, Batch, Event, Finished, FirstToken, Rejected, StepEnded, StepLog
 from workers.inbound import Receiver
-from workers.shell import Shell, argument_parser, stamp
+from workers.shell import Shell, add_realtime_argument, argument_parser, stamp
 from workers.steps import StepTable
 from workers.wire import STRIPES_MAX
 
@@ -138,8 +138,10 @@ def main() -> int:
     parser.add_argument(
         "--stripe-buffer-bytes", type=int, default=None, help="SO_RCVBUF of each stripe (default: automatic)"
     )
+    add_realtime_argument(parser)
     arguments = parser.parse_args()
     shell = Shell("decode", arguments.name, arguments.control)
+    shell.keep_time(arguments.realtime_priority)
     try:
         steps = StepTable.parse(arguments.step_table, arguments.time_dilation)
         batch = Batch(steps.step_s, arguments.batch_slots, arguments.kv_memory_tokens)

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from workers.outbound import Transfer
-from workers.shell import Shell, argument_parser, stamp
+from workers.shell import Shell, add_realtime_argument, argument_parser, stamp
 from workers.streams import StreamOptions, add_stream_arguments
 from workers.wire import STRIPES_MAX
 
@@ -86,8 +86,10 @@ class PrefillWorker:
 def main() -> int:
     parser = argument_parser("prefill", __doc__)
     add_stream_arguments(parser)
+    add_realtime_argument(parser)
     arguments = parser.parse_args()
     shell = Shell("prefill", arguments.name, arguments.control)
+    shell.keep_time(arguments.realtime_priority)
     options = StreamOptions.of(arguments)
     shell.check(options)
     worker = PrefillWorker(shell, options)

@@ -44,6 +44,16 @@ def argument_parser(role: str, description: str | None) -> argparse.ArgumentPars
     return parser
 
 
+def add_realtime_argument(parser: argparse.ArgumentParser) -> None:
+    """For workers that keep time and need little of a processor; a greedy one would starve the switches."""
+    parser.add_argument(
+        "--realtime-priority",
+        type=int,
+        default=0,
+        help="run under SCHED_RR at this priority (1 to 99), ahead of ordinary processes; needs root (default: off)",
+    )
+
+
 class Shell:
     """A worker's control connection: `emit` events, obey commands until `quit` or end of file."""
 
@@ -84,6 +94,15 @@ class Shell:
             self._hello["congestion_control"] = options.congestion_control_in_force()
         except OSError as error:
             self.fatal(f"cannot open streams with {options}: {error}")
+
+    def keep_time(self, realtime_priority: int) -> None:
+        """Be scheduled ahead of ordinary processes, if asked to: sched(7). Children, if any, are not."""
+        if realtime_priority:
+            try:
+                policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+                os.sched_setscheduler(0, policy, os.sched_param(realtime_priority))
+            except (OSError, OverflowError) as error:
+                self.fatal(f"cannot run at real-time priority {realtime_priority}: {error}")
 
     def fatal(self, error: str) -> NoReturn:
         """Tell the driver why the worker cannot start, and exit with code 2."""
