@@ -17,7 +17,7 @@ from typing import Any
 
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp, bring_up
-from testbed.oracle_client import OracleClient, OracleUnavailable
+from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.sandbox import furnish, run
 from topologies import FabricSpec, Level, build_fattree
 
@@ -150,15 +150,17 @@ def lose_a_switch(up: FabricUp) -> dict[str, Any]:
 def restart(up: FabricUp) -> dict[str, Any]:
     """Spoil a table, kill the controller outright, start another one."""
     run("ovs-ofctl", "-O", "OpenFlow13", "add-flow", "srv0", "priority=999,icmp,actions=CONTROLLER:64")
-    up.run_in(0, "sh", "-c", f"ping -c1 -W1 -q {up.address(1)} || true")
+    pinger = up.net["h0"].popen(["ping", "-i", "0.2", "-q", up.address(1)])  # the first may still meet the old flow
     packet_ins = document_when(lambda document: document["packet_ins"] > 0)["packet_ins"]
+    pinger.kill()
+    pinger.wait()
     assert up.controller is not None
     up.controller.kill()
     up.controller.wait()
     try:
         latest()
         answers = True
-    except OracleUnavailable:
+    except OracleUnavailableError:
         answers = False
     lost = up.run_in(2, "sh", "-c", f"ping -c1 -W2 -q {up.address(7)} >/dev/null || echo lost").split()
     up.start_controller()
