@@ -48,7 +48,8 @@ def draw_staleness(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
                 axis.set_xlabel("Refresh interval of the network view (s)")
             row[0].set_title(f"{world} world", loc="left", fontweight="bold")
         handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False)
+        figure.suptitle("Does an old network view cost NetKV its gain?", x=0.01, ha="left", fontweight="bold")
+        figure.legend(handles, labels, loc="upper right", ncols=len(labels), frameon=False)
         figure.text(0.01, 0.005, note, fontsize=8, color="#444444")
         figure.tight_layout(rect=(0, 0.03, 1, 0.94))
         written = [out / "staleness.png", out / "staleness.svg"]
@@ -84,5 +85,5 @@ def _draw_panel(axis: Axes, results: pd.DataFrame, column: str) -> None:
     if ticks:
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 105 if column == "slo_attainment" else None)
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from rich.console import Console
 
@@ -21,7 +22,8 @@ from experiments.staleness import (
     staleness_table,
     write_results,
 )
-from experiments.sweep import read_sweep, run_sweep
+from experiments.store import StoreError
+from experiments.sweep import RUNS, Condition, read_sweep, run_sweep
 from experiments.verbs.options import AsJson, Congestion, Refresh, Requests, Seed, Setting, Trace, changes_of
 
 WORLDS = {"emulated": ("emulated",), "analytic": ("analytic",), "both": ("emulated", "analytic")}
@@ -44,7 +46,8 @@ def sweep(
 ) -> None:
     """Run a sweep and end with a table and a figure.
 
-    `staleness`: how the gain of NetKV-Full moves as its network view gets older.
+    `staleness`: how the gain of NetKV-Full moves as its network view gets older. Exit code 1 when a run had to be left
+    out because its verdict is `invalid`.
     """
     if question != QUESTION:
         raise SpecError(f"sweep: {question!r} is not one of {QUESTION}")
@@ -62,23 +65,30 @@ def sweep(
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console(stderr=as_json)
     run_sweep(question, conditions, place, resume=resume, console=console)
-    results = staleness_results(read_sweep(place))
+    seen = read_sweep(place)
+    left_out = sorted(seen.loc[seen["verdict"] == "invalid", "run"].unique())
+    results = staleness_results(seen)
+    if results.empty:
+        raise StoreError(f"{place}: every run is invalid: see verdict_reasons in {RUNS}/{left_out[0]}/manifest.json")
     table_file = write_results(place, results)
+    figures = draw_staleness(results, place, _note(conditions))
+    if as_json:
+        typer.echo(json.dumps(_report(place, results, figures, left_out), indent=1, default=str))
+    else:
+        console.print(staleness_table(results))
+    where = f"figure:  {figures[0]} (and .svg)\ntable:   {table_file}\nruns:    {place / RUNS}"
+    console.print(where, highlight=False, soft_wrap=True)
+    if left_out:
+        console.print(f"left out as invalid: {', '.join(left_out)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _note(conditions: list[Condition]) -> str:
     spec = conditions[0].spec
-    note = (
+    return (
         f"{len(conditions)} runs; {spec.fabric.gpus} GPUs, {spec.model.name}; workload"
         f" {spec.workload.trace or spec.workload.profile}; congestion {spec.congestion.kind}."
         " Band: 95 % bootstrap interval."
-    )
-    figures = draw_staleness(results, place, note)
-    if as_json:
-        typer.echo(json.dumps(_report(place, results.to_dict("records"), figures), indent=1, default=str))
-        return
-    console.print(staleness_table(results))
-    console.print(
-        f"figure:  {figures[0]} (and .svg)\ntable:   {table_file}\nruns:    {place / 'runs'}",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
@@ -88,6 +98,6 @@ def _one_of(name: str, given: str, known: dict[str, Any]) -> str:
     return given
 
 
-def _report(place: Path, rows: list[Any], figures: list[Path]) -> dict[str, Any]:
-    clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]
-    return {"out": str(place), "figures": [str(figure) for figure in figures], "results": clean}
+def _report(place: Path, results: pd.DataFrame, figures: list[Path], left_out: list[str]) -> dict[str, Any]:
+    rows = results.astype(object).where(results.notna(), None).to_dict("records")
+    return {"out": str(place), "figures": [str(figure) for figure in figures], "left_out": left_out, "results": rows}
