@@ -19,6 +19,13 @@ class FabricError(ValueError):
     """A fabric that cannot exist; the message names the field and the reason."""
 
 
+MOST_SWITCHES = 4095
+"""Switches of one level: a datapath id holds the number in 12 bits, an interface's name no more than 15 characters."""
+
+LARGEST_QUANTITY = 1e18
+"""A rate, ratio or latency beyond this is a slip of the pen; below it no sum or quotient of a fabric overflows."""
+
+
 class Level(IntEnum):
     """The four levels of switches, from the instances up."""
 
@@ -75,6 +82,13 @@ class FabricSpec:
         ):
             if value > limit:
                 raise FabricError(f"{name}: {value} is beyond the {limit} that the address plan can hold")
+        for name, switches in (
+            ("pods x racks_per_pod x servers_per_rack", self.servers),
+            ("pods x aggregations_per_pod", self.pods * self.aggregations_per_pod),
+            ("aggregations_per_pod x cores_per_group", self.aggregations_per_pod * self.cores_per_group),
+        ):
+            if switches > MOST_SWITCHES:
+                raise FabricError(f"{name}: {switches} switches are beyond the {MOST_SWITCHES} a level can hold")
         for name in ("tor_oversubscription", "aggregation_oversubscription"):
             if getattr(self, name) < 1:
                 raise FabricError(f"{name}: {getattr(self, name)} is below 1 (1 is a non-blocking fabric)")
@@ -284,7 +298,9 @@ def _check_count(name: str, value: object) -> None:
 def _check_quantity(name: str, value: object, *, zero_allowed: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise FabricError(f"{name}: {value!r} is not a number")
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise FabricError(f"{name}: {value} is not finite")
+    if value > LARGEST_QUANTITY:
+        raise FabricError(f"{name}: is beyond {LARGEST_QUANTITY:g}")
     if value < 0 or (value == 0 and not zero_allowed):
         raise FabricError(f"{name}: {value} is not positive")

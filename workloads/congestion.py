@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from topologies import Fabric, Roles
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Spell = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]
+"""Mean of a spell of traffic or silence, seconds: a plan of shorter ones would be longer than any run of it."""
 
 BACKGROUND_TAIL_S = 60.0
 """The plan of background traffic goes on this long beyond the last arrival, real seconds."""
@@ -27,8 +29,8 @@ class CongestionSpec(BaseModel):
 
     kind: Literal["none", "onoff"] = "onoff"
     flows: Annotated[int, Field(ge=1, le=1024)] = 8
-    mean_on_s: PositiveSeconds = 5.0
-    mean_off_s: PositiveSeconds = 5.0
+    mean_on_s: Spell = 5.0
+    mean_off_s: Spell = 5.0
 
 
 @dataclass(frozen=True, slots=True)

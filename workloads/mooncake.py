@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import reprlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from workloads.request import Request, WorkloadError
 GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_TOKENS = 100_000_000
 """A length beyond this is a broken field, not a request."""
+LATEST_MS = 1e15
+"""A stamp beyond this is a broken field; milliseconds since 1970 pass."""
 
 
 def read_trace(path: Path, *, first: int = 0, limit: int | None = None) -> list[Request]:
@@ -69,6 +72,8 @@ def _parse(place: str, line: str, request_id: int) -> Request:
         record = json.loads(line)
     except json.JSONDecodeError as problem:
         raise WorkloadError(f"{place}: not JSON: {problem.msg} at column {problem.colno}") from None
+    except ValueError:  # the interpreter's own limit on the digits of a whole number
+        raise WorkloadError(f"{place}: not JSON that can be read: a number of thousands of digits") from None
     except RecursionError:
         raise WorkloadError(f"{place}: not JSON: nested too deep") from None
     if not isinstance(record, dict):
@@ -95,16 +100,16 @@ def _field(place: str, record: dict[str, Any], name: str) -> Any:
 def _whole(place: str, record: dict[str, Any], name: str, *, least: int) -> int:
     value = _field(place, record, name)
     if type(value) is not int:
-        raise WorkloadError(f"{place}: {name}: {value!r} is not a whole number")
+        raise WorkloadError(f"{place}: {name}: {reprlib.repr(value)} is not a whole number")
     if not least <= value <= LONGEST_TOKENS:
-        raise WorkloadError(f"{place}: {name}: {value} is outside {least} ... {LONGEST_TOKENS}")
+        raise WorkloadError(f"{place}: {name}: {reprlib.repr(value)} is outside {least} ... {LONGEST_TOKENS}")
     return value
 
 
 def _milliseconds(place: str, record: dict[str, Any]) -> float:
     value = _field(place, record, "timestamp")
     if type(value) not in (int, float):
-        raise WorkloadError(f"{place}: timestamp: {value!r} is not a number of milliseconds")
-    if not 0 <= value < float("inf"):
-        raise WorkloadError(f"{place}: timestamp: {value} is negative or not finite")
+        raise WorkloadError(f"{place}: timestamp: {reprlib.repr(value)} is not a number of milliseconds")
+    if not 0 <= value <= LATEST_MS:  # NaN too
+        raise WorkloadError(f"{place}: timestamp: {reprlib.repr(value)} is outside 0 ... {LATEST_MS:g} ms")
     return float(value)

@@ -21,7 +21,11 @@ from workloads.model import MODELS, ModelSpec
 from workloads.mooncake import read_trace
 from workloads.request import Request, WorkloadError
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+RequestCount = Annotated[int, Field(ge=1, le=1_000_000)]
+
+LONGEST_RUN_S = 1e7
+"""Arrivals later than this (four months) are a mistaken unit, and would make the plan of background traffic endless."""
 
 
 class Section(BaseModel):
@@ -39,11 +43,11 @@ class WorkloadSpec(Section):
 
     trace: Path | None = None
     profile: str = "conversation"
-    requests: Count = 200
-    first_request: Annotated[int, Field(ge=0)] = 0
-    rate_rps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.4
+    requests: RequestCount = 200
+    first_request: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    rate_rps: Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)] = 3.4
     arrivals: Literal["raw", "jitter", "poisson"] | None = None
-    speedup: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    speedup: Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)] = 1.0
     max_output_tokens: Count | None = None
     max_input_tokens: Count | None = None
 
@@ -70,9 +74,9 @@ class ServingSpec(Section):
     placement: str = "segregated"
     transfer: Literal["missing", "full"] = "missing"
     stripes: Annotated[int, Field(ge=1, le=64)] = 4
-    batch_slots: Count = 64
+    batch_slots: Annotated[int, Field(ge=1, le=65_536)] = 64
     kv_memory_tokens: Count = 400_000
-    prefix_cache_tokens: Annotated[int, Field(ge=0)] = 100_000
+    prefix_cache_tokens: Annotated[int, Field(ge=0, le=1_000_000_000)] = 100_000
 
 
 class OracleSpec(Section):
@@ -140,11 +144,19 @@ def load_requests(scenario: Scenario) -> list[Request]:
     """
     spec = scenario.workload
     last = spec.first_request + spec.requests
-    found = _wanted_requests(scenario, last)[spec.first_request : last]
+    wanted = _wanted_requests(scenario, last)
+    found = wanted[spec.first_request : last]
     if not found:
-        raise WorkloadError(f"workload: no request is left from number {spec.first_request} on")
+        limit = "" if spec.max_input_tokens is None else f" of at most {spec.max_input_tokens} input tokens"
+        raise WorkloadError(
+            f"workload: {spec.trace or spec.profile} has {len(wanted)} requests{limit},"
+            f" so there is none from number {spec.first_request} on"
+        )
     rate_rps = spec.rate_rps if spec.trace is None else None
     arranged = arrange(found, spec.arrival_mode, spec.speedup, scenario.rng("arrivals"), rate_rps)
+    end_s = arranged[-1].timestamp_s
+    if end_s > LONGEST_RUN_S:
+        raise WorkloadError(f"workload: the last request would arrive after {end_s:.3g} s (limit {LONGEST_RUN_S:g} s)")
     cut = spec.max_output_tokens
     if cut is None:
         return arranged
