@@ -18,7 +18,7 @@ from scheduler.in_flight import InFlight
 from scheduler.link_table import LinkTable
 from scheduler.loads import DecodeLoads
 from scheduler.oracle import NetworkSample, StalenessStage
-from scheduler.policy import Policy, choose, find_policy
+from scheduler.policy import Policy, choose, new_policy
 from scheduler.prefix_index import PrefixIndex
 from scheduler.view import View
 from topologies import Fabric, Roles
@@ -65,7 +65,7 @@ class Dispatcher:
     ) -> None:
         serving = scenario.serving
         self.policy_name = scenario.policy
-        self.policy = policy if policy is not None else find_policy(scenario.policy)()
+        self.policy = policy if policy is not None else new_policy(scenario.policy)
         self.oracle = StalenessStage(scenario.oracle.refresh_s)
         self._kappa = scenario.model.kv_bytes_per_token
         self._memory_tokens = serving.kv_memory_tokens
@@ -83,6 +83,7 @@ class Dispatcher:
             rng=scenario.rng("policy"),
         )
         self._placed: dict[int, tuple[int, Request]] = {}
+        self._running: set[int] = set()
 
     def offer_sample(self, sample: NetworkSample | None, now_s: float) -> None:
         """Hand over the oracle's latest sample; the staleness stage decides whether the scheduler gets to see it."""
@@ -92,7 +93,7 @@ class Dispatcher:
     def select(self, request: Request, prefill_id: int, now_s: float) -> Decision:
         """Choose the decode instance and book the transfer. InfeasibleError when none could ever hold the request."""
         started_ns = self._stopwatch()
-        self._view.now_s = now_s
+        self._view.move_to(now_s)
         candidates = self._candidates(request, prefill_id, now_s)
         if not candidates.feasible.any():
             need = request.input_length + request.output_length
@@ -129,16 +130,19 @@ class Dispatcher:
 
     def admitted(self, request_id: int) -> None:
         self._loads.admitted(self._placed[request_id][0])
+        self._running.add(request_id)
 
     def finished(self, request_id: int) -> None:
         at, request = self._placed.pop(request_id)
+        self._running.remove(request_id)
         self._loads.finished(at, request)
 
     def failed(self, request_id: int) -> None:
-        """A request that was chosen for but never reached its batch."""
+        """A request that was chosen for and will not finish, wherever it has got to."""
         at, request = self._placed.pop(request_id)
         self._forget_transfer(request_id)
-        self._loads.abandoned(at, request)
+        self._loads.abandoned(at, request, running=request_id in self._running)
+        self._running.discard(request_id)
 
     def _forget_transfer(self, request_id: int) -> None:
         if request_id in self._in_flight:
@@ -161,6 +165,6 @@ class Dispatcher:
             reserved_tokens=loads.reserved_tokens,
             kv_use=loads.reserved_tokens / self._memory_tokens,
             admission_wait_s=loads.admission_wait_s(request),
-            first_step_s=loads.first_step_s(),
+            first_step_s=loads.first_step_s,
             feasible=loads.feasible(request),
         )

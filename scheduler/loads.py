@@ -18,9 +18,10 @@ class _Counts:
     waiting: Ints
     running: Ints
     reserved_tokens: Ints
+    first_step_s: Floats
 
     def copy(self) -> _Counts:
-        return _Counts(self.waiting.copy(), self.running.copy(), self.reserved_tokens.copy())
+        return _Counts(self.waiting.copy(), self.running.copy(), self.reserved_tokens.copy(), self.first_step_s.copy())
 
 
 @dataclass
@@ -38,11 +39,16 @@ class DecodeLoads:
     _output_tokens: float = field(init=False, default=TYPICAL_OUTPUT_TOKENS)
 
     def __post_init__(self) -> None:
-        zeros = [np.zeros(self.instances, dtype=np.int64) for _ in range(3)]
-        self._now = _Counts(*zeros)
+        slots = self.serving.batch_slots
+        self._step_s = [self.model.step_s(float(min(running + 1, slots))) for running in range(slots + 1)]
+        waiting, running, reserved_tokens = (np.zeros(self.instances, dtype=np.int64) for _ in range(3))
+        self._now = _Counts(waiting, running, reserved_tokens, np.full(self.instances, self._step_s[0]))
         self._seen = self._now
-        batches = np.arange(1, self.serving.batch_slots + 2)
-        self._step_s: Floats = np.array([self.model.step_s(float(batch)) for batch in batches])
+        self._everyone = np.ones(self.instances, dtype=np.bool_)
+        self._nobody = np.zeros(self.instances, dtype=np.bool_)
+        self._no_wait = np.zeros(self.instances)
+        for shared in (self._everyone, self._nobody, self._no_wait):
+            shared.flags.writeable = False
 
     def look(self, now_s: float) -> None:
         """Move the view on to `now_s`: always current without a refresh interval, else at each interval's end."""
@@ -70,29 +76,28 @@ class DecodeLoads:
 
     def admitted(self, at: int) -> None:
         self._now.waiting[at] -= 1
-        self._now.running[at] += 1
+        self._run(at, 1)
 
     def finished(self, at: int, request: Request) -> None:
-        self._now.running[at] -= 1
+        self._run(at, -1)
         self._now.reserved_tokens[at] -= request.input_length + request.output_length
         self._outputs += 1
         self._output_tokens += request.output_length
 
-    def abandoned(self, at: int, request: Request) -> None:
-        """A request that never reached the batch."""
-        self._now.waiting[at] -= 1
+    def abandoned(self, at: int, request: Request, *, running: bool) -> None:
+        """A request that will not finish, whether or not it had reached the batch."""
+        (self._now.running if running else self._now.waiting)[at] -= 1
         self._now.reserved_tokens[at] -= request.input_length + request.output_length
 
     def feasible(self, request: Request) -> Bools:
         """Whether an empty instance could hold the request, shape [D]."""
         fits = request.input_length + request.output_length <= self.serving.kv_memory_tokens
-        return np.full(self.instances, fits, dtype=np.bool_)
+        return self._everyone if fits else self._nobody
 
+    @property
     def first_step_s(self) -> Floats:
         """The request's first decode step, with it in the batch, shape [D], seconds."""
-        batch = np.minimum(self.running, self.serving.batch_slots - 1)
-        step: Floats = self._step_s[batch]
-        return step
+        return self._seen.first_step_s
 
     def admission_wait_s(self, request: Request) -> Floats:
         """Expected wait for a batch slot and KV memory, shape [D], seconds. Our estimate:
@@ -100,12 +105,20 @@ class DecodeLoads:
         requests that must leave first (by slots, and by memory at the mean reservation) x the time between two
         departures, running / (mean answer x step time) of them a second.
         """
-        mean_output = self._output_tokens / self._outputs
         outstanding = self.waiting + self.running
+        room_tokens = self.serving.kv_memory_tokens - request.input_length - request.output_length
+        if outstanding.max() < self.serving.batch_slots and self.reserved_tokens.max() <= room_tokens:
+            return self._no_wait
+        mean_output = self._output_tokens / self._outputs
         by_slots = outstanding + 1 - self.serving.batch_slots
-        needed = self.reserved_tokens + request.input_length + request.output_length - self.serving.kv_memory_tokens
-        by_memory = needed / np.maximum(self.reserved_tokens / np.maximum(outstanding, 1), 1)
+        by_memory = (self.reserved_tokens - room_tokens) / np.maximum(
+            self.reserved_tokens / np.maximum(outstanding, 1), 1
+        )
         must_leave = np.maximum(np.maximum(by_slots, by_memory), 0)
-        departure_s = mean_output * self.first_step_s() / np.maximum(self.running, 1)
+        departure_s = mean_output * self.first_step_s / np.maximum(self.running, 1)
         wait_s: Floats = must_leave * departure_s
         return wait_s
+
+    def _run(self, at: int, change: int) -> None:
+        self._now.running[at] += change
+        self._now.first_step_s[at] = self._step_s[self._now.running[at]]

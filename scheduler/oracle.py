@@ -20,6 +20,10 @@ MOST_UTILISATION = 1.5
 """A utilisation beyond this is a broken measurement: a shaped link's counter can overshoot its rate by a burst only."""
 
 
+LARGEST_NUMBER = 1e15
+"""No clock and no ratio gets there; a whole number beyond what a float can hold must not get further."""
+
+
 class OracleError(ValueError):
     """A cost document that cannot be believed; the message names the field or link and the reason."""
 
@@ -44,6 +48,8 @@ def parse_document(document: Mapping[str, Any], link_names: Sequence[str]) -> Ne
     Raises OracleError when the schema differs, a link of the fabric is missing, or a number is not finite, negative or
     absurd. Links the fabric does not have are refused too: the document describes some other fabric.
     """
+    if not isinstance(document, Mapping):
+        raise OracleError(f"document: an object was expected, not {type(document).__name__}")
     if document.get("schema") != SCHEMA:
         raise OracleError(f"schema: {document.get('schema')!r} is not {SCHEMA!r}")
     sampled_s = _number("sampled_monotonic_s", document.get("sampled_monotonic_s"))
@@ -67,8 +73,8 @@ def parse_document(document: Mapping[str, Any], link_names: Sequence[str]) -> Ne
 def _number(place: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise OracleError(f"{place}: {value!r} is not a number")
-    if not np.isfinite(value) or value < 0:
-        raise OracleError(f"{place}: {value} is negative or not finite")
+    if not 0 <= value <= LARGEST_NUMBER:  # NaN too
+        raise OracleError(f"{place}: {value} is negative, not finite or absurd")
     return float(value)
 
 

@@ -7,6 +7,7 @@ changes neither; its own state (a counter, a random stream) is its own. Both wor
 from __future__ import annotations
 
 import importlib
+import operator
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
@@ -57,21 +58,42 @@ def find_policy(name: str) -> Callable[[], Policy]:
         return POLICIES[name]
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == name:
-            return _checked(name, entry.load())
+            return _checked(name, _loaded(name, entry.load))
     if ":" in name:
-        return _checked(name, _imported(name))
+        return _checked(name, _loaded(name, lambda: _imported(name)))
     raise PolicyError(f"policy: {name!r} is not one of {', '.join(POLICIES)} (or your own as module:Class)")
+
+
+def new_policy(name: str) -> Policy:
+    """A policy object of that name for one run. PolicyError when there is none or its class cannot be called."""
+    factory = find_policy(name)
+    try:
+        return factory()
+    except Exception as problem:  # a user's code may raise anything
+        raise PolicyError(f"policy: {name}: cannot be made: {_said(problem)}") from problem
 
 
 def _imported(name: str) -> object:
     module_name, _, attribute = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as problem:
-        raise PolicyError(f"policy: {name}: {problem}") from None
+    if module_name.startswith(".") or not module_name or not attribute:
+        raise PolicyError(f"policy: {name}: module:Class was expected")
+    module = importlib.import_module(module_name)
     if not hasattr(module, attribute):
         raise PolicyError(f"policy: {name}: module {module_name} has no {attribute}")
     return getattr(module, attribute)
+
+
+def _loaded(name: str, load: Callable[[], object]) -> object:
+    try:
+        return load()
+    except PolicyError:
+        raise
+    except Exception as problem:  # importing a user's code may raise anything
+        raise PolicyError(f"policy: {name}: cannot be imported: {_said(problem)}") from problem
+
+
+def _said(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}"
 
 
 def _checked(name: str, found: object) -> Callable[[], Policy]:
@@ -88,13 +110,18 @@ def choose(policy: Policy, name: str, request: Request, candidates: Candidates, 
     try:
         decode_id = policy.select(request, candidates, view)
     except Exception as problem:  # a user's code may raise anything
-        kind = type(problem).__name__
-        raise PolicyError(f"policy {name} failed on request {request.request_id}: {kind}: {problem}") from problem
-    at = np.flatnonzero(candidates.decode_id == decode_id)
+        raise PolicyError(f"policy {name} failed on request {request.request_id}: {_said(problem)}") from problem
+    try:
+        chosen = operator.index(decode_id)
+    except TypeError:
+        raise _broken(name, request, decode_id, "a decode instance's number was expected") from None
+    at = np.flatnonzero(candidates.decode_id == chosen)
     if not len(at):
-        raise PolicyError(
-            f"policy {name} chose {decode_id!r} for request {request.request_id}: no such decode instance"
-        )
+        raise _broken(name, request, decode_id, "no such decode instance")
     if not candidates.feasible[at[0]]:
-        raise PolicyError(f"policy {name} chose {decode_id} for request {request.request_id}: it can never hold it")
-    return int(candidates.decode_id[at[0]])
+        raise _broken(name, request, decode_id, "it can never hold it")
+    return chosen
+
+
+def _broken(name: str, request: Request, decode_id: object, reason: str) -> PolicyError:
+    return PolicyError(f"policy {name} chose {decode_id!r} for request {request.request_id}: {reason}")
