@@ -86,7 +86,10 @@ class DecodeLoads:
 
     def abandoned(self, at: int, request: Request, *, running: bool) -> None:
         """A request that will not finish, whether or not it had reached the batch."""
-        (self._now.running if running else self._now.waiting)[at] -= 1
+        if running:
+            self._run(at, -1)
+        else:
+            self._now.waiting[at] -= 1
         self._now.reserved_tokens[at] -= request.input_length + request.output_length
 
     def feasible(self, request: Request) -> Bools:
