@@ -74,9 +74,11 @@ def guard() -> int:
             os.close(lease)
             lease = os.open(LEASE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(lease, fcntl.LOCK_SH)
+        fcntl.lockf(lease, fcntl.LOCK_EX)  # of two that start at once, only the first finds the original
         if not os.fstat(lease).st_size:
             os.pwrite(lease, SETTING.read_bytes().strip(), 0)
         SETTING.write_text(str(SEND_BUFFER_B))
+        fcntl.lockf(lease, fcntl.LOCK_UN)
     except OSError as problem:
         print(problem, flush=True)
         return 1

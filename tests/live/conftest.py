@@ -1,0 +1,75 @@
+"""What the live tests share: a machine that can run them, and the numbers that probes in a sandbox have measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.sandbox import python_in_sandbox
+from testbed.send_buffer import SendBufferLease
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBE_DEADLINE_S = 150.0
+DEFAULT_RUN = ("rates", "reach", "transfers", "bisection", "oracle", "fast_shaper", "failed_core", "stopped_controller")
+TOOLS = ("ovs-vswitchd", "mnexec", "unshare", "setpriv", "ethtool", "tc")
+
+
+@pytest.fixture(scope="session")
+def live_machine() -> None:
+    """Root and Open vSwitch: without them a live test fails, and says why."""
+    if os.geteuid() != 0:
+        pytest.fail("live tests need root for their network namespaces: run them with sudo", pytrace=False)
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=path) is None]
+    if missing:
+        pytest.fail(f"live tests need {', '.join(missing)}: run ./provision.sh", pytrace=False)
+
+
+def in_sandbox(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of our modules to its end inside a new sandbox."""
+    command = python_in_sandbox(module, *arguments)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PROBE_DEADLINE_S, check=False)
+
+
+def probe(emulation: dict[str, Any], *measurements: str, lease: bool = True) -> dict[str, Any]:
+    """Bring a fabric up, take measurements, and return their results by name."""
+    with ExitStack() as held:
+        if lease:
+            held.enter_context(SendBufferLease())
+        done = in_sandbox("tests.live.probe", json.dumps(emulation), *measurements)
+    results = {line["name"]: line["result"] for line in map(json.loads, done.stdout.splitlines())}
+    missing = [name for name in measurements if name not in results]
+    if missing:
+        pytest.fail(f"the probe ended during {missing[0]}:\n{done.stderr[-2000:]}", pytrace=False)
+    return results
+
+
+@pytest.fixture(scope="session")
+def measured(live_machine: None) -> dict[str, Any]:
+    """The default fabric."""
+    return probe({}, *DEFAULT_RUN)
+
+
+@pytest.fixture(scope="session")
+def select_groups(live_machine: None) -> dict[str, Any]:
+    """The same fabric with plain SELECT groups: the negative control of hashing."""
+    return probe({"ecmp": "select"}, "bisection")
+
+
+@pytest.fixture(scope="session")
+def deep_queues(live_machine: None) -> dict[str, Any]:
+    """The same fabric with queues of 1000 frames."""
+    return probe({"queue_packets": 1000}, "isolation")
+
+
+@pytest.fixture(scope="session")
+def kernel_default(live_machine: None) -> dict[str, Any]:
+    """Deep queues without the send-buffer lease: the negative control of isolation."""
+    return probe({"queue_packets": 1000}, "isolation", lease=False)

@@ -1,0 +1,167 @@
+"""A run that is killed leaves nothing, two runs do not meet, and the host is never touched."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.send_buffer import LEASE, SEND_BUFFER_B, SETTING, SendBufferLease, reclaim
+from tests.live.lab import wait_until
+from tests.live.worlds import ROOT, World, host_state, inhabited, original_send_buffer, send_buffer_is_given_back
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.usefixtures("live_machine")]
+
+GONE_S = 5.0
+OTHERS_S = 120.0
+HOLD = """
+import sys
+from testbed.send_buffer import SendBufferLease
+with SendBufferLease():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def rng() -> random.Random:
+    seed = random.randrange(2**32)
+    print(f"seed of the moments: {seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def own_send_buffer() -> Iterator[int]:
+    """The host's own setting, with nobody else holding it."""
+    reclaim()
+    wait_until(lambda: not LEASE.exists(), OTHERS_S, "the end of other runs that hold the send buffer")
+    yield int(SETTING.read_text())
+    reclaim()
+
+
+def setting_B() -> int:
+    return int(SETTING.read_text())
+
+
+@pytest.mark.parametrize(
+    ("moment", "longest_s"), [("say building", 2.0), ("say waiting", 0.5), ("up", 1.0), ("done 1", 2.0)]
+)
+def test_a_killed_run_leaves_nothing(moment: str, longest_s: float, rng: random.Random) -> None:
+    before, original_B = host_state(), original_send_buffer()
+    with World(rounds=1, requests=20) as world:
+        world.wait_for(moment)
+        namespaces = world.namespaces()
+        assert len(world.processes()) > 5
+        assert len(namespaces) >= 3
+        world.kill_after(rng.uniform(0, longest_s))
+        wait_until(lambda: not world.processes() and not inhabited(namespaces), GONE_S, "the end of every process")
+        wait_until(lambda: send_buffer_is_given_back(original_B), GONE_S, "the host's send buffer")
+    assert host_state() == before
+
+
+def test_two_runs_side_by_side_do_not_meet() -> None:
+    before = host_state()
+    with World(rounds=1, requests=8) as first, World(rounds=2, requests=8) as second:
+        for outcome in (first.outcome(), second.outcome()):
+            assert outcome["statuses"] == ["completed"] * 8
+        assert host_state() == before
+        assert first.process.wait(GONE_S * 2) == 0
+        assert second.outcome()["statuses"] == ["completed"] * 8
+        assert second.process.wait(GONE_S * 2) == 0
+        wait_until(lambda: not first.processes() | second.processes(), GONE_S, "the end of both")
+    assert host_state() == before
+
+
+def test_one_run_goes_on_when_another_is_killed() -> None:
+    with World(rounds=1, requests=20) as victim, World(rounds=2, requests=12) as survivor:
+        victim.wait_for("up")
+        survivor.wait_for("up")
+        victim.kill_after(1.0)
+        wait_until(lambda: not victim.processes(), GONE_S, "the end of the victim")
+        assert setting_B() == SEND_BUFFER_B
+        for _ in range(2):
+            assert survivor.outcome()["statuses"] == ["completed"] * 12
+
+
+def test_leases_nest_and_the_last_one_restores(own_send_buffer: int) -> None:
+    with SendBufferLease():
+        with SendBufferLease():
+            assert setting_B() == SEND_BUFFER_B
+        assert setting_B() == SEND_BUFFER_B
+    assert setting_B() == own_send_buffer
+    assert not LEASE.exists()
+
+
+def test_a_lease_outlives_the_one_that_was_taken_first(own_send_buffer: int) -> None:
+    first, second = SendBufferLease(), SendBufferLease()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert setting_B() == SEND_BUFFER_B
+    second.__exit__(None, None, None)
+    assert setting_B() == own_send_buffer
+
+
+def test_leases_taken_at_the_same_moment_restore_the_original(own_send_buffer: int) -> None:
+    crowd = [subprocess.Popen([sys.executable, "-c", HOLD], cwd=ROOT, stdin=subprocess.PIPE) for _ in range(8)]
+    for process in crowd:
+        process.communicate(timeout=GONE_S)
+    wait_until(lambda: not LEASE.exists(), GONE_S, "the end of every guardian")
+    assert setting_B() == own_send_buffer
+
+
+def test_a_killed_holder_gives_back(own_send_buffer: int) -> None:
+    with holder() as held:
+        assert setting_B() == SEND_BUFFER_B
+        held.kill()
+        wait_until(lambda: setting_B() == own_send_buffer and not LEASE.exists(), GONE_S, "the setting given back")
+
+
+def test_a_guardian_outlives_an_interrupt(own_send_buffer: int) -> None:
+    with holder() as held:
+        guardian = guardian_of(held)
+        for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(guardian, ignored)
+        held.kill()
+        wait_until(lambda: setting_B() == own_send_buffer, GONE_S, "the setting given back")
+
+
+def test_the_setting_of_a_killed_guardian_is_reclaimed(own_send_buffer: int) -> None:
+    with holder() as held:
+        os.kill(guardian_of(held), signal.SIGKILL)
+        held.kill()
+    assert setting_B() == SEND_BUFFER_B
+    assert reclaim()
+    assert setting_B() == own_send_buffer
+    assert not reclaim()
+
+
+def test_the_next_lease_restores_what_a_killed_guardian_did_not(own_send_buffer: int) -> None:
+    with holder() as held:
+        os.kill(guardian_of(held), signal.SIGKILL)
+        held.kill()
+    with SendBufferLease():
+        assert setting_B() == SEND_BUFFER_B
+    assert setting_B() == own_send_buffer
+
+
+def holder() -> subprocess.Popen[str]:
+    """A process that holds a lease until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def guardian_of(process: subprocess.Popen[str]) -> int:
+    """Its only child."""
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(child)
