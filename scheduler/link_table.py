@@ -32,6 +32,7 @@ class LinkTable:
         self.tier: dict[int, Ints] = {
             p: np.array([fabric.tier(p, d) for d in roles.decode], dtype=np.int64) for p in roles.prefill
         }
+        self._shares: dict[tuple[int, int], tuple[Ints, Floats]] = {}
         self._index_links(fabric)
 
     def _index_links(self, fabric: Fabric) -> None:
@@ -62,7 +63,13 @@ class LinkTable:
         pods = range(spec.pods)
         self.up_core: Ints = np.array([[index[agg(p, g), f"core{c}"] for g, c in cores] for p in pods])
         self.down_core: Ints = np.array([[index[f"core{c}", agg(p, g)] for g, c in cores] for p in pods])
-        self.group_of_core: Ints = np.array([g for g, _ in cores], dtype=np.int64)
+        group_of_core = [g for g, _ in cores]
+        self._up_rack_to_core = self.up_rack[:, group_of_core]
+        self._down_rack_from_core = self.down_rack[:, group_of_core]
+        self._down_core_to_rack = self.down_core[pod_of_rack]
+        self._in_pod = [pod_of_rack == pod for pod in pods]
+        self._far = {p: tier >= 2 for p, tier in self.tier.items()}
+        self._out_of_server = {p: tier >= 1 for p, tier in self.tier.items()}
 
     def bottleneck(self, per_link: Floats, prefill_id: int, stripes: int) -> Floats:
         """What `stripes` connections can get from one prefill to every decode instance, shape [D].
@@ -73,25 +80,28 @@ class LinkTable:
         """
         rack = int(self.rack_of[prefill_id])
         pod = int(self.pod_of_rack[rack])
-        tier = self.tier[prefill_id]
-        up = per_link[self.up_rack[rack]]
-        down = per_link[self.down_rack]
-        within = np.minimum(up, down).sum(axis=1) * spreading(stripes, up.size)
-        up_core = np.minimum(up[self.group_of_core], per_link[self.up_core[pod]])
-        down_core = np.minimum(per_link[self.down_core][self.pod_of_rack], down[:, self.group_of_core])
-        across = np.minimum(up_core, down_core).sum(axis=1) * spreading(stripes, up_core.size)
-        middle = np.where(self.pod_of_rack == pod, within, across)[self.rack_of_decode]
-        ends = np.minimum(per_link[self.up_instance[prefill_id]], per_link[self.down_instance])
-        servers = np.minimum(per_link[self.up_server[prefill_id]], per_link[self.down_server])
-        limit = np.where(tier >= 1, np.minimum(ends, servers), ends)
-        result: Floats = np.where(tier >= 2, np.minimum(limit, middle), limit)
+        least, on = np.minimum, per_link.take
+        within = least(on(self.up_rack[rack]), on(self.down_rack))
+        up = least(on(self._up_rack_to_core[rack]), on(self.up_core[pod]))
+        down = least(on(self._down_core_to_rack), on(self._down_rack_from_core))
+        across = least(up, down)
+        within_Bps = np.add.reduce(within, axis=1) * spreading(stripes, within.shape[1])
+        across_Bps = np.add.reduce(across, axis=1) * spreading(stripes, across.shape[1])
+        middle = np.where(self._in_pod[pod], within_Bps, across_Bps).take(self.rack_of_decode)
+        ends = least(per_link[self.up_instance[prefill_id]], on(self.down_instance))
+        servers = least(per_link[self.up_server[prefill_id]], on(self.down_server))
+        limit = np.where(self._out_of_server[prefill_id], least(ends, servers), ends)
+        result: Floats = np.where(self._far[prefill_id], least(limit, middle), limit)
         return result
 
     def shares(self, prefill_id: int, decode_id: int) -> tuple[Ints, Floats]:
         """The links one transfer may cross and the share of its bytes that each is expected to carry under ECMP."""
-        paths = self.fabric.paths(prefill_id, decode_id)
-        links, counts = np.unique(np.concatenate([np.array(path) for path in paths]), return_counts=True)
-        return links, counts / len(paths)
+        key = (prefill_id, decode_id)
+        if key not in self._shares:
+            paths = self.fabric.paths(prefill_id, decode_id)
+            links, counts = np.unique(np.concatenate([np.array(path) for path in paths]), return_counts=True)
+            self._shares[key] = links, counts / len(paths)
+        return self._shares[key]
 
 
 @lru_cache

@@ -29,7 +29,12 @@ class PrefixIndex:
         holding = self._everyone
         for depth, block in enumerate(block_ids):
             still = holding & self._holders.get(block, 0)
-            self._settle(matched, holding & ~still, depth)
+            if still == holding:
+                continue
+            if holding == self._everyone:
+                matched.fill(depth)  # whoever holds more is settled later
+            else:
+                self._settle(matched, holding & ~still, depth)
             holding = still
             if not holding:
                 break

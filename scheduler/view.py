@@ -46,6 +46,12 @@ class View:
         self._sample: NetworkSample | None = None
         self._others_Bps: Floats | None = None
         self.now_s = 0.0
+        self._available: tuple[int, Floats] | None = None
+
+    def move_to(self, now_s: float) -> None:
+        """The moment of the next decision; what was computed for the last one is forgotten."""
+        self.now_s = now_s
+        self._available = None
 
     def adopt(self, sample: NetworkSample) -> None:
         """Take a new sample. What our own transfers put on the links at this moment is taken out of it."""
@@ -90,8 +96,15 @@ class View:
         On each link, with n our own transfers in flight and b the foreign transfers' worth of a full link:
         max((capacity - others) / (1 + n), capacity / (1 + n + b)); then the bottleneck over the path's links.
         """
+        if self._available is None or self._available[0] != candidates.prefill_id:
+            self._available = candidates.prefill_id, self._find_available_Bps(candidates)
+        return self._available[1]
+
+    def _find_available_Bps(self, candidates: Candidates) -> Floats:
         if self._others_Bps is None:
             return self.nominal_Bps(candidates)
         capacity, sharing = self._table.capacity_Bps, 1 + self._in_flight.count
         left = np.maximum((capacity - self._others_Bps) / sharing, capacity / (sharing + BACKGROUND_COMPETITORS))
-        return self._table.bottleneck(left, candidates.prefill_id, self._stripes)
+        available_Bps = self._table.bottleneck(left, candidates.prefill_id, self._stripes)
+        available_Bps.flags.writeable = False
+        return available_Bps

@@ -32,7 +32,7 @@ class Agenda:
     """Booked events; `subject` says whom an event concerns (a request, an instance, a flow, a poll)."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, int, int]] = []
+        self._heap: list[tuple[float, Kind, int, int]] = []
         self._booked = 0
         self._observers = 0
 
@@ -54,4 +54,4 @@ class Agenda:
         """The first event: its time, kind and subject."""
         at_s, kind, _, subject = heapq.heappop(self._heap)
         self._observers -= kind in OBSERVERS
-        return at_s, Kind(kind), subject
+        return at_s, kind, subject

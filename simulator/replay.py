@@ -11,7 +11,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from scheduler import Decision, Dispatcher, InfeasibleError, Outcome, PrefillQueues, RequestRecord
@@ -159,9 +159,10 @@ class Replay:
             self._close()
             return
         self.decisions_us.append(decision.decision_us)
-        decision = replace(decision, decision_us=math.nan)
         self._decisions[request.request_id] = decision
-        self._records[request.request_id].decided(decision)
+        record = self._records[request.request_id]
+        record.decided(decision)
+        record.decision_us = math.nan
         if not decision.kv_bytes:
             self._receive(request.request_id)
             return
@@ -211,7 +212,8 @@ class Replay:
     def _finish(self) -> Outcome:
         outcome = Outcome(duration_s=self._now_s, requests=list(self._records.values()), links=self._observers.rows)
         outcome.decisions = [
-            _row(decision) | {"transfer_started_s": decision.decided_s} for decision in self._decisions.values()
+            _row(decision) | {"decision_us": math.nan, "transfer_started_s": decision.decided_s}
+            for decision in self._decisions.values()
         ]
         for running, count in enumerate(self._gaps):
             if count:
