@@ -14,6 +14,8 @@ from scheduler import find_policy
 from testbed.emulation import EmulationSpec
 from workloads import Scenario
 
+LONGEST_ECHO = 80
+
 World = Literal["emulated", "analytic"]
 
 
@@ -43,16 +45,18 @@ def read_spec(path: Path | None, changes: Mapping[str, Any]) -> RunSpec:
 
 def make_spec(fields: Mapping[str, Any], changes: Mapping[str, Any], place: str = "") -> RunSpec:
     """The specification of nested `fields` with `changes`, dotted names to values. SpecError as `read_spec`."""
-    merged = _deep_copy(fields)
-    for name, value in changes.items():
-        _set(merged, name, value)
     try:
+        merged = _deep_copy(fields)
+        for name, value in changes.items():
+            _set(merged, name, _deep_copy(value) if isinstance(value, Mapping) else value)
         spec = RunSpec.model_validate(merged)
         find_policy(spec.policy)
         _check_trace(spec)
         spec.build()
     except ValidationError as problem:
         raise SpecError(_prefixed(place, _one_line(problem))) from None
+    except RecursionError:
+        raise SpecError(_prefixed(place, "a field that holds itself")) from None
     except ValueError as problem:  # of the fabric, the placement or the policy
         raise SpecError(_prefixed(place, str(problem))) from None
     return spec
@@ -64,11 +68,11 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or not name.strip():
-            raise SpecError(f"--set {setting}: key=value was expected")
+            raise SpecError(f"--set {shortened(setting)}: key=value was expected")
         try:
             changes[name.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise SpecError(f"--set {setting}: the value is not YAML") from None
+        except (yaml.YAMLError, ValueError, RecursionError):  # an impossible date, thousands of digits or brackets
+            raise SpecError(f"--set {shortened(setting)}: the value is not YAML") from None
     return changes
 
 
@@ -82,8 +86,10 @@ def _load(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else "?"
         raise SpecError(f"{path}:{line}: not YAML: {problem.problem}") from None
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: an impossible date, a number of thousands of digits
         raise SpecError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
+    except RecursionError:
+        raise SpecError(f"{path}: not YAML: nested too deep") from None
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -108,8 +114,14 @@ def _deep_copy(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_trace(spec: RunSpec) -> None:
     trace = spec.workload.trace
-    if trace is not None and not os.access(trace, os.R_OK):
-        raise SpecError(f"{trace}: {'cannot be read' if trace.exists() else 'no such file'}")
+    if trace is None:
+        return
+    try:
+        trace.stat()
+    except OSError as problem:
+        raise SpecError(f"workload.trace: {trace}: {problem.strerror}") from None
+    if not os.access(trace, os.R_OK):
+        raise SpecError(f"workload.trace: {trace}: no permission to read it")
 
 
 def _one_line(problem: ValidationError) -> str:
@@ -120,9 +132,18 @@ def _one_line(problem: ValidationError) -> str:
         return f"{field}: no such field"
     reason = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
-    shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool)) and repr(given) not in reason else ""
+    shown = (
+        f" (got {shortened(repr(given))})"
+        if isinstance(given, (str, int, float, bool)) and repr(given) not in reason
+        else ""
+    )
     more = f"; and {problem.error_count() - 1} more" if problem.error_count() > 1 else ""
     return f"{field}: {reason}{shown}{more}" if field else f"{reason}{shown}{more}"
+
+
+def shortened(text: str) -> str:
+    """At most `LONGEST_ECHO` characters of what a user wrote: a message stays one line that can be read."""
+    return text if len(text) <= LONGEST_ECHO else f"{text[:LONGEST_ECHO]}..."
 
 
 def _prefixed(place: str, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from experiments.machine import describe_machine, git_commit, versions
@@ -19,6 +21,9 @@ from experiments.summary import summarise
 from scheduler import Outcome, RequestRecord
 
 TABLES = ("requests", "decisions", "links")
+
+LONGEST_PREFIX = 40
+"""Characters of a run's name in that of its unfinished folder, so that the latter is no longer than a name may be."""
 
 
 class StoreError(ValueError):
@@ -37,7 +42,8 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
         "decisions": pd.DataFrame(outcome.decisions),
         "links": pd.DataFrame(outcome.links, columns=["time_s", "link", "utilisation", "bytes"]),
     }
-    summary = summarise(tables["requests"], outcome.token_gaps_ms, outcome.duration_s, spec.slo)
+    gaps_ms = np.repeat(np.array(outcome.token_gaps_ms, float), np.array(outcome.token_gap_counts, int))
+    summary = summarise(tables["requests"], gaps_ms, outcome.duration_s, spec.slo)
     manifest = {
         "spec": spec.model_dump(mode="json"),
         "world": spec.world,
@@ -50,16 +56,17 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
         "machine": describe_machine(),
     }
     check_free(out)
+    place = Path(os.path.abspath(out))  # `.` has a parent too
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{place.name[:LONGEST_PREFIX]}.partial-", dir=place.parent))
         try:
             for name, table in tables.items():
                 table.to_parquet(partial / f"{name}.parquet", index=False)
             _write_json(partial / "summary.json", summary)
             _write_json(partial / "manifest.json", manifest)
             partial.chmod(0o755)
-            os.rename(partial, out)
+            os.rename(partial, place)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -69,11 +76,32 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
 
 
 def check_free(out: Path) -> None:
-    """StoreError unless a run can be written to `out`: nothing is there, or an empty folder."""
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists() or out.is_symlink():
+    """StoreError unless a run can be written to `out`: nothing is there, or an empty folder, where one may write.
+
+    To be asked before a run, which can take minutes, rather than after it.
+    """
+    if is_taken(out):
         raise StoreError(f"{out}: is there already; nothing was overwritten (choose another --out or remove it)")
+    check_writable(Path(os.path.abspath(out)).parent, out)
+
+
+def is_taken(out: Path) -> bool:
+    """Whether something other than an empty folder is at `out`. StoreError when one may not even look."""
+    try:
+        if out.is_symlink() or not out.is_dir():
+            return out.is_symlink() or out.exists()
+        return any(out.iterdir())
+    except OSError as problem:
+        raise StoreError(f"{out}: {problem.strerror}") from None
+
+
+def check_writable(folder: Path, out: Path) -> None:
+    """StoreError about `out` unless `folder` is one that may be written in, or could be made."""
+    home = next(place for place in (folder, *folder.parents) if place.exists())
+    if not home.is_dir():
+        raise StoreError(f"{out}: {home} is a file, not a folder")
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise StoreError(f"{out}: no permission to write in {home}")
 
 
 def is_run(folder: Path) -> bool:
@@ -82,7 +110,11 @@ def is_run(folder: Path) -> bool:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a run folder. StoreError when it is none."""
-    return _read_json(folder, "manifest.json")
+    manifest = _read_json(folder, "manifest.json")
+    for name in ("spec", "verdict"):
+        if name not in manifest:
+            raise StoreError(f"{folder}: manifest.json is damaged: {name} is missing")
+    return manifest
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -100,13 +132,27 @@ def read_table(folder: Path, table: str) -> pd.DataFrame:
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
     except OSError as problem:
         raise StoreError(f"{folder}: not a run folder: {name}: {problem.strerror}") from None
     except ValueError as problem:
         raise StoreError(f"{folder}: {name} is damaged: {problem}") from None
+    if not isinstance(found, dict):
+        raise StoreError(f"{folder}: {name} is damaged: not an object")
     return found
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    text = json.dumps(_strict(document), indent=1, sort_keys=True, default=str, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _strict(value: Any) -> Any:
+    """What JSON has no word for, a number that is not finite, as null; numpy's numbers as plain ones."""
+    if isinstance(value, Mapping):
+        return {name: _strict(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return _strict(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from workloads.scenario import SloSpec
 
 PERCENTILES = (90, 99)
 
 
-def summarise(requests: pd.DataFrame, token_gaps_ms: list[float], duration_s: float, slo: SloSpec) -> dict[str, Any]:
+def summarise(requests: pd.DataFrame, token_gaps_ms: ArrayLike, duration_s: float, slo: SloSpec) -> dict[str, Any]:
     """Every figure of `summary.json`; a figure that has no data is None.
+
+    As in vLLM, a request of one token has no time per output token: it enters no `tpot_ms`, and counts as within it.
 
     Failed and rejected requests count as having missed their SLO.
     oracle_mape: mean of |predicted - measured| / measured over the transfers that moved bytes, a ratio.
@@ -37,8 +40,8 @@ def summarise(requests: pd.DataFrame, token_gaps_ms: list[float], duration_s: fl
     }
     for name, values in (
         ("ttft_ms", done["ttft_ms"]),
-        ("tpot_ms", done["tpot_ms"]),
-        ("itl_ms", pd.Series(token_gaps_ms, dtype=float)),
+        ("tpot_ms", done.loc[done["output_length"] > 1, "tpot_ms"]),
+        ("itl_ms", token_gaps_ms),
         ("e2el_ms", done["e2el_ms"]),
         ("queue_ms", done["queue_ms"]),
         ("prefill_ms", done["prefill_ms"]),
@@ -61,8 +64,8 @@ def slo_met(requests: pd.DataFrame, slo: SloSpec) -> pd.Series[bool]:
     return in_time & (requests["status"] == "completed")
 
 
-def _spread(name: str, values: pd.Series[float]) -> dict[str, float | None]:
-    known = values.to_numpy(dtype=float)
+def _spread(name: str, values: ArrayLike) -> dict[str, float | None]:
+    known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
     if not len(known):
         return {f"{what}_{name}": None for what in ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from experiments.spec import RunSpec, SpecError
-from experiments.store import StoreError, is_run, read_manifest, read_table, write_run
+from experiments.store import StoreError, check_writable, is_run, is_taken, read_manifest, read_table, write_run
 from experiments.summary import slo_met
 from experiments.worlds import open_world, same_fabric, verdict_of
-from workloads import load_requests
+from workloads import WorkloadSpec, load_requests
 from workloads.scenario import SloSpec
 
 RUNS = "runs"
@@ -37,11 +38,12 @@ class Condition:
 
 def run_sweep(question: str, conditions: Sequence[Condition], out: Path, *, resume: bool, console: Console) -> None:
     """Run what is not there yet. StoreError when `out` holds something else, or something and `resume` is not set."""
-    _claim(question, conditions, out, resume)
+    description = _describe(question, conditions)
+    _check_claim(description, out, resume)
     missing = [condition for condition in conditions if not is_run(out / RUNS / condition.name)]
     if len(missing) < len(conditions):
         console.print(f"{len(conditions) - len(missing)} of {len(conditions)} runs are there already")
-    expected_s = {c.name: _expected_s(c.spec) for c in missing}
+    expected_s = _expected_s(missing)
     with _progress(console) as progress:
         task = progress.add_task("starting", total=sum(expected_s.values()) or 1)
         before_s = 0.0
@@ -63,6 +65,7 @@ def run_sweep(question: str, conditions: Sequence[Condition], out: Path, *, resu
 
                     outcome = world.run(condition.spec.scenario, advance)
                     verdict = verdict_of(condition.spec, outcome)
+                    _claim(description, out)
                     write_run(out / RUNS / condition.name, condition.spec, outcome, verdict)
                     before_s += share_s
                     progress.update(task, completed=before_s)
@@ -87,33 +90,48 @@ def read_sweep(out: Path) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _claim(question: str, conditions: Sequence[Condition], out: Path, resume: bool) -> None:
-    description = {
+def _describe(question: str, conditions: Sequence[Condition]) -> dict[str, Any]:
+    return {
         "question": question,
         "runs": {condition.name: dict(condition.labels) for condition in conditions},
         "specs": {condition.name: condition.spec.model_dump(mode="json") for condition in conditions},
     }
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+
+
+def _check_claim(description: Mapping[str, Any], out: Path, resume: bool) -> None:
+    """SpecError or StoreError unless the sweep may be begun or continued in `out`. Nothing is written yet."""
+    if is_taken(out):
         if not resume:
             raise StoreError(f"{out}: is there already (add --resume to continue it, or choose another --out)")
         before = _description(out)
         if before != description:
             raise SpecError(f"{out}: holds another sweep: {_difference(before, description)}")
+    check_writable(Path(os.path.abspath(out)), out)
+
+
+def _claim(description: Mapping[str, Any], out: Path) -> None:
+    """Write down what the folder is for, once there is a first run to keep: a sweep that never began leaves nothing."""
+    place = out / DESCRIPTION
+    if place.exists():
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        unfinished = out / f".{DESCRIPTION}"
+        unfinished.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        unfinished.rename(place)
     except OSError as problem:
         raise StoreError(f"{out}: {problem.strerror or problem}") from None
 
 
 def _description(out: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
+        found = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
     except OSError as problem:
         raise StoreError(f"{out}: not a sweep: {DESCRIPTION}: {problem.strerror}") from None
     except ValueError as problem:
         raise StoreError(f"{out}: {DESCRIPTION} is damaged: {problem}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("runs"), dict):
+        raise StoreError(f"{out}: {DESCRIPTION} is damaged: not the description of a sweep")
     return found
 
 
@@ -138,10 +156,18 @@ def _groups(conditions: Sequence[Condition]) -> Iterator[list[Condition]]:
         yield group
 
 
-def _expected_s(spec: RunSpec) -> float:
-    requests = load_requests(spec.scenario)
-    span_s = requests[-1].timestamp_s if requests else 0.0
-    return (span_s + DRAIN_S) * (spec.emulation.time_dilation if spec.world == "emulated" else 0.01)
+def _expected_s(conditions: Sequence[Condition]) -> dict[str, float]:
+    """How long each run will take. Reads every workload, so WorkloadError for one that cannot be read."""
+    span_s: dict[tuple[WorkloadSpec, int], float] = {}
+    expected_s = {}
+    for condition in conditions:
+        spec = condition.spec
+        key = (spec.workload, spec.seed)
+        if key not in span_s:
+            span_s[key] = load_requests(spec.scenario)[-1].timestamp_s
+        pace = spec.emulation.time_dilation if spec.world == "emulated" else 0.01
+        expected_s[condition.name] = (span_s[key] + DRAIN_S) * pace
+    return expected_s
 
 
 def _progress(console: Console) -> Progress:
