@@ -3,11 +3,16 @@
 numba keeps machine code in `__pycache__` beside the source, or in the user's cache folder when the
 installation is read-only. Where neither can be written it refuses to decorate at all; then the code is
 compiled anew in each process, which costs seconds and changes no result.
+
+numba throws away stored code when the file of the function changes, but not when the file of a function that it calls
+does. So `fingerprint` goes into a type that compiled functions take: after a change anywhere, no stored code fits.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
@@ -29,3 +34,9 @@ def compiled(function: Function) -> Function:
     except RuntimeError:  # "cannot cache function ...: no locator available for file ..."
         machine_code = njit(cache=False, **OPTIONS)(function)
     return cast(Function, machine_code)
+
+
+def fingerprint(*modules: str) -> str:
+    """Return eight hexadecimal digits that change when the source of one of these modules of this room changes."""
+    sources = b"".join(Path(__file__).with_name(f"{module}.py").read_bytes() for module in modules)
+    return f"{zlib.crc32(sources):08x}"

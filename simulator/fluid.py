@@ -11,10 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simulator.tables import empty_tables
-from simulator.waterfill import replay
-
-Floats = NDArray[np.float64]
+from simulator.tables import Floats, empty_tables
+from simulator.timeline import replay
 
 
 class NoProgressError(RuntimeError):

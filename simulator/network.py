@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.fluid import checked_capacity
-from simulator.tables import empty_tables, grown_tables
-from simulator.waterfill import add, next_end_s, read_links, remove, run, sent_by, solve
-
-Floats = NDArray[np.float64]
+from simulator.tables import Floats, empty_tables, grown_tables
+from simulator.timeline import add, next_end_s, read_links, remove, run
+from simulator.waterfill import sent_by, solve
 
 
 class Completion(NamedTuple):

@@ -1,19 +1,84 @@
-"""The tables of a fluid network: laid out empty, and moved to a larger layout when flows or paths outgrow them."""
+"""The tables of a fluid network: records of links, flows and crossings, laid out empty and moved when outgrown.
+
+A row of `links` is a link, a row of `flows` a *slot* that a flow has while it is present. A *hop* is one crossing of a
+link by a flow; the hops of a slot are consecutive, and those of a link are threaded on a doubly linked list.
+What the numbers mean while rates are being found is the business of `simulator.waterfill`.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.waterfill import FLOW, HEAP, HOP, LINK, STATE, Table
+from simulator.compiled import fingerprint
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Table = NDArray[np.void]  # of one of the types below
+Row = Any
+
+STATE = np.dtype(
+    [
+        ("clock_s", np.float64),
+        ("stride", np.int32),  # rows of `hops` kept for each row of `flows`
+        ("free", np.int32),  # the lengths of the lists and heaps that are kept in the other tables
+        ("open", np.int32),
+        ("fresh", np.int32),
+        ("moved", np.int32),
+        ("stopped", np.int32),
+        ("filling", np.int32),
+        ("ending", np.int32),
+        (f"sources_{fingerprint('compiled', 'heap', 'waterfill', 'timeline')}", np.int8),  # see `simulator.compiled`
+    ],
+    align=True,
+)
+LINK = np.dtype(
+    [
+        ("capacity_Bps", np.float64),
+        ("departed_B", np.float64),  # carried for flows that have left
+        ("level", np.float64),  # at which it is full, B/s per unit of weight; inf if it holds no flow back
+        # While open. A flow *grows* here if it rises, or if it is held back by this very link; the others have a bound.
+        ("fill_level", np.float64),  # the level at which the link would now be full, or less
+        ("room_Bps", np.float64),  # capacity less the bounds of the flows that do not grow
+        ("growth", np.float64),  # the weight of the flows that grow
+        ("highest_bound", np.float64),  # no bound above the water is higher
+        ("growing", np.int32),  # how many flows grow
+        ("held", np.int32),  # how many of them because they are held back here
+        ("first_hop", np.int32),  # head of the doubly linked list of its rows in `hops`, or -1
+        ("phase", np.int32),
+        ("open_link", np.int32),  # column of a list: links opened since the last solve began
+        ("fresh_link", np.int32),  # column of a list: links to be queued before the water rises on
+    ],
+    align=True,
+)
+FLOW = np.dtype(
+    [
+        ("level", np.float64),  # rate / weight
+        ("weight", np.float64),
+        ("size_B", np.float64),
+        ("sent_B", np.float64),  # until since_s
+        ("since_s", np.float64),
+        ("number", np.int64),  # the caller's
+        ("bottleneck", np.int32),  # a full link on which no flow stands higher
+        ("phase", np.int32),
+        ("hops", np.int32),
+        ("free_slot", np.int32),  # column of a list: rows not in use
+        ("moved_slot", np.int32),  # column of a list: flows with another level than before this solve
+        ("stopped_slot", np.int32),  # column of a list: flows whose level this solve has found
+        ("bound", np.float64),  # work space: levels and weights of some flows of one link
+        ("bound_weight", np.float64),
+    ],
+    align=True,
+)
+HOP = np.dtype([("slot", np.int32), ("link", np.int32), ("next_hop", np.int32), ("previous_hop", np.int32)])
+# A binary min-heap of the items 0, 1...: `item` in heap order; by item its key and its index in the heap, or -1.
+HEAP = np.dtype([("key", np.float64), ("item", np.int32), ("where", np.int32)])
 
 
 class Tables(NamedTuple):
-    """One network: the arrays of records that the functions of `simulator.waterfill` take, in their order."""
+    """One network: the arrays of records that compiled functions take, in their order."""
 
     state: Table  # [1] STATE
     links: Table  # [links] LINK
