@@ -47,6 +47,7 @@ def main() -> None:
     """Entry point of `netkv`: exit code of the verb, 2 for bad input, 130 or 143 when interrupted."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    sys.path.append("")  # a user's own policy is a module of the folder that the command is typed in
     errors = Console(stderr=True, soft_wrap=True)
     try:
         app()

@@ -119,30 +119,30 @@ def staleness_results(requests: pd.DataFrame) -> pd.DataFrame:
 
 def staleness_table(results: pd.DataFrame) -> Table:
     """The results as a person reads them, within 80 columns."""
+    failed = int((results["requests"] - results["completed"]).sum())
     table = Table(
         title="Mean time to first token as the network view gets older",
-        caption=f"change: mean TTFT against {BASELINE} on the same requests, with its 95 % interval; view age: mean",
+        caption=f"change: mean TTFT against {BASELINE}, 95 % interval; {failed or 'no'} requests failed",
         box=box.SIMPLE,
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
     several_worlds = results["world"].nunique() > 1
     table.add_column("policy", no_wrap=True)
-    for heading in ("refresh", "TTFT", "change [95 %]", "transfer", "TBT", "SLO met", "view age", "failed"):
+    for heading in ("refresh", "TTFT ms", "change %", "KV ms", "TBT ms", "SLO %", "age s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in results.to_dict("records"):
         swept = not pd.isna(row["refresh_s"])
-        change = f"{row['ttft_change_percent']:+.1f} % [{row['ttft_change_low']:+.0f}, {row['ttft_change_high']:+.0f}]"
+        change = f"{row['ttft_change_percent']:+.1f} [{row['ttft_change_low']:+.0f}, {row['ttft_change_high']:+.0f}]"
         table.add_row(
             f"{row['world']} {row['policy']}" if several_worlds else str(row["policy"]),
             f"{row['refresh_s']:g} s" if swept else "-",
-            f"{row['ttft_ms']:.0f} ms",
+            f"{row['ttft_ms']:.0f}",
             "-" if row["policy"] == BASELINE else change,
-            f"{row['kv_transfer_ms']:.0f} ms",
-            f"{row['tpot_ms']:.1f} ms",
-            f"{100 * row['slo_attainment']:.0f} %",
-            f"{row['oracle_age_ms'] / 1e3:.1f} s" if swept else "-",
-            str(row["requests"] - row["completed"]),
+            f"{row['kv_transfer_ms']:.0f}",
+            f"{row['tpot_ms']:.1f}",
+            f"{100 * row['slo_attainment']:.0f}",
+            f"{row['oracle_age_ms'] / 1e3:.1f}" if swept else "-",
         )
     return table
 

@@ -32,6 +32,8 @@ CONTROLLER_LOG = RUN_DIR / "controller.log"
 HOST_SETTINGS = ("net.ipv6.conf.all.disable_ipv6=1", "net.ipv4.tcp_no_metrics_save=1")
 """In every host: no neighbour discovery on the fabric, and no transfer that starts from what an earlier one learned."""
 
+PROJECT = Path(__file__).parent.parent
+
 RATE_TOLERANCE = 1e-3
 """tc prints rates with at least four digits."""
 
@@ -63,7 +65,11 @@ class FabricUp:
         with log.open("ab") as sink:
             # -a: attach to the namespaces of the host's shell, as Mininet's own popen does
             return subprocess.Popen(
-                ["mnexec", "-a", str(node.pid), *command], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+                ["mnexec", "-a", str(node.pid), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                cwd=PROJECT,
             )
 
     def run_in(self, instance: int, *command: str, deadline_s: float = 30.0) -> str:

@@ -62,7 +62,7 @@ class ShapedIntf(TCIntf):
         if rate_bps is not None:
             self._run(shaping_command(self.name, rate_bps, queue_packets))
         if isinstance(self.node, Host):
-            self._run(f"ethtool -K {self.name} tx off >/dev/null")
+            self._run(f"ethtool -K {self.name} tx off tso off gso off >/dev/null")
         return result
 
     def _run(self, command: str) -> None:

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from experiments.fabric_figure import draw_fabric
 from experiments.plan import plan_run
 from experiments.spec import SpecError, read_spec
 from experiments.verbs.options import AsJson, Congestion, Requests, Seed, Setting, Trace, changes_of
@@ -35,6 +34,8 @@ def plan(
     if figure is not None:
         if figure.suffix not in (".png", ".svg", ".pdf"):
             raise SpecError(f"--figure {figure}: the name must end in .png, .svg or .pdf")
+        from experiments.fabric_figure import draw_fabric  # Matplotlib takes longer to load than all else
+
         draw_fabric(*spec.build(), figure)
     if as_json:
         typer.echo(json.dumps(planned, indent=1))

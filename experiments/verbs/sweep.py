@@ -11,7 +11,6 @@ import pandas as pd
 import typer
 from rich.console import Console
 
-from experiments.figures import draw_staleness
 from experiments.spec import SpecError
 from experiments.staleness import (
     POLICIES,
@@ -71,6 +70,8 @@ def sweep(
     if results.empty:
         raise StoreError(f"{place}: every run is invalid: see verdict_reasons in {RUNS}/{left_out[0]}/manifest.json")
     table_file = write_results(place, results)
+    from experiments.figures import draw_staleness  # Matplotlib takes longer to load than all else
+
     figures = draw_staleness(results, place, _note(conditions))
     if as_json:
         typer.echo(json.dumps(_report(place, results, figures, left_out), indent=1, default=str))
