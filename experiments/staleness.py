@@ -15,9 +15,10 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from experiments.spec import make_spec
+from experiments.spec import SpecError, make_spec
 from experiments.statistics import mean_interval, paired_change
 from experiments.sweep import Condition
+from scheduler import POLICIES as POLICY_NAMES
 from scheduler.dispatcher import TELEMETRY_POLICIES
 
 QUESTION = "staleness"
@@ -61,20 +62,23 @@ def staleness_conditions(
     profile: Profile, policies: Sequence[str], worlds: Sequence[str], changes: Mapping[str, Any]
 ) -> list[Condition]:
     """The runs of the sweep, seed by seed. A refresh interval among the `changes` replaces the profile's. SpecError."""
-    fixed_refresh = changes.get("oracle.refresh_s")
-    refresh_s = profile.refresh_s if fixed_refresh is None else (float(fixed_refresh),)
-    seeds = profile.seeds if "seed" not in changes else (changes["seed"],)
+    for name, option in (("policy", "--policies"), ("world", "--world")):
+        if name in changes:
+            raise SpecError(f"{name}: a sweep sets it for each of its runs (use {option})")
+    refresh_s = (changes["oracle.refresh_s"],) if "oracle.refresh_s" in changes else profile.refresh_s
+    seeds = (changes["seed"],) if "seed" in changes else profile.seeds
     conditions = []
     for world in worlds:
         for seed in seeds:
-            for policy in policies:
-                reads_telemetry = policy in TELEMETRY_POLICIES or ":" in policy
+            for policy in dict.fromkeys(policies):
+                reads_telemetry = policy in TELEMETRY_POLICIES or policy not in POLICY_NAMES  # a user's own may
                 for refresh in refresh_s if reads_telemetry else refresh_s[:1]:
                     settings = {"world": world, "policy": policy, "seed": seed, "oracle.refresh_s": refresh}
                     spec = make_spec({}, {**profile.changes, **changes, **settings})
-                    age = f"-refresh{refresh:g}s" if reads_telemetry else ""
-                    name = f"{world}-{policy.replace(':', '.')}{age}-seed{seed}"
-                    labels = {"world": world, "refresh_s": refresh if reads_telemetry else None, "seed": seed}
+                    swept_s = spec.oracle.refresh_s if reads_telemetry else None
+                    age = "" if swept_s is None else f"-refresh{swept_s:g}s"
+                    name = f"{world}-{policy.replace(':', '.')}{age}-seed{spec.seed}"
+                    labels = {"world": world, "refresh_s": swept_s, "seed": spec.seed}
                     conditions.append(Condition(name, spec, labels))
     return conditions
 

@@ -36,7 +36,10 @@ def plan(
             raise SpecError(f"--figure {figure}: the name must end in .png, .svg or .pdf")
         from experiments.fabric_figure import draw_fabric  # Matplotlib takes longer to load than all else
 
-        draw_fabric(*spec.build(), figure)
+        try:
+            draw_fabric(*spec.build(), figure)
+        except OSError as problem:
+            raise SpecError(f"--figure {figure}: {problem.strerror or problem}") from None
     if as_json:
         typer.echo(json.dumps(planned, indent=1))
         return
