@@ -75,6 +75,7 @@ class Replay:
             for decode_id in roles.decode
         }
         self._booked_s = dict.fromkeys(roles.decode, math.inf)
+        self._running_flows: set[int] = set()
         self.decisions_us: list[float] = []
         self.events = 0
         self._flows_seen = 0
@@ -112,10 +113,11 @@ class Replay:
                 self._receive(subject)
             case Kind.BACKGROUND_STOP:
                 transport.advance(self._now_s)
-                transport.stop_background(self._background[subject])
+                self._stop_background(subject)
             case Kind.BACKGROUND_START:
                 transport.advance(self._now_s)
                 transport.start_background(self._background[subject])
+                self._running_flows.add(subject)
             case Kind.POLL:
                 transport.advance(self._now_s)
                 self._observers.poll(subject)
@@ -209,7 +211,14 @@ class Replay:
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
+    def _stop_background(self, flow_id: int) -> None:
+        self._transport.stop_background(self._background[flow_id])
+        self._running_flows.remove(flow_id)
+
     def _finish(self) -> Outcome:
+        self._transport.advance(self._now_s)
+        for flow_id in sorted(self._running_flows):
+            self._stop_background(flow_id)
         outcome = Outcome(duration_s=self._now_s, requests=list(self._records.values()), links=self._observers.rows)
         outcome.decisions = [
             _row(decision) | {"decision_us": math.nan, "transfer_started_s": decision.decided_s}
