@@ -108,6 +108,10 @@ class FatTreeTopo(Topo):
         queue_packets: int = DEFAULT_QUEUE_PACKETS,
         **spec: Any,
     ) -> None:
+        if fabric is not None and not isinstance(fabric, Fabric):
+            raise FabricError(f"fattree4: {fabric} is not a fabric (name the fields: fattree4,pods=2)")
+        if not rate_scale > 0:
+            raise FabricError(f"fattree4: rate_scale: {rate_scale} is not positive")
         self.fabric = fabric if fabric is not None else build_fattree(_spec_from(spec))
         for instance in self.fabric.instances:
             self.addHost(
