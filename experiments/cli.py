@@ -17,11 +17,12 @@ from experiments.verbs.run import run
 from experiments.verbs.shell import shell
 from experiments.verbs.sweep import sweep
 from scheduler import PolicyError
+from simulator.errors import SimulationError
 from testbed.errors import TestbedError
 from topologies import FabricError
 from workloads import WorkloadError
 
-BAD_INPUT = (SpecError, StoreError, TestbedError, PolicyError, FabricError, WorkloadError)
+BAD_INPUT = (SpecError, StoreError, TestbedError, SimulationError, PolicyError, FabricError, WorkloadError)
 
 app = typer.Typer(
     name="netkv",

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from scheduler import find_policy
+from simulator.simulation import SimulationSpec
 from testbed.emulation import EmulationSpec
 from workloads import Scenario
 
@@ -24,10 +25,11 @@ class SpecError(ValueError):
 
 
 class RunSpec(Scenario):
-    """A scenario and the world that replays it."""
+    """A scenario, the world that replays it, and what belongs to one world alone."""
 
     world: World = "emulated"
     emulation: EmulationSpec = EmulationSpec()
+    simulation: SimulationSpec = SimulationSpec()
 
     @property
     def scenario(self) -> Scenario:

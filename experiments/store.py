@@ -22,6 +22,9 @@ from scheduler import Outcome, RequestRecord
 
 TABLES = ("requests", "decisions", "links")
 
+MEASURED = "measured"
+"""What only the wall clock knows of an analytic run has a file of its own; all others depend on the spec alone."""
+
 LONGEST_PREFIX = 40
 """Characters of a run's name in that of its unfinished folder, so that the latter is no longer than a name may be."""
 
@@ -44,13 +47,15 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
     }
     gaps_ms = np.repeat(np.array(outcome.token_gaps_ms, float), np.array(outcome.token_gap_counts, int))
     summary = summarise(tables["requests"], gaps_ms, outcome.duration_s, spec.slo)
+    evidence = dict(outcome.evidence)
+    measured = evidence.pop(MEASURED, None)
     manifest = {
         "spec": spec.model_dump(mode="json"),
         "world": spec.world,
         "seed": spec.seed,
         "verdict": verdict["verdict"],
         "verdict_reasons": verdict["reasons"],
-        "evidence": outcome.evidence,
+        "evidence": evidence,
         "versions": versions(),
         "git_commit": git_commit(),
         "machine": describe_machine(),
@@ -65,6 +70,8 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
                 table.to_parquet(partial / f"{name}.parquet", index=False)
             _write_json(partial / "summary.json", summary)
             _write_json(partial / "manifest.json", manifest)
+            if measured is not None:
+                _write_json(partial / f"{MEASURED}.json", measured)
             partial.chmod(0o755)
             os.rename(partial, place)
         except BaseException:

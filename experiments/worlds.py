@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from experiments.spec import RunSpec
 from scheduler import Outcome
+from simulator.world import AnalyticWorld
 from testbed.verdict import judge
 from testbed.world import EmulatedWorld
 from workloads import Scenario
@@ -25,17 +26,29 @@ class OpenWorld(Protocol):
 @contextmanager
 def open_world(spec: RunSpec, say: Say = lambda _: None) -> Iterator[OpenWorld]:
     """The world of `spec`, up for as long as the context lasts."""
-    with EmulatedWorld(spec.scenario, spec.emulation, say) as world:
+    world: EmulatedWorld | AnalyticWorld
+    if spec.world == "emulated":
+        world = EmulatedWorld(spec.scenario, spec.emulation, say)
+    else:
+        world = AnalyticWorld(spec.scenario, spec.simulation, say)
+    with world:
         yield world
 
 
 def same_fabric(one: RunSpec, other: RunSpec) -> bool:
-    """Whether one bring-up can serve both."""
-    return (one.world, one.fabric, one.emulation, one.oracle.poll_s) == (
-        *(other.world, other.fabric, other.emulation, other.oracle.poll_s),
-    )
+    """Whether one opening of a world can serve both."""
+    if one.world != other.world:
+        return False
+    if one.world == "analytic":
+        return one.simulation == other.simulation
+    return (one.fabric, one.emulation, one.oracle.poll_s) == (other.fabric, other.emulation, other.oracle.poll_s)
 
 
 def verdict_of(spec: RunSpec, outcome: Outcome) -> Mapping[str, Any]:
-    """How far the run can be trusted: `verdict` valid, suspect or invalid, and `reasons`."""
+    """How far the run can be trusted: `verdict` valid, suspect or invalid, and `reasons`.
+
+    The analytic world does what its equations say, so its runs are valid; whether the equations hold is the question.
+    """
+    if spec.world == "analytic":
+        return {"verdict": "valid", "reasons": []}
     return judge(spec.scenario, outcome)
