@@ -46,7 +46,7 @@ def test_every_policy_completes_every_request(policy: str) -> None:
         parts_ms = record.queue_ms + record.prefill_ms + record.kv_transfer_ms + record.admission_ms
         assert 0.030 * 1e3 <= record.ttft_ms - parts_ms + 1e-6 <= 0.050 * 1e3
         assert record.e2el_ms >= record.ttft_ms
-        assert 30.0 - 1e-9 <= record.tpot_ms <= 50.0
+        assert record.output_length == 1 or 30.0 - 1e-9 <= record.tpot_ms <= 50.0
         assert np.isnan(record.decision_us)
 
 

@@ -2,9 +2,10 @@
 
 from workloads.arrivals import ARRIVALS
 from workloads.congestion import BACKGROUND_TAIL_S, BackgroundFlow, CongestionSpec, plan_background
-from workloads.generator import PROFILES, generate
+from workloads.generator import generate
 from workloads.model import MODELS, ModelSpec
 from workloads.mooncake import read_trace
+from workloads.profiles import PROFILES
 from workloads.request import BLOCK_TOKENS, Request, WorkloadError
 from workloads.scenario import OracleSpec, Scenario, ServingSpec, WorkloadSpec, load_requests
 

@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from topologies import Fabric, FabricSpec, Roles, build_fattree, place
 from workloads.arrivals import arrange
 from workloads.congestion import BackgroundFlow, CongestionSpec, PositiveSeconds, plan_background
-from workloads.generator import PROFILES, generate
+from workloads.generator import generate
 from workloads.model import MODELS, ModelSpec
 from workloads.mooncake import read_trace
+from workloads.profiles import PROFILES, Profile
 from workloads.request import Request, WorkloadError
 
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 RequestCount = Annotated[int, Field(ge=1, le=1_000_000)]
+
+DEFAULT_PROFILE = "conversation"
 
 LONGEST_RUN_S = 1e7
 """Arrivals later than this (four months) are a mistaken unit, and would make the plan of background traffic endless."""
@@ -34,22 +37,37 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _profile_of(workload: Any) -> Profile | None:
+    """The profile of a workload that may not be valid yet; the default one where it names none."""
+    name = workload.get("profile", DEFAULT_PROFILE) if isinstance(workload, dict) else DEFAULT_PROFILE
+    name = getattr(workload, "profile", name)
+    return PROFILES.get(name) if isinstance(name, str) else None
+
+
 class WorkloadSpec(Section):
     """Which requests arrive. With `trace`, a file in Mooncake's format; without, the generator's `profile`.
 
-    `arrivals` None means `jitter` for a trace and `poisson` for the generator. `max_output_tokens` cuts long answers
-    (None keeps them), `max_input_tokens` leaves longer requests out.
+    `rate_rps`, where it is not given, is the profile's own. `sharing` replaces the profile's share of requests that go
+    on from something earlier (None keeps it). `arrivals` None means `jitter` for a trace and `poisson` for the
+    generator. `max_output_tokens` cuts long answers (None keeps them), `max_input_tokens` leaves longer requests out.
     """
 
     trace: Path | None = None
-    profile: str = "conversation"
+    profile: str = DEFAULT_PROFILE
     requests: RequestCount = 200
     first_request: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     rate_rps: Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)] = 3.4
+    sharing: Annotated[float, Field(ge=0, le=1)] | None = None
     arrivals: Literal["raw", "jitter", "poisson"] | None = None
     speedup: Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)] = 1.0
     max_output_tokens: Count | None = None
     max_input_tokens: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_the_profile(cls, given: Any) -> Any:
+        profile = _profile_of(given)
+        return {"rate_rps": profile.rate_rps, **given} if profile and isinstance(given, dict) else given
 
     @field_validator("profile")
     @classmethod
@@ -95,7 +113,7 @@ class OracleSpec(Section):
 class SloSpec(Section):
     """The service-level objective of a request: first token within `ttft_s`, mean time per token within `tpot_s`.
 
-    Defaults: TTFT 5 s (our choice: about three times the unloaded median here), TBT 100 ms (Mooncake's strictest).
+    In a scenario what is not given is the profile's own; the defaults here are those of `conversation`.
     """
 
     ttft_s: PositiveSeconds = 5.0
@@ -114,6 +132,16 @@ class Scenario(Section):
     slo: SloSpec = SloSpec()
     policy: str = "netkv_full"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _objective_of_the_profile(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        profile, slo = _profile_of(given.get("workload")), given.get("slo", {})
+        if profile is None or not isinstance(slo, dict):
+            return given
+        return {**given, "slo": {"ttft_s": profile.ttft_s, "tpot_s": profile.tpot_s, **slo}}
 
     @field_validator("model", mode="before")
     @classmethod
@@ -171,7 +199,7 @@ def _wanted_requests(scenario: Scenario, count: int) -> list[Request]:
         found = read_trace(spec.trace, limit=count if longest is None else None)
         return found if longest is None else [request for request in found if request.input_length <= longest]
     for drawn in (count, 2 * count, 8 * count, 64 * count):
-        found = generate(spec.profile, drawn, spec.rate_rps, scenario.rng("requests"))
+        found = generate(spec.profile, drawn, spec.rate_rps, scenario.rng("requests"), spec.sharing)
         found = found if longest is None else [request for request in found if request.input_length <= longest]
         if len(found) >= count:
             break
