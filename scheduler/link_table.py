@@ -76,7 +76,9 @@ class LinkTable:
 
         `per_link` is the bandwidth that each link has for a new transfer, shape [links]. At the ends all stripes share
         one link. In the middle a path carries the least of its links and the paths add up, less what is lost when
-        a hash puts several stripes on one path: `spreading`, an expectation, not the hash of one particular flow.
+        a hash puts several stripes on one path: `spreading`, an expectation, not the hash of one particular flow. The
+        paths across pods that share a ToR's link to one aggregation do not add up on it: they carry no more than the
+        same two ToRs could exchange over the aggregations alone.
         """
         rack = int(self.rack_of[prefill_id])
         pod = int(self.pod_of_rack[rack])
@@ -86,7 +88,7 @@ class LinkTable:
         down = least(on(self._down_core_to_rack), on(self._down_rack_from_core))
         across = least(up, down)
         within_Bps = np.add.reduce(within, axis=1) * spreading(stripes, within.shape[1])
-        across_Bps = np.add.reduce(across, axis=1) * spreading(stripes, across.shape[1])
+        across_Bps = least(np.add.reduce(across, axis=1) * spreading(stripes, across.shape[1]), within_Bps)
         middle = np.where(self._in_pod[pod], within_Bps, across_Bps).take(self.rack_of_decode)
         ends = least(per_link[self.up_instance[prefill_id]], on(self.down_instance))
         servers = least(per_link[self.up_server[prefill_id]], on(self.down_server))
