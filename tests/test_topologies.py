@@ -196,7 +196,7 @@ def test_names_and_addresses_are_unique_and_fit(spec: FabricSpec) -> None:
         [switch.dpid for switch in fabric.switches],
         [link.name for link in fabric.links],
         [interface_of(link) for link in fabric.links],
-        [node.name for node in (*fabric.instances, *fabric.switches)],
+        [*(instance.name for instance in fabric.instances), *(switch.name for switch in fabric.switches)],
     ):
         assert len(set(values)) == len(values)
     assert max(len(interface_of(link)) for link in fabric.links) <= LONGEST_INTERFACE_NAME
