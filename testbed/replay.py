@@ -281,7 +281,7 @@ class Replay:
         while True:
             now_s = self._now_s()
             try:
-                document = client.fetch(ORACLE_DEADLINE_S)
+                document = await asyncio.to_thread(client.fetch, ORACLE_DEADLINE_S)
                 on_wire = parse_document(document, names)
                 sample = NetworkSample(self._real(on_wire.sampled_s), on_wire.utilisation)
             except (OracleUnavailableError, OracleError) as problem:
@@ -295,7 +295,7 @@ class Replay:
         last_s = None
         while True:
             try:
-                document = client.fetch(ORACLE_DEADLINE_S)
+                document = await asyncio.to_thread(client.fetch, ORACLE_DEADLINE_S)
             except OracleUnavailableError:
                 document = {}
             sampled_s = document.get("sampled_monotonic_s")
