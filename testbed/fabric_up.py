@@ -25,6 +25,7 @@ from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import datapath_in_force, start_switches
 from topologies import Fabric, instance_ip
+from topologies.addressing import FABRIC_PREFIX
 from topologies.mininet import FatTreeTopo, ShapingError, interface_of
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
@@ -180,6 +181,9 @@ def bring_up(
         raise TestbedError(str(problem)) from None
     for instance in fabric.instances:
         up.run_in(instance.index, "sysctl", "-qw", *HOST_SETTINGS)
+        route = ("ip", "route", "replace", FABRIC_PREFIX, "dev", f"{instance.name}-eth0", "scope", "link")
+        window = str(spec.initial_window_packets)
+        up.run_in(instance.index, *route, "rto_min", f"{spec.rto_min_ms}ms", "initcwnd", window)
     say("waiting for the controller")
     up.wait_until_programmed(spec.bringup_deadline_s)
     up.check_rates()
