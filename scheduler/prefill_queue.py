@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+SAME_WORK_DECIMALS = 9
+"""Work that differs by less than a nanosecond is the same: it is a rest of adding and taking away."""
+
 
 class PrefillQueues:
-    """The least outstanding prefill work, in seconds; ties go to whoever was used longest ago, then to the lower id."""
+    """The least outstanding prefill work, in seconds; ties go to the instance used longest ago, then to the lower id."""
 
     def __init__(self, prefill_ids: tuple[int, ...]) -> None:
-        self._work_s = dict.fromkeys(prefill_ids, 0.0)
-        self._used = dict.fromkeys(prefill_ids, 0)
+        self._ids = tuple(sorted(prefill_ids))
+        self._position = {prefill_id: at for at, prefill_id in enumerate(self._ids)}
+        self._work_s = np.zeros(len(self._ids))
+        self._used = np.zeros(len(self._ids), dtype=np.int64)
         self._turn = 0
 
     def assign(self, prefill_s: float) -> int:
         """Choose an instance for that much work and book it."""
-        chosen = min(self._work_s, key=lambda p: (round(self._work_s[p], 9), self._used[p], p))
+        work_s = self._work_s.round(SAME_WORK_DECIMALS)
+        idlest = np.flatnonzero(work_s == work_s.min())
+        at = int(idlest[self._used[idlest].argmin()])
         self._turn += 1
-        self._used[chosen] = self._turn
-        self._work_s[chosen] += prefill_s
-        return chosen
+        self._used[at] = self._turn
+        self._work_s[at] += prefill_s
+        return self._ids[at]
 
     def done(self, prefill_id: int, prefill_s: float) -> None:
-        self._work_s[prefill_id] -= prefill_s
+        self._work_s[self._position[prefill_id]] -= prefill_s
