@@ -9,7 +9,7 @@ SAME_WORK_DECIMALS = 9
 
 
 class PrefillQueues:
-    """The least outstanding prefill work, in seconds; ties go to the instance used longest ago, then to the lower id."""
+    """The least outstanding prefill work, in seconds; ties go to the one used longest ago, then to the lower id."""
 
     def __init__(self, prefill_ids: tuple[int, ...]) -> None:
         self._ids = tuple(sorted(prefill_ids))
