@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.spec import RunSpec
+from experiments.store import write_run
 from scheduler import POLICIES, Outcome
 from simulator.path_choice import PathChoice
 from simulator.simulation import SimulationSpec
@@ -71,6 +74,26 @@ def test_a_run_repeats_in_a_process_with_other_hashes() -> None:
         for hash_seed in ("1", "2")
     }
     assert found == {fingerprint(run(small()))}
+
+
+def test_the_result_files_repeat_byte_by_byte(tmp_path: Path) -> None:
+    spec = RunSpec(world="analytic", workload=WorkloadSpec(requests=80))
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        write_run(folder, spec, run(spec.scenario), {"verdict": "valid", "reasons": []})
+    for name in ("requests.parquet", "decisions.parquet", "links.parquet", "summary.json"):
+        one, other = ((folder / name).read_bytes() for folder in folders)
+        assert one == other, name
+
+
+@pytest.mark.slow
+def test_a_workload_as_large_as_the_conversation_trace_takes_seconds() -> None:
+    """12,031 requests on 64 GPUs: 2-3 s of CPU where this was written. Other work on a machine stretches wall time."""
+    run(small())
+    started_s = time.process_time()
+    outcome = run(Scenario(workload=WorkloadSpec(requests=12_031)))
+    assert time.process_time() - started_s < 10
+    assert sum(record.status == "completed" for record in outcome.requests) == 12_031
 
 
 def test_the_links_carry_what_was_sent_and_nothing_else() -> None:
