@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from scheduler import find_policy
+from scheduler.policy import check_parameters
 from simulator.simulation import SimulationSpec
 from testbed.emulation import EmulationSpec
 from workloads import Scenario
@@ -53,6 +54,8 @@ def make_spec(fields: Mapping[str, Any], changes: Mapping[str, Any], place: str 
             _set(merged, name, _deep_copy(value) if isinstance(value, Mapping) else value)
         spec = RunSpec.model_validate(merged)
         find_policy(spec.policy)
+        for policy, parameters in spec.policy_parameters.items():
+            check_parameters(policy, parameters)
         _check_trace(spec)
         spec.build()
     except ValidationError as problem:

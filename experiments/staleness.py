@@ -19,7 +19,7 @@ from experiments.spec import SpecError, make_spec
 from experiments.statistics import mean_interval, paired_change
 from experiments.sweep import Condition
 from scheduler import POLICIES as POLICY_NAMES
-from scheduler.dispatcher import TELEMETRY_POLICIES
+from scheduler.policy import TELEMETRY_POLICIES
 
 QUESTION = "staleness"
 BASELINE = "round_robin"

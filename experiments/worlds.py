@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from experiments.spec import RunSpec
 from scheduler import Outcome
+from scheduler.record import POLICY_ERROR
 from simulator.world import AnalyticWorld
 from testbed.verdict import judge
 from testbed.world import EmulatedWorld
@@ -48,7 +49,12 @@ def verdict_of(spec: RunSpec, outcome: Outcome) -> Mapping[str, Any]:
     """How far the run can be trusted: `verdict` valid, suspect or invalid, and `reasons`.
 
     The analytic world does what its equations say, so its runs are valid; whether the equations hold is the question.
+    A run that its policy ended is invalid in either world.
     """
     if spec.world == "analytic":
-        return {"verdict": "valid", "reasons": []}
-    return judge(spec.scenario, outcome)
+        found: dict[str, Any] = {"verdict": "valid", "reasons": []}
+    else:
+        found = judge(spec.scenario, outcome)
+    if broken := outcome.evidence.get(POLICY_ERROR):
+        return {"verdict": "invalid", "reasons": [broken, *found["reasons"]]}
+    return found

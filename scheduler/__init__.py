@@ -1,9 +1,10 @@
 """The decision: policy contract, cost model, oracle, prefix index and the policies. No Mininet, no Ryu, no clock."""
 
 from scheduler.candidates import Candidates
-from scheduler.dispatcher import Decision, Dispatcher, InfeasibleError
+from scheduler.dispatcher import Decision, Dispatcher
+from scheduler.errors import InfeasibleError, PolicyError, RejectedError
 from scheduler.oracle import NetworkSample, OracleError, StalenessStage, parse_document
-from scheduler.policy import POLICIES, Policy, PolicyError, find_policy
+from scheduler.policy import POLICIES, Policy, find_policy
 from scheduler.prefill_queue import PrefillQueues
 from scheduler.record import Outcome, RequestRecord
 from scheduler.view import View
@@ -20,6 +21,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "PrefillQueues",
+    "RejectedError",
     "RequestRecord",
     "StalenessStage",
     "View",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from scheduler.arrays import Bools, Floats, Ints
+from scheduler.kernels import best_index
+
+TIE = 1e-9
+"""Costs (seconds) and scores (around 1) that differ by less are equal: rounding must not decide, on any platform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,17 @@ class Candidates:
         return self.waiting + self.running
 
     def best(self, cost: Floats | Ints) -> int:
-        """The feasible instance of least cost; ties go to the lower (tier, load, id)."""
-        lowest = cost[self.feasible].min()
-        tied = np.flatnonzero(self.feasible & (cost == lowest))
-        if len(tied) > 1:
-            load = self.load
-            tied = tied[np.lexsort((self.decode_id[tied], load[tied], self.tier[tied]))]
-        return int(self.decode_id[tied[0]])
+        """The feasible instance of least cost; ties, to a nanosecond, go to the lower (tier, load, id)."""
+        at = best_index(np.array(cost, dtype=np.float64), self.feasible, self.tier, self.waiting, self.running, TIE)
+        if at < 0:
+            raise ValueError("no feasible instance has a cost")
+        return int(self.decode_id[at])
 
     def best_at_random(self, score: Floats | Ints, rng: np.random.Generator) -> int:
-        """The feasible instance of highest score; ties at random, as public routers do."""
+        """The feasible instance of highest score; ties at random, as public routers do.
+
+        A draw is made for a tie only, so that the random stream does not depend on rounding.
+        """
         highest = score[self.feasible].max()
-        tied = np.flatnonzero(self.feasible & (score == highest))
+        tied = np.flatnonzero(self.feasible & (score >= highest - TIE))
         return int(self.decode_id[tied[0] if len(tied) == 1 else rng.choice(tied)])

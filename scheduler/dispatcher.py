@@ -14,25 +14,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from scheduler.candidates import Candidates
+from scheduler.errors import InfeasibleError
 from scheduler.in_flight import InFlight
 from scheduler.link_table import LinkTable
 from scheduler.loads import DecodeLoads
 from scheduler.oracle import NetworkSample, StalenessStage
-from scheduler.policy import Policy, choose, new_policy
+from scheduler.policy import POLICIES, Policy, choose, new_policy
 from scheduler.prefix_index import PrefixIndex
 from scheduler.view import View
 from topologies import Fabric, Roles
 from workloads import BLOCK_TOKENS, Request, Scenario
-
-TELEMETRY_POLICIES = frozenset({"netkv_full"})
-"""Policies of ours that read the network sample; without one their decision is recorded as a fallback to Static."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One choice and what it was based on. Times in milliseconds of the real system; `decision_us` is wall time.
 
-    `oracle_age_ms` is infinite while there was no sample; `fallback` is empty, or why telemetry was not used.
+    `oracle_age_ms` is infinite while there was no sample; `fallback` is empty, or why a policy that asked for telemetry
+    had to do without.
     """
 
     request_id: int
@@ -48,10 +47,6 @@ class Decision:
     fallback: str
 
 
-class InfeasibleError(ValueError):
-    """No decode instance could ever hold the request; the message says why."""
-
-
 class Dispatcher:
     """The scheduler of one run of a scenario."""
 
@@ -65,7 +60,9 @@ class Dispatcher:
     ) -> None:
         serving = scenario.serving
         self.policy_name = scenario.policy
-        self.policy = policy if policy is not None else new_policy(scenario.policy)
+        parameters = scenario.policy_parameters.get(scenario.policy, {})
+        self.policy = policy if policy is not None else new_policy(scenario.policy, parameters)
+        self._limit_s = None if scenario.policy in POLICIES else scenario.policy_limit_s
         self.oracle = StalenessStage(scenario.oracle.refresh_s)
         self._kappa = scenario.model.kv_bytes_per_token
         self._memory_tokens = serving.kv_memory_tokens
@@ -81,29 +78,42 @@ class Dispatcher:
             stripes=serving.stripes,
             transfer_full=serving.transfer == "full",
             rng=scenario.rng("policy"),
+            slo=scenario.slo,
+            by_tier=scenario.oracle.view == "tier",
         )
         self._placed: dict[int, tuple[int, Request]] = {}
         self._running: set[int] = set()
+        self._load_compiled_code(roles.prefill[0])
 
-    def offer_sample(self, sample: NetworkSample | None, now_s: float) -> None:
-        """Hand over the oracle's latest sample; the staleness stage decides whether the scheduler gets to see it."""
+    def offer_sample(self, sample: NetworkSample | None, now_s: float, refused: str = "") -> None:
+        """Hand over the oracle's latest sample; the staleness stage decides whether the scheduler gets to see it.
+
+        `None`, with the reason that it was `refused`, when nothing could be read or believed: if a sample was due,
+        decisions fall back to nominal bandwidths until the next one, rather than trust numbers of unknown age.
+        """
+        due = self.oracle.due(now_s)
         if self.oracle.offer(sample, now_s) and self.oracle.held is not None:
             self._view.adopt(self.oracle.held)
+        elif due and sample is None:
+            self._view.lose(refused or "no document")
 
     def select(self, request: Request, prefill_id: int, now_s: float) -> Decision:
-        """Choose the decode instance and book the transfer. InfeasibleError when none could ever hold the request."""
+        """Choose the decode instance and book the transfer.
+
+        RejectedError when the request is turned away: InfeasibleError when no instance could ever hold it, the
+        policy's own reason otherwise. PolicyError when the policy breaks its contract. Neither books anything.
+        """
         started_ns = self._stopwatch()
         self._view.move_to(now_s)
-        candidates = self._candidates(request, prefill_id, now_s)
-        if not candidates.feasible.any():
+        if not self._loads.could_hold(request):
             need = request.input_length + request.output_length
             raise InfeasibleError(f"needs {need} tokens of KV memory, an instance has {self._memory_tokens}")
-        chosen = choose(self.policy, self.policy_name, request, candidates, self._view)
+        candidates = self._candidates(request, prefill_id, now_s)
+        chosen = choose(self.policy, self.policy_name, request, candidates, self._view, self._limit_s)
+        fallback = self._view.missed
         decision_us = (self._stopwatch() - started_ns) / 1e3
         at = self._table.position[chosen]
-        kv_bytes = float(self._view.kv_bytes(request, candidates)[at])
-        rate_Bps = float(self._view.available_Bps(candidates)[at])
-        transfer_s = kv_bytes / rate_Bps + float(self._view.latency_s(candidates)[at]) if kv_bytes else 0.0
+        kv_bytes, rate_Bps, transfer_s = self._view.transfer(request, candidates, at)
         self._placed[request.request_id] = (at, request)
         self._loads.dispatched(at, request)
         if kv_bytes:
@@ -119,7 +129,7 @@ class Dispatcher:
             predicted_kv_transfer_ms=transfer_s * 1e3,
             oracle_age_ms=self._view.age_s * 1e3,
             decision_us=decision_us,
-            fallback="no telemetry" if self._blind() else "",
+            fallback=fallback,
         )
 
     def transferred(self, request_id: int) -> None:
@@ -148,8 +158,11 @@ class Dispatcher:
         if request_id in self._in_flight:
             self._in_flight.stop(request_id)
 
-    def _blind(self) -> bool:
-        return self.policy_name in TELEMETRY_POLICIES and self._view.sample is None
+    def _load_compiled_code(self, prefill_id: int) -> None:
+        """Compile, or read from disk, what the first decision would otherwise wait for; nothing else changes."""
+        anyone = self._candidates(Request(-1, 0.0, 1, 1, ()), prefill_id, -np.inf)
+        anyone.best(anyone.first_step_s)
+        self._table.available(prefill_id, 1, np.zeros(len(self._table.capacity_Bps)), self._in_flight.count, 0.0)
 
     def _candidates(self, request: Request, prefill_id: int, now_s: float) -> Candidates:
         loads = self._loads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.candidates import Floats, Ints
+from scheduler.arrays import Floats, Ints
 from scheduler.link_table import LinkTable
 
 

@@ -11,14 +11,15 @@ from math import factorial
 
 import numpy as np
 
-from scheduler.candidates import Floats, Ints
+from scheduler import kernels
+from scheduler.arrays import Floats, Ints
 from topologies import Fabric, Roles
 
 
 class LinkTable:
     """Index arrays over the directed links of a fabric. D decode instances in ascending order of their id.
 
-    capacity_Bps: [links]. tier[p]: [D] for each prefill instance p. latency_s, tier_Bps: [4] by tier.
+    capacity_Bps: [links]. tier[p], latency_s[p]: [D] for each prefill instance p. tier_Bps: [4] by tier.
     """
 
     def __init__(self, fabric: Fabric, roles: Roles) -> None:
@@ -32,6 +33,9 @@ class LinkTable:
         self.tier: dict[int, Ints] = {
             p: np.array([fabric.tier(p, d) for d in roles.decode], dtype=np.int64) for p in roles.prefill
         }
+        self.latency_s = {p: self.tier_latency_s[tier] for p, tier in self.tier.items()}
+        for latency_s in self.latency_s.values():
+            latency_s.flags.writeable = False
         self._shares: dict[tuple[int, int], tuple[Ints, Floats]] = {}
         self._index_links(fabric)
 
@@ -55,21 +59,28 @@ class LinkTable:
         chains = [chain(i.index) for i in fabric.instances]
         self.up_instance: Ints = np.array([index[host, server] for host, server, _ in chains])
         self.up_server: Ints = np.array([index[server, tor] for _, server, tor in chains])
-        self.down_server: Ints = np.array([index[chains[d][2], chains[d][1]] for d in self.decode_id])
-        self.down_instance: Ints = np.array([index[chains[d][1], chains[d][0]] for d in self.decode_id])
+        self._into_server: Ints = np.array([index[tor, server] for _, server, tor in chains])
+        self._into_instance: Ints = np.array([index[server, host] for host, server, _ in chains])
+        self.down_server = self._into_server[self.decode_id]
+        self.down_instance = self._into_instance[self.decode_id]
         places = [(rack, int(pod_of_rack[rack])) for rack in range(racks)]
         self.up_rack: Ints = np.array([[index[f"tor{r}", agg(p, g)] for g in range(groups)] for r, p in places])
         self.down_rack: Ints = np.array([[index[agg(p, g), f"tor{r}"] for g in range(groups)] for r, p in places])
         pods = range(spec.pods)
         self.up_core: Ints = np.array([[index[agg(p, g), f"core{c}"] for g, c in cores] for p in pods])
         self.down_core: Ints = np.array([[index[f"core{c}", agg(p, g)] for g, c in cores] for p in pods])
-        group_of_core = [g for g, _ in cores]
-        self._up_rack_to_core = self.up_rack[:, group_of_core]
-        self._down_rack_from_core = self.down_rack[:, group_of_core]
+        self._group_of_core: Ints = np.array([g for g, _ in cores])
+        self._up_rack_to_core = self.up_rack[:, self._group_of_core]
+        self._down_rack_from_core = self.down_rack[:, self._group_of_core]
         self._down_core_to_rack = self.down_core[pod_of_rack]
         self._in_pod = [pod_of_rack == pod for pod in pods]
         self._far = {p: tier >= 2 for p, tier in self.tier.items()}
         self._out_of_server = {p: tier >= 1 for p, tier in self.tier.items()}
+        self._middle: Floats = np.empty(racks)
+        self._over_core: Floats = np.empty((2, len(cores)))
+        ends = [self.up_instance, self.down_instance], [self.up_server, self.down_server]
+        middles = [self.up_rack, self.down_rack], [self.up_core, self.down_core]
+        self._links_of_level = [np.unique(np.concatenate([x.ravel() for x in level])) for level in (*ends, *middles)]
 
     def bottleneck(self, per_link: Floats, prefill_id: int, stripes: int) -> Floats:
         """What `stripes` connections can get from one prefill to every decode instance, shape [D].
@@ -96,14 +107,69 @@ class LinkTable:
         result: Floats = np.where(self._far[prefill_id], least(limit, middle), limit)
         return result
 
+    def available(self, prefill_id: int, stripes: int, others_Bps: Floats, count: Floats, competitors: float) -> Floats:
+        """What one more transfer gets to every decode instance, shape [D]: the compiled form of `bottleneck` over
+        max((capacity - others) / (1 + count), capacity / (1 + count + competitors)).
+        """
+        result: Floats = np.empty(len(self.decode_id))
+        kernels.available(
+            self.capacity_Bps,
+            others_Bps,
+            count,
+            competitors,
+            self.up_instance[prefill_id],
+            self.up_server[prefill_id],
+            self.rack_of[prefill_id],
+            self.up_rack,
+            self.down_rack,
+            self.up_core,
+            self.down_core,
+            self._group_of_core,
+            self.pod_of_rack,
+            self.rack_of_decode,
+            self.down_server,
+            self.down_instance,
+            self.tier[prefill_id],
+            spreading(stripes, self.up_rack.shape[1]),
+            spreading(stripes, self.up_core.shape[1]),
+            self._middle,
+            self._over_core,
+            result,
+        )
+        return result
+
+    def tier_utilisation(self, used_Bps: Floats) -> Floats:
+        """One utilisation a tier, shape [4]: links of a level by their mean, a tier by its busiest level.
+
+        Level 0 joins instances to their server, 1 servers to their ToR, 2 ToRs to aggregations, 3 those to cores; a
+        path of tier t crosses levels 0 to t.
+        """
+        mean = np.array(
+            [np.mean(used_Bps[links]) / np.mean(self.capacity_Bps[links]) for links in self._links_of_level]
+        )
+        busiest: Floats = np.maximum.accumulate(mean)
+        return busiest
+
     def shares(self, prefill_id: int, decode_id: int) -> tuple[Ints, Floats]:
         """The links one transfer may cross and the share of its bytes that each is expected to carry under ECMP."""
         key = (prefill_id, decode_id)
         if key not in self._shares:
-            paths = self.fabric.paths(prefill_id, decode_id)
-            links, counts = np.unique(np.concatenate([np.array(path) for path in paths]), return_counts=True)
-            self._shares[key] = links, counts / len(paths)
+            tier = self.fabric.tier(prefill_id, decode_id)
+            ends = [self.up_instance[prefill_id], self._into_instance[decode_id]]
+            if tier >= 1:
+                ends += [self.up_server[prefill_id], self._into_server[decode_id]]
+            from_rack, to_rack = int(self.rack_of[prefill_id]), int(self.rack_of[decode_id])
+            middle = self._middle_links(from_rack, to_rack) if tier >= 2 else []
+            links = np.concatenate([ends, *middle]).astype(np.int64)
+            share = np.concatenate([np.ones(len(ends)), *(np.full(len(equal), 1 / len(equal)) for equal in middle)])
+            self._shares[key] = links, share
         return self._shares[key]
+
+    def _middle_links(self, from_rack: int, to_rack: int) -> list[Ints]:
+        """The links between two racks in groups of equal share: each group carries all bytes once."""
+        racks = [self.up_rack[from_rack], self.down_rack[to_rack]]
+        pods = self.pod_of_rack[from_rack], self.pod_of_rack[to_rack]
+        return racks if pods[0] == pods[1] else [*racks, self.up_core[pods[0]], self.down_core[pods[1]]]
 
 
 @lru_cache

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scheduler.candidates import Bools, Floats, Ints
+from scheduler import kernels
+from scheduler.arrays import Bools, Floats, Ints
 from workloads import ModelSpec, Request, ServingSpec
 
 TYPICAL_OUTPUT_TOKENS = 343.0
@@ -46,8 +47,7 @@ class DecodeLoads:
         self._seen = self._now
         self._everyone = np.ones(self.instances, dtype=np.bool_)
         self._nobody = np.zeros(self.instances, dtype=np.bool_)
-        self._no_wait = np.zeros(self.instances)
-        for shared in (self._everyone, self._nobody, self._no_wait):
+        for shared in (self._everyone, self._nobody):
             shared.flags.writeable = False
 
     def look(self, now_s: float) -> None:
@@ -94,8 +94,11 @@ class DecodeLoads:
 
     def feasible(self, request: Request) -> Bools:
         """Whether an empty instance could hold the request, shape [D]."""
-        fits = request.input_length + request.output_length <= self.serving.kv_memory_tokens
-        return self._everyone if fits else self._nobody
+        return self._everyone if self.could_hold(request) else self._nobody
+
+    def could_hold(self, request: Request) -> bool:
+        """Whether any instance could: they are all alike."""
+        return request.input_length + request.output_length <= self.serving.kv_memory_tokens
 
     @property
     def first_step_s(self) -> Floats:
@@ -108,19 +111,33 @@ class DecodeLoads:
         requests that must leave first (by slots, and by memory at the mean reservation) x the time between two
         departures, running / (mean answer x step time) of them a second.
         """
-        outstanding = self.waiting + self.running
-        room_tokens = self.serving.kv_memory_tokens - request.input_length - request.output_length
-        if outstanding.max() < self.serving.batch_slots and self.reserved_tokens.max() <= room_tokens:
-            return self._no_wait
-        mean_output = self._output_tokens / self._outputs
-        by_slots = outstanding + 1 - self.serving.batch_slots
-        by_memory = (self.reserved_tokens - room_tokens) / np.maximum(
-            self.reserved_tokens / np.maximum(outstanding, 1), 1
+        wait_s: Floats = np.empty(self.instances)
+        seen = self._seen
+        kernels.admission_wait(
+            seen.waiting,
+            seen.running,
+            seen.reserved_tokens,
+            seen.first_step_s,
+            self.serving.batch_slots,
+            self._room_tokens(request),
+            self._output_tokens / self._outputs,
+            wait_s,
         )
-        must_leave = np.maximum(np.maximum(by_slots, by_memory), 0)
-        departure_s = mean_output * self.first_step_s / np.maximum(self.running, 1)
-        wait_s: Floats = must_leave * departure_s
         return wait_s
+
+    def wait_by_definition(self, request: Request) -> Floats:
+        """`admission_wait_s` as its definition reads: the reference of the compiled form."""
+        outstanding = self.waiting + self.running
+        by_slots = outstanding + 1 - self.serving.batch_slots
+        mean_reservation = np.maximum(self.reserved_tokens / np.maximum(outstanding, 1), 1)
+        by_memory = (self.reserved_tokens - self._room_tokens(request)) / mean_reservation
+        must_leave = np.maximum(np.maximum(by_slots, by_memory), 0)
+        mean_output = self._output_tokens / self._outputs
+        wait_s: Floats = must_leave * (mean_output * self.first_step_s / np.maximum(self.running, 1))
+        return wait_s
+
+    def _room_tokens(self, request: Request) -> int:
+        return self.serving.kv_memory_tokens - request.input_length - request.output_length
 
     def _run(self, at: int, change: int) -> None:
         self._now.running[at] += change

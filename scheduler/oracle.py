@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from scheduler.candidates import Floats
+from scheduler.arrays import Floats
 
 SCHEMA = "netkv.cost/v1"
 

@@ -1,20 +1,22 @@
 """The policy contract, and how a policy is found by its name.
 
 A policy is an object with `select(request, candidates, view) -> decode_id`. It reads the candidates and the view and
-changes neither; its own state (a counter, a random stream) is its own. Both worlds call it in the same way.
+changes neither; its own state (a counter, a random stream) is its own. It may turn a request away by raising
+RejectedError with the reason. Its parameters are the numbers that its class takes by name. Both worlds call it in the
+same way.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
 from scheduler.candidates import Candidates
+from scheduler.errors import PolicyError, RejectedError
 from scheduler.policies.cla import CacheLoadAware
 from scheduler.policies.least_loaded import LeastLoaded
 from scheduler.policies.netkv_full import NetKVFull
@@ -22,14 +24,14 @@ from scheduler.policies.netkv_static import NetKVStatic
 from scheduler.policies.netkv_topo_only import NetKVTopoOnly
 from scheduler.policies.random_choice import RandomChoice
 from scheduler.policies.round_robin import RoundRobin
+from scheduler.time_limit import TimeLimitPassed, time_limit
 from scheduler.view import View
 from workloads import Request
 
 ENTRY_POINT_GROUP = "netkv.policies"
 
-
-class PolicyError(ValueError):
-    """A policy that cannot be found or that broke its contract; the message names it."""
+TELEMETRY_POLICIES = frozenset({"netkv_full"})
+"""Policies of ours that read the network sample: only for them a sweep varies how old it is."""
 
 
 @runtime_checkable
@@ -37,7 +39,7 @@ class Policy(Protocol):
     """Choose the decode instance of one request."""
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
-        """The `decode_id` of a feasible candidate. At least one candidate is feasible."""
+        """The `decode_id` of a feasible candidate (at least one is), or RejectedError to turn the request away."""
         ...
 
 
@@ -64,13 +66,33 @@ def find_policy(name: str) -> Callable[[], Policy]:
     raise PolicyError(f"policy: {name!r} is not one of {', '.join(POLICIES)} (or your own as module:Class)")
 
 
-def new_policy(name: str) -> Policy:
-    """A policy object of that name for one run. PolicyError when there is none or its class cannot be called."""
-    factory = find_policy(name)
+def new_policy(name: str, parameters: Mapping[str, float] | None = None) -> Policy:
+    """A policy object of that name for one run. PolicyError when there is none, or it cannot be made with these."""
+    given = dict(parameters or {})
+    check_parameters(name, given)
     try:
-        return factory()
+        return find_policy(name)(**given)
     except Exception as problem:  # a user's code may raise anything
         raise PolicyError(f"policy: {name}: cannot be made: {_said(problem)}") from problem
+
+
+def parameters_of(name: str) -> dict[str, float | None]:
+    """The parameters that a policy takes by name, and their defaults (None: it has none). PolicyError if no policy."""
+    try:
+        found = inspect.signature(find_policy(name)).parameters.values()
+    except ValueError:  # a class of compiled code may not tell
+        return {}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {one.name: None if one.default is one.empty else one.default for one in found if one.kind in named}
+
+
+def check_parameters(name: str, parameters: Mapping[str, float]) -> None:
+    """PolicyError when the policy does not exist or takes no parameter of one of these names."""
+    known = parameters_of(name)
+    for parameter in parameters:
+        if parameter not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise PolicyError(f"policy_parameters: {name}: no parameter {parameter!r} ({has})")
 
 
 def _imported(name: str) -> object:
@@ -92,7 +114,7 @@ def _loaded(name: str, load: Callable[[], object]) -> object:
         raise PolicyError(f"policy: {name}: cannot be imported: {_said(problem)}") from problem
 
 
-def _said(problem: Exception) -> str:
+def _said(problem: BaseException) -> str:
     return f"{type(problem).__name__}: {problem}"
 
 
@@ -102,25 +124,40 @@ def _checked(name: str, found: object) -> Callable[[], Policy]:
     return found
 
 
-def choose(policy: Policy, name: str, request: Request, candidates: Candidates, view: View) -> int:
+def choose(
+    policy: Policy, name: str, request: Request, candidates: Candidates, view: View, limit_s: float | None = None
+) -> int:
     """Ask the policy and hold its answer against the contract.
 
-    Raises PolicyError naming the policy when it raises, or returns what is not a feasible candidate.
+    Raises PolicyError naming the policy when it raises, takes longer than `limit_s` (None: is not watched), or returns
+    what is not a feasible candidate. RejectedError passes.
     """
     try:
-        decode_id = policy.select(request, candidates, view)
-    except Exception as problem:  # a user's code may raise anything
+        if limit_s is None:
+            decode_id = policy.select(request, candidates, view)
+        else:
+            with time_limit(limit_s):
+                decode_id = policy.select(request, candidates, view)
+    except RejectedError:
+        raise
+    except TimeLimitPassed:
+        raise _too_slow(name, request, limit_s) from None
+    except (Exception, SystemExit) as problem:  # a user's code may raise anything
         raise PolicyError(f"policy {name} failed on request {request.request_id}: {_said(problem)}") from problem
     try:
         chosen = operator.index(decode_id)
     except TypeError:
         raise _broken(name, request, decode_id, "a decode instance's number was expected") from None
-    at = np.flatnonzero(candidates.decode_id == chosen)
-    if not len(at):
+    at = int(candidates.decode_id.searchsorted(chosen))
+    if at == len(candidates) or candidates.decode_id[at] != chosen:
         raise _broken(name, request, decode_id, "no such decode instance")
-    if not candidates.feasible[at[0]]:
+    if not candidates.feasible[at]:
         raise _broken(name, request, decode_id, "it can never hold it")
     return chosen
+
+
+def _too_slow(name: str, request: Request, limit_s: float | None) -> PolicyError:
+    return PolicyError(f"policy {name} took longer than {limit_s:g} s on request {request.request_id}")
 
 
 def _broken(name: str, request: Request, decode_id: object, reason: str) -> PolicyError:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scheduler.candidates import Ints
+from scheduler.arrays import Ints
 
 
 class PrefixIndex:

@@ -11,6 +11,12 @@ Status = Literal["completed", "failed", "rejected"]
 
 NAN = float("nan")
 
+POLICY_ERROR = "policy_error"
+"""Where a run's evidence says how the policy broke its contract and ended the run."""
+
+ENDED_EARLY = "the run ended before it was finished: its policy broke"
+"""The error of the requests that were still open then."""
+
 
 @dataclass(slots=True)
 class RequestRecord:

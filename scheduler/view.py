@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.candidates import Candidates, Floats
+from scheduler.arrays import Floats
+from scheduler.candidates import Candidates
 from scheduler.in_flight import InFlight
 from scheduler.link_table import LinkTable
 from scheduler.oracle import NetworkSample
 from workloads import Request
+from workloads.scenario import SloSpec
 
 BACKGROUND_COMPETITORS = 2.0
 """Transfers' worth of foreign traffic that a new transfer is taken to compete with on a link that looks full.
@@ -20,11 +22,14 @@ The floor of `available_Bps`: TCP takes a share even of a saturated link. How ma
 counters; two transfers' worth (eight connections against our four stripes) is our choice.
 """
 
+NO_TELEMETRY = "no telemetry"
+
 
 class View:
     """The network as the scheduler sees it: capacities, the oracle's last sample, our own transfers in flight.
 
-    `now_s` is the moment of the decision on the sample's clock. `rng` is the run's random stream for ties.
+    `now_s` is the moment of the decision on the sample's clock. `rng` is the run's random stream for ties, `slo` what
+    the requests were promised. `by_tier` sees the congestion of a tier as one number instead of each link's own.
     """
 
     def __init__(
@@ -36,15 +41,21 @@ class View:
         stripes: int,
         transfer_full: bool,
         rng: np.random.Generator,
+        slo: SloSpec = SloSpec(),  # noqa: B008 - frozen
+        by_tier: bool = False,
     ) -> None:
         self._table = table
         self._in_flight = in_flight
         self._kappa = kv_bytes_per_token
         self._stripes = stripes
         self._full = transfer_full
+        self._by_tier = by_tier
         self.rng = rng
+        self.slo = slo
         self._sample: NetworkSample | None = None
         self._others_Bps: Floats | None = None
+        self._why_blind = NO_TELEMETRY
+        self._asked = False
         self.now_s = 0.0
         self._available: tuple[int, Floats] | None = None
 
@@ -52,12 +63,19 @@ class View:
         """The moment of the next decision; what was computed for the last one is forgotten."""
         self.now_s = now_s
         self._available = None
+        self._asked = False
 
     def adopt(self, sample: NetworkSample) -> None:
         """Take a new sample. What our own transfers put on the links at this moment is taken out of it."""
         self._sample = sample
         used_Bps = sample.utilisation * self._table.capacity_Bps
         self._others_Bps = np.clip(used_Bps - self._in_flight.rate_Bps, 0, self._table.capacity_Bps)
+        self._available = None
+
+    def lose(self, reason: str) -> None:
+        """Do without a sample until the next one is adopted."""
+        self._sample = self._others_Bps = self._available = None
+        self._why_blind = f"{NO_TELEMETRY}: {reason}"
 
     @property
     def sample(self) -> NetworkSample | None:
@@ -68,26 +86,30 @@ class View:
         """Age of the network sample, seconds; infinite while there is none."""
         return np.inf if self._sample is None else self._sample.age_s(self.now_s)
 
+    @property
+    def missed(self) -> str:
+        """Why there was no telemetry for a policy that asked for it at this decision; empty if it had it or did not."""
+        return self._why_blind if self._asked and self._sample is None else ""
+
     def kv_bytes(self, request: Request, candidates: Candidates) -> Floats:
         """Bytes to move to each candidate, shape [D]: kappa x (prompt - cached), or the whole prompt's."""
-        cached = 0 if self._full else candidates.cached_tokens
-        return self._kappa * (request.input_length - cached + np.zeros(len(candidates)))
+        if self._full:
+            return np.full(len(candidates), self._kappa * request.input_length)
+        missing: Floats = np.multiply(self._kappa, request.input_length - candidates.cached_tokens, dtype=np.float64)
+        return missing
 
     def latency_s(self, candidates: Candidates) -> Floats:
         """One-way latency to each candidate, shape [D], seconds: a constant of the tier."""
-        latency: Floats = self._table.tier_latency_s[candidates.tier]
-        return latency
+        return self._table.latency_s[candidates.prefill_id]
+
+    def tier_Bps(self, candidates: Candidates) -> Floats:
+        """Nominal bandwidth of the tier of each candidate, shape [D], bytes/s, whatever is under way."""
+        of_tier: Floats = self._table.tier_Bps[candidates.tier]
+        return of_tier
 
     def nominal_Bps(self, candidates: Candidates) -> Floats:
         """The tier's nominal bandwidth, shared evenly with our own transfers at either end, shape [D], bytes/s."""
-        count = self._in_flight.count
-        table = self._table
-        tier = candidates.tier
-        source = np.where(
-            tier >= 1, count[table.up_server[candidates.prefill_id]], count[table.up_instance[candidates.prefill_id]]
-        )
-        target = np.where(tier >= 1, count[table.down_server], count[table.down_instance])
-        nominal: Floats = table.tier_Bps[tier] / (1 + np.maximum(source, target))
+        nominal: Floats = self.tier_Bps(candidates) / (1 + self._at_the_ends(candidates))
         return nominal
 
     def available_Bps(self, candidates: Candidates) -> Floats:
@@ -95,16 +117,52 @@ class View:
 
         On each link, with n our own transfers in flight and b the foreign transfers' worth of a full link:
         max((capacity - others) / (1 + n), capacity / (1 + n + b)); then the bottleneck over the path's links.
+        `by_tier`: the same, on one link that stands for the tier.
         """
+        self._asked = True
         if self._available is None or self._available[0] != candidates.prefill_id:
-            self._available = candidates.prefill_id, self._find_available_Bps(candidates)
+            found = self._find_available_Bps(candidates)
+            found.flags.writeable = False
+            self._available = candidates.prefill_id, found
         return self._available[1]
+
+    def transfer(self, request: Request, candidates: Candidates, at: int) -> tuple[float, float, float]:
+        """Bytes, bandwidth (bytes/s) and duration (s) expected of the transfer to the candidate at a position."""
+        cached = 0 if self._full else int(candidates.cached_tokens[at])
+        kv_bytes = self._kappa * (request.input_length - cached)
+        rate_Bps = float(self.available_Bps(candidates)[at])
+        latency_s = float(self.latency_s(candidates)[at])
+        return kv_bytes, rate_Bps, latency_s + kv_bytes / rate_Bps if kv_bytes else 0.0
+
+    def available_by_definition(self, candidates: Candidates) -> Floats:
+        """`available_Bps` of the path-level view as its definition reads: the reference of the compiled form."""
+        assert self._others_Bps is not None
+        capacity, sharing = self._table.capacity_Bps, 1 + self._in_flight.count
+        left = np.maximum((capacity - self._others_Bps) / sharing, capacity / (sharing + BACKGROUND_COMPETITORS))
+        return self._table.bottleneck(left, candidates.prefill_id, self._stripes)
 
     def _find_available_Bps(self, candidates: Candidates) -> Floats:
         if self._others_Bps is None:
             return self.nominal_Bps(candidates)
-        capacity, sharing = self._table.capacity_Bps, 1 + self._in_flight.count
-        left = np.maximum((capacity - self._others_Bps) / sharing, capacity / (sharing + BACKGROUND_COMPETITORS))
-        available_Bps = self._table.bottleneck(left, candidates.prefill_id, self._stripes)
-        available_Bps.flags.writeable = False
-        return available_Bps
+        if self._by_tier:
+            return self._available_on_tier_Bps(candidates, self._others_Bps)
+        return self._table.available(
+            candidates.prefill_id, self._stripes, self._others_Bps, self._in_flight.count, BACKGROUND_COMPETITORS
+        )
+
+    def _available_on_tier_Bps(self, candidates: Candidates, others_Bps: Floats) -> Floats:
+        nominal = self.tier_Bps(candidates)
+        others = nominal * self._table.tier_utilisation(others_Bps)[candidates.tier]
+        sharing = 1 + self._at_the_ends(candidates)
+        left: Floats = np.maximum((nominal - others) / sharing, nominal / (sharing + BACKGROUND_COMPETITORS))
+        return left
+
+    def _at_the_ends(self, candidates: Candidates) -> Floats:
+        """Our own transfers in flight on the busier end of each path, shape [D]: NICs, or NVLink within a server."""
+        count, table, tier = self._in_flight.count, self._table, candidates.tier
+        source = np.where(
+            tier >= 1, count[table.up_server[candidates.prefill_id]], count[table.up_instance[candidates.prefill_id]]
+        )
+        target = np.where(tier >= 1, count[table.down_server], count[table.down_instance])
+        busier: Floats = np.maximum(source, target)
+        return busier

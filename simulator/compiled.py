@@ -1,8 +1,4 @@
-"""How this room compiles its inner loops: numba, without Python objects, cached on disk where a disk will take it.
-
-numba keeps machine code in `__pycache__` beside the source, or in the user's cache folder when the
-installation is read-only. Where neither can be written it refuses to decorate at all; then the code is
-compiled anew in each process, which costs seconds and changes no result.
+"""How this room compiles its inner loops (see `scheduler.compiled`), and how stored machine code is kept in step.
 
 numba throws away stored code when the file of the function changes, but not when the file of a function that it calls
 does. So `fingerprint` goes into a type that compiled functions take: after a change anywhere, no stored code fits.
@@ -11,29 +7,11 @@ does. So `fingerprint` goes into a type that compiled functions take: after a ch
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
 
-from numba import njit
+from scheduler.compiled import compiled
 
-Function = TypeVar("Function", bound=Callable[..., object])
-
-# Division follows IEEE 754 (no check for zero) and floating point is never reordered. Compiled functions allocate
-# nothing, so the run-time that counts references to arrays is left out: its atomic counting took half of the time.
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False, "_nrt": False}
-
-
-def compiled(function: Function) -> Function:
-    """Return `function` compiled at its first call; later processes reuse the machine code if it can be stored.
-
-    The function may use numbers, records and arrays that its caller owns; it cannot make an array.
-    """
-    try:
-        machine_code = njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # "cannot cache function ...: no locator available for file ..."
-        machine_code = njit(cache=False, **OPTIONS)(function)
-    return cast(Function, machine_code)
+__all__ = ["compiled", "fingerprint"]
 
 
 def fingerprint(*modules: str) -> str:

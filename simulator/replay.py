@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from scheduler import Decision, Dispatcher, InfeasibleError, Outcome, PrefillQueues, RequestRecord
+from scheduler import Decision, Dispatcher, Outcome, PolicyError, PrefillQueues, RejectedError, RequestRecord
+from scheduler.record import ENDED_EARLY, POLICY_ERROR
 from simulator.agenda import Agenda, Kind
 from simulator.decode_batch import Admitted, DecodeBatch, Event
 from simulator.errors import SimulationError
@@ -60,6 +61,7 @@ class Replay:
         self._decisions: dict[int, Decision] = {}
         self._received_s: dict[int, float] = {}
         self._closed = 0
+        self._policy_error = ""
         self._now_s = 0.0
         self._agenda = Agenda()
         self._dispatcher = Dispatcher(scenario, fabric, roles, stopwatch=stopwatch)
@@ -87,7 +89,7 @@ class Replay:
             self._agenda.book(flow.start_s, Kind.BACKGROUND_START, flow.flow_id)
             self._agenda.book(flow.stop_s, Kind.BACKGROUND_STOP, flow.flow_id)
         self._observers.book_first()
-        while self._closed < len(self._requests):
+        while self._closed < len(self._requests) and not self._policy_error:
             self._next_event()
         return self._finish()
 
@@ -155,10 +157,13 @@ class Replay:
             self._start_prefill(prefill_id)
         try:
             decision = self._dispatcher.select(request, prefill_id, self._now_s)
-        except InfeasibleError as problem:
+        except RejectedError as problem:
             record = self._records[request.request_id]
             record.status, record.error = "rejected", str(problem)
             self._close()
+            return
+        except PolicyError as problem:
+            self._policy_error = self._records[request.request_id].error = str(problem)
             return
         self.decisions_us.append(decision.decision_us)
         self._decisions[request.request_id] = decision
@@ -219,6 +224,10 @@ class Replay:
         self._transport.advance(self._now_s)
         for flow_id in sorted(self._running_flows):
             self._stop_background(flow_id)
+        if self._policy_error:
+            for record in self._records.values():
+                if record.status == "failed" and not record.error:
+                    record.error = ENDED_EARLY
         outcome = Outcome(duration_s=self._now_s, requests=list(self._records.values()), links=self._observers.rows)
         outcome.decisions = [
             _row(decision) | {"decision_us": math.nan, "transfer_started_s": decision.decided_s}
@@ -236,6 +245,8 @@ class Replay:
             "events": self.events,
             "mean_flows": self._flows_seen / transfers if transfers else 0.0,
         }
+        if self._policy_error:
+            outcome.evidence[POLICY_ERROR] = self._policy_error
         return outcome
 
     def _state(self) -> str:

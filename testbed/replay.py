@@ -13,8 +13,18 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
-from scheduler import Decision, Dispatcher, InfeasibleError, OracleError, Outcome, PrefillQueues, RequestRecord
+from scheduler import (
+    Decision,
+    Dispatcher,
+    OracleError,
+    Outcome,
+    PolicyError,
+    PrefillQueues,
+    RejectedError,
+    RequestRecord,
+)
 from scheduler.oracle import NetworkSample, parse_document
+from scheduler.record import ENDED_EARLY, POLICY_ERROR
 from testbed.errors import TestbedError
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp
 from testbed.oracle_client import OracleClient, OracleUnavailableError
@@ -171,14 +181,19 @@ class Replay:
 
     def _on_prefilled(self, event: Event) -> None:
         request = self._by_id[event["request_id"]]
+        if POLICY_ERROR in self._outcome.evidence:
+            return
         record = self._records[request.request_id]
         record.prefill_ms = (event["at_s"] - event["started_s"]) / self._dilation * 1e3
         self._queues.done(record.prefill_id, self._scenario.model.prefill_s(request.input_length, self._gpus))
         try:
             decision = self._dispatcher.select(request, record.prefill_id, self._now_s())
-        except InfeasibleError as problem:
+        except RejectedError as problem:
             record.status = "rejected"
             self._close(request.request_id, str(problem))
+            return
+        except PolicyError as problem:
+            self._end_early(request.request_id, str(problem))
             return
         record.decided(decision)
         self._decisions[request.request_id] = decision
@@ -270,6 +285,12 @@ class Replay:
         if not self._open:
             self._done.set()
 
+    def _end_early(self, request_id: int, error: str) -> None:
+        """The policy broke its contract: nobody is asked again, and the record keeps what has happened so far."""
+        self._outcome.evidence[POLICY_ERROR] = error
+        for open_id in sorted(self._open):
+            self._close(open_id, error if open_id == request_id else ENDED_EARLY)
+
     # -- what the controller reports --------------------------------------------------------------------------------
 
     async def _watch_oracle(self) -> None:
@@ -280,14 +301,16 @@ class Replay:
         client = OracleClient(ORACLE_SOCKET)
         while True:
             now_s = self._now_s()
+            refused = ""
             try:
                 document = await asyncio.to_thread(client.fetch, ORACLE_DEADLINE_S)
                 on_wire = parse_document(document, names)
                 sample = NetworkSample(self._real(on_wire.sampled_s), on_wire.utilisation)
             except (OracleUnavailableError, OracleError) as problem:
-                self._refused.append(str(problem))
+                refused = str(problem)
+                self._refused.append(refused)
                 sample = None
-            self._dispatcher.offer_sample(sample, now_s)
+            self._dispatcher.offer_sample(sample, now_s, refused)
             await self._until(self._dispatcher.oracle.next_due_s())
 
     async def _watch_links(self) -> None:

@@ -101,13 +101,15 @@ class OracleSpec(Section):
     """The scheduler's view: where it comes from and how old it may be, in real seconds.
 
     `poll_s`: how often the controller reads the counters. `refresh_s`: how often the scheduler takes a new snapshot.
-    `load_refresh_s`: the same for the load of the decode instances (0: always current).
+    `load_refresh_s`: the same for the load of the decode instances (0: always current). `view`: congestion of each
+    link of a path, or one mean for all links of a tier.
     """
 
     source: Literal["counters", "static", "exact"] = "counters"
     poll_s: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = 0.1
     refresh_s: PositiveSeconds = 1.0
     load_refresh_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    view: Literal["path", "tier"] = "path"
 
 
 class SloSpec(Section):
@@ -121,7 +123,11 @@ class SloSpec(Section):
 
 
 class Scenario(Section):
-    """One run, whatever the world."""
+    """One run, whatever the world.
+
+    `policy_parameters`: numbers by the name of a policy and of its parameter; only those of `policy` matter to a run.
+    `policy_limit_s`: wall seconds that one decision of a user's own policy may take.
+    """
 
     fabric: FabricSpec = FabricSpec()
     workload: WorkloadSpec = WorkloadSpec()
@@ -131,6 +137,8 @@ class Scenario(Section):
     congestion: CongestionSpec = CongestionSpec()
     slo: SloSpec = SloSpec()
     policy: str = "netkv_full"
+    policy_parameters: dict[str, dict[str, Annotated[float, Field(allow_inf_nan=False)]]] = {}
+    policy_limit_s: PositiveSeconds = 5.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="before")

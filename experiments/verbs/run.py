@@ -14,6 +14,7 @@ from experiments.spec import read_spec
 from experiments.store import check_free, write_run
 from experiments.verbs.options import AsJson, Congestion, Refresh, Requests, Seed, Setting, Trace, changes_of
 from experiments.worlds import open_world, verdict_of
+from scheduler.record import POLICY_ERROR
 from workloads import load_requests
 
 
@@ -76,6 +77,8 @@ def run(
         for reason in verdict["reasons"]:
             typer.echo(f"  {reason}")
         typer.echo(f"results: {out}")
+    if POLICY_ERROR in outcome.evidence:
+        console.print(f"netkv: {verdict['reasons'][0]}", markup=False, highlight=False, soft_wrap=True)
     if verdict["verdict"] == "invalid":
         raise typer.Exit(1)
 
