@@ -18,7 +18,7 @@ import pandas as pd
 from experiments.machine import describe_machine, git_commit, versions
 from experiments.spec import RunSpec
 from experiments.summary import summarise
-from scheduler import Outcome, RequestRecord
+from scheduler import Decision, Outcome, RequestRecord
 
 TABLES = ("requests", "decisions", "links")
 
@@ -42,7 +42,9 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
         "requests": pd.DataFrame(
             [asdict(record) for record in outcome.requests], columns=[item.name for item in fields(RequestRecord)]
         ),
-        "decisions": pd.DataFrame(outcome.decisions),
+        "decisions": pd.DataFrame(
+            outcome.decisions, columns=None if outcome.decisions else [item.name for item in fields(Decision)]
+        ),
         "links": pd.DataFrame(outcome.links, columns=["time_s", "link", "utilisation", "bytes"]),
     }
     gaps_ms = np.repeat(np.array(outcome.token_gaps_ms, float), np.array(outcome.token_gap_counts, int))

@@ -1,0 +1,143 @@
+"""The figures of a run and the comparison of two, worked by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.statistics import mean_interval, paired_change
+from experiments.summary import slo_met, summarise
+from scheduler import RequestRecord
+from tests.made_runs import lost, record
+from workloads.scenario import SloSpec
+
+SLO = SloSpec(ttft_s=0.25, tpot_s=0.05)
+TIMES = ("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms")
+VLLM = [f"{what}_{name}" for name in TIMES for what in ("mean", "median", "p90", "p99")]
+VLLM += ["completed", "failed", "request_throughput", "request_goodput"]
+OURS = ["slo_attainment", "kv_transfer_ms", "decision_us", "oracle_mape"]
+
+
+def frame(*records: RequestRecord, **columns: Any) -> pd.DataFrame:
+    return pd.DataFrame([asdict(made) for made in records]).assign(**columns)
+
+
+SIX = (
+    record(0, 100.0, 10.0),
+    record(1, 200.0, 20.0, kv_bytes=0, kv_transfer_ms=0.0, predicted_kv_transfer_ms=0.0),
+    record(2, 300.0, 30.0, predicted_kv_transfer_ms=30.0),  # its first token came too late
+    record(3, 200.0, 60.0, predicted_kv_transfer_ms=20.0),  # its tokens came too slowly
+    lost(4, "failed", "reset"),
+    lost(5, "rejected", "too long"),
+)
+
+
+def test_a_run_by_hand() -> None:
+    found = summarise(frame(*SIX), [10.0, 20.0, 30.0, 100.0], 10.0, SLO)
+    expected = {
+        "completed": 4,
+        "failed": 1,
+        "rejected": 1,
+        "duration": 10.0,
+        "request_throughput": 0.4,
+        "request_goodput": 0.2,
+        "output_throughput": 4.4,
+        "total_input_tokens": 400,
+        "total_output_tokens": 44,
+        "slo_attainment": 2 / 6,
+        "mean_ttft_ms": 200.0,
+        "median_ttft_ms": 200.0,
+        "p90_ttft_ms": 270.0,  # 0.9 of the way from rank 0 to rank 3: 200 + 0.7 x 100
+        "p99_ttft_ms": 297.0,
+        "std_ttft_ms": math.sqrt(5000),
+        "mean_tpot_ms": 30.0,
+        "median_tpot_ms": 25.0,
+        "mean_itl_ms": 40.0,
+        "median_itl_ms": 25.0,
+        "mean_e2el_ms": 200.0 + 300.0,
+        "kv_transfer_ms": 15.0,
+        "decision_us": 4.0,
+        "oracle_mape": (5 / 20 + 10 / 20 + 0) / 3,
+        "mean_oracle_age_ms": None,  # there never was a sample
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_the_names_are_vllms_and_the_contracts() -> None:
+    assert set(VLLM + OURS) <= set(summarise(frame(*SIX), [], 10.0, SLO))
+
+
+@pytest.mark.parametrize(
+    "records", [(), (lost(0, "failed", "reset"), lost(1, "rejected", "too long"))], ids=["none", "all lost"]
+)
+def test_what_has_no_data_is_none_and_json_can_hold_it(records: tuple[RequestRecord, ...]) -> None:
+    table = frame(*records) if records else pd.DataFrame([asdict(record(0))]).iloc[:0]
+    found = summarise(table, [], 0.0, SLO)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["completed"], found["mean_ttft_ms"], found["request_throughput"]) == (0, None, None)
+    assert found["slo_attainment"] == (0.0 if records else None)
+
+
+def test_as_in_vllm_an_answer_of_one_token_has_no_time_per_output_token() -> None:
+    found = summarise(frame(record(0, tpot_ms=30.0), record(1, tpot_ms=0.0, output_length=1)), [], 1.0, SLO)
+    assert found["mean_tpot_ms"] == 30.0
+    assert found["slo_attainment"] == 1.0
+
+
+def test_the_slo_is_met_at_its_very_limit_and_by_completed_requests_only() -> None:
+    at_limit = record(0, 250.0, 50.0)
+    beyond = record(1, 250.1, 50.0)
+    late_failure = record(2, 1.0, 1.0, status="failed")
+    assert slo_met(frame(at_limit, beyond, late_failure), SLO).tolist() == [True, False, False]
+
+
+# Comparing
+
+
+def test_a_change_is_that_of_the_means_over_requests_completed_in_both() -> None:
+    before = frame(record(0, 100.0), record(1, 300.0), record(2, 900.0), seed=0)
+    after = frame(record(0, 90.0), record(1, 270.0), lost(2, "failed", "reset"), seed=0)
+    change = paired_change(before, after, "ttft_ms")
+    assert change.percent == pytest.approx(-10.0)
+    assert (change.low, change.high) == pytest.approx((-10.0, -10.0))  # every pair changed alike
+    assert change.pairs == 2
+
+
+def test_requests_are_paired_by_seed_and_number_whatever_their_order() -> None:
+    before = pd.concat([frame(record(0, 100.0), seed=0), frame(record(0, 200.0), seed=1)])
+    after = pd.concat([frame(record(0, 220.0), seed=1), frame(record(0, 110.0), seed=0)])
+    change = paired_change(before, after, "ttft_ms")
+    assert change.percent == pytest.approx(10.0)
+    assert change.high - change.low == pytest.approx(0, abs=1e-9)
+
+
+def test_the_interval_holds_the_change_and_repeats() -> None:
+    rng = np.random.default_rng(0)
+    before = frame(*(record(k, 100.0) for k in range(200)), seed=0)
+    after = frame(*(record(k, float(90 + rng.normal(0, 20))) for k in range(200)), seed=0)
+    change = paired_change(before, after, "ttft_ms")
+    assert change.low < change.percent < change.high < 0
+    # The standard error of the mean of 200 draws of deviation 20 is 1.41: 2 x 1.96 x 1.41 = 5.5.
+    assert change.high - change.low == pytest.approx(5.5, rel=0.2)
+    assert paired_change(before, after, "ttft_ms") == change
+
+
+def test_nothing_in_common_is_no_number() -> None:
+    change = paired_change(frame(record(0), seed=0), frame(record(0), seed=1), "ttft_ms")
+    assert change.pairs == 0
+    assert all(map(math.isnan, (change.percent, change.low, change.high)))
+
+
+def test_the_interval_of_a_mean() -> None:
+    assert mean_interval(np.array([5.0, 5.0, 5.0])) == (5.0, 5.0, 5.0)
+    mean, low, high = mean_interval(np.arange(101.0))
+    assert mean == 50.0
+    assert low == pytest.approx(50 - 1.96 * 29.15 / math.sqrt(101), abs=0.8)
+    assert high == pytest.approx(50 + 1.96 * 29.15 / math.sqrt(101), abs=0.8)
+    assert all(map(math.isnan, mean_interval(np.array([]))))
