@@ -25,9 +25,9 @@ def record(number: int, ttft_ms: float = 100.0, tpot_ms: float = 10.0, **fields:
     return RequestRecord(number, ttft_ms=ttft_ms, tpot_ms=tpot_ms, **{**completed, **fields})
 
 
-def lost(number: int, status: str, error: str) -> RequestRecord:
+def lost(number: int, status: str, error: str, policy: str = "cla") -> RequestRecord:
     """A request that was never served."""
-    return RequestRecord(number, float(number), 100, 11, "cla", status=status, error=error)  # type: ignore[arg-type]
+    return RequestRecord(number, float(number), 100, 11, policy, status=status, error=error)  # type: ignore[arg-type]
 
 
 def outcome(*records: RequestRecord, **fields: Any) -> Outcome:

@@ -24,7 +24,7 @@ NOBODY = 65534
 REQUEST = '{"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [0, 1]}\n'
 BAD_LINE = REQUEST.replace("600", '"many"')
 
-FILES = {
+FILES: dict[str, str | bytes] = {
     "good.jsonl": REQUEST,
     "empty.jsonl": "",
     "junk.jsonl": b"\x80\x81\x82\n",
