@@ -17,13 +17,24 @@ from typing import Protocol, runtime_checkable
 
 from scheduler.candidates import Candidates
 from scheduler.errors import PolicyError, RejectedError
+from scheduler.policies.aibrix_decode import AibrixDecode
+from scheduler.policies.ca import CacheAware
 from scheduler.policies.cla import CacheLoadAware
+from scheduler.policies.cla_star import CacheLoadAwareTuned
+from scheduler.policies.conductor import Conductor
+from scheduler.policies.dynamo_decode import DynamoDecode
+from scheduler.policies.dynamo_qos import DynamoQos
 from scheduler.policies.least_loaded import LeastLoaded
+from scheduler.policies.llmd_default import LlmdDefault
+from scheduler.policies.llmd_topology import LlmdTopology
 from scheduler.policies.netkv_full import NetKVFull
 from scheduler.policies.netkv_static import NetKVStatic
 from scheduler.policies.netkv_topo_only import NetKVTopoOnly
+from scheduler.policies.power_of_two import PowerOfTwo
 from scheduler.policies.random_choice import RandomChoice
 from scheduler.policies.round_robin import RoundRobin
+from scheduler.policies.sglang_cache_aware import SglangCacheAware
+from scheduler.policies.vllm_dp import VllmDataParallel
 from scheduler.time_limit import TimeLimitPassed, time_limit
 from scheduler.view import View
 from workloads import Request
@@ -47,7 +58,18 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "round_robin": RoundRobin,
     "random": RandomChoice,
     "least_loaded": LeastLoaded,
+    "vllm_dp": VllmDataParallel,
+    "power_of_two": PowerOfTwo,
+    "ca": CacheAware,
     "cla": CacheLoadAware,
+    "cla_star": CacheLoadAwareTuned,
+    "llmd_default": LlmdDefault,
+    "llmd_topology": LlmdTopology,
+    "sglang_cache_aware": SglangCacheAware,
+    "dynamo_decode": DynamoDecode,
+    "dynamo_qos": DynamoQos,
+    "aibrix_decode": AibrixDecode,
+    "conductor": Conductor,
     "netkv_topo_only": NetKVTopoOnly,
     "netkv_static": NetKVStatic,
     "netkv_full": NetKVFull,

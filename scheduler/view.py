@@ -94,9 +94,13 @@ class View:
     def kv_bytes(self, request: Request, candidates: Candidates) -> Floats:
         """Bytes to move to each candidate, shape [D]: kappa x (prompt - cached), or the whole prompt's."""
         if self._full:
-            return np.full(len(candidates), self._kappa * request.input_length)
+            return np.full(len(candidates), self.prompt_bytes(request))
         missing: Floats = np.multiply(self._kappa, request.input_length - candidates.cached_tokens, dtype=np.float64)
         return missing
+
+    def prompt_bytes(self, request: Request) -> float:
+        """KV bytes of the whole prompt, whatever is cached."""
+        return self._kappa * request.input_length
 
     def latency_s(self, candidates: Candidates) -> Floats:
         """One-way latency to each candidate, shape [D], seconds: a constant of the tier."""

@@ -1,14 +1,18 @@
-"""CLA: cache- and load-aware, blind to the network."""
+"""CLA: cache- and load-aware, blind to the network; its tuned form CLA*; and the scores of llm-d's router."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from scheduler.arrays import Floats
 from scheduler.candidates import Candidates
 from scheduler.view import View
 from workloads import BLOCK_TOKENS, Request
 
 
+@dataclass(slots=True)
 class CacheLoadAware:
     """argmax 2 * prefix + 1 * queue: llm-d-router's P/D sample (deploy/config/pd-epp-config.yaml), decode profile.
 
@@ -17,18 +21,29 @@ class CacheLoadAware:
     Ties at random.
     """
 
-    prefix_weight = 2.0
-    queue_weight = 1.0
+    prefix: float = 2.0
+    queue: float = 1.0
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
-        prefix = (candidates.cached_tokens // BLOCK_TOKENS) / max(len(request.block_ids), 1)
-        return candidates.best_at_random(
-            self.prefix_weight * prefix + self.queue_weight * queue_score(candidates), view.rng
-        )
+        score = self.prefix * prefix_score(request, candidates) + self.queue * queue_score(candidates)
+        return candidates.best_at_random(score, view.rng)
 
 
-def queue_score(candidates: Candidates) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """1 for the shortest queue, 0 for the longest, linear between."""
-    waiting = candidates.waiting.astype(float)
-    spread = waiting.max() - waiting.min()
-    return (waiting.max() - waiting) / spread if spread > 0 else np.ones(len(waiting))
+def prefix_score(request: Request, candidates: Candidates) -> Floats:
+    """The share of the prompt's blocks that each instance holds."""
+    score: Floats = (candidates.cached_tokens // BLOCK_TOKENS) / max(len(request.block_ids), 1)
+    return score
+
+
+def queue_score(candidates: Candidates) -> Floats:
+    """1 for the shortest queue, 0 for the longest, linear between; 1 for all when they are equal."""
+    waiting = candidates.waiting.astype(np.float64)
+    longest, spread = waiting.max(), np.ptp(waiting)
+    score: Floats = (longest - waiting) / spread if spread > 0 else np.ones(len(waiting))
+    return score
+
+
+def memory_score(candidates: Candidates) -> Floats:
+    """The share of KV memory that is free."""
+    score: Floats = 1 - candidates.kv_use
+    return score

@@ -1,0 +1,32 @@
+"""The power of two choices, as SGLang's router plays it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.candidates import Candidates
+from scheduler.view import View
+from workloads import Request
+
+
+class PowerOfTwo:
+    """Two uniform picks, the lower token load wins: SGLang power_of_two.rs; equal loads: the first pick.
+
+    Token load is KV tokens promised to an instance. SGLang compares request counts where a token load is missing; here
+    none is.
+    """
+
+    def select(self, request: Request, candidates: Candidates, view: View) -> int:
+        able = np.flatnonzero(candidates.feasible)
+        first, second = two_of(len(able), view.rng)
+        tokens = candidates.reserved_tokens[able]
+        return int(candidates.decode_id[able[second if tokens[second] < tokens[first] else first]])
+
+
+def two_of(count: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Two different positions among `count`, every ordered pair equally likely; the same twice if there is but one."""
+    first = int(rng.integers(count))
+    if count == 1:
+        return first, first
+    second = int(rng.integers(count - 1))
+    return first, second + (second >= first)

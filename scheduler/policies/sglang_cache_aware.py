@@ -1,0 +1,33 @@
+"""SGLang's cache-aware router."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scheduler.candidates import Candidates
+from scheduler.policies.cla import prefix_score
+from scheduler.view import View
+from workloads import Request
+
+
+@dataclass(slots=True)
+class SglangCacheAware:
+    """If loads are uneven, argmin load; else the best prefix match if it is good enough; else argmin load.
+
+    Uneven: max - min > abs and max > rel * min. Good enough: matched / prompt > threshold. SGLang cache_aware.rs with
+    the values of its launcher, threshold .3, abs 64, rel 1.5 (the library's own: .5, 32, 1.1). Load is outstanding
+    requests. Ties at random.
+    """
+
+    threshold: float = 0.3
+    abs: float = 64
+    rel: float = 1.5
+
+    def select(self, request: Request, candidates: Candidates, view: View) -> int:
+        load = candidates.load
+        most, least = load[candidates.feasible].max(), load[candidates.feasible].min()
+        uneven = most - least > self.abs and most > self.rel * least
+        match = prefix_score(request, candidates)
+        if not uneven and match[candidates.feasible].max() > self.threshold:
+            return candidates.best_at_random(match, view.rng)
+        return candidates.best_at_random(-load, view.rng)
