@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler import POLICIES, Candidates, Dispatcher, InfeasibleError, NetworkSample, PolicyError, View
+from scheduler import POLICIES, Candidates, Dispatcher, InfeasibleError, NetworkSample, PolicyError, RejectedError, View
 from topologies import FabricSpec, build_fattree, place
 from workloads import Request, Scenario, load_requests
 
@@ -71,11 +71,22 @@ def test_telemetry_that_never_came_is_recorded_as_a_fallback_of_who_reads_it() -
     assert dispatcher(policy="netkv_static").select(request(0), 0, 0.0).fallback == ""
 
 
-def test_a_sample_that_could_not_be_read_leaves_the_old_one_to_age() -> None:
+def test_a_sample_that_was_not_due_or_is_not_newer_leaves_the_old_one_to_age() -> None:
+    made = dispatcher(policy="netkv_full", oracle={"refresh_s": 1.0})
+    for sampled_s, now_s in ((0.0, 0.0), (0.5, 0.5), (-1.0, 1.0)):
+        made.offer_sample(sample(sampled_s), now_s)
+    assert made.select(request(0), 0, 1.5).oracle_age_ms == pytest.approx(1500)
+
+
+def test_a_document_that_was_due_and_refused_makes_decisions_fall_back_until_the_next() -> None:
     made = dispatcher(policy="netkv_full", oracle={"refresh_s": 1.0})
     made.offer_sample(sample(0.0), 0.0)
-    made.offer_sample(None, 1.0)
-    assert made.select(request(0), 0, 1.5).oracle_age_ms == pytest.approx(1500)
+    made.offer_sample(None, 0.5, "not due, so it does not matter")
+    assert made.select(request(0), 0, 0.6).fallback == ""
+    made.offer_sample(None, 1.0, "links: missing")
+    assert made.select(request(1), 0, 1.5).fallback == "no telemetry: links: missing"
+    made.offer_sample(sample(2.0), 2.0)
+    assert made.select(request(2), 0, 2.5).fallback == ""
 
 
 def test_a_cached_prefix_is_not_moved_again() -> None:
@@ -192,17 +203,26 @@ def advance(made: Dispatcher, stage: dict[int, str], number: int, well: bool) ->
 # The same seed, the same decisions
 
 
+REJECTED = -1
+
+
 def decisions(policy: str, seed: int = 0) -> list[int]:
     scenario = Scenario.model_validate({"policy": policy, "seed": seed, "workload": {"requests": 40}})
     made = Dispatcher(scenario, FABRIC, ROLES)
     rng = np.random.default_rng(7)
-    chosen = []
+    chosen: list[int] = []
+    placed: list[int] = []
     for asked in load_requests(scenario):
         made.offer_sample(NetworkSample(asked.timestamp_s, rng.random(len(FABRIC.links))), asked.timestamp_s)
-        chosen.append(made.select(asked, ROLES.prefill[asked.request_id % 8], asked.timestamp_s).decode_id)
-        if asked.request_id >= 4:
+        try:
+            chosen.append(made.select(asked, ROLES.prefill[asked.request_id % 8], asked.timestamp_s).decode_id)
+            placed.append(asked.request_id)
+        except RejectedError:
+            chosen.append(REJECTED)
+        if len(placed) > 4:
+            oldest = placed.pop(0)
             for event in (made.transferred, made.admitted, made.finished):
-                event(asked.request_id - 4)
+                event(oldest)
     return chosen
 
 
