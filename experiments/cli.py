@@ -16,6 +16,7 @@ from experiments.verbs.plan import plan
 from experiments.verbs.run import run
 from experiments.verbs.shell import shell
 from experiments.verbs.sweep import sweep
+from experiments.verbs.tune import tune
 from scheduler import PolicyError
 from simulator.errors import SimulationError
 from testbed.errors import TestbedError
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (doctor, plan, run, sweep, shell, clean):
+for verb in (doctor, plan, run, sweep, tune, shell, clean):
     app.command()(verb)
 
 

@@ -7,7 +7,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -62,18 +63,29 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
         "git_commit": git_commit(),
         "machine": describe_machine(),
     }
+    with new_folder(out) as partial:
+        for name, table in tables.items():
+            table.to_parquet(partial / f"{name}.parquet", index=False)
+        write_json(partial / "summary.json", summary)
+        write_json(partial / "manifest.json", manifest)
+        if measured is not None:
+            write_json(partial / f"{MEASURED}.json", measured)
+    return summary
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` in one step at the end of the context, or vanishes if that fails.
+
+    StoreError when `out` is there already (an empty folder may be) or cannot be written.
+    """
     check_free(out)
     place = Path(os.path.abspath(out))  # `.` has a parent too
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{place.name[:LONGEST_PREFIX]}.partial-", dir=place.parent))
         try:
-            for name, table in tables.items():
-                table.to_parquet(partial / f"{name}.parquet", index=False)
-            _write_json(partial / "summary.json", summary)
-            _write_json(partial / "manifest.json", manifest)
-            if measured is not None:
-                _write_json(partial / f"{MEASURED}.json", measured)
+            yield partial
             partial.chmod(0o755)
             os.rename(partial, place)
         except BaseException:
@@ -81,7 +93,6 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
             raise
     except OSError as problem:
         raise StoreError(f"{out}: {problem.strerror or problem}") from None
-    return summary
 
 
 def check_free(out: Path) -> None:
@@ -151,7 +162,8 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Strict JSON, keys in order: what it has no word for, a number that is not finite, becomes null."""
     text = json.dumps(_strict(document), indent=1, sort_keys=True, default=str, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
