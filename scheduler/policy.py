@@ -100,8 +100,9 @@ def new_policy(name: str, parameters: Mapping[str, float] | None = None) -> Poli
 
 def parameters_of(name: str) -> dict[str, float | None]:
     """The parameters that a policy takes by name, and their defaults (None: it has none). PolicyError if no policy."""
+    factory = find_policy(name)
     try:
-        found = inspect.signature(find_policy(name)).parameters.values()
+        found = inspect.signature(factory).parameters.values()
     except ValueError:  # a class of compiled code may not tell
         return {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
