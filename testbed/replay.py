@@ -326,7 +326,7 @@ class Replay:
                 last_s = sampled_s
                 at_s = self._real(sampled_s)
                 self._outcome.links.extend(
-                    {"time_s": at_s, "link": name, "utilisation": link["utilisation"], "bytes": link["bytes"]}
+                    {"time_s": at_s, "link": name, "utilisation": link["utilisation"], "bytes": link["bytes"] * self._up.spec.rate_scale}
                     for name, link in document["links"].items()
                 )
             await asyncio.sleep(LINK_SAMPLE_S)
