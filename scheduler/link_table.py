@@ -6,14 +6,34 @@ choices. Both parts are kept by rack, so that one decision touches O(D + racks x
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import factorial
+from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler import kernels
 from scheduler.arrays import Floats, Ints
 from topologies import Fabric, Roles
+
+Element = TypeVar("Element", bound=np.generic)
+
+
+class ByPrefill(Generic[Element]):
+    """One array [D] a prefill instance, made when it is first asked for: a large fabric has more than a run uses."""
+
+    def __init__(self, make: Callable[[int], NDArray[Element]]) -> None:
+        self._make = make
+        self._made: dict[int, NDArray[Element]] = {}
+
+    def __getitem__(self, prefill_id: int) -> NDArray[Element]:
+        found = self._made.get(prefill_id)
+        if found is None:
+            found = self._made[prefill_id] = self._make(prefill_id)
+            found.flags.writeable = False
+        return found
 
 
 class LinkTable:
@@ -30,17 +50,14 @@ class LinkTable:
         self.capacity_Bps: Floats = np.array([link.capacity_bps / 8 for link in fabric.links])
         self.tier_Bps: Floats = np.array([spec.tier_rate_bps(tier) / 8 for tier in range(4)])
         self.tier_latency_s: Floats = np.array([spec.tier_latency_s(tier) for tier in range(4)])
-        self.tier: dict[int, Ints] = {
-            p: np.array([fabric.tier(p, d) for d in roles.decode], dtype=np.int64) for p in roles.prefill
-        }
-        self.latency_s = {p: self.tier_latency_s[tier] for p, tier in self.tier.items()}
-        for latency_s in self.latency_s.values():
-            latency_s.flags.writeable = False
+        self.tier = ByPrefill(self._find_tier)
+        self.latency_s = ByPrefill(lambda prefill_id: self.tier_latency_s[self.tier[prefill_id]])
         self._shares: dict[tuple[int, int], tuple[Ints, Floats]] = {}
         self._index_links(fabric)
 
     def _index_links(self, fabric: Fabric) -> None:
         spec, index = fabric.spec, fabric.link_index
+        self._place = np.array([(i.pod, i.rack, i.server) for i in fabric.instances])
         racks, groups = spec.pods * spec.racks_per_pod, spec.aggregations_per_pod
         pod_of_rack = np.arange(racks) // spec.racks_per_pod
         cores = [(g, g * spec.cores_per_group + n) for g in range(groups) for n in range(spec.cores_per_group)]
@@ -74,13 +91,17 @@ class LinkTable:
         self._down_rack_from_core = self.down_rack[:, self._group_of_core]
         self._down_core_to_rack = self.down_core[pod_of_rack]
         self._in_pod = [pod_of_rack == pod for pod in pods]
-        self._far = {p: tier >= 2 for p, tier in self.tier.items()}
-        self._out_of_server = {p: tier >= 1 for p, tier in self.tier.items()}
         self._middle: Floats = np.empty(racks)
         self._over_core: Floats = np.empty((2, len(cores)))
         ends = [self.up_instance, self.down_instance], [self.up_server, self.down_server]
         middles = [self.up_rack, self.down_rack], [self.up_core, self.down_core]
         self._links_of_level = [np.unique(np.concatenate([x.ravel() for x in level])) for level in (*ends, *middles)]
+
+    def _find_tier(self, prefill_id: int) -> Ints:
+        """The first of pod, rack and server that differs counts 3, 2 or 1; the same server is tier 0."""
+        differs = self._place[self.decode_id] != self._place[prefill_id]
+        tier: Ints = np.where(differs[:, 0], 3, np.where(differs[:, 1], 2, np.where(differs[:, 2], 1, 0)))
+        return tier
 
     def bottleneck(self, per_link: Floats, prefill_id: int, stripes: int) -> Floats:
         """What `stripes` connections can get from one prefill to every decode instance, shape [D].
@@ -103,8 +124,8 @@ class LinkTable:
         middle = np.where(self._in_pod[pod], within_Bps, across_Bps).take(self.rack_of_decode)
         ends = least(per_link[self.up_instance[prefill_id]], on(self.down_instance))
         servers = least(per_link[self.up_server[prefill_id]], on(self.down_server))
-        limit = np.where(self._out_of_server[prefill_id], least(ends, servers), ends)
-        result: Floats = np.where(self._far[prefill_id], least(limit, middle), limit)
+        limit = np.where(self.tier[prefill_id] >= 1, least(ends, servers), ends)
+        result: Floats = np.where(self.tier[prefill_id] >= 2, least(limit, middle), limit)
         return result
 
     def available(self, prefill_id: int, stripes: int, others_Bps: Floats, count: Floats, competitors: float) -> Floats:
