@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.arrays import Floats, Ints
+from scheduler.arrays import Floats
 from scheduler.link_table import LinkTable
 
 
@@ -19,18 +19,15 @@ class InFlight:
         self._table = table
         self.count: Floats = np.zeros(len(table.capacity_Bps))
         self.rate_Bps: Floats = np.zeros(len(table.capacity_Bps))
-        self._transfers: dict[int, tuple[Ints, Floats, float]] = {}
+        self._transfers: dict[int, tuple[int, int, float]] = {}
 
     def start(self, request_id: int, prefill_id: int, decode_id: int, rate_Bps: float) -> None:
-        links, share = self._table.shares(prefill_id, decode_id)
-        self._transfers[request_id] = (links, share, rate_Bps)
-        self.count[links] += share
-        self.rate_Bps[links] += share * rate_Bps
+        self._transfers[request_id] = prefill_id, decode_id, rate_Bps
+        self._table.book(self.count, self.rate_Bps, 1.0, rate_Bps, prefill_id, decode_id)
 
     def stop(self, request_id: int) -> None:
-        links, share, rate_Bps = self._transfers.pop(request_id)
-        self.count[links] -= share
-        self.rate_Bps[links] -= share * rate_Bps
+        prefill_id, decode_id, rate_Bps = self._transfers.pop(request_id)
+        self._table.book(self.count, self.rate_Bps, -1.0, rate_Bps, prefill_id, decode_id)
         if not self._transfers:  # no drift from adding and taking away
             self.count[:] = 0
             self.rate_Bps[:] = 0

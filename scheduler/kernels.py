@@ -1,7 +1,7 @@
-"""The loops of a decision that are worth compiling: bandwidth left to every instance, waits, and the best of them.
+"""The loops of a decision that are worth compiling: bandwidth left, waits, the best instance, and its booking.
 
 Each is held equal by `tests/test_kernels.py` to a readable form in numpy: `View.available_by_definition`,
-`DecodeLoads.wait_by_definition`, and a sort. All are O(D), the first plus racks x cores.
+`DecodeLoads.wait_by_definition`, `LinkTable.shares`, and a sort. All are O(D), the first plus racks x cores.
 """
 
 from __future__ import annotations
@@ -122,3 +122,47 @@ def admission_wait(
         mean_tokens = max(reserved_tokens[at] / max(outstanding, 1), 1.0)
         must_leave = max((reserved_tokens[at] - room_tokens) / mean_tokens, by_slots, 0.0)
         result[at] = must_leave * (mean_output * first_step_s[at] / max(running[at], 1))
+
+
+@compiled
+def book(
+    count: Floats,
+    rate: Floats,
+    transfers: float,
+    rate_Bps: float,
+    tier: int,
+    up_instance: int,
+    down_instance: int,
+    up_server: int,
+    down_server: int,
+    rack: int,
+    target: int,
+    up_rack: Ints,
+    down_rack: Ints,
+    up_core: Ints,
+    down_core: Ints,
+    pod_of_rack: Ints,
+) -> None:
+    """Add one transfer (`transfers` 1, or -1 to take it away) to every link by its expected share of the bytes."""
+    rate_Bps *= transfers
+    count[up_instance] += transfers
+    rate[up_instance] += rate_Bps
+    count[down_instance] += transfers
+    rate[down_instance] += rate_Bps
+    if tier >= 1:
+        count[up_server] += transfers
+        rate[up_server] += rate_Bps
+        count[down_server] += transfers
+        rate[down_server] += rate_Bps
+    if tier >= 2:
+        groups = up_rack.shape[1]
+        for group in range(groups):
+            for link in (up_rack[rack, group], down_rack[target, group]):
+                count[link] += transfers / groups
+                rate[link] += rate_Bps / groups
+    if tier >= 3:
+        cores = up_core.shape[1]
+        for core in range(cores):
+            for link in (up_core[pod_of_rack[rack], core], down_core[pod_of_rack[target], core]):
+                count[link] += transfers / cores
+                rate[link] += rate_Bps / cores

@@ -52,7 +52,6 @@ class LinkTable:
         self.tier_latency_s: Floats = np.array([spec.tier_latency_s(tier) for tier in range(4)])
         self.tier = ByPrefill(self._find_tier)
         self.latency_s = ByPrefill(lambda prefill_id: self.tier_latency_s[self.tier[prefill_id]])
-        self._shares: dict[tuple[int, int], tuple[Ints, Floats]] = {}
         self._index_links(fabric)
 
     def _index_links(self, fabric: Fabric) -> None:
@@ -173,18 +172,39 @@ class LinkTable:
 
     def shares(self, prefill_id: int, decode_id: int) -> tuple[Ints, Floats]:
         """The links one transfer may cross and the share of its bytes that each is expected to carry under ECMP."""
-        key = (prefill_id, decode_id)
-        if key not in self._shares:
-            tier = self.fabric.tier(prefill_id, decode_id)
-            ends = [self.up_instance[prefill_id], self._into_instance[decode_id]]
-            if tier >= 1:
-                ends += [self.up_server[prefill_id], self._into_server[decode_id]]
-            from_rack, to_rack = int(self.rack_of[prefill_id]), int(self.rack_of[decode_id])
-            middle = self._middle_links(from_rack, to_rack) if tier >= 2 else []
-            links = np.concatenate([ends, *middle]).astype(np.int64)
-            share = np.concatenate([np.ones(len(ends)), *(np.full(len(equal), 1 / len(equal)) for equal in middle)])
-            self._shares[key] = links, share
-        return self._shares[key]
+        tier = self.fabric.tier(prefill_id, decode_id)
+        ends = [self.up_instance[prefill_id], self._into_instance[decode_id]]
+        if tier >= 1:
+            ends += [self.up_server[prefill_id], self._into_server[decode_id]]
+        from_rack, to_rack = int(self.rack_of[prefill_id]), int(self.rack_of[decode_id])
+        middle = self._middle_links(from_rack, to_rack) if tier >= 2 else []
+        links = np.concatenate([ends, *middle]).astype(np.int64)
+        share = np.concatenate([np.ones(len(ends)), *(np.full(len(equal), 1 / len(equal)) for equal in middle)])
+        return links, share
+
+    def book(
+        self, count: Floats, rate: Floats, transfers: float, rate_Bps: float, prefill_id: int, decode_id: int
+    ) -> None:
+        """Add `transfers` times the `shares` to `count`, and `rate_Bps` as much to `rate`: the compiled form."""
+        at = self.position[decode_id]
+        kernels.book(
+            count,
+            rate,
+            transfers,
+            rate_Bps,
+            self.tier[prefill_id][at],
+            self.up_instance[prefill_id],
+            self.down_instance[at],
+            self.up_server[prefill_id],
+            self.down_server[at],
+            self.rack_of[prefill_id],
+            self.rack_of_decode[at],
+            self.up_rack,
+            self.down_rack,
+            self.up_core,
+            self.down_core,
+            self.pod_of_rack,
+        )
 
     def _middle_links(self, from_rack: int, to_rack: int) -> list[Ints]:
         """The links between two racks in groups of equal share: each group carries all bytes once."""

@@ -159,7 +159,9 @@ def test_with_latency_the_order_by_cost_holds_below_its_bound(
 
     def by_cost(seen: list[float]) -> list[int]:
         left = available(capacity, seen)
-        cost = [latency + kv_bytes / rest for latency, rest in zip(latency_s, left, strict=True)]
+        cost = [
+            latency + (kv_bytes / rest if rest > 0 else math.inf) for latency, rest in zip(latency_s, left, strict=True)
+        ]
         return sorted(range(4), key=lambda tier: cost[tier])
 
     error = largest_error_of_cost(kv_bytes, capacity, utilisation, latency_s)
