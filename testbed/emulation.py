@@ -16,7 +16,7 @@ class EmulationSpec(BaseModel):
     transfer of B bytes over a link of R bit/s becomes B / rate_scale bytes over R / (rate_scale x time_dilation) bit/s
     and takes time_dilation times as long; results are given in real-system units. `queue_packets` is the FIFO of every
     port, `congestion_control` TCP's, `rto_min_ms` its least retransmission time-out and `initial_window_packets` its
-    first window (Linux: 200 ms and 10), `ecmp` the hashing (`select` is the negative control that polarises) and
+    first window (Linux by itself: 200 ms and 10), `ecmp` the hashing (`select` is the negative control that polarises) and
     `ecmp_seed` its seed, `controller` the OpenFlow framework. `bringup_deadline_s` bounds the wait for the fabric,
     `run_deadline_s` one run beyond its last arrival.
     """
@@ -25,9 +25,9 @@ class EmulationSpec(BaseModel):
 
     rate_scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2500.0
     time_dilation: Annotated[float, Field(ge=0.1, le=100, allow_inf_nan=False)] = 1.0
-    queue_packets: Annotated[int, Field(ge=1, le=100_000)] = 300
+    queue_packets: Annotated[int, Field(ge=1, le=100_000)] = 100
     congestion_control: Literal["cubic", "reno", "bbr", "dctcp"] = "cubic"
-    rto_min_ms: Annotated[int, Field(ge=1, le=1000)] = 200
+    rto_min_ms: Annotated[int, Field(ge=1, le=1000)] = 100
     initial_window_packets: Annotated[int, Field(ge=1, le=1000)] = 10
     ecmp: Literal["bundle", "select"] = "bundle"
     ecmp_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -31,7 +31,7 @@ from topologies.fattree import build_fattree  # noqa: E402
 DEFAULT_RATE_SCALE = 2500.0
 """Real bit/s for one emulated bit/s: a 200 Gbit/s NIC becomes an 80 Mbit/s link."""
 
-DEFAULT_QUEUE_PACKETS = 300
+DEFAULT_QUEUE_PACKETS = 100
 
 HTB_BURST_B = 15_000
 """Bucket of the shaper: ten frames, Mininet's own choice (`burst 15k`)."""
