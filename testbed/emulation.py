@@ -16,8 +16,8 @@ class EmulationSpec(BaseModel):
     transfer of B bytes over a link of R bit/s becomes B / rate_scale bytes over R / (rate_scale x time_dilation) bit/s
     and takes time_dilation times as long; results are given in real-system units. `queue_packets` is the FIFO of every
     port, `congestion_control` TCP's, `rto_min_ms` its least retransmission time-out and `initial_window_packets` its
-    first window (Linux by itself: 200 ms and 10), `ecmp` the hashing (`select` is the negative control that polarises) and
-    `ecmp_seed` its seed, `controller` the OpenFlow framework. `bringup_deadline_s` bounds the wait for the fabric,
+    first window (Linux by itself: 200 ms and 10), `ecmp` the hashing (`select` is the negative control that polarises)
+    and `ecmp_seed` its seed, `controller` the OpenFlow framework. `bringup_deadline_s` bounds the wait for the fabric,
     `run_deadline_s` one run beyond its last arrival.
     """
 

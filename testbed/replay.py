@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -324,12 +324,13 @@ class Replay:
             sampled_s = document.get("sampled_monotonic_s")
             if sampled_s is not None and sampled_s != last_s:
                 last_s = sampled_s
-                at_s = self._real(sampled_s)
-                self._outcome.links.extend(
-                    {"time_s": at_s, "link": name, "utilisation": link["utilisation"], "bytes": link["bytes"] * self._up.spec.rate_scale}
-                    for name, link in document["links"].items()
-                )
+                self._outcome.links.extend(self._link_rows(document["links"], self._real(sampled_s)))
             await asyncio.sleep(LINK_SAMPLE_S)
+
+    def _link_rows(self, links: dict[str, Any], at_s: float) -> Iterator[dict[str, Any]]:
+        for name, link in links.items():
+            real_bytes = link["bytes"] * self._up.spec.rate_scale
+            yield {"time_s": at_s, "link": name, "utilisation": link["utilisation"], "bytes": real_bytes}
 
     async def _progress(self) -> None:
         assert self._pool is not None
