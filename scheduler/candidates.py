@@ -58,4 +58,4 @@ class Candidates:
         """
         highest = score[self.feasible].max()
         tied = np.flatnonzero(self.feasible & (score >= highest - TIE))
-        return int(self.decode_id[tied[0] if len(tied) == 1 else rng.choice(tied)])
+        return int(self.decode_id[tied[0 if len(tied) == 1 else rng.integers(len(tied))]])

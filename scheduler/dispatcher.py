@@ -80,7 +80,9 @@ class Dispatcher:
             rng=scenario.rng("policy"),
             slo=scenario.slo,
             by_tier=scenario.oracle.view == "tier",
+            window_s=0.0 if scenario.oracle.source == "exact" else scenario.oracle.poll_s,
         )
+        self._sent_B: dict[int, float] = {}
         self._placed: dict[int, tuple[int, Request]] = {}
         self._running: set[int] = set()
         self._load_compiled_code(roles.prefill[0])
@@ -117,7 +119,8 @@ class Dispatcher:
         self._placed[request.request_id] = (at, request)
         self._loads.dispatched(at, request)
         if kv_bytes:
-            self._in_flight.start(request.request_id, prefill_id, chosen, rate_Bps)
+            self._in_flight.start(request.request_id, prefill_id, chosen, rate_Bps, now_s)
+            self._sent_B[request.request_id] = kv_bytes
         return Decision(
             request_id=request.request_id,
             decided_s=now_s,
@@ -132,10 +135,10 @@ class Dispatcher:
             fallback=fallback,
         )
 
-    def transferred(self, request_id: int) -> None:
-        """The KV is in place: its blocks can be shared from now on."""
+    def transferred(self, request_id: int, now_s: float = -np.inf) -> None:
+        """The KV is in place: its blocks can be shared from now on. `now_s` tells how fast the transfer was."""
         at, request = self._placed[request_id]
-        self._forget_transfer(request_id)
+        self._forget_transfer(request_id, now_s)
         self._prefixes.insert(at, request.block_ids)
 
     def admitted(self, request_id: int) -> None:
@@ -154,9 +157,9 @@ class Dispatcher:
         self._loads.abandoned(at, request, running=request_id in self._running)
         self._running.discard(request_id)
 
-    def _forget_transfer(self, request_id: int) -> None:
+    def _forget_transfer(self, request_id: int, now_s: float = -np.inf) -> None:
         if request_id in self._in_flight:
-            self._in_flight.stop(request_id)
+            self._in_flight.stop(request_id, self._sent_B.pop(request_id), now_s)
 
     def _load_compiled_code(self, prefill_id: int) -> None:
         """Compile, or read from disk, what the first decision would otherwise wait for; nothing else changes."""

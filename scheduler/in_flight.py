@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import NamedTuple
+
 import numpy as np
 
 from scheduler.arrays import Floats
 from scheduler.link_table import LinkTable
+
+REMEMBERED_S = 5.0
+"""How long a transfer that has ended is remembered: longer than a sample is old when it is fetched."""
+
+
+class Span(NamedTuple):
+    """One transfer of ours: its ends, its rate, and when it ran, seconds on the sample's clock."""
+
+    prefill_id: int
+    decode_id: int
+    rate_Bps: float
+    started_s: float
+    ended_s: float
 
 
 class InFlight:
@@ -19,18 +35,40 @@ class InFlight:
         self._table = table
         self.count: Floats = np.zeros(len(table.capacity_Bps))
         self.rate_Bps: Floats = np.zeros(len(table.capacity_Bps))
-        self._transfers: dict[int, tuple[int, int, float]] = {}
+        self._transfers: dict[int, Span] = {}
+        self._ended: deque[Span] = deque()
 
-    def start(self, request_id: int, prefill_id: int, decode_id: int, rate_Bps: float) -> None:
-        self._transfers[request_id] = prefill_id, decode_id, rate_Bps
+    def start(self, request_id: int, prefill_id: int, decode_id: int, rate_Bps: float, now_s: float = -np.inf) -> None:
+        self._transfers[request_id] = Span(prefill_id, decode_id, rate_Bps, now_s, np.inf)
         self._table.book(self.count, self.rate_Bps, 1.0, rate_Bps, prefill_id, decode_id)
 
-    def stop(self, request_id: int) -> None:
-        prefill_id, decode_id, rate_Bps = self._transfers.pop(request_id)
-        self._table.book(self.count, self.rate_Bps, -1.0, rate_Bps, prefill_id, decode_id)
+    def stop(self, request_id: int, kv_bytes: float = 0.0, now_s: float = -np.inf) -> None:
+        """The transfer is over; `kv_bytes` say how fast it was in fact."""
+        span = self._transfers.pop(request_id)
+        self._table.book(self.count, self.rate_Bps, -1.0, span.rate_Bps, span.prefill_id, span.decode_id)
         if not self._transfers:  # no drift from adding and taking away
             self.count[:] = 0
             self.rate_Bps[:] = 0
+        if now_s > span.started_s:
+            rate_Bps = kv_bytes / (now_s - span.started_s)
+            self._ended.append(span._replace(rate_Bps=rate_Bps, ended_s=now_s))
+        while self._ended and self._ended[0].ended_s < now_s - REMEMBERED_S:
+            self._ended.popleft()
+
+    def own_Bps(self, end_s: float, window_s: float) -> Floats:
+        """What our transfers put on every link on average over the `window_s` up to `end_s`, shape [links], bytes/s.
+
+        Those that have ended since are in a sample of that window too: they are not somebody else's traffic.
+        """
+        own_Bps, count = np.zeros(len(self.count)), np.zeros(len(self.count))
+        for span in (*self._ended, *self._transfers.values()):
+            if window_s > 0:
+                overlap = (min(span.ended_s, end_s) - max(span.started_s, end_s - window_s)) / window_s
+            else:
+                overlap = float(span.started_s <= end_s < span.ended_s)
+            if overlap > 0:
+                self._table.book(count, own_Bps, 1.0, overlap * span.rate_Bps, span.prefill_id, span.decode_id)
+        return own_Bps
 
     def __contains__(self, request_id: object) -> bool:
         return request_id in self._transfers

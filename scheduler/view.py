@@ -29,7 +29,8 @@ class View:
     """The network as the scheduler sees it: capacities, the oracle's last sample, our own transfers in flight.
 
     `now_s` is the moment of the decision on the sample's clock. `rng` is the run's random stream for ties, `slo` what
-    the requests were promised. `by_tier` sees the congestion of a tier as one number instead of each link's own.
+    the requests were promised. `by_tier` sees the congestion of a tier as one number instead of each link's own. A
+    sample is the mean over `window_s` seconds before its time (0: that very instant).
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class View:
         rng: np.random.Generator,
         slo: SloSpec = SloSpec(),  # noqa: B008 - frozen
         by_tier: bool = False,
+        window_s: float = 0.0,
     ) -> None:
         self._table = table
         self._in_flight = in_flight
@@ -50,6 +52,7 @@ class View:
         self._stripes = stripes
         self._full = transfer_full
         self._by_tier = by_tier
+        self._window_s = window_s
         self.rng = rng
         self.slo = slo
         self._sample: NetworkSample | None = None
@@ -66,10 +69,12 @@ class View:
         self._asked = False
 
     def adopt(self, sample: NetworkSample) -> None:
-        """Take a new sample. What our own transfers put on the links at this moment is taken out of it."""
+        """Take a new sample. What our own transfers put on the links while it was taken is taken out of it."""
         self._sample = sample
         used_Bps = sample.utilisation * self._table.capacity_Bps
-        self._others_Bps = np.clip(used_Bps - self._in_flight.rate_Bps, 0, self._table.capacity_Bps)
+        self._others_Bps = np.clip(
+            used_Bps - self._in_flight.own_Bps(sample.sampled_s, self._window_s), 0, self._table.capacity_Bps
+        )
         self._available = None
 
     def lose(self, reason: str) -> None:

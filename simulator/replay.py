@@ -184,7 +184,7 @@ class Replay:
         request, decision = self._requests[request_id], self._decisions[request_id]
         self._received_s[request_id] = self._now_s
         self._records[request_id].kv_transfer_ms = (self._now_s - decision.decided_s) * 1e3
-        self._dispatcher.transferred(request_id)
+        self._dispatcher.transferred(request_id, self._now_s)
         batch = self._batches[decision.decode_id]
         self._apply(
             decision.decode_id, batch.offer(request_id, request.input_length, request.output_length, self._now_s)

@@ -226,7 +226,7 @@ class Replay:
     def _on_received(self, event: Event) -> None:
         request_id = event["request_id"]
         self._received_s[request_id] = event["at_s"]
-        self._dispatcher.transferred(request_id)
+        self._dispatcher.transferred(request_id, self._real(event["at_s"]))
         self._note_transfer(request_id)
 
     def _note_transfer(self, request_id: int) -> None:

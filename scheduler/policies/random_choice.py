@@ -11,4 +11,5 @@ class RandomChoice:
     """A uniform draw among the feasible instances, from the run's own random stream."""
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
-        return int(view.rng.choice(candidates.decode_id[candidates.feasible]))
+        able = candidates.decode_id[candidates.feasible]
+        return int(able[view.rng.integers(len(able))])
