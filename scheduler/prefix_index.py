@@ -9,6 +9,9 @@ import numpy as np
 
 from scheduler.arrays import Ints
 
+FEW = 12
+"""Up to so many instances of a set are found faster one by one than by unpacking its bits."""
+
 
 class PrefixIndex:
     """The prefix caches of D decode instances, `capacity_blocks` each.
@@ -68,6 +71,11 @@ class PrefixIndex:
 
     @staticmethod
     def _settle(matched: Ints, instances: int, depth: int) -> None:
+        if instances.bit_count() > FEW:
+            count = len(matched)
+            octets = np.frombuffer(instances.to_bytes(count // 8 + 1, "little"), np.uint8)
+            matched[np.unpackbits(octets, count=count, bitorder="little").view(np.bool_)] = depth
+            return
         while instances:
             lowest = instances & -instances
             matched[lowest.bit_length() - 1] = depth

@@ -13,6 +13,7 @@ from scheduler.in_flight import InFlight
 from scheduler.kernels import best_index
 from scheduler.link_table import LinkTable
 from scheduler.loads import DecodeLoads
+from scheduler.prefix_index import PrefixIndex
 from topologies import FabricSpec, build_fattree, place
 from workloads import ModelSpec, Request, ServingSpec
 
@@ -130,3 +131,12 @@ def test_the_wait_for_admission_is_what_its_definition_says(
     loads.look(0.0)
     request = Request(number, 0.0, tokens, 200, ())
     assert loads.admission_wait_s(request) == pytest.approx(loads.wait_by_definition(request), rel=1e-12)
+
+
+@given(held=st.lists(st.integers(0, 6), min_size=1, max_size=130))
+def test_prefixes_of_many_instances_are_found_as_of_few(held: list[int]) -> None:
+    prompt = tuple(range(100, 105))
+    index = PrefixIndex(len(held), 50)
+    for instance, blocks in enumerate(held):
+        index.insert(instance, (*prompt, 7)[:blocks])
+    assert index.matched_blocks(prompt).tolist() == [min(blocks, len(prompt)) for blocks in held]
