@@ -11,9 +11,13 @@ LATE_SUSPECT_MS = 20.0
 LATE_INVALID_MS = 200.0
 """99th percentile of how late requests were issued: 20 ms is a tenth of a short transfer, 200 ms a whole one."""
 
-STARVED_SUSPECT = 0.10
-STARVED_INVALID = 0.50
-"""Share of 250 ms windows without idle processor time: what is measured then is this machine, not the fabric."""
+STARVED_SUSPECT = 0.50
+"""Share of 250 ms windows without idle processor time. No more than a suspicion: with 0, 2, 4 and 8 busy loops beside
+it on two cores the same run had mean transfers of 397, 365, 334 and 302 ms (one run each), all its windows starved."""
+
+LAG_SUSPECT_MS = 10.0
+LAG_INVALID_MS = 50.0
+"""99th percentile of a timer's lag in the replay: what it adds to every time that is measured."""
 
 AGE_SLACK_S = 1.0
 """A sample may be this much older than `refresh_s + poll_s` before the oracle counts as not having kept up."""
@@ -29,10 +33,13 @@ def judge(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
     elif late_ms > LATE_SUSPECT_MS:
         suspect.append(f"requests were issued late: p99 {late_ms:.0f} ms (limit {LATE_SUSPECT_MS:g})")
     starved = outcome.evidence.get("cpu_starved", 0.0)
-    if starved > STARVED_INVALID:
-        invalid.append(f"no processor was idle in {starved:.0%} of the quarter seconds (limit {STARVED_INVALID:.0%})")
-    elif starved > STARVED_SUSPECT:
+    if starved > STARVED_SUSPECT:
         suspect.append(f"no processor was idle in {starved:.0%} of the quarter seconds (limit {STARVED_SUSPECT:.0%})")
+    lag_ms = outcome.evidence.get("timer_lag_p99_ms", 0.0)
+    if lag_ms > LAG_INVALID_MS:
+        invalid.append(f"timers fired late: p99 {lag_ms:.0f} ms (limit {LAG_INVALID_MS:g})")
+    elif lag_ms > LAG_SUSPECT_MS:
+        suspect.append(f"timers fired late: p99 {lag_ms:.0f} ms (limit {LAG_SUSPECT_MS:g})")
     failed = sum(record.status == "failed" for record in outcome.requests)
     if failed:
         first = next(record.error for record in outcome.requests if record.status == "failed")
