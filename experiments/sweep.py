@@ -195,4 +195,5 @@ class _Narrator:
 
     def finished(self, place: str, name: str, verdict: Mapping[str, Any], took_s: float) -> None:
         why = f": {verdict['reasons'][0]}" if verdict["reasons"] else ""
-        self._console.print(f"{place:>6}  {name}  {took_s:.0f} s  {verdict['verdict']}{why}", highlight=False, soft_wrap=True)
+        line = f"{place:>6}  {name}  {took_s:.0f} s  {verdict['verdict']}{why}"
+        self._console.print(line, highlight=False, soft_wrap=True)
