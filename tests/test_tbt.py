@@ -57,12 +57,12 @@ def test_what_netkv_adds_to_the_time_between_tokens_is_its_larger_batches(baseli
     with_netkv, without = (run(policy, **{"workload.requests": 600}) for policy in ("netkv_full", baseline))
     change, _, _ = tbt_change(table(with_netkv), table(without))
     assert change.requests > 550
-    assert CLAIMED_MS < change.change_ms < 1.5
+    assert CLAIMED_MS < change.change_ms < 2.0
     gap_ms = [
         float(np.average(outcome.token_gaps_ms, weights=outcome.token_gap_counts)) for outcome in (with_netkv, without)
     ]
     assert set(with_netkv.token_gaps_ms) <= {ModelSpec().step_s(batch) * 1e3 for batch in range(1, 65)}
-    assert gap_ms[0] - gap_ms[1] == pytest.approx(change.change_ms, abs=0.5)
+    assert gap_ms[0] - gap_ms[1] == pytest.approx(change.change_ms, abs=0.8)
 
 
 def test_the_change_is_paired_by_request() -> None:
