@@ -23,6 +23,9 @@ from scheduler import Decision, Outcome, RequestRecord
 
 TABLES = ("requests", "decisions", "links")
 
+PATHS = "paths"
+"""The table of connections and the links they crossed; only a world that can tell has one."""
+
 MEASURED = "measured"
 """What only the wall clock knows of an analytic run has a file of its own; all others depend on the spec alone."""
 
@@ -48,6 +51,8 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
         ),
         "links": pd.DataFrame(outcome.links, columns=["time_s", "link", "utilisation", "bytes"]),
     }
+    if outcome.paths:
+        tables[PATHS] = pd.DataFrame(outcome.paths)
     gaps_ms = np.repeat(np.array(outcome.token_gaps_ms, float), np.array(outcome.token_gap_counts, int))
     summary = summarise(tables["requests"], gaps_ms, outcome.duration_s, spec.slo)
     evidence = dict(outcome.evidence)
@@ -143,7 +148,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def read_table(folder: Path, table: str) -> pd.DataFrame:
-    """One table of a run folder: `requests`, `decisions` or `links`. StoreError when it is none."""
+    """One table of a run folder: `requests`, `decisions`, `links` or `paths`. StoreError when it is none."""
     try:
         return pd.read_parquet(folder / f"{table}.parquet")
     except (OSError, ValueError) as problem:

@@ -75,14 +75,18 @@ class Outcome:
     """Everything one run of a scenario produced.
 
     `decisions`: one mapping a decision (the fields of `Decision` and whatever the world adds, such as source ports).
-    `links`: one mapping a sample of a link: time_s, link, utilisation, bytes. `token_gaps_ms`: the gaps between two
-    tokens of one request; `token_gap_counts`: how often each of them occurred. `evidence`: what the world wants known
-    about the run itself; under `measured`, what another run of the same scenario need not repeat.
+    `links`: one mapping a sample of a link: time_s, link, utilisation, bytes. `background`: one mapping a background
+    flow that has stopped; `paths`: one mapping a connection, with the links it crossed, where the world can tell.
+    `token_gaps_ms`: the gaps between two tokens of one request; `token_gap_counts`: how often each of them occurred.
+    `evidence`: what the world wants known about the run itself; under `measured`, what another run of the same scenario
+    need not repeat.
     """
 
     requests: list[RequestRecord] = field(default_factory=list)
     decisions: list[dict[str, Any]] = field(default_factory=list)
     links: list[dict[str, Any]] = field(default_factory=list)
+    background: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[dict[str, Any]] = field(default_factory=list)
     token_gaps_ms: list[float] = field(default_factory=list)
     token_gap_counts: list[int] = field(default_factory=list)
     duration_s: float = 0.0

@@ -17,11 +17,13 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from scheduler import PolicyError
+from testbed.ecmp import trace_paths
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
 from testbed.replay import Replay
 from testbed.sandbox import furnish
+from testbed.worker_pool import BACKGROUND_PORT, DECODE_PORT
 from topologies import FabricError
 from workloads import BACKGROUND_TAIL_S, Scenario, WorkloadError, load_requests
 
@@ -81,7 +83,9 @@ def replay(up: FabricUp, scenario: Scenario, outside: Correspondent) -> dict[str
     horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
     background = scenario.background(fabric, roles, horizon_s)
     work = Replay(up, scenario, roles, requests, background, say=lambda done: outside.send(done=done))
-    return asdict(asyncio.run(work.run()))
+    outcome = asyncio.run(work.run())
+    trace_paths(fabric, outcome, DECODE_PORT, BACKGROUND_PORT)
+    return asdict(outcome)
 
 
 if __name__ == "__main__":

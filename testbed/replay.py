@@ -25,6 +25,7 @@ from scheduler import (
 )
 from scheduler.oracle import NetworkSample, parse_document
 from scheduler.record import ENDED_EARLY, POLICY_ERROR
+from testbed.background import start_command
 from testbed.errors import TestbedError
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp
 from testbed.oracle_client import OracleClient, OracleUnavailableError
@@ -142,15 +143,8 @@ class Replay:
             await self._until(at_s)
             if starts:
                 self._running_flows.add(flow.flow_id)
-                command = {
-                    "do": "flow_start",
-                    "flow_id": flow.flow_id,
-                    "address": [self._up.address(flow.target), BACKGROUND_PORT],
-                    "connections": flow.connections,
-                    "rate_bps": None,
-                    "protocol": "tcp",
-                }
-                self._tell("background", flow.source, command)
+                address = (self._up.address(flow.target), BACKGROUND_PORT)
+                self._tell("background", flow.source, start_command(flow, address, self._up.link_divisor))
             elif flow.flow_id in self._running_flows:
                 self._tell("background", flow.source, {"do": "flow_stop", "flow_id": flow.flow_id})
 
@@ -274,6 +268,15 @@ class Replay:
     def _on_flow_stopped(self, event: Event) -> None:
         self._running_flows.discard(event["flow_id"])
         self._flow_bytes += event["bytes"]
+        self._outcome.background.append(self._background_row(event))
+
+    def _background_row(self, event: Event) -> dict[str, Any]:
+        flow = next(flow for flow in self._background if flow.flow_id == event["flow_id"])
+        return {
+            **{"flow_id": flow.flow_id, "source": flow.source, "target": flow.target},
+            **{"started_s": self._real(event["started_s"]), "ended_s": self._real(event["at_s"])},
+            **{"bytes": event["bytes"] * self._up.spec.rate_scale, "source_ports": event["source_ports"]},
+        }
 
     def _on_flow_failed(self, event: Event) -> None:
         self._running_flows.discard(event["flow_id"])

@@ -1,0 +1,134 @@
+"""ECMP truth: the equal-cost path that each TCP connection of a run really took, asked of the switches afterwards.
+
+Walks hop by hop and asks a switch only where the paths part, that is on the way up. The answer is the switch's own
+(`ofproto/trace`, ovs-vswitchd(8)), not a model of its hash. The hash covers the Ethernet addresses too
+(`symmetric_l4`, ovs-actions(7)), so a question without them has another answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from scheduler import Outcome
+from testbed.vswitchd import VSwitchd
+from topologies import Fabric, instance_ip
+from topologies.addressing import instance_mac
+from topologies.mininet import interface_of
+
+UNKNOWN = -1
+"""The path when a switch does not say: a SELECT group's choice is the datapath's and in no trace."""
+
+OUTPUT = re.compile(r"^Datapath actions: (\d+)$", re.MULTILINE)
+PORT = re.compile(r"^ {4}(\S+) \d+/(\d+):", re.MULTILINE)
+"""One port in what `dpif/show` prints: its interface, its OpenFlow port and its number in the datapath."""
+
+TRANSFER, BACKGROUND = "transfer", "background"
+
+Ask = Callable[..., str]
+
+
+class Connection(NamedTuple):
+    """What the hash of every switch sees of a connection; instances by number."""
+
+    source: int
+    target: int
+    source_port: int
+    target_port: int
+    protocol: str = "tcp"
+
+
+class PathTracer:
+    """Answers which of `fabric.paths(source, target)` a connection takes. `ask` is `VSwitchd.ask` or a fake of it."""
+
+    def __init__(self, fabric: Fabric, ask: Ask) -> None:
+        self._fabric = fabric
+        self._ask = ask
+        self._interface_of_port = {int(port): name for name, port in PORT.findall(ask("dpif/show"))}
+        self._link_of_interface = {interface_of(link): link.index for link in fabric.links}
+
+    def path(self, connection: Connection) -> int:
+        """The index of the path, `UNKNOWN` when a switch on the way up does not say."""
+        left = dict(enumerate(self._fabric.paths(connection.source, connection.target)))
+        for hop in range(1, len(left[0])):
+            if len({path[hop] for path in left.values()}) == 1:
+                continue
+            came_by = self._fabric.links[next(iter(left.values()))[hop - 1]]
+            leaves_by = self._leaves_by(came_by.target, came_by.target_port, connection)
+            left = {index: path for index, path in left.items() if path[hop] == leaves_by}
+            if not left:
+                return UNKNOWN
+        return next(iter(left))
+
+    def _leaves_by(self, switch: str, in_port: int, connection: Connection) -> int:
+        """Index of the link onto which a switch sends a connection's packets; `UNKNOWN` for none or several."""
+        source = self._fabric.instances[connection.source]
+        target = self._fabric.instances[connection.target]
+        flow = (
+            f"in_port={in_port},{connection.protocol},dl_src={instance_mac(source)},dl_dst={instance_mac(target)},"
+            f"nw_src={instance_ip(source)},nw_dst={instance_ip(target)},nw_ttl=64,"
+            f"tp_src={connection.source_port},tp_dst={connection.target_port}"
+        )
+        found = OUTPUT.search(self._ask("ofproto/trace", switch, flow))
+        if found is None:
+            return UNKNOWN
+        return self._link_of_interface.get(self._interface_of_port.get(int(found[1]), ""), UNKNOWN)
+
+
+def trace_paths(
+    fabric: Fabric, outcome: Outcome, decode_port: int, background_port: int, connect: Callable[[], VSwitchd] = VSwitchd
+) -> None:
+    """Fill in `paths` of an outcome and of each of its decisions, while the switches still run as they did."""
+    with connect() as vswitchd:
+        tracer = PathTracer(fabric, vswitchd.ask)
+        for row, connection in _transfers(outcome, decode_port):
+            outcome.paths.append(_row(fabric, row, connection, tracer.path(connection)))
+        for row, connection in _background(outcome, background_port):
+            outcome.paths.append(_row(fabric, row, connection, tracer.path(connection)))
+    taken: dict[int, list[int]] = {}
+    for found in outcome.paths:
+        if found["owner"] == TRANSFER:
+            taken.setdefault(found["number"], []).append(found["path"])
+    for decision in outcome.decisions:
+        decision["paths"] = taken.get(decision["request_id"], [])
+
+
+def _transfers(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], Connection]]:
+    """Every stripe that was connected, with its share of the blob."""
+    records = {record.request_id: record for record in outcome.requests}
+    for decision in outcome.decisions:
+        ports = decision.get("source_ports") or []
+        started_s = decision.get("transfer_started_s", float("nan"))
+        ended_s = started_s + records[decision["request_id"]].kv_transfer_ms / 1e3
+        for stripe, source_port in enumerate(ports):
+            row = {
+                **{"owner": TRANSFER, "number": decision["request_id"], "connection": stripe},
+                **{"started_s": started_s, "ended_s": ended_s, "bytes": decision["kv_bytes"] / len(ports)},
+            }
+            yield row, Connection(decision["prefill_id"], decision["decode_id"], source_port, port)
+
+
+def _background(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], Connection]]:
+    for flow in outcome.background:
+        ports = flow["source_ports"]
+        for number, source_port in enumerate(ports):
+            row = {
+                **{"owner": BACKGROUND, "number": flow["flow_id"], "connection": number},
+                **{"started_s": flow["started_s"], "ended_s": flow["ended_s"], "bytes": flow["bytes"] / len(ports)},
+            }
+            yield row, Connection(flow["source"], flow["target"], source_port, port, flow.get("protocol", "tcp"))
+
+
+def _row(fabric: Fabric, row: dict[str, Any], connection: Connection, path: int) -> dict[str, Any]:
+    paths = fabric.paths(connection.source, connection.target)
+    return {
+        **row,
+        "source": connection.source,
+        "target": connection.target,
+        "tier": fabric.tier(connection.source, connection.target),
+        "source_port": connection.source_port,
+        "equal_paths": len(paths),
+        "path": path,
+        "links": [] if path == UNKNOWN else [fabric.links[link].name for link in paths[path]],
+    }
