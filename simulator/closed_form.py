@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,10 +29,11 @@ class _Course:
     connections: int
     tier_Bps: float
     links: Floats
+    most_Bps: float = np.inf
 
     def rate_Bps(self, connections_at: Counter[End]) -> float:
-        """An even share among the connections at the busier end, these among them."""
-        return self.tier_Bps * self.connections / max(connections_at[end] for end in self.ends)
+        """An even share among the connections at the busier end, these among them; a paced flow's rate at most."""
+        return min(self.tier_Bps * self.connections / max(connections_at[end] for end in self.ends), self.most_Bps)
 
 
 class ClosedFormTransport:
@@ -71,7 +72,10 @@ class ClosedFormTransport:
 
     def start_background(self, flow: BackgroundFlow) -> None:
         self._settle()
-        course = self._background[flow.flow_id] = self._course(flow.source, flow.target, flow.connections)
+        course = self._course(flow.source, flow.target, flow.connections)
+        if flow.rate_bps is not None:
+            course = replace(course, most_Bps=flow.rate_bps / 8)
+        self._background[flow.flow_id] = course
         self._recount(course, course.connections)
 
     def stop_background(self, flow: BackgroundFlow) -> None:

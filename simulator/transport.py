@@ -57,7 +57,7 @@ class Transport(Protocol):
 
 
 class FluidTransport:
-    """Greedy connections that share every link max-min fairly.
+    """Connections that share every link max-min fairly: greedy ones, and paced ones up to their rate.
 
     Connections of one owner that take the same path carry the same rate at every instant, so they are one flow whose
     weight is their number: the same rates and finishing times with fewer flows.
@@ -90,7 +90,11 @@ class FluidTransport:
     def start_background(self, flow: BackgroundFlow) -> None:
         paths = self._fabric.paths(flow.source, flow.target)
         dealt = self._choice.deal(BACKGROUND, flow.flow_id, flow.connections, len(paths))
-        self._background[flow.flow_id] = [self._network.add(paths[path], weight=count) for path, count in dealt]
+        rate_Bps = np.inf if flow.rate_bps is None else flow.rate_bps / 8
+        self._background[flow.flow_id] = [
+            self._network.add(paths[path], weight=count, cap_Bps=rate_Bps * count / flow.connections)
+            for path, count in dealt
+        ]
         self._background_flows += len(dealt)
         self._next_s = None
 

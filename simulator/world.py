@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from scheduler import Outcome
+from scheduler.asked_seen import asked_and_seen
 from simulator.closed_form import ClosedFormTransport
 from simulator.path_choice import PathChoice
 from simulator.replay import Replay
@@ -76,6 +77,7 @@ class AnalyticWorld:
         outcome = replay.run()
         wall_s = (time.perf_counter_ns() - started_ns) / 1e9
         outcome.evidence |= self.evidence
+        outcome.evidence["congestion"] = asked_and_seen(scenario, outcome)
         outcome.evidence["measured"] = {
             "wall_s": wall_s,
             "events_per_s": replay.events / wall_s,

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from scheduler import Outcome, RequestRecord
+from scheduler.asked_seen import asked_and_seen
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.sandbox import python_in_sandbox, require_root
@@ -80,6 +81,7 @@ class EmulatedWorld:
         requests = [RequestRecord(**row) for row in told.pop("requests")]
         outcome = Outcome(requests=requests, **told)
         outcome.evidence |= self.evidence
+        outcome.evidence["congestion"] = asked_and_seen(scenario, outcome)
         return outcome
 
     def __exit__(

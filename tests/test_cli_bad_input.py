@@ -131,7 +131,7 @@ BAD = [
     ((*RUN, "--policy", "no_such_module:Mine"), "policy: no_such_module:Mine: cannot be imported: ModuleNotFoundError"),
     ((*RUN, "--policy", "json:dumps"), "policy: json:dumps: not a class with a select method"),
     (("run", "--world", "mars"), "world: Input should be 'emulated' or 'analytic' (got 'mars')"),
-    ((*RUN, "--congestion", "storm"), "congestion.kind: Input should be 'none' or 'onoff' (got 'storm')"),
+    ((*RUN, "--congestion", "storm"), "congestion.kind: Input should be 'none', 'constant', "),
     ((*RUN, "--set", "model=gpt"), "model: 'gpt' is not one of llama-3-70b"),
     ((*RUN, "--set", "workload.profile=poetry"), "workload.profile: 'poetry' is not one of conversation"),
     ((*RUN, "--set", "serving.placement=diagonal"), "placement: 'diagonal' is not one of segregated"),

@@ -1,7 +1,8 @@
 """A request: what it asks, when it arrives, what it costs to serve, and the scenario in which a world replays it."""
 
 from workloads.arrivals import ARRIVALS
-from workloads.congestion import BACKGROUND_TAIL_S, BackgroundFlow, CongestionSpec, plan_background
+from workloads.background_load import BackgroundFlow
+from workloads.congestion import BACKGROUND_TAIL_S, CongestionSpec, plan_background
 from workloads.generator import generate
 from workloads.model import MODELS, ModelSpec
 from workloads.mooncake import read_trace

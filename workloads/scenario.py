@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from topologies import Fabric, FabricSpec, Roles, build_fattree, place
 from workloads.arrivals import arrange
-from workloads.congestion import BackgroundFlow, CongestionSpec, PositiveSeconds, plan_background
+from workloads.background_load import BackgroundFlow
+from workloads.congestion import CongestionSpec, PositiveSeconds, plan_background
 from workloads.generator import generate
 from workloads.model import MODELS, ModelSpec
 from workloads.mooncake import read_trace

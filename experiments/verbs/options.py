@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from experiments.spec import parse_settings
+from workloads import CongestionSpec
+
+KINDS = get_args(CongestionSpec.model_fields["kind"].annotation)
 
 Trace = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Mooncake trace to replay, plain or gzip (default: the generator).")
 ]
 Requests = Annotated[int | None, typer.Option(metavar="N", help="How many requests.")]
 Refresh = Annotated[float | None, typer.Option(metavar="SECONDS", help="Refresh interval of the network view.")]
-Congestion = Annotated[str | None, typer.Option(metavar="KIND", help="Background congestion: none or onoff.")]
+Congestion = Annotated[str | None, typer.Option(metavar="KIND", help=f"Background congestion: {', '.join(KINDS)}.")]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of requests, arrivals and congestion.")]
 Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field, e.g. serving.stripes=8.")

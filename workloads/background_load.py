@@ -1,0 +1,165 @@
+"""What a plan of background traffic asks of the links, beside what the counters saw of it. Pure arithmetic on arrays.
+
+A plan is asked in the mean: every flow is split evenly over its equal-cost paths, a paced flow sends its rate and
+greedy connections share what is left max-min fairly. A hash that splits unevenly, or KV that takes its share, shows up
+as the difference between asked and seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topologies import Fabric
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FULL = 1e-9
+"""A link or a flow with less than this part of its rate left has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundFlow:
+    """`connections` connections from one instance to another between two instants of the run, seconds.
+
+    `rate_bps` is what they put on the wire together, headers included, in the real system's bit/s; None is greedy. A
+    `udp` flow needs a rate.
+    """
+
+    flow_id: int
+    start_s: float
+    stop_s: float
+    source: int
+    target: int
+    connections: int = 1
+    rate_bps: float | None = None
+    protocol: str = "tcp"
+
+
+def link_tiers(fabric: Fabric) -> Ints:
+    """The least tier whose traffic crosses each link, [links]: 0 inside a server, 1 server-ToR, 2 ToR-aggregation, 3
+    aggregation-core."""
+    level = {switch.name: int(switch.level) for switch in fabric.switches}
+    return np.array([max(level.get(link.source, 0), level.get(link.target, 0)) for link in fabric.links])
+
+
+def path_shares(fabric: Fabric, source: int, target: int) -> Floats:
+    """The part of the bytes from one instance to another that each link is expected to carry, [links]."""
+    paths = fabric.paths(source, target)
+    shares = np.zeros(len(fabric.links))
+    for path in paths:
+        shares[list(path)] += 1 / len(paths)
+    return shares
+
+
+def capacities_bps(fabric: Fabric) -> Floats:
+    """Capacity of every link, [links], bit/s."""
+    return np.array([link.capacity_bps for link in fabric.links])
+
+
+def expected_rates_bps(flows: Sequence[BackgroundFlow], fabric: Fabric) -> Floats:
+    """What each of these flows sends when they are all that there is, [flows], bit/s.
+
+    Progressive filling (Bertsekas and Gallager, Data Networks, 6.5.2): all connections grow alike until their flow has
+    its rate or a link of theirs is full.
+    """
+    shares = np.array([path_shares(fabric, flow.source, flow.target) for flow in flows]).T
+    capacity = capacities_bps(fabric)
+    weight = np.array([flow.connections for flow in flows], dtype=float)
+    cap = np.array([np.inf if flow.rate_bps is None else flow.rate_bps for flow in flows])
+    rate, growing = np.zeros(len(flows)), np.ones(len(flows), dtype=bool)
+    while growing.any():
+        growth = shares[:, growing] @ weight[growing]
+        left = np.maximum(capacity - shares @ rate, 0)
+        until_full = np.min(left[growth > 0] / growth[growth > 0])
+        until_capped = np.min((cap[growing] - rate[growing]) / weight[growing])
+        rate[growing] += min(until_full, until_capped) * weight[growing]
+        full = capacity - shares @ rate <= FULL * capacity
+        growing &= (rate < cap * (1 - FULL)) & ~(shares[full] > 0).any(axis=0)
+    return rate
+
+
+def asked_utilisation(plan: Sequence[BackgroundFlow], fabric: Fabric, from_s: float, to_s: float) -> Floats:
+    """Mean utilisation that a plan asks of every link between two instants of the run, [links]."""
+    edges = {from_s, to_s}
+    for flow in plan:
+        edges.update(edge for edge in (flow.start_s, flow.stop_s) if from_s < edge < to_s)
+    marks = sorted(edges)
+    carried_bits = np.zeros(len(fabric.links))
+    for begin_s, end_s in pairwise(marks):
+        active = [flow for flow in plan if flow.start_s <= begin_s and flow.stop_s >= end_s]
+        if active:
+            rates_bps = expected_rates_bps(active, fabric)
+            for flow, rate_bps in zip(active, rates_bps, strict=True):
+                carried_bits += rate_bps * (end_s - begin_s) * path_shares(fabric, flow.source, flow.target)
+    asked: Floats = carried_bits / (to_s - from_s) / capacities_bps(fabric)
+    return asked
+
+
+def seen_utilisation(rows: Iterable[Mapping[str, Any]], fabric: Fabric) -> tuple[float, float, Floats]:
+    """The first and the last instant of a log of the links, and the mean utilisation in between by their byte counters.
+
+    `rows`: those of `links.parquet` (time_s, link, bytes), by time. ValueError when they span no time.
+    """
+    first: dict[str, tuple[float, float]] = {}
+    last: dict[str, tuple[float, float]] = {}
+    for row in rows:
+        reading = float(row["time_s"]), float(row["bytes"])
+        first.setdefault(row["link"], reading)
+        last[row["link"]] = reading
+    names = [link.name for link in fabric.links]
+    if not first or any(name not in first or last[name][0] <= first[name][0] for name in names):
+        raise ValueError("the log of the links spans no time")
+    moved = np.array([8 * (last[name][1] - first[name][1]) / (last[name][0] - first[name][0]) for name in names])
+    return min(at for at, _ in first.values()), max(at for at, _ in last.values()), moved / capacities_bps(fabric)
+
+
+def congestion_evidence(
+    kind: str,
+    plan: Sequence[BackgroundFlow],
+    fabric: Fabric,
+    rows: Iterable[Mapping[str, Any]],
+    transfers: Iterable[tuple[float, int, float]],
+) -> dict[str, Any]:
+    """Asked beside seen: `tiers` has a row a tier of links, `busiest` the link that the plan loads most.
+
+    `transfers`: start (s), tier and bytes of each KV transfer. What it put on a tier's links is `kv`, taken out of what
+    the counters saw (`total`) to give `seen`. Empty when the log of the links spans no time.
+    """
+    try:
+        from_s, to_s, total = seen_utilisation(rows, fabric)
+    except ValueError:
+        return {}
+    asked = asked_utilisation(plan, fabric, from_s, to_s)
+    tier_of, capacity = link_tiers(fabric), capacities_bps(fabric)
+    moved = [(tier, kv_bytes) for start_s, tier, kv_bytes in transfers if from_s <= start_s < to_s]
+    tiers = {}
+    for tier in range(4):
+        of = tier_of == tier
+        room_bits = capacity[of].sum() * (to_s - from_s)
+        # A transfer of tier t crosses two links of every tier up to its own: one on the way up and one down.
+        kv = sum(2 * 8 * kv_bytes for at, kv_bytes in moved if at >= tier) / room_bits
+        mean_total = float(np.average(total[of], weights=capacity[of]))
+        tiers[str(tier)] = {
+            "asked": round(float(np.average(asked[of], weights=capacity[of])), 5),
+            "seen": round(mean_total - float(kv), 5),
+            "kv": round(float(kv), 5),
+            "total": round(mean_total, 5),
+        }
+    busiest = int(asked.argmax())
+    return {
+        "kind": kind,
+        "window_s": [round(from_s, 3), round(to_s, 3)],
+        "tiers": tiers,
+        "busiest": {
+            "link": fabric.links[busiest].name,
+            "asked": round(float(asked[busiest]), 5),
+            "total": round(float(total[busiest]), 5),
+        },
+    }
