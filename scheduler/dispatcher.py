@@ -15,7 +15,7 @@ import numpy as np
 
 from scheduler.candidates import Candidates
 from scheduler.errors import InfeasibleError
-from scheduler.in_flight import InFlight
+from scheduler.in_flight import REMEMBERED_S, InFlight
 from scheduler.link_table import LinkTable
 from scheduler.loads import DecodeLoads
 from scheduler.oracle import NetworkSample, StalenessStage
@@ -63,12 +63,20 @@ class Dispatcher:
         parameters = scenario.policy_parameters.get(scenario.policy, {})
         self.policy = policy if policy is not None else new_policy(scenario.policy, parameters)
         self._limit_s = None if scenario.policy in POLICIES else scenario.policy_limit_s
-        self.oracle = StalenessStage(scenario.oracle.refresh_s)
+        knobs = scenario.oracle
+        self.oracle = StalenessStage(
+            knobs.refresh_s,
+            delay_s=knobs.delay_s,
+            loss=knobs.loss,
+            noise=knobs.noise,
+            smoothing_s=knobs.smoothing_s if knobs.smoothing == "ewma" else 0.0,
+            rng=scenario.rng("oracle"),
+        )
         self._kappa = scenario.model.kv_bytes_per_token
         self._memory_tokens = serving.kv_memory_tokens
         self._stopwatch = stopwatch
         self._table = LinkTable(fabric, roles)
-        self._in_flight = InFlight(self._table)
+        self._in_flight = InFlight(self._table, REMEMBERED_S + knobs.delay_s)
         self._loads = DecodeLoads(len(roles.decode), serving, scenario.model, scenario.oracle.load_refresh_s)
         self._prefixes = PrefixIndex(len(roles.decode), serving.prefix_cache_tokens // BLOCK_TOKENS)
         self._view = View(
@@ -107,6 +115,8 @@ class Dispatcher:
         """
         started_ns = self._stopwatch()
         self._view.move_to(now_s)
+        if self.oracle.deliver(now_s) and self.oracle.held is not None:
+            self._view.adopt(self.oracle.held)
         if not self._loads.could_hold(request):
             need = request.input_length + request.output_length
             raise InfeasibleError(f"needs {need} tokens of KV memory, an instance has {self._memory_tokens}")

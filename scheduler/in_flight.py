@@ -11,7 +11,7 @@ from scheduler.arrays import Floats
 from scheduler.link_table import LinkTable
 
 REMEMBERED_S = 5.0
-"""How long a transfer that has ended is remembered: longer than a sample is old when it is fetched."""
+"""How long a transfer that has ended is remembered: longer than a sample is old when it is fetched without delay."""
 
 
 class Span(NamedTuple):
@@ -31,8 +31,9 @@ class InFlight:
     was predicted for it: the scheduler knows what it started, not which way a hash sent it.
     """
 
-    def __init__(self, table: LinkTable) -> None:
+    def __init__(self, table: LinkTable, remembered_s: float = REMEMBERED_S) -> None:
         self._table = table
+        self._remembered_s = remembered_s
         self.count: Floats = np.zeros(len(table.capacity_Bps))
         self.rate_Bps: Floats = np.zeros(len(table.capacity_Bps))
         self._transfers: dict[int, Span] = {}
@@ -52,7 +53,7 @@ class InFlight:
         if now_s > span.started_s:
             rate_Bps = kv_bytes / (now_s - span.started_s)
             self._ended.append(span._replace(rate_Bps=rate_Bps, ended_s=now_s))
-        while self._ended and self._ended[0].ended_s < now_s - REMEMBERED_S:
+        while self._ended and self._ended[0].ended_s < now_s - self._remembered_s:
             self._ended.popleft()
 
     def own_Bps(self, end_s: float, window_s: float) -> Floats:

@@ -6,6 +6,7 @@ document travels is the controller's and the world's business; the clock is the 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,11 +82,32 @@ def _number(place: str, value: object) -> float:
 class StalenessStage:
     """Holds one sample and replaces it every `refresh_s` at most; between refreshes the sample only gets older.
 
-    A refused or older document never replaces a newer sample, and never makes the held one look fresh.
+    A refused or older document never replaces a newer sample, and never makes the held one look fresh. `refresh_s` may
+    be infinite: one sample, then none. On its way each sample meets, in this order, `noise` (every link's utilisation
+    times a lognormal factor of that sigma, median 1), `smoothing_s` (exponentially weighted average of the samples, 0:
+    the last one as it is), `loss` (the probability that it never arrives) and `delay_s` (it arrives that much later).
+    None of them touches `sampled_s`: a delayed sample is older. `rng` draws the noise and the losses.
     """
 
-    def __init__(self, refresh_s: float) -> None:
+    def __init__(
+        self,
+        refresh_s: float,
+        *,
+        delay_s: float = 0.0,
+        loss: float = 0.0,
+        noise: float = 0.0,
+        smoothing_s: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> None:
         self.refresh_s = refresh_s
+        self.lost = 0
+        self._delay_s = delay_s
+        self._loss = loss
+        self._noise = noise
+        self._smoothing_s = smoothing_s
+        self._rng = rng or np.random.default_rng(0)
+        self._smooth: NetworkSample | None = None
+        self._under_way: deque[tuple[float, NetworkSample]] = deque()
         self._held: NetworkSample | None = None
         self._next_s = -np.inf
 
@@ -94,20 +116,51 @@ class StalenessStage:
         return now_s >= self._next_s
 
     def next_due_s(self) -> float:
+        """When the next sample is to be fetched; infinite after the only one."""
         return float(self._next_s)
 
     def offer(self, sample: NetworkSample | None, now_s: float) -> bool:
-        """Take a sample if one is due; `None` (nothing could be read) uses the turn up. True if it was adopted."""
+        """Take a sample if one is due; `None` (nothing could be read) uses the turn up. True if one was adopted."""
         if not self.due(now_s):
             return False
         self._next_s = (now_s if self._next_s == -np.inf else self._next_s) + self.refresh_s
         if self._next_s <= now_s:  # turns were missed: the next one is counted from now
             self._next_s = now_s + self.refresh_s
-        if sample is None or (self._held is not None and sample.sampled_s <= self._held.sampled_s):
-            return False
-        self._held = sample
-        return True
+        if sample is not None:
+            sample = self._smoothed(self._measured(sample))
+            if self._loss and self._rng.random() < self._loss:
+                self.lost += 1
+            else:
+                self._under_way.append((now_s + self._delay_s, sample))
+        return self.deliver(now_s)
+
+    def deliver(self, now_s: float) -> bool:
+        """Adopt what has arrived until now. True if that changed what is held."""
+        adopted = False
+        while self._under_way and self._under_way[0][0] <= now_s:
+            _, sample = self._under_way.popleft()
+            if self._held is None or sample.sampled_s > self._held.sampled_s:
+                self._held = sample
+                adopted = True
+        return adopted
 
     @property
     def held(self) -> NetworkSample | None:
         return self._held
+
+    def _measured(self, sample: NetworkSample) -> NetworkSample:
+        if not self._noise:
+            return sample
+        factor = np.exp(self._noise * self._rng.standard_normal(len(sample.utilisation)))
+        return NetworkSample(sample.sampled_s, np.minimum(sample.utilisation * factor, 1.0))
+
+    def _smoothed(self, sample: NetworkSample) -> NetworkSample:
+        before = self._smooth
+        if not self._smoothing_s:
+            return sample
+        if before is not None:
+            weight = -np.expm1(-max(sample.sampled_s - before.sampled_s, 0.0) / self._smoothing_s)
+            utilisation = before.utilisation + weight * (sample.utilisation - before.utilisation)
+            sample = NetworkSample(sample.sampled_s, utilisation)
+        self._smooth = sample
+        return sample

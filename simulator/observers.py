@@ -84,6 +84,8 @@ class Observers:
         self._expect(self._log, Kind.LINK_ROWS, now_s + self.link_sample_s)
 
     def _expect(self, telemetry: Telemetry, kind: Kind, look_s: float) -> None:
+        if math.isinf(look_s):
+            return  # the only sample is taken
         if kind is not Kind.REFRESH or self._source == "counters":
             for number, at_s in telemetry.expect(look_s):
                 self._agenda.book(at_s, Kind.POLL, number)

@@ -7,6 +7,7 @@ moves to the workers. All times handed to the scheduler and recorded are real-sy
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -314,7 +315,10 @@ class Replay:
                 self._refused.append(refused)
                 sample = None
             self._dispatcher.offer_sample(sample, now_s, refused)
-            await self._until(self._dispatcher.oracle.next_due_s())
+            next_s = self._dispatcher.oracle.next_due_s()
+            if math.isinf(next_s):
+                return
+            await self._until(next_s)
 
     async def _watch_links(self) -> None:
         client = OracleClient(ORACLE_SOCKET)

@@ -46,9 +46,10 @@ def judge(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
         first = next(record.error for record in outcome.requests if record.status == "failed")
         invalid.append(f"{failed} requests failed; the first: {first}")
     ages_s = [r.oracle_age_ms / 1e3 for r in outcome.requests if r.oracle_age_ms == r.oracle_age_ms]
-    allowed_s = scenario.oracle.refresh_s + scenario.oracle.poll_s + AGE_SLACK_S
-    if scenario.oracle.source != "static" and ages_s and max(ages_s) > allowed_s:
-        suspect.append(f"the network view was up to {max(ages_s):.1f} s old (knob: {scenario.oracle.refresh_s:g} s)")
+    knobs = scenario.oracle
+    allowed_s = knobs.refresh_s + knobs.poll_s + knobs.delay_s + AGE_SLACK_S
+    if knobs.source != "static" and not knobs.loss and ages_s and max(ages_s) > allowed_s:
+        suspect.append(f"the network view was up to {max(ages_s):.1f} s old (knob: {knobs.refresh_s:g} s)")
     for key in ("worker_complaints", "background_failures"):
         if found := outcome.evidence.get(key):
             suspect.append(f"{len(found)} {key.replace('_', ' ')}; the first: {found[0]}")

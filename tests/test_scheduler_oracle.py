@@ -157,3 +157,79 @@ def test_whatever_is_offered_a_sample_only_gets_older_until_a_newer_one_comes(
         assert (stage.held.sampled_s if stage.held else -math.inf) == held_s
         assert stage.next_due_s() > now_s
         assert stage.next_due_s() <= now_s + refresh_s + 1e-9
+
+
+# What happens to a sample on its way
+
+
+def full(sampled_s: float, utilisation: float = 0.5, links: int = 2) -> NetworkSample:
+    return NetworkSample(sampled_s, np.full(links, utilisation))
+
+
+def test_never_is_one_sample_and_then_none() -> None:
+    stage = StalenessStage(math.inf)
+    assert stage.offer(full(0.0), 0.5)
+    assert stage.next_due_s() == math.inf
+    assert not stage.offer(full(1e6), 1e6)
+    assert stage.held is not None
+    assert stage.held.age_s(100.0) == 100.0
+
+
+def test_a_delayed_sample_arrives_later_and_is_older() -> None:
+    stage = StalenessStage(1.0, delay_s=2.5)
+    assert not stage.offer(full(0.0), 0.0)
+    assert not stage.offer(full(1.0), 1.0)
+    assert not stage.deliver(2.4)
+    assert stage.held is None
+    assert stage.deliver(2.5)
+    assert stage.held is not None
+    assert stage.held.age_s(2.5) == 2.5
+    assert stage.deliver(9.0)
+    assert stage.held.sampled_s == 1.0
+    assert not stage.deliver(9.0)
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3, 1.0])
+def test_updates_are_lost_with_their_probability(loss: float) -> None:
+    stage = StalenessStage(1.0, loss=loss, rng=np.random.default_rng(1))
+    adopted = sum(stage.offer(full(float(turn)), float(turn)) for turn in range(2000))
+    assert adopted + stage.lost == 2000
+    assert stage.lost / 2000 == pytest.approx(loss, abs=0.03)
+
+
+def test_noise_multiplies_every_link_by_a_lognormal_factor() -> None:
+    stage = StalenessStage(1.0, noise=0.2, rng=np.random.default_rng(1))
+    stage.offer(full(3.0, 0.1, links=20_000), 3.0)
+    assert stage.held is not None
+    factor = np.log(stage.held.utilisation / 0.1)
+    assert (factor.mean(), factor.std()) == pytest.approx((0.0, 0.2), abs=0.01)
+    assert stage.held.sampled_s == 3.0
+
+
+def test_noise_never_fills_a_link_beyond_its_rate() -> None:
+    stage = StalenessStage(1.0, noise=2.0, rng=np.random.default_rng(1))
+    stage.offer(full(3.0, 0.9, links=1000), 3.0)
+    assert stage.held is not None
+    assert stage.held.utilisation.max() == 1.0
+
+
+def test_smoothing_is_an_exponential_average_with_the_time_stamp_of_the_newest() -> None:
+    stage = StalenessStage(1.0, smoothing_s=2.0)
+    stage.offer(full(0.0, 0.0), 0.0)
+    stage.offer(full(2.0, 1.0), 2.0)
+    assert stage.held is not None
+    assert stage.held.utilisation == pytest.approx(1 - math.exp(-1))
+    assert stage.held.sampled_s == 2.0
+
+
+def test_the_same_seed_draws_the_same_losses_and_noise() -> None:
+    def held(seed: int) -> list[float]:
+        stage = StalenessStage(1.0, loss=0.5, noise=0.5, rng=np.random.default_rng(seed))
+        seen = []
+        for turn in range(50):
+            stage.offer(full(float(turn)), float(turn))
+            seen.append(stage.held.utilisation[0] if stage.held else math.nan)
+        return seen
+
+    assert held(3)[5:] == held(3)[5:]
+    assert held(3)[5:] != held(4)[5:]

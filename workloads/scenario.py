@@ -6,12 +6,22 @@ seed. Quantities are in real-system units; how a world scales them is the world'
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from topologies import Fabric, FabricSpec, Roles, build_fattree, place
 from workloads.arrivals import arrange
@@ -98,18 +108,39 @@ class ServingSpec(Section):
     prefix_cache_tokens: Annotated[int, Field(ge=0, le=1_000_000_000)] = 100_000
 
 
+def _or_never(given: Any, finite: ValidatorFunctionWrapHandler) -> Any:
+    return math.inf if given == "never" else finite(given)
+
+
+RefreshInterval = Annotated[
+    PositiveSeconds,
+    WrapValidator(_or_never),
+    PlainSerializer(lambda refresh_s: "never" if math.isinf(refresh_s) else refresh_s, when_used="json"),
+]
+"""Seconds, or `never`: infinitely many of them, written as the word."""
+
+
 class OracleSpec(Section):
     """The scheduler's view: where it comes from and how old it may be, in real seconds.
 
-    `poll_s`: how often the controller reads the counters. `refresh_s`: how often the scheduler takes a new snapshot.
-    `load_refresh_s`: the same for the load of the decode instances (0: always current). `view`: congestion of each
-    link of a path, or one mean for all links of a tier.
+    `poll_s`: how often the controller reads the counters. `refresh_s`: how often the scheduler takes a new snapshot;
+    `never` is one at the start and then none. `load_refresh_s`: the same for the load of the decode instances (0:
+    always current). `view`: congestion of each link of a path, or one mean for all links of a tier.
+
+    What happens to a snapshot on its way: it is delivered `delay_s` late, lost with probability `loss`, multiplied link
+    by link with lognormal `noise` of that sigma, and taken as it is (`smoothing: last`) or into an exponentially
+    weighted average of the snapshots with time constant `smoothing_s` (`ewma`).
     """
 
     source: Literal["counters", "static", "exact"] = "counters"
     poll_s: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = 0.1
-    refresh_s: PositiveSeconds = 1.0
+    refresh_s: RefreshInterval = 1.0
     load_refresh_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    delay_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.0
+    loss: Annotated[float, Field(ge=0, le=1)] = 0.0
+    noise: Annotated[float, Field(ge=0, le=5)] = 0.0
+    smoothing: Literal["last", "ewma"] = "last"
+    smoothing_s: PositiveSeconds = 1.0
     view: Literal["path", "tier"] = "path"
 
 

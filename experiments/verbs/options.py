@@ -16,7 +16,7 @@ Trace = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Mooncake trace to replay, plain or gzip (default: the generator).")
 ]
 Requests = Annotated[int | None, typer.Option(metavar="N", help="How many requests.")]
-Refresh = Annotated[float | None, typer.Option(metavar="SECONDS", help="Refresh interval of the network view.")]
+Refresh = Annotated[str | None, typer.Option(metavar="SECONDS", help="Refresh interval of the network view, or never.")]
 Congestion = Annotated[str | None, typer.Option(metavar="KIND", help=f"Background congestion: {', '.join(KINDS)}.")]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of requests, arrivals and congestion.")]
 Setting = Annotated[
@@ -30,7 +30,7 @@ def changes_of(
     settings: list[str] | None,
     trace: Path | None = None,
     requests: int | None = None,
-    refresh: float | None = None,
+    refresh: str | None = None,
     congestion: str | None = None,
     seed: int | None = None,
     **others: Any,
