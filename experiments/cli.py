@@ -11,7 +11,9 @@ from rich.console import Console
 from experiments.spec import SpecError
 from experiments.store import StoreError
 from experiments.verbs.clean import clean
+from experiments.verbs.compare import compare
 from experiments.verbs.doctor import doctor
+from experiments.verbs.paths import paths
 from experiments.verbs.plan import plan
 from experiments.verbs.run import run
 from experiments.verbs.shell import shell
@@ -33,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (doctor, plan, run, sweep, tune, shell, clean):
+for verb in (doctor, plan, run, sweep, compare, paths, tune, shell, clean):
     app.command()(verb)
 
 

@@ -169,16 +169,16 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Strict JSON, keys in order: what it has no word for, a number that is not finite, becomes null."""
-    text = json.dumps(_strict(document), indent=1, sort_keys=True, default=str, allow_nan=False)
+    text = json.dumps(strict(document), indent=1, sort_keys=True, default=str, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
     """What JSON has no word for, a number that is not finite, as null; numpy's numbers as plain ones."""
     if isinstance(value, Mapping):
-        return {name: _strict(inner) for name, inner in value.items()}
+        return {name: strict(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(inner) for inner in value]
+        return [strict(inner) for inner in value]
     if isinstance(value, np.generic):
-        return _strict(value.item())
+        return strict(value.item())
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,80 @@
+"""`netkv compare`: how far the analytic answer is from real packets, transfer by transfer and policy by policy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.comparison import compare_folders, in_words
+from experiments.comparison_figures import draw_comparison
+from experiments.store import check_free, new_folder, strict, write_json
+from experiments.verbs.options import AsJson
+
+HEAD = f"{'':<16} {'transfers':>9} {'median':>8} {'p90':>8} {'signed':>8}"
+
+
+def compare(
+    emulated: Annotated[Path, typer.Argument(metavar="EMULATED_DIR", help="A run or sweep on packets.")],
+    analytic: Annotated[
+        Path | None, typer.Argument(metavar="[ANALYTIC_DIR]", help="Its analytic twin (default: simulated now).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write comparison.json, transfers.csv and figures there.")
+    ] = None,
+    invalid: Annotated[bool, typer.Option("--invalid", help="Use runs whose verdict is invalid, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare emulated runs with the analytic world.
+
+    Replay: the simulator takes the decisions, paths and start times of the packets, so that only the network model
+    differs. Ladder: from a closed form to that, what each step explains. Free: both worlds decide for themselves.
+    """
+    if out is not None:
+        check_free(out)
+    report, table = compare_folders(emulated, analytic, invalid=invalid)
+    if out is not None:
+        with new_folder(out) as partial:
+            write_json(partial / "comparison.json", report)
+            table.to_csv(partial / "transfers.csv", index=False)
+            draw_comparison(table, report, partial)
+    typer.echo(json.dumps(strict(report), indent=1) if as_json else _text(report))
+
+
+def _text(report: dict[str, Any]) -> str:
+    replay = report["replay"]
+    lines = ["Replay: (packets - fluid) / fluid", HEAD, _row("all", replay["kv_transfer"])]
+    for title, section in (("tier", "by_tier"), ("size", "by_size"), ("load", "by_load")):
+        lines += [
+            _row(f"{title} {name}" if title == "tier" else name, found) for name, found in replay[section].items()
+        ]
+    lines += ["", "Ladder: the error left by each model", HEAD]
+    lines += [_row(rung["model"], rung) for rung in report["ladder"]]
+    lines += ["", "Free: both worlds decide for themselves"]
+    for run in report["free"]["runs"]:
+        lines.append(
+            f"{run['policy']:<16} seed {run['seed']}: mean TTFT {run['emulated_ttft_ms']:.0f} ms emulated,"
+            f" {run['analytic_ttft_ms']:.0f} analytic; KV transfer {run['emulated_kv_transfer_ms']:.0f} and"
+            f" {run['analytic_kv_transfer_ms']:.0f} ms"
+        )
+    parted = report["free"]["decisions"]
+    reasons = ", ".join(f"{name} {count}" for name, count in parted["parted_by"].items())
+    lines.append(
+        f"{parted['alike']} of {parted['requests']} requests went to the same instance; the others by {reasons}"
+    )
+    for ranking in report["free"]["rankings"]:
+        low, high = ranking["kendall_tau_interval"]
+        lines.append(
+            f"refresh {ranking['refresh_s']:g} s: Kendall's tau {ranking['kendall_tau']:.2f} [{low:.2f}, {high:.2f}]"
+            f" over {len(ranking['policies'])} policies, {ranking['requests']} requests"
+        )
+    return "\n".join([*lines, "", in_words(report)])
+
+
+def _row(name: str, found: dict[str, Any]) -> str:
+    return (
+        f"{name:<16} {found['count']:>9} {found['median_abs_error']:>8.1%} {found['p90_abs_error']:>8.1%}"
+        f" {found['median_error']:>+8.1%}"
+    )

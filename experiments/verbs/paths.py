@@ -1,0 +1,51 @@
+"""`netkv paths`: which equal-cost paths a run's connections really took, and where they met."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.ecmp_report import busiest_links, collisions, spread_by_tier
+from experiments.recorded_run import read_connections
+from experiments.verbs.options import AsJson
+
+
+def paths(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an emulated run.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print the spread over equal-cost paths by tier, the collisions and the links with the most connections at once.
+
+    The paths were asked of the switches after the run; exit code 2 when the folder does not hold them.
+    """
+    connections = read_connections(run)
+    found: dict[str, Any] = {
+        "spread": spread_by_tier(connections),
+        "collisions": collisions(connections),
+        "links": busiest_links(connections),
+    }
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for tier, spread in found["spread"].items():
+        unknown = f", {spread['unknown']} unknown" if spread["unknown"] else ""
+        fullest = (
+            f"; the fullest has {spread['fullest_over_even']:.2f} x an even share" if spread["connections"] else ""
+        )
+        taken = " ".join(str(count) for count in spread["by_path"])
+        typer.echo(
+            f"tier {tier}: {spread['connections']} connections on {spread['equal_paths']} paths:"
+            f" {taken}{fullest}{unknown}"
+        )
+    if not found["spread"]:
+        typer.echo("no connection had a choice of paths")
+    met = found["collisions"]
+    typer.echo(
+        f"{met['transfers']} transfers had a choice: {met['bunched']} put more stripes on one path than an even deal,"
+        f" {met['met']} met other traffic on the way up ({met['stripes_met']} of {met['stripes']} stripes)"
+    )
+    for link in found["links"]:
+        typer.echo(f"  {link['link']:<14} {link['at_once']:>4} connections at once, {link['total']} in all")
