@@ -1,0 +1,135 @@
+"""What the staleness sweep says, in sentences: whether robustness (C3) and invariance hold, where, how surely.
+
+Pure functions from the table of results to words. The margins are ours: the paper gives no test.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+MARGIN_PERCENT = 5.0
+"""A change of the mean TTFT within this is none in practice: invariance holds where the whole interval is inside."""
+
+TBT_MARGIN_MS = 0.5
+"""The paper's own bound on NetKV's overhead in the time between tokens (C7)."""
+
+SLO_MARGIN_POINTS = 5.0
+ROBUST_SHARE = 0.9
+"""C3, as far as a run can show it: this share of the requests goes over the same tier as with the freshest view."""
+
+
+def sentences(results: pd.DataFrame) -> list[str]:
+    """One finding a world, workload and policy that reads telemetry; the last sentence says what no sweep can."""
+    said = []
+    swept = results.dropna(subset=["refresh_s"])
+    for (world, workload, policy), rows in swept.groupby(["world", "workload", "policy"], sort=False):
+        ordered = rows.sort_values("refresh_s")
+        where = f"{policy} on {workload} in the {world} world"
+        if len(ordered) < 2:
+            said.append(f"{where}: one refresh interval says nothing about staleness.")
+            continue
+        said += [_invariance(ordered, where), _others(ordered, where), _robustness(ordered, where)]
+        said.append(_gain(ordered, where))
+    if said:
+        said.append(
+            "Intervals are 95 % bootstraps over paired requests; requests of one run share its queues, so with few"
+            " seeds they are too narrow."
+        )
+    return said
+
+
+def _invariance(rows: pd.DataFrame, where: str) -> str:
+    """Whether the mean TTFT stays within the margin at every age, leaves it, or cannot be told."""
+    first, aged = rows.iloc[0], rows.iloc[1:]
+    names = f"from {interval_name(first['refresh_s'])} to {interval_name(rows.iloc[-1]['refresh_s'])}"
+    worst = aged.iloc[int(aged["aged_change_percent"].abs().to_numpy().argmax())]
+    change = (
+        f"{worst['aged_change_percent']:+.1f} % [{worst['aged_change_low']:+.1f}, {worst['aged_change_high']:+.1f}] at"
+        f" {interval_name(worst['refresh_s'])} ({_seeds(worst)})"
+    )
+    left = aged[(aged["aged_change_low"] > MARGIN_PERCENT) | (aged["aged_change_high"] < -MARGIN_PERCENT)]
+    inside = (aged["aged_change_low"] >= -MARGIN_PERCENT) & (aged["aged_change_high"] <= MARGIN_PERCENT)
+    if len(left):
+        since = interval_name(left.iloc[0]["refresh_s"])
+        beyond = f"it leaves +/-{MARGIN_PERCENT:g} % at {since}"
+        return f"{where}: mean TTFT is NOT invariant {names}: {beyond}; worst {change}."
+    if inside.all():
+        return f"{where}: mean TTFT is invariant {names} within +/-{MARGIN_PERCENT:g} %; worst {change}."
+    return (
+        f"{where}: whether mean TTFT is invariant {names} cannot be told: an interval reaches beyond"
+        f" +/-{MARGIN_PERCENT:g} %; worst {change}."
+    )
+
+
+def _others(rows: pd.DataFrame, where: str) -> str:
+    """The same of the time between tokens and the SLO, by the spread of their means."""
+    tbt_ms = rows["tpot_ms"].max() - rows["tpot_ms"].min()
+    slo_points = 100 * (rows["slo_attainment"].max() - rows["slo_attainment"].min())
+    tbt = "stays within" if tbt_ms <= TBT_MARGIN_MS else "moves beyond"
+    slo = "within" if slo_points <= SLO_MARGIN_POINTS else "beyond"
+    return (
+        f"{where}: TBT {tbt} {TBT_MARGIN_MS:g} ms (spread {tbt_ms:.2f} ms), SLO attainment {slo}"
+        f" {SLO_MARGIN_POINTS:g} points (spread {slo_points:.1f})."
+    )
+
+
+def _robustness(rows: pd.DataFrame, where: str) -> str:
+    aged = rows.iloc[1:]
+    worst = aged.iloc[int(aged["same_tier"].to_numpy().argmin())]
+    share, at = worst["same_tier"], interval_name(worst["refresh_s"])
+    if share >= ROBUST_SHARE:
+        return f"{where}: consistent with C3: at least {share:.0%} of the requests keep their tier (fewest at {at})."
+    return (
+        f"{where}: C3 does not carry over to whole runs: only {share:.0%} of the requests keep their tier at {at}"
+        f" (C3's bound is on one ranking, and earlier choices change the state of later ones)."
+    )
+
+
+def _gain(rows: pd.DataFrame, where: str) -> str:
+    """What is left of the gain over round-robin at the oldest view, where round-robin was run."""
+    fresh, old = rows.iloc[0], rows.iloc[-1]
+    if math.isnan(fresh["ttft_change_percent"]):
+        return f"{where}: without round-robin in the sweep there is no gain to compare."
+    kept = old["ttft_change_high"] < 0
+    return (
+        f"{where}: TTFT against round-robin {fresh['ttft_change_percent']:+.1f} % at"
+        f" {interval_name(fresh['refresh_s'])}, {old['ttft_change_percent']:+.1f} %"
+        f" [{old['ttft_change_low']:+.1f}, {old['ttft_change_high']:+.1f}] at"
+        f" {interval_name(old['refresh_s'])}: {'a gain is kept' if kept else 'no gain can be told'}."
+    )
+
+
+def map_sentences(cells: pd.DataFrame) -> list[str]:
+    """Where on the map (refresh interval x time scale of the congestion) NetKV-Full still gains over NetKV-Static.
+
+    `cells`: the table of `experiments.staleness_map`.
+    """
+    said = []
+    for (world, scale_s), rows in cells.groupby(["world", "time_scale_s"], sort=True):
+        ordered = rows.sort_values("refresh_s")
+        gains = ordered[ordered["gain_low"] > 0]
+        losses = ordered[ordered["gain_high"] < 0]
+        best = ordered.iloc[0]
+        text = (
+            f"{world} world, congestion of {scale_s:g} s: the freshest view gains {best['gain_percent']:+.1f} %"
+            f" [{best['gain_low']:+.1f}, {best['gain_high']:+.1f}]"
+        )
+        if len(gains):
+            text += f"; a gain can be told up to a refresh of {interval_name(gains.iloc[-1]['refresh_s'])}"
+        else:
+            text += "; no gain can be told at any refresh interval"
+        if len(losses):
+            text += f"; from {interval_name(losses.iloc[0]['refresh_s'])} the old view costs more than having none"
+        said.append(text + ".")
+    return said
+
+
+def interval_name(refresh_s: float) -> str:
+    return f"{refresh_s:g} s" if math.isfinite(refresh_s) else "never"
+
+
+def _seeds(row: pd.Series) -> str:
+    count = int(row["seeds"])
+    return f"{count} seed{'s' if count != 1 else ''}"
