@@ -71,11 +71,13 @@ class RecordedRun:
 
     def _background(self) -> list[BackgroundFlow]:
         rows = self.connections[self.connections["owner"] == "background"]
-        names = ["number", "started_s", "ended_s", "source", "target"]
-        flows = rows.groupby(names, sort=False).size().reset_index(name="connections")
+        names = ["number", "started_s", "ended_s", "source", "target", "rate_bps"]
+        flows = rows.groupby(names, sort=False, dropna=False).size().reset_index(name="connections")
         return [
-            BackgroundFlow(flow_id, start_s, stop_s, source, target, connections)
-            for flow_id, start_s, stop_s, source, target, connections in flows.itertuples(index=False)
+            BackgroundFlow(
+                flow_id, start_s, stop_s, source, target, connections, None if rate_bps != rate_bps else rate_bps
+            )
+            for flow_id, start_s, stop_s, source, target, rate_bps, connections in flows.itertuples(index=False)
         ]
 
 
@@ -114,7 +116,8 @@ def read_connections(folder: Path) -> pd.DataFrame:
     read_manifest(folder)
     if not (folder / f"{PATHS}.parquet").is_file():
         raise StoreError(f"{folder}: has no record of paths: an analytic run, an older one, or nothing was sent")
-    return read_table(folder, PATHS)
+    found = read_table(folder, PATHS)
+    return found.assign(rate_bps=found["rate_bps"].astype(float))
 
 
 def sharers(transfers: pd.DataFrame, connections: pd.DataFrame) -> list[int]:

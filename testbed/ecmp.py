@@ -68,7 +68,7 @@ class PathTracer:
         flow = (
             f"in_port={in_port},{connection.protocol},dl_src={instance_mac(source)},dl_dst={instance_mac(target)},"
             f"nw_src={instance_ip(source)},nw_dst={instance_ip(target)},nw_ttl=64,"
-            f"tp_src={connection.source_port},tp_dst={connection.target_port}"
+            f"{connection.protocol}_src={connection.source_port},{connection.protocol}_dst={connection.target_port}"
         )
         found = OUTPUT.search(self._ask("ofproto/trace", switch, flow))
         if found is None:
@@ -105,6 +105,7 @@ def _transfers(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], Co
             row = {
                 **{"owner": TRANSFER, "number": decision["request_id"], "connection": stripe},
                 **{"started_s": started_s, "ended_s": ended_s, "bytes": decision["kv_bytes"] / len(ports)},
+                "rate_bps": None,
             }
             yield row, Connection(decision["prefill_id"], decision["decode_id"], source_port, port)
 
@@ -116,8 +117,9 @@ def _background(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], C
             row = {
                 **{"owner": BACKGROUND, "number": flow["flow_id"], "connection": number},
                 **{"started_s": flow["started_s"], "ended_s": flow["ended_s"], "bytes": flow["bytes"] / len(ports)},
+                "rate_bps": flow["rate_bps"],
             }
-            yield row, Connection(flow["source"], flow["target"], source_port, port, flow.get("protocol", "tcp"))
+            yield row, Connection(flow["source"], flow["target"], source_port, port, flow["protocol"])
 
 
 def _row(fabric: Fabric, row: dict[str, Any], connection: Connection, path: int) -> dict[str, Any]:

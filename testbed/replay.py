@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -27,9 +27,12 @@ from scheduler import (
 from scheduler.oracle import NetworkSample, parse_document
 from scheduler.record import ENDED_EARLY, POLICY_ERROR
 from testbed.background import start_command
+from testbed.calibration import CALIBRATION_ID, Calibration
 from testbed.errors import TestbedError
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp
+from testbed.link_log import ORACLE_DEADLINE_S, log_links
 from testbed.oracle_client import OracleClient, OracleUnavailableError
+from testbed.port_watch import PortWatch
 from testbed.pressure import Pressure
 from testbed.worker_pool import BACKGROUND_PORT, DECODE_PORT, Event, WorkerPool
 from topologies import Roles
@@ -38,11 +41,10 @@ from workloads import BackgroundFlow, Request, Scenario
 LEAD_S = 0.5
 """From the last worker's hello to the run's zero, wall seconds."""
 
-LINK_SAMPLE_S = 0.5
-"""Between two rows of a link in `links.parquet`, wall seconds."""
-
-ORACLE_DEADLINE_S = 0.5
 PROGRESS_S = 0.5
+
+SETTLE_S = 0.2
+"""From the last flow's end until the queues of the fabric are empty, wall seconds."""
 
 
 class Replay:
@@ -82,16 +84,20 @@ class Replay:
         self._lateness_s: list[float] = []
         self._flow_bytes = 0
         self._pressure = Pressure()
+        self._calibration = Calibration(up, roles, scenario.serving.stripes, self._tell)
         self._pool: WorkerPool | None = None
 
     async def run(self) -> Outcome:
         sources_and_sinks = sorted({end for flow in self._background for end in (flow.source, flow.target)})
         async with WorkerPool(self._up, self._roles, tuple(sources_and_sinks), self._scenario, self._on_event) as pool:
             self._pool = pool
+            calibrated = [await self._calibration.measure()]
+            ports = PortWatch(self._up.fabric, self._up.link_divisor)
             self._zero_s = time.monotonic() + LEAD_S
             work = (
-                *(self._issue(), self._load(), self._watch_oracle(), self._watch_links()),
-                *(self._pressure.watch(), self._progress()),
+                *(self._issue(), self._load(), self._watch_oracle(), self._progress()),
+                log_links(self._outcome.links, self._real, self._up.spec.rate_scale),
+                *(self._pressure.watch(), ports.watch()),
             )
             tasks = [asyncio.create_task(self._guarded(one)) for one in work]
             last_s = self._requests[-1].timestamp_s * self._dilation if self._requests else 0.0
@@ -109,6 +115,10 @@ class Replay:
                     raise problem
             self._outcome.duration_s = self._now_s()
             await self._stop_background()
+            await asyncio.sleep(SETTLE_S)
+            self._outcome.evidence |= ports.evidence()
+            calibrated.append(await self._calibration.measure())
+            self._outcome.evidence["calibration"] = calibrated
         return self._finish()
 
     async def _guarded(self, work: Any) -> None:
@@ -164,6 +174,9 @@ class Replay:
     # -- what the workers report ------------------------------------------------------------------------------------
 
     def _on_event(self, role: str, instance: int, event: Event) -> None:
+        if event.get("request_id", 0) >= CALIBRATION_ID:
+            self._calibration.on_event(event)
+            return
         handler = getattr(self, f"_on_{event['event']}", None)
         if handler is None:
             self._outcome.evidence.setdefault("worker_complaints", []).append(f"{role} on h{instance}: {event}")
@@ -275,6 +288,7 @@ class Replay:
         flow = next(flow for flow in self._background if flow.flow_id == event["flow_id"])
         return {
             **{"flow_id": flow.flow_id, "source": flow.source, "target": flow.target},
+            **{"rate_bps": flow.rate_bps, "protocol": flow.protocol},
             **{"started_s": self._real(event["started_s"]), "ended_s": self._real(event["at_s"])},
             **{"bytes": event["bytes"] * self._up.spec.rate_scale, "source_ports": event["source_ports"]},
         }
@@ -320,25 +334,6 @@ class Replay:
                 return
             await self._until(next_s)
 
-    async def _watch_links(self) -> None:
-        client = OracleClient(ORACLE_SOCKET)
-        last_s = None
-        while True:
-            try:
-                document = await asyncio.to_thread(client.fetch, ORACLE_DEADLINE_S)
-            except OracleUnavailableError:
-                document = {}
-            sampled_s = document.get("sampled_monotonic_s")
-            if sampled_s is not None and sampled_s != last_s:
-                last_s = sampled_s
-                self._outcome.links.extend(self._link_rows(document["links"], self._real(sampled_s)))
-            await asyncio.sleep(LINK_SAMPLE_S)
-
-    def _link_rows(self, links: dict[str, Any], at_s: float) -> Iterator[dict[str, Any]]:
-        for name, link in links.items():
-            real_bytes = link["bytes"] * self._up.spec.rate_scale
-            yield {"time_s": at_s, "link": name, "utilisation": link["utilisation"], "bytes": real_bytes}
-
     async def _progress(self) -> None:
         assert self._pool is not None
         while True:
@@ -368,6 +363,7 @@ class Replay:
             "arrival_lateness_p99_ms": lateness_ms[int(0.99 * (len(lateness_ms) - 1))] if lateness_ms else 0.0,
             "oracle_refusals": self._refused,
             "background_bytes": self._flow_bytes,
+            "background_udp": any(flow.protocol == "udp" for flow in self._background),
             "kv_wire_bytes": sum(row.get("wire_bytes", 0) for row in outcome.decisions),
         }
         return outcome

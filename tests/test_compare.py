@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -147,7 +146,7 @@ def write_emulated(out: Path, policy: str = "cla", seed: int = 0, verdict: str =
         paths.append(
             {"owner": "transfer", "number": number, "connection": 0, "started_s": 10.0 * number,
              "ended_s": 10.0 * number + taken_ms / 1e3, "bytes": 25e9, "source": 0, "target": 2, "tier": 1,
-             "source_port": 5000 + number, "equal_paths": 1, "path": 0,
+             "source_port": 5000 + number, "rate_bps": None, "equal_paths": 1, "path": 0,
              "links": ["h0>srv0", "srv0>tor0", "tor0>srv1", "srv1>h2"]}
         )  # fmt: skip
     outcome = Outcome(requests=records, decisions=decisions, paths=paths, duration_s=30.0)

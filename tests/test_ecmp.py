@@ -40,7 +40,7 @@ class FakeSwitches:
                 f"    {name} {name.partition('-eth')[2]}/{number}: (system)\n" for name, number in self._number.items()
             )
         switch, flow = arguments
-        assert re.search(r"in_port=\d+,(tcp|udp),dl_src=02:.*,dl_dst=02:.*,tp_src=\d+,tp_dst=7001$", flow)
+        assert re.search(r"in_port=\d+,(tcp|udp),dl_src=02:.*,dl_dst=02:.*,(tcp|udp)_src=\d+,(tcp|udp)_dst=7001$", flow)
         self.asked.append(switch)
         if switch not in self._up:
             return "Final flow: unchanged\nDatapath actions: hash(l4(0)),recirc(0x1)\n"
@@ -94,7 +94,7 @@ def test_every_stripe_and_every_background_connection_gets_a_row_and_every_decis
     }
     flow = {
         **{"flow_id": 3, "source": 8, "target": 0, "started_s": 1.0, "ended_s": 4.0, "bytes": 30.0},
-        **{"source_ports": [50_000]},
+        **{"source_ports": [50_000], "rate_bps": None, "protocol": "tcp"},
     }
     cached = RequestRecord(8, 0.0, 100, 5, "cla")
     outcome = Outcome(

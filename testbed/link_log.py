@@ -1,0 +1,33 @@
+"""The rows of `links.parquet`: what the controller's counters say of every link, noted while a run lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from testbed.fabric_up import ORACLE_SOCKET
+from testbed.oracle_client import OracleClient, OracleUnavailableError
+
+SAMPLE_S = 0.5
+"""Between two rows of a link, wall seconds."""
+
+ORACLE_DEADLINE_S = 0.5
+
+
+async def log_links(rows: list[dict[str, Any]], real_s: Callable[[float], float], rate_scale: float) -> None:
+    """Append a row a link whenever the controller has a new sample, until cancelled; bytes of the real system."""
+    client = OracleClient(ORACLE_SOCKET)
+    last_s = None
+    while True:
+        try:
+            document = await asyncio.to_thread(client.fetch, ORACLE_DEADLINE_S)
+        except OracleUnavailableError:
+            document = {}
+        sampled_s = document.get("sampled_monotonic_s")
+        if sampled_s is not None and sampled_s != last_s:
+            last_s = sampled_s
+            for name, link in document["links"].items():
+                row = {"time_s": real_s(sampled_s), "link": name, "utilisation": link["utilisation"]}
+                rows.append(row | {"bytes": link["bytes"] * rate_scale})
+        await asyncio.sleep(SAMPLE_S)

@@ -1,0 +1,92 @@
+"""The verdict of a run: every probe turns it at its limit, the worst is named, and ports are read right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scheduler import Outcome, RequestRecord
+from testbed.port_watch import Count, parse_devices
+from testbed.verdict import judge
+from workloads import Scenario
+
+GOOD: dict[str, Any] = {
+    "arrival_lateness_p99_ms": 2.0,
+    "timer_lag_p99_ms": 3.0,
+    "cpu_starved": 0.1,
+    "calibration": [0.97, 0.96],
+    "saturated_rate": 0.999,
+    "port_overshoot": 0.99,
+    "kv_wire_bytes": 50_000_000,
+    "background_bytes": 50_000_000,
+    "delivered_bytes": 107_700_000,
+    "softnet_drops": 0,
+}
+
+
+def verdict(**changes: Any) -> dict[str, Any]:
+    return judge(Scenario(), Outcome(evidence={**GOOD, **changes}))
+
+
+def test_a_quiet_machine_is_valid_and_has_no_reasons() -> None:
+    assert verdict() == {"verdict": "valid", "reasons": [], "worst": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found", "worst"),
+    [
+        ({"calibration": [0.97, 0.8]}, "suspect", "calibration"),
+        ({"calibration": [0.16, 0.97]}, "invalid", "calibration"),
+        ({"calibration": [0.0, 0.0]}, "invalid", "calibration"),
+        ({"saturated_rate": 0.9}, "suspect", "saturated_rate"),
+        ({"saturated_rate": 1.06}, "suspect", "saturated_rate"),
+        ({"port_overshoot": 1.2}, "invalid", "port_overshoot"),
+        ({"delivered_bytes": 80_000_000}, "invalid", "conservation"),
+        ({"delivered_bytes": 150_000_000}, "suspect", "conservation"),
+        ({"softnet_drops": 3}, "suspect", "softnet_drops"),
+        ({"timer_lag_p99_ms": 12.0}, "suspect", "timer_lag"),
+        ({"timer_lag_p99_ms": 80.0}, "invalid", "timer_lag"),
+        ({"arrival_lateness_p99_ms": 30.0}, "suspect", "arrival_lateness"),
+        ({"arrival_lateness_p99_ms": 300.0}, "invalid", "arrival_lateness"),
+        ({"cpu_starved": 0.9}, "suspect", "cpu_starved"),
+        ({"background_failures": ["refused"]}, "suspect", "background_failures"),
+    ],
+)
+def test_every_probe_turns_the_verdict_and_is_named(changes: dict[str, Any], found: str, worst: str) -> None:
+    judged = verdict(**changes)
+    assert (judged["verdict"], judged["worst"], len(judged["reasons"])) == (found, worst, 1)
+
+
+def test_a_starved_machine_alone_never_makes_a_run_invalid() -> None:
+    assert verdict(cpu_starved=1.0)["verdict"] == "suspect"
+
+
+def test_links_beyond_the_machine_say_what_to_change() -> None:
+    assert "raise emulation.rate_scale" in verdict(calibration=[0.16, 0.11])["reasons"][0]
+
+
+def test_what_makes_it_invalid_comes_before_what_is_only_suspect() -> None:
+    judged = verdict(cpu_starved=1.0, timer_lag_p99_ms=12.0, calibration=[0.5, 0.5])
+    assert judged["worst"] == "calibration"
+    assert len(judged["reasons"]) == 3
+
+
+def test_datagrams_and_a_handful_of_bytes_say_nothing_about_conservation() -> None:
+    assert verdict(delivered_bytes=80_000_000, background_udp=True)["verdict"] == "valid"
+    assert verdict(kv_wire_bytes=100, background_bytes=0, delivered_bytes=0)["verdict"] == "valid"
+
+
+def test_a_failed_request_makes_it_invalid() -> None:
+    record = RequestRecord(0, 0.0, 10, 1, "cla", status="failed", error="refused")
+    judged = judge(Scenario(), Outcome(requests=[record], evidence=dict(GOOD)))
+    assert (judged["verdict"], judged["worst"]) == ("invalid", "failures")
+
+
+def test_interfaces_are_read_by_direction() -> None:
+    text = (
+        "Inter-|   Receive                                                |  Transmit\n"
+        " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop ...\n"
+        "srv0-eth1: 1000 10 0 0 0 0 0 0 2000 20 0 0 0 0 0 0\n"
+    )
+    assert parse_devices(text) == {"srv0-eth1": (Count(2000, 20), Count(1000, 10))}
