@@ -70,8 +70,9 @@ class PortWatch:
         """What came of it, in bytes of the emulation. To be asked once nothing moves any more.
 
         `port_overshoot`: the most that a port carried in a window over what its shaper allows. `saturated_rate`: median
-        of full ports' rates over the shaper's, with `saturated_windows` to take it from. `delivered_bytes`: what
-        reached hosts. `lost_frames`: went into the fabric and did not come out. `softnet`: squeezes and drops.
+        of full ports' rates over the shaper's, with `saturated_windows` to take it from. `link_bytes`: what each link
+        carried. `delivered_bytes`: what reached hosts. `lost_frames`: went into the fabric and did not come out.
+        `softnet_squeezes`, `softnet_drops`: the kernel ran out of its budget of packets, or of room for them.
         """
         end = self.read()
         moved = {
@@ -85,6 +86,7 @@ class PortWatch:
         rates = sorted(self._saturated)
         squeezes, drops = (b - a for a, b in zip(self._softnet, softnet(), strict=True))
         return {
+            "link_bytes": {name: count.bytes for name, count in moved.items()},
             "port_overshoot": self._overshoot,
             "saturated_windows": len(rates),
             "saturated_rate": rates[len(rates) // 2] if rates else None,

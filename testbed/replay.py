@@ -363,6 +363,7 @@ class Replay:
             "arrival_lateness_p99_ms": lateness_ms[int(0.99 * (len(lateness_ms) - 1))] if lateness_ms else 0.0,
             "oracle_refusals": self._refused,
             "background_bytes": self._flow_bytes,
+            "rate_scale": self._up.spec.rate_scale,
             "background_udp": any(flow.protocol == "udp" for flow in self._background),
             "kv_wire_bytes": sum(row.get("wire_bytes", 0) for row in outcome.decisions),
         }

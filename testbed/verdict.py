@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from scheduler import Outcome
 from testbed.calibration import PAYLOAD_OF_WIRE
+from topologies import Level
 from workloads import Scenario
 
 LATE_SUSPECT_MS = 20.0
@@ -41,6 +43,9 @@ CONSERVED = (0.97, 1.15)
 """Bytes that reached hosts over those that the workers acknowledged, headers of full frames included: beyond that come
 acknowledgements and what was sent twice. Measured: 1.02 to 1.03."""
 
+PATHS_MISMATCH = 0.2
+"""Bytes on the links of equal-cost choice that the paths of the connections do not explain, over all bytes there."""
+
 LEAST_BYTES = 1_000_000
 """Fewer bytes than this say nothing about their conservation."""
 
@@ -68,6 +73,7 @@ def judge(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
 def _findings(scenario: Scenario, outcome: Outcome) -> Iterator[Finding]:
     yield from _machine(outcome.evidence)
     yield from _network(outcome.evidence)
+    yield from _paths(scenario, outcome)
     failed = [record.error for record in outcome.requests if record.status == "failed"]
     if failed:
         yield Finding("failures", f"{len(failed)} requests failed; the first: {failed[0]}", True, len(failed))
@@ -129,6 +135,31 @@ def _network(evidence: dict[str, Any]) -> Iterator[Finding]:
         invalid = conserved < CONSERVED[0]
         excess = CONSERVED[0] / max(conserved, 1e-3) if invalid else conserved / CONSERVED[1]
         yield Finding("conservation", words, invalid, excess)
+
+
+def _paths(scenario: Scenario, outcome: Outcome) -> Iterator[Finding]:
+    """Whether what every link of choice carried is what the connections that took it say they moved."""
+    counted = outcome.evidence.get("link_bytes", {})
+    if not outcome.paths or any(row["path"] < 0 for row in outcome.paths) or outcome.evidence.get("background_udp"):
+        return
+    scale = outcome.evidence["rate_scale"] * PAYLOAD_OF_WIRE
+    told: Counter[str] = Counter()
+    for row in outcome.paths:
+        for link in row["links"]:
+            told[link] += row["bytes"] / scale
+    fabric, _ = scenario.build()
+    level = {switch.name: switch.level for switch in fabric.switches}
+    choice = [
+        link.name for link in fabric.links if Level.TOR <= level.get(link.source, -1) < level.get(link.target, -1)
+    ]
+    total = sum(counted.get(link, 0) for link in choice)
+    mismatch = sum(abs(counted.get(link, 0) - told[link]) for link in choice) / max(total, 1)
+    outcome.evidence["paths_mismatch"] = mismatch
+    if total > LEAST_BYTES and mismatch > PATHS_MISMATCH:
+        words = (
+            f"the paths told do not explain {mismatch:.0%} of the bytes on links of choice (limit {PATHS_MISMATCH:.0%})"
+        )
+        yield Finding("paths", words, False, mismatch / PATHS_MISMATCH)
 
 
 def _conserved(evidence: dict[str, Any]) -> float | None:

@@ -90,3 +90,15 @@ def test_interfaces_are_read_by_direction() -> None:
         "srv0-eth1: 1000 10 0 0 0 0 0 0 2000 20 0 0 0 0 0 0\n"
     )
     assert parse_devices(text) == {"srv0-eth1": (Count(2000, 20), Count(1000, 10))}
+
+
+def one_path(link: str) -> dict[str, Any]:
+    return {"path": 0, "links": ["h0>srv0", "srv0>tor0", link], "bytes": 2500e6 * 1448 / 1514}
+
+
+@pytest.mark.parametrize(("told", "found"), [("tor0>agg0", "valid"), ("tor0>agg1", "suspect")])
+def test_links_that_carried_what_no_path_explains_make_it_suspect(told: str, found: str) -> None:
+    evidence = {**GOOD, "rate_scale": 1.0, "link_bytes": {"tor0>agg0": 2500e6, "tor0>agg1": 0, "agg0>tor0": 60e6}}
+    judged = judge(Scenario(), Outcome(evidence=evidence, paths=[one_path(told)]))
+    assert judged["verdict"] == found
+    assert judged["worst"] == (None if found == "valid" else "paths")

@@ -75,7 +75,7 @@ def main() -> None:
         send(up, source, target)
     time.sleep(SETTLE_S)
     captured: dict[tuple[str, str, int], set[str]] = {}
-    for frame in sniffer.stop():
+    for frame in sniffer.stop() or ():
         key = (frame[IP].src, frame[IP].dst, frame[TCP].sport)
         captured.setdefault(key, set()).add(str(frame.sniffed_on))
     rows: list[dict[str, Any]] = []
