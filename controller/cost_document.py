@@ -6,6 +6,7 @@ Pure: state in, text out. Capacities and tiers are in the real system's units, b
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ def cost_document(
     packet_ins: int,
     sequence: int,
     now: Instant,
+    round_trips_s: Sequence[float] = (),
 ) -> dict[str, Any]:
     """The document as plain data.
 
@@ -53,6 +55,7 @@ def cost_document(
         "switches_programmed": len(fabric.switches) - len(missing),
         "switches_missing": missing,
         "packet_ins": packet_ins,
+        "poll_round_trip_ms": _spread_ms(round_trips_s),
         "complete": oldest_s is not None,
         "links": {
             link.name: {
@@ -71,6 +74,15 @@ def cost_document(
             for tier in range(len(HOPS_OF_TIER))
         ],
     }
+
+
+def _spread_ms(round_trips_s: Sequence[float]) -> dict[str, float] | None:
+    """Median and 99th percentile of the last polls' round trips, milliseconds; None before the first."""
+    if not round_trips_s:
+        return None
+    ordered = sorted(round_trips_s)
+    p50, p99 = (ordered[min(int(part * len(ordered)), len(ordered) - 1)] for part in (0.5, 0.99))
+    return {"p50": round(1e3 * p50, 3), "p99": round(1e3 * p99, 3)}
 
 
 def one_line(document: dict[str, Any]) -> bytes:

@@ -24,10 +24,10 @@ class OracleSocketError(RuntimeError):
 
 
 class OracleSocket:
-    """Serves `latest` at `path`. `spawn(function, *args)` starts a thread of whatever kind the caller lives in."""
+    """Serves what `latest()` returns at `path`. `spawn(function, *args)` starts a thread of the caller's kind."""
 
-    def __init__(self, path: str, spawn: Callable[..., Any], latest: bytes) -> None:
-        self.latest = latest
+    def __init__(self, path: str, spawn: Callable[..., Any], latest: Callable[[], bytes]) -> None:
+        self._latest = latest
         self._path = path
         self._spawn = spawn
         self._listener = _listen(path)
@@ -54,7 +54,7 @@ class OracleSocket:
                 while asked := client.recv(LONGEST_READ_B):
                     client.settimeout(ANSWER_DEADLINE_S)
                     for _ in range(asked.count(b"\n")):
-                        client.sendall(self.latest)
+                        client.sendall(self._latest())
                     client.settimeout(None)  # it may ask again whenever it likes
             except OSError:
                 return  # gone, or not reading

@@ -7,6 +7,7 @@ requests and the replies. Loads in this project's launcher and in plain `ryu-man
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,6 +21,9 @@ SILENCE_S = 1.0
 """A switch that has not answered for so long is asked again; until then one request is under way at a time, so that a
 switch that stops reading cannot fill the queue towards it and stall the sweep."""
 
+ROUND_TRIPS = 2000
+"""Of so many of the last polls the document tells the round trip: five seconds of 20 switches every 50 ms."""
+
 
 @dataclass
 class Poll:
@@ -31,7 +35,7 @@ class Poll:
 
 
 class Telemetry(App):
-    """Sweeps the counters every `poll_s` and publishes once a sweep, when the last reply is in or the next is due."""
+    """Sweeps the counters every `poll_s`. Whoever asks gets what is known then, as old as its oldest sample."""
 
     OFP_VERSIONS: ClassVar[list[int]] = [ofproto_v1_3.OFP_VERSION]
     _CONTEXTS: ClassVar[dict[str, type]] = {CONTEXT_NAME: ControllerContext}
@@ -45,8 +49,10 @@ class Telemetry(App):
         )
         self._polls: dict[int, Poll] = {}
         self._unanswered: set[int] = set()
-        self._sequence = 0
-        self._socket = OracleSocket(config.oracle_socket, hub.spawn, self._next_line())
+        self._sequence = 1
+        self._line: bytes | None = None
+        self._round_trips_s: deque[float] = deque(maxlen=ROUND_TRIPS)
+        self._socket = OracleSocket(config.oracle_socket, hub.spawn, self._latest)
 
     def start(self) -> None:
         """Start the event loop, the sweeps and the socket."""
@@ -86,19 +92,19 @@ class Telemetry(App):
             for entry in message.body
         ]
         self._counters.record(dpid, ports, requested_s=poll.requested_s, arrived_s=arrived_s)
+        self._line = None
         if message.flags & message.datapath.ofproto.OFPMPF_REPLY_MORE:
             return
         poll.request = None
+        self._round_trips_s.append(arrived_s - poll.requested_s)
         self._unanswered.discard(dpid)
-        if not self._unanswered:
-            self._socket.latest = self._next_line()
 
     def _sweep(self) -> None:
         poll_s = self._context.config.poll_s
         due_s = time.monotonic()
         while True:
-            if self._unanswered or not self._polls:
-                self._socket.latest = self._next_line()
+            self._sequence += 1
+            self._line = None
             for dpid, poll in list(self._polls.items()):
                 if poll.request is None or time.monotonic() - poll.requested_s >= SILENCE_S:
                     self._ask(dpid, poll)
@@ -113,18 +119,20 @@ class Telemetry(App):
         self._unanswered.add(dpid)
         datapath.send_msg(request)
 
-    def _next_line(self) -> bytes:
-        self._sequence += 1
-        now = Instant(time.monotonic(), time.time())
-        context = self._context
-        return one_line(
-            cost_document(
-                context.fabric,
-                context.config,
-                self._counters,
-                programmed=context.programmed,
-                packet_ins=context.packet_ins,
-                sequence=self._sequence,
-                now=now,
+    def _latest(self) -> bytes:
+        """The document as it is now. Written when somebody asks: 80 links cost 0.6 ms, more than reading them does."""
+        if self._line is None:
+            context = self._context
+            self._line = one_line(
+                cost_document(
+                    context.fabric,
+                    context.config,
+                    self._counters,
+                    programmed=context.programmed,
+                    packet_ins=context.packet_ins,
+                    sequence=self._sequence,
+                    now=Instant(time.monotonic(), time.time()),
+                    round_trips_s=tuple(self._round_trips_s),
+                )
             )
-        )
+        return self._line

@@ -74,8 +74,14 @@ def spawn(function: Callable[..., Any], *arguments: Any) -> None:
 
 
 @pytest.fixture
-def served(path: str) -> Iterator[OracleSocket]:
-    oracle = OracleSocket(path, spawn, b'{"sequence":1}\n')
+def documents() -> list[bytes]:
+    """What has been published; the last one is the latest."""
+    return [b'{"sequence":1}\n']
+
+
+@pytest.fixture
+def served(path: str, documents: list[bytes]) -> Iterator[OracleSocket]:
+    oracle = OracleSocket(path, spawn, lambda: documents[-1])
     spawn(oracle.serve)
     yield oracle
     oracle.close()
@@ -88,18 +94,20 @@ def connect(path: str) -> socket.socket:
     return client
 
 
-def test_each_line_gets_the_latest_document_on_one_connection(served: OracleSocket, path: str) -> None:
+@pytest.mark.usefixtures("served")
+def test_each_line_gets_the_latest_document_on_one_connection(path: str, documents: list[bytes]) -> None:
     with connect(path) as client, client.makefile("rb") as answers:
         client.sendall(b"\n")
         assert answers.readline() == b'{"sequence":1}\n'
-        served.latest = b'{"sequence":2}\n'
+        documents.append(b'{"sequence":2}\n')
         client.sendall(b"any words at all")
         client.sendall(b", then the end of the line\nand another\n")
         assert [answers.readline(), answers.readline()] == [b'{"sequence":2}\n'] * 2
 
 
-def test_a_client_that_reads_nothing_stops_nobody_else(served: OracleSocket, path: str) -> None:
-    served.latest = b"x" * 1_000_000 + b"\n"
+@pytest.mark.usefixtures("served")
+def test_a_client_that_reads_nothing_stops_nobody_else(path: str, documents: list[bytes]) -> None:
+    documents.append(b"x" * 1_000_000 + b"\n")
     with connect(path) as deaf, connect(path) as other, other.makefile("rb") as answers:
         deaf.sendall(b"\n" * 100)
         other.sendall(b"\n")
@@ -107,7 +115,7 @@ def test_a_client_that_reads_nothing_stops_nobody_else(served: OracleSocket, pat
 
 
 def test_closing_takes_the_name_away(path: str) -> None:
-    OracleSocket(path, spawn, b"\n").close()
+    OracleSocket(path, spawn, bytes).close()
     assert not Path(path).exists()
 
 
@@ -115,7 +123,7 @@ def test_the_name_left_by_a_killed_controller_is_taken_over(path: str) -> None:
     Path(path).parent.mkdir()
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(path)  # and never unlinked
-    oracle = OracleSocket(path, spawn, b"\n")
+    oracle = OracleSocket(path, spawn, bytes)
     spawn(oracle.serve)
     connect(path).close()
     oracle.close()
@@ -124,7 +132,7 @@ def test_the_name_left_by_a_killed_controller_is_taken_over(path: str) -> None:
 @pytest.mark.usefixtures("served")
 def test_the_name_of_a_live_controller_is_left_alone(path: str) -> None:
     with pytest.raises(OracleSocketError, match=r"oracle\.sock: Address already in use"):
-        OracleSocket(path, spawn, b"\n")
+        OracleSocket(path, spawn, bytes)
     connect(path).close()
 
 
@@ -132,5 +140,5 @@ def test_a_file_that_is_no_socket_is_left_alone(path: str) -> None:
     Path(path).parent.mkdir()
     Path(path).write_text("precious", encoding="utf-8")
     with pytest.raises(OracleSocketError, match="Address already in use"):
-        OracleSocket(path, spawn, b"\n")
+        OracleSocket(path, spawn, bytes)
     assert Path(path).read_text(encoding="utf-8") == "precious"

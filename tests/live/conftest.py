@@ -19,7 +19,10 @@ from tests.live.lab import wait_until
 ROOT = Path(__file__).resolve().parents[2]
 PROBE_DEADLINE_S = 240.0
 OTHERS_S = 120.0
-DEFAULT_RUN = ("rates", "reach", "transfers", "bisection", "oracle", "fast_shaper", "failed_core", "stopped_controller")
+DEFAULT_RUN = (
+    *("documented_client", "rates", "reach", "transfers", "bisection", "oracle", "fast_shaper"),
+    *("failed_core", "stopped_controller"),
+)
 TOOLS = ("ovs-vswitchd", "mnexec", "unshare", "setpriv", "ethtool", "tc")
 
 

@@ -306,6 +306,11 @@ def failed_core(lab: Lab) -> Numbers:
     }
 
 
+def documented_client(_lab: Lab) -> str:
+    """What the client of docs/oracle.md prints of one link."""
+    return run(sys.executable, "docs/oracle_client.py", str(ORACLE_SOCKET), "srv0>tor0")
+
+
 def fast_shaper(_lab: Lab) -> Numbers:
     """Goodput over one veth pair, unshaped and shaped to a rate beyond Mininet's 1000 Mbit/s."""
     run("ip", "netns", "add", "far")
@@ -347,6 +352,7 @@ MEASUREMENTS = {
         bisection,
         isolation,
         oracle,
+        documented_client,
         fast_shaper,
         failed_core,
         stopped_controller,

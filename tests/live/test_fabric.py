@@ -174,3 +174,11 @@ def test_a_transfer_survives_the_failure_of_a_core(measured: Numbers) -> None:
 def test_the_fabric_stays_connected_without_one_core(measured: Numbers) -> None:
     reach = measured["failed_core"]["reach"]
     assert all(set(taken) == set(reach) - {source} for source, taken in reach.items())
+
+
+def test_the_documented_client_reads_a_live_oracle(measured: Numbers) -> None:
+    (line,) = measured["documented_client"].splitlines()
+    assert line.startswith("srv0>tor0 ")
+    left_gbps, age_s = float(line.split()[1]), float(line.split()[4])
+    assert left_gbps == pytest.approx(200, rel=0.02)
+    assert 0 <= age_s < 2
