@@ -50,6 +50,8 @@ def test_a_quiet_machine_is_valid_and_has_no_reasons() -> None:
         ({"arrival_lateness_p99_ms": 30.0}, "suspect", "arrival_lateness"),
         ({"arrival_lateness_p99_ms": 300.0}, "invalid", "arrival_lateness"),
         ({"cpu_starved": 0.9}, "suspect", "cpu_starved"),
+        ({"switch_wait_mean": 0.12}, "suspect", "switch_wait"),
+        ({"switch_wait_mean": 0.5}, "invalid", "switch_wait"),
         ({"background_failures": ["refused"]}, "suspect", "background_failures"),
     ],
 )
