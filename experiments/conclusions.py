@@ -30,8 +30,8 @@ def sentences(results: pd.DataFrame) -> list[str]:
         if len(ordered) < 2:
             said.append(f"{where}: one refresh interval says nothing about staleness.")
             continue
-        said += [_invariance(ordered, where), _others(ordered, where), _robustness(ordered, where)]
-        said.append(_gain(ordered, where))
+        said += [_invariance(ordered, where), _transfers(ordered, where), _others(ordered, where)]
+        said += [_robustness(ordered, where), _gain(ordered, where), *_worth(ordered, where)]
     if said:
         said.append(
             "Intervals are 95 % bootstraps over paired requests; requests of one run share its queues, so with few"
@@ -60,6 +60,17 @@ def _invariance(rows: pd.DataFrame, where: str) -> str:
     return (
         f"{where}: whether mean TTFT is invariant {names} cannot be told: an interval reaches beyond"
         f" +/-{MARGIN_PERCENT:g} %; worst {change}."
+    )
+
+
+def _transfers(rows: pd.DataFrame, where: str) -> str:
+    """The same of the KV transfer alone, the part of TTFT that the view is about: prefill dilutes it."""
+    aged = rows.iloc[1:]
+    worst = aged.iloc[int(aged["aged_kv_percent"].abs().to_numpy().argmax())]
+    return (
+        f"{where}: the mean KV transfer alone changes by {worst['aged_kv_percent']:+.1f} %"
+        f" [{worst['aged_kv_low']:+.1f}, {worst['aged_kv_high']:+.1f}] at worst, at"
+        f" {interval_name(worst['refresh_s'])}."
     )
 
 
@@ -98,6 +109,31 @@ def _gain(rows: pd.DataFrame, where: str) -> str:
         f" {interval_name(fresh['refresh_s'])}, {old['ttft_change_percent']:+.1f} %"
         f" [{old['ttft_change_low']:+.1f}, {old['ttft_change_high']:+.1f}] at"
         f" {interval_name(old['refresh_s'])}: {'a gain is kept' if kept else 'no gain can be told'}."
+    )
+
+
+def _worth(rows: pd.DataFrame, where: str) -> list[str]:
+    """Whether telemetry is worth having at all: against NetKV-Static, where that was run."""
+    known = rows.dropna(subset=["blind_change_percent"])
+    if known.empty:
+        return []
+    fresh = known.iloc[0]
+    worst = known.iloc[int(known["blind_change_percent"].to_numpy().argmax())]
+    better = known[known["blind_change_high"] < 0]
+    text = f"{where}: TTFT against netkv_static, which reads no telemetry, {_change(fresh)}, at worst {_change(worst)}"
+    if better.empty:
+        text += "; no gain of telemetry can be told at any interval"
+    else:
+        text += f"; telemetry gains for certain up to a refresh of {interval_name(better.iloc[-1]['refresh_s'])}"
+    if worst["blind_change_low"] > 0:
+        text += "; an old view can cost more than none"
+    return [text + "."]
+
+
+def _change(row: pd.Series) -> str:
+    return (
+        f"{row['blind_change_percent']:+.1f} % [{row['blind_change_low']:+.1f}, {row['blind_change_high']:+.1f}] at"
+        f" {interval_name(row['refresh_s'])}"
     )
 
 

@@ -93,15 +93,22 @@ def _draw_panel(axis: Axes, results: pd.DataFrame, column: str, low: str, high: 
         if len(swept):
             at_s = swept["refresh_s"].clip(upper=never_s)
             axis.plot(at_s, scale * swept[column], color=colour, linestyle=dash, marker="o", label=label, zorder=3)
-            axis.fill_between(at_s, scale * swept[low], scale * swept[high], color=colour, alpha=0.18, lw=0)
+            bands = (scale * swept[low], scale * swept[high])
+            if column == "ttft_ms":  # requests differ far more than policies do: only pairs of them say anything
+                fresh = swept["ttft_ms"].iloc[0]
+                bands = tuple(fresh * (1 + swept[side] / 100) for side in ("aged_change_low", "aged_change_high"))
+            axis.fill_between(at_s, *bands, color=colour, alpha=0.18, lw=0)
         else:
-            one = rows.iloc[0]
-            axis.axhline(scale * float(one[column]), color=colour, linestyle=dash, label=label)
-            axis.axhspan(scale * float(one[low]), scale * float(one[high]), color=colour, alpha=0.06, lw=0)
+            axis.axhline(scale * float(rows.iloc[0][column]), color=colour, linestyle=dash, label=label)
     axis.set_xscale("log")
     if intervals:
         named = [(min(tick, never_s), f"{tick:g}" if math.isfinite(tick) else "never") for tick in intervals]
         axis.set_xticks([at for at, _ in named], [name for _, name in named])
         axis.minorticks_off()
-    axis.set_ylim(0, 105 if column == "slo_attainment" else None)
+    if column == "slo_attainment":
+        axis.set_ylim(max(axis.get_ylim()[0] - 5, 0), 101)
+    else:  # never so near that nothing looks like much: a tenth of the mean is the least height
+        low_y, high_y = axis.get_ylim()
+        spare = max(0.1 * high_y - (high_y - low_y), 0) / 2
+        axis.set_ylim(max(low_y - spare, 0), high_y + spare)
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)

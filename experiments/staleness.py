@@ -26,6 +26,7 @@ from workloads import PROFILES as WORKLOADS
 
 QUESTION = "staleness"
 BASELINE = "round_robin"
+WITHOUT_TELEMETRY = "netkv_static"
 NEVER = "never"
 POLICIES = ("round_robin", "cla", "netkv_static", "netkv_full")
 
@@ -122,8 +123,9 @@ def read_refresh_s(requests: pd.DataFrame) -> pd.Series[float]:
 def staleness_results(requests: pd.DataFrame) -> pd.DataFrame:
     """One row a world, workload, policy and refresh interval: means, their intervals, and changes.
 
-    `ttft_change`: against round-robin; `aged_change`: against the same policy at its shortest refresh interval;
-    `same_tier`: the share of requests that went over the same tier as there. Runs with an invalid verdict are left out.
+    `ttft_change`: against round-robin; `blind_change`: against NetKV-Static, which reads no telemetry; `aged_change`
+    and `aged_kv`: of TTFT and of KV transfer against the same policy at its shortest refresh interval; `same_tier`: the
+    share of requests that went over the same tier as there. Runs with an invalid verdict are left out.
     """
     trusted = requests[requests["verdict"] != "invalid"]
     trusted = trusted.assign(refresh_s=read_refresh_s(trusted))
@@ -139,6 +141,8 @@ def staleness_results(requests: pd.DataFrame) -> pd.DataFrame:
         slo, slo_low, slo_high = mean_interval(group["slo_met"].to_numpy(dtype=float))
         change = paired_change(beside[beside["policy"] == BASELINE], group, "ttft_ms")
         aged = paired_change(freshest, group, "ttft_ms")
+        aged_kv = paired_change(freshest, group, "kv_transfer_ms")
+        blind = paired_change(beside[beside["policy"] == WITHOUT_TELEMETRY], group, "ttft_ms")
         moved = done[done["kv_bytes"] > 0]
         error = (moved["predicted_kv_transfer_ms"] - moved["kv_transfer_ms"]).abs() / moved["kv_transfer_ms"]
         rows.append(
@@ -160,6 +164,12 @@ def staleness_results(requests: pd.DataFrame) -> pd.DataFrame:
                 "aged_change_percent": aged.percent,
                 "aged_change_low": aged.low,
                 "aged_change_high": aged.high,
+                "aged_kv_percent": aged_kv.percent,
+                "aged_kv_low": aged_kv.low,
+                "aged_kv_high": aged_kv.high,
+                "blind_change_percent": blind.percent,
+                "blind_change_low": blind.low,
+                "blind_change_high": blind.high,
                 "same_tier": _same_tier(freshest, group),
                 "kv_transfer_ms": done["kv_transfer_ms"].mean(),
                 "tpot_ms": tpot,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -70,6 +71,7 @@ def draw_prediction_error(requests: pd.DataFrame, out: Path, note: str) -> list[
                 axis.plot(rows["age_s"], 100 * rows["error"], color=colour, linestyle=dash, marker="o", label=label)
                 axis.fill_between(rows["age_s"], 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.18, lw=0)
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:g}")
             axis.set_ylim(0)
             axis.set_xlabel("Age of the network view at the decision (s)")
             axis.set_title(f"{world} world", loc="left", fontweight="bold")
@@ -77,7 +79,8 @@ def draw_prediction_error(requests: pd.DataFrame, out: Path, note: str) -> list[
         axes[0][0].set_ylabel("Error of the predicted KV transfer (%)")
         axes[0][0].legend(frameon=False)
         figure.suptitle("How wrong do predictions get as the view ages?", x=0.01, ha="left", fontweight="bold")
-        figure.supxlabel(f"{note.partition(' Bands')[0]} Line: median; band: quartiles.", fontsize=8, color="#444444")
+        about = f"{note.partition(' Bands')[0]} Line: median; band: quartiles."
+        figure.supxlabel(fill(about, 75 * len(worlds)), fontsize=8, color="#444444")
         return save(figure, out / "prediction_error")
 
 
@@ -111,5 +114,6 @@ def draw_map(cells: pd.DataFrame, out: Path, note: str) -> list[Path]:
             axis.set_title(f"{world} world", loc="left", fontweight="bold")
         figure.colorbar(image, ax=axes[0].tolist(), label="Mean TTFT saved over NetKV-Static (%)")
         figure.suptitle("Where does an old view cost NetKV-Full its gain over NetKV-Static?", fontweight="bold")
-        figure.supxlabel(f"{note} Grey: the 95 % interval holds zero.", fontsize=8, color="#444444")
+        about = f"{note.partition(' Bands')[0]} Grey: the 95 % interval holds zero."
+        figure.supxlabel(fill(about, 110 * len(worlds)), fontsize=8, color="#444444")
         return save(figure, out / "staleness_map")

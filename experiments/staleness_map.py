@@ -99,14 +99,20 @@ def map_table(cells: pd.DataFrame) -> Table:
         title="Mean TTFT saved by NetKV-Full over NetKV-Static, %",
         caption="rows: mean spell of congestion; columns: refresh interval; * the 95 % interval holds zero",
         box=box.SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     intervals = sorted(cells["refresh_s"].unique())
-    table.add_column("world", no_wrap=True)
-    for heading in ("congestion", *map(interval_name, intervals)):
+    several = cells["world"].nunique() > 1
+    table.add_column("spell", no_wrap=True)
+    for heading in map(interval_name, intervals):
         table.add_column(heading, justify="right", no_wrap=True)
     for (world, scale_s), rows in cells.groupby(["world", "time_scale_s"]):
         by_interval = {row["refresh_s"]: row for row in rows.to_dict("records")}
-        table.add_row(str(world), f"{scale_s:g} s", *(_cell(by_interval.get(interval)) for interval in intervals))
+        table.add_row(
+            f"{world} {scale_s:g} s" if several else f"{scale_s:g} s",
+            *(_cell(by_interval.get(interval)) for interval in intervals),
+        )
     return table
 
 

@@ -25,7 +25,9 @@ def made(refresh_s: float, change: float = 0.0, half: float = 1.0, **fields: Any
         "world": "emulated", "workload": "rag", "policy": "netkv_full", "refresh_s": refresh_s, "seeds": 5,
         "aged_change_percent": change, "aged_change_low": change - half, "aged_change_high": change + half,
         "ttft_change_percent": -20.0 + change, "ttft_change_low": -24.0 + change, "ttft_change_high": -16.0 + change,
-        "same_tier": 0.95, "tpot_ms": 30.0, "slo_attainment": 0.9,
+        "aged_kv_percent": 2 * change, "aged_kv_low": 2 * change - half, "aged_kv_high": 2 * change + half,
+        "blind_change_percent": change - 2, "blind_change_low": change - 2 - half,
+        "blind_change_high": change - 2 + half, "same_tier": 0.95, "tpot_ms": 30.0, "slo_attainment": 0.9,
     }  # fmt: skip
     return {**row, **fields}
 
@@ -64,6 +66,18 @@ def test_a_wide_interval_decides_nothing() -> None:
 )
 def test_each_finding_follows_its_number(fields: dict[str, Any], text: str) -> None:
     assert text in said(made(0.1), made(60.0, 2.0, **fields))
+
+
+def test_transfers_are_judged_apart_from_the_prefill_that_dilutes_them() -> None:
+    text = said(made(0.1), made(5.0, -1.0), made(60.0, 4.0))
+    assert "KV transfer alone changes by +8.0 % [+7.0, +9.0] at worst, at 60 s" in text
+
+
+def test_telemetry_is_worth_its_gain_over_none() -> None:
+    text = said(made(0.1), made(5.0, 0.5), made(60.0, 4.0))
+    assert "-2.0 % [-3.0, -1.0] at 0.1 s, at worst +2.0 % [+1.0, +3.0] at 60 s" in text
+    assert "telemetry gains for certain up to a refresh of 5 s; an old view can cost more than none." in text
+    assert "no gain of telemetry can be told" in said(made(0.1, 2.0), made(60.0, 2.0))
 
 
 def test_worlds_and_workloads_are_judged_apart() -> None:

@@ -114,7 +114,8 @@ def _note(conditions: list[Condition], left_out: list[str]) -> str:
     without = f" without {len(left_out)} invalid ones" if left_out else ""
     return (
         f"{len(conditions)} runs{without}; {spec.fabric.gpus} GPUs, {spec.model.name}; workload {', '.join(workloads)};"
-        f" congestion {spec.congestion.kind}. Bands: 95 % bootstrap intervals."
+        f" congestion {spec.congestion.kind}."
+        " Bands: 95 % bootstrap intervals (TTFT: of the paired change since the shortest interval)."
     )
 
 
