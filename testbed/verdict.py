@@ -26,9 +26,9 @@ LAG_INVALID_MS = 50.0
 
 SWITCH_WAIT_SUSPECT = 0.08
 SWITCH_WAIT_INVALID = 0.3
-"""Share of the time in which vswitchd could have run and had no processor: its wait is every packet's. Measured, one run
-each of the same 30 transfers without background: 0.03 alone (median gap to the fluid answer 5 ms), 0.10 beside four
-busy loops (16 ms), 0.12, 0.12 and 0.13 beside two other testbeds (11, 21 and 31 ms); 0.3 is our choice."""
+"""Share of the time in which vswitchd could have run and had no processor: its wait is every packet's. Measured, one
+run each of the same 30 transfers without background: 0.03 alone (median gap to the fluid answer 5 ms), 0.10 beside
+four busy loops (16 ms), 0.12, 0.12 and 0.13 beside two other testbeds (11, 21 and 31 ms); 0.3 is our choice."""
 
 AGE_SLACK_S = 1.0
 """A sample may be this much older than `refresh_s + poll_s` before the oracle counts as not having kept up."""
@@ -113,7 +113,9 @@ def _machine(evidence: dict[str, Any]) -> Iterator[Finding]:
     wait = evidence.get("switch_wait_mean", 0.0)
     if wait > SWITCH_WAIT_SUSPECT:
         limit = SWITCH_WAIT_INVALID if wait > SWITCH_WAIT_INVALID else SWITCH_WAIT_SUSPECT
-        words = f"the switches waited for a processor {wait:.0%} of the time (limit {limit:.0%}): other work on this machine"
+        words = (
+            f"the switches waited for a processor {wait:.0%} of the time (limit {limit:.0%}): other work is in the way"
+        )
         yield Finding("switch_wait", words, wait > SWITCH_WAIT_INVALID, wait / limit)
     if drops := evidence.get("softnet_drops", 0):
         yield Finding("softnet_drops", f"the kernel dropped {drops} packets before any switch saw them", False, drops)
