@@ -44,6 +44,8 @@ CELLS: dict[str, dict[str, Any]] = {
     "reno": {"emulation.congestion_control": "reno"},
     "bbr": {"emulation.congestion_control": "bbr"},
     "rate_scale_1250": {"emulation.rate_scale": 1250.0},
+    "rate_scale_5000": {"emulation.rate_scale": 5000.0},
+    "dilation_4": {"emulation.time_dilation": 4.0},
 }
 
 
