@@ -39,9 +39,16 @@ def changes_of(
     shortcuts = {
         "workload.trace": None if trace is None else str(trace),
         "workload.requests": requests,
-        "oracle.refresh_s": refresh,
+        "oracle.refresh_s": None if refresh is None else _number_or_word(refresh),
         "congestion.kind": congestion,
         "seed": seed,
         **others,
     }
     return {name: value for name, value in shortcuts.items() if value is not None} | parse_settings(settings or [])
+
+
+def _number_or_word(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
