@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from experiments.comparison import compare_folders, in_words
-from experiments.comparison_figures import draw_comparison
 from experiments.store import check_free, new_folder, strict, write_json
 from experiments.verbs.options import AsJson
 
@@ -39,6 +38,8 @@ def compare(
         with new_folder(out) as partial:
             write_json(partial / "comparison.json", report)
             table.to_csv(partial / "transfers.csv", index=False)
+            from experiments.comparison_figures import draw_comparison  # Matplotlib takes longer to load than all else
+
             draw_comparison(table, report, partial)
     typer.echo(json.dumps(strict(report), indent=1) if as_json else _text(report))
 
