@@ -246,7 +246,8 @@ def test_links_carry_exactly_the_bytes_of_their_flows_and_never_count_backwards(
         fluid.add(paths[flow], size[flow])
         carried = fluid.link_carried_B()
         assert (carried >= before * (1 - RELATIVE)).all()
-        assert (carried - before <= capacity * elapsed_s + RELATIVE * carried).all()
+        most_B = capacity * elapsed_s + RELATIVE * carried + np.finfo(float).tiny  # below it, floats round coarsely
+        assert (carried - before <= most_B).all()
         before = carried
     while (end := fluid.next_completion_s()) < np.inf:
         fluid.advance(end)
