@@ -23,10 +23,13 @@ DEADLINE_S = 90.0
 WIRE_OF_PAYLOAD = 1.25
 """Bytes on the wire for one of payload, at most: 4.6 % of headers, and what slow start overshoots and sends again."""
 
-pytestmark = [
-    pytest.mark.live,
-    pytest.mark.skipif(os.geteuid() != 0, reason="a sandbox of network namespaces needs root"),
-]
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module", autouse=True)
+def root() -> None:
+    if os.geteuid() != 0:
+        pytest.fail("a sandbox of network namespaces needs root: `make test-live` asks sudo for it")
 
 
 def observe(driver: str, ecmp: str) -> dict[str, Any]:

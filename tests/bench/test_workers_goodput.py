@@ -30,7 +30,11 @@ IPERF_PORT = 5301
 NOISE = 0.97  # unshaped rates of one program differ by more than this between rounds on two busy cores
 SET_UP = 0.99  # ours pays for connections and slow start, iperf3's clock starts after them
 
-pytestmark = pytest.mark.skipif(shutil.which("iperf3") is None, reason="iperf3 is the yardstick")
+
+@pytest.fixture(scope="module", autouse=True)
+def yardstick() -> None:
+    if shutil.which("iperf3") is None:
+        pytest.fail("iperf3 is the yardstick: run ./provision.sh")
 
 
 class Ends(NamedTuple):
@@ -102,7 +106,7 @@ class Pair:
 def shaped() -> Iterator[Ends]:
     """Two hosts and a cable: 10.0.0.1 and 10.0.0.2, HTB at SHAPED_MBPS and a pfifo of 100 both ways."""
     if os.geteuid() != 0:
-        pytest.skip("needs root for network namespaces")
+        pytest.fail("needs root for network namespaces")
     holders = [subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE) for _ in "ab"]
     try:
         here = os.readlink("/proc/self/ns/net")
@@ -158,7 +162,7 @@ def test_goodput_on_a_shaped_link(tmp_path: Path, shaped: Ends, stripes: int) ->
 def test_lag_of_decode_steps(tmp_path: Path, load: str, priority: str) -> None:
     """How long after its scheduled end a step of 10 ms is stamped, and what a real-time priority gains."""
     if priority != "0" and os.geteuid() != 0:
-        pytest.skip("a real-time priority needs root")
+        pytest.fail("a real-time priority needs root")
     steps, step_s = 300, 0.010
     options = ("--step-table", f"1:{step_s}", "--realtime-priority", priority)
     with ExitStack() as stack:
