@@ -92,7 +92,7 @@ def test_a_silent_switch_stops_the_sample_time_while_documents_go_on(seen: dict[
     lost = seen["lost_switch"]
     gone_s, later_s, back_s = lost["sampled_s"]
     assert lost["missing"] == ["core0"]
-    assert gone_s == later_s
+    assert 0 <= later_s - gone_s < seen["document"]["poll_s"]  # the rest of the sweep in which it fell silent, no more
     assert lost["sequence"][1] > lost["sequence"][0] + 5
     assert back_s > later_s + 1
     assert lost["missing_at_last"] == []
