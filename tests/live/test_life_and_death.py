@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -124,7 +125,7 @@ def test_a_guardian_outlives_an_interrupt(own_send_buffer: int) -> None:
 
 def test_the_setting_of_a_killed_guardian_is_reclaimed(own_send_buffer: int) -> None:
     with holder() as held:
-        os.kill(guardian_of(held), signal.SIGKILL)
+        kill_and_wait(guardian_of(held))
         held.kill()
     assert setting_B() == SEND_BUFFER_B
     assert reclaim()
@@ -134,11 +135,19 @@ def test_the_setting_of_a_killed_guardian_is_reclaimed(own_send_buffer: int) -> 
 
 def test_the_next_lease_restores_what_a_killed_guardian_did_not(own_send_buffer: int) -> None:
     with holder() as held:
-        os.kill(guardian_of(held), signal.SIGKILL)
+        kill_and_wait(guardian_of(held))
         held.kill()
     with SendBufferLease():
         assert setting_B() == SEND_BUFFER_B
     assert setting_B() == own_send_buffer
+
+
+def kill_and_wait(process: int) -> None:
+    """SIGKILL a process that is not our child, and return when its locks are gone with it."""
+    handle = os.pidfd_open(process)
+    os.kill(process, signal.SIGKILL)
+    select.select([handle], [], [], 10)
+    os.close(handle)
 
 
 def holder() -> subprocess.Popen[str]:
