@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,19 @@ def test_a_plan_is_numbered_in_the_order_of_its_starts_and_repeats_with_its_seed
     assert starts_s[0] >= 0
     assert starts_s[-1] < 60
     assert all(flow.source != flow.target and flow.stop_s > flow.start_s for flow in plan)
+
+
+@pytest.mark.parametrize("kind", ["onoff", "incast"])
+def test_hot_spots_are_independent_and_the_plan_stays_in_order(kind: str) -> None:
+    one, four = planned(kind=kind, horizon_s=600), planned(kind=kind, horizon_s=600, hot_spots=4)
+    assert [flow.flow_id for flow in four] == list(range(len(four)))
+    assert [flow.start_s for flow in four] == sorted(flow.start_s for flow in four)
+    assert sum(flow.stop_s - flow.start_s for flow in four) == pytest.approx(
+        4 * sum(flow.stop_s - flow.start_s for flow in one), rel=0.15
+    )
+    if kind == "onoff":  # the first of them is the only one of a plan of one
+        without_number = {replace(flow, flow_id=0) for flow in four}
+        assert {replace(flow, flow_id=0) for flow in one} < without_number
 
 
 @pytest.mark.parametrize(("tiers", "loads"), [((3,), (0.2, 0.4, 0.8)), ((2,), (0.4, 0.8, 0)), ((1,), (0.8, 0, 0))])

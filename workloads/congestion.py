@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -35,6 +36,9 @@ class CongestionSpec(BaseModel):
     `incast`: every `period_s`, for half of it, `flows` senders at once into one decode instance; `shuffle`: every
     server sends to every other, `among` those that decode or all.
 
+    `hot_spots`: how many of an `onoff` or `incast` go on independently of each other; in a fabric of n times the size n
+    times as many hit every instance as often.
+
     `utilisation` paces a kind such that the busiest link it loads is expected to carry it, wire headers included; None
     is the kind's own, and greedy where it has none. A paced flow has `connections` of `protocol` each (udp: the worlds
     do not slow it down, but Open vSwitch's symmetric_l4 hash does not look at its ports).
@@ -44,6 +48,7 @@ class CongestionSpec(BaseModel):
 
     kind: Literal["none", "constant", "onoff", "hotspot", "incast", "shuffle"] = "onoff"
     flows: Annotated[int, Field(ge=1, le=1024)] = 8
+    hot_spots: Annotated[int, Field(ge=1, le=1024)] = 1
     mean_on_s: Spell = 5.0
     mean_off_s: Spell = 5.0
     period_s: Spell = 5.0
@@ -80,15 +85,18 @@ def plan_background(
         case "shuffle":
             plan.add(0.0, horizon_s, _all_to_all(fabric, roles.decode if spec.among == "decode" else None))
         case "onoff":
-            _add_onoff(plan, roles, horizon_s, rng)
+            for _ in range(spec.hot_spots):
+                _add_onoff(plan, roles, horizon_s, rng)
         case "hotspot":
             _add_hotspot(plan, horizon_s, rng)
         case "incast":
             for start_s in np.arange(0.0, horizon_s, spec.period_s).tolist():
-                target = int(rng.choice(roles.decode))
-                sources = _outside(fabric, target, 1, spec.flows, rng)
-                plan.add(start_s, start_s + spec.period_s / 2, [(source, target) for source in sources])
-    return tuple(plan.flows)
+                for _ in range(spec.hot_spots):
+                    target = int(rng.choice(roles.decode))
+                    sources = _outside(fabric, target, 1, spec.flows, rng)
+                    plan.add(start_s, start_s + spec.period_s / 2, [(source, target) for source in sources])
+    in_order = sorted(plan.flows, key=lambda flow: flow.start_s)
+    return tuple(replace(flow, flow_id=number) for number, flow in enumerate(in_order))
 
 
 class _Plan:
