@@ -7,29 +7,32 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup staleness test lint test-fast test-live bench clean
+.PHONY: help setup setup-tests staleness test lint test-fast test-live bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install everything: Debian packages, then .venv with netkv in it
 	@./provision.sh
+
+setup-tests: ## the same, with what only the tests need
+	@./provision.sh --tests
 
 staleness: setup ## the main job: does stale telemetry hurt? on real packets (ARGS='...' adds flags)
 	$(SUDO) "$(VENV)/bin/netkv" sweep staleness --profile quick $(ARGS)
 
 # In this order, each only if the one before held; pytest's exit 5 (no test ran) is a failure here too.
-test: setup lint test-fast test-live ## lint, then the fast tests, then those on real packets
+test: setup-tests lint test-fast test-live ## lint, then the fast tests, then those on real packets
 
 lint: setup ## ruff and mypy
 	"$(VENV)/bin/ruff" check .
 	"$(VENV)/bin/ruff" format --check .
 	"$(VENV)/bin/mypy"
 
-test-fast: setup ## the tests that need no root (ARGS='...' adds pytest's flags)
+test-fast: setup-tests ## the tests that need no root (ARGS='...' adds pytest's flags)
 	"$(VENV)/bin/pytest" -m "not live and not optional" $(ARGS)
 
-test-live: setup ## the tests on real packets (ARGS='...' adds pytest's flags)
+test-live: setup-tests ## the tests on real packets (ARGS='...' adds pytest's flags)
 	$(SUDO) "$(VENV)/bin/pytest" -m "live and not optional" $(ARGS)
 
 bench: setup ## the benchmarks (ARGS='...' adds pytest's flags)

@@ -4,7 +4,9 @@
 # takes about a second, needs no network and no root.
 #
 #   ./provision.sh                  as root, or as a user who may use sudo (for apt only)
-#   ./provision.sh --check          changes nothing; exit 0 when there is nothing left to do, 1 otherwise
+#   ./provision.sh --tests          with what only the tests need: a browser and Vagrant
+#   ./provision.sh --vm             with what building and booting the virtual machine needs
+#   ./provision.sh --check ...      changes nothing; exit 0 when there is nothing left to do, 1 otherwise
 #   NETKV_VENV=DIR ./provision.sh   puts the environment into DIR instead of .venv
 set -euo pipefail
 
@@ -15,6 +17,15 @@ PACKAGES=(
     procps util-linux                         # sysctl, unshare, nsenter
     git make                                  # the commit that a run records; the Makefile
     python3 python3-venv
+)
+TEST_PACKAGES=(
+    chromium chromium-driver  # opens the reports
+    vagrant                   # reads the Vagrantfile
+)
+VM_PACKAGES=(
+    mmdebstrap e2fsprogs fdisk qemu-utils  # the guest's disk
+    qemu-system-x86 ipxe-qemu openssh-client  # the guest
+    vagrant vagrant-libvirt libvirt-daemon libvirt-clients libvirt-daemon-driver-qemu rsync
 )
 PYTHON=/usr/bin/python3  # Debian's own, whatever else is first on PATH: Mininet is installed for this one
 
@@ -114,15 +125,20 @@ link_mininet() {
     ln -sfn -- "$source" "$("$venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mininet"
 }
 
-case "$*" in
-    '' | --check) ;;
-    *) fail "takes no argument but --check; its first lines say what it does" ;;
-esac
+check=no
+for argument; do
+    case "$argument" in
+        --check) check=yes ;;
+        --tests) PACKAGES+=("${TEST_PACKAGES[@]}") ;;
+        --vm) PACKAGES+=("${VM_PACKAGES[@]}") ;;
+        *) fail "takes no argument but --check, --tests and --vm; its first lines say what it does" ;;
+    esac
+done
 
 missing=$(missing_packages)
 packages_hash=$(hash_of provision.sh requirements.lock constraints-build.txt)
 project_hash=$(hash_of provision.sh requirements.lock constraints-build.txt pyproject.toml)
-if [ "${1:-}" = --check ]; then
+if [ "$check" = yes ]; then
     nothing_to_do && exit
     echo "netkv is not set up, or not for these files: run ./provision.sh${missing:+ (Debian packages missing: ${missing//$'\n'/ })}"
     exit 1

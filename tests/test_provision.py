@@ -81,8 +81,8 @@ def test_the_lock_covers_every_dependency_of_the_project() -> None:
 
 
 def test_a_second_run_is_quick_and_changes_nothing() -> None:
-    if provision("--check", NETKV_VENV=sys.prefix).returncode != 0:
-        pytest.skip("this environment is not provision.sh's, or older than the files that it is made from")
+    check = provision("--check", NETKV_VENV=sys.prefix)
+    assert check.returncode == 0, check.stdout  # `make` has just seen to that
     stamps = [Path(sys.prefix) / name for name in (".netkv-packages", ".netkv-project", "provision.log", "bin/netkv")]
     before = [path.stat().st_mtime_ns for path in stamps]
     start_s = time.monotonic()
@@ -140,3 +140,38 @@ def test_apt_is_asked_only_for_what_is_missing_and_its_failure_is_shown(commands
     assert "--no-install-recommends" in install
     assert install.endswith(" tcpdump")
     assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted", "unwanted"),
+    [
+        ((), {"mininet", "git"}, {"chromium", "vagrant", "mmdebstrap"}),
+        (("--tests",), {"mininet", "chromium", "chromium-driver", "vagrant"}, {"mmdebstrap"}),
+        (("--vm",), {"mininet", "mmdebstrap", "qemu-system-x86", "vagrant-libvirt"}, {"chromium"}),
+        (("--tests", "--vm"), {"mininet", "chromium", "mmdebstrap"}, set()),
+    ],
+)
+def test_what_only_the_tests_or_the_virtual_machine_need_is_installed_when_asked_for(
+    commands: Path, tmp_path: Path, arguments: tuple[str, ...], wanted: set[str], unwanted: set[str]
+) -> None:
+    command(commands, "dpkg-query", "exit 1")
+    check = provision("--check", *arguments, PATH=str(commands), NETKV_VENV=str(tmp_path / "venv"))
+    assert check.returncode == 1
+    (line,) = check.stdout.splitlines()
+    missing = set(line.partition("(Debian packages missing: ")[2].rstrip(") ").split())
+    assert wanted <= missing
+    assert not unwanted & missing
+
+
+def test_an_environment_is_whole_or_not_whichever_packages_are_asked_for(commands: Path, tmp_path: Path) -> None:
+    command(commands, "dpkg-query", 'for package; do [ "$package" = chromium ] || echo "installed $package"; done')
+    environment = {"PATH": str(commands), "NETKV_VENV": str(tmp_path / "venv")}
+    assert "packages missing" not in provision("--check", **environment).stdout
+    assert "(Debian packages missing: chromium)" in provision("--check", "--tests", **environment).stdout
+
+
+def test_an_unknown_argument_is_one_line() -> None:
+    refused = provision("--test")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    (line,) = refused.stderr.splitlines()
+    assert "takes no argument but --check, --tests and --vm" in line
