@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -49,3 +51,18 @@ def mean_interval(values: np.ndarray[tuple[int], np.dtype[np.float64]], seed: in
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(values[drawn].mean(axis=1), [tail, 100 - tail])
     return float(values.mean()), float(low), float(high)
+
+
+def weighted_percentiles(
+    values: NDArray[np.float64], counts: NDArray[np.int64], percents: Sequence[float]
+) -> list[float]:
+    """`numpy.percentile(numpy.repeat(values, counts), percents)` without the repeated array. Some count must be > 0.
+
+    Linear between the two nearest ranks, numpy's default: rank (N - 1) p / 100 of N values in order.
+    """
+    order = np.argsort(values, kind="stable")
+    in_order, up_to = values[order], np.cumsum(counts[order])
+    ranks = (up_to[-1] - 1) * np.asarray(percents, dtype=float) / 100
+    lower = np.floor(ranks)
+    below, above = (in_order[np.searchsorted(up_to, rank, side="right")] for rank in (lower, np.ceil(ranks)))
+    return [float(value) for value in below + (above - below) * (ranks - lower)]

@@ -53,8 +53,9 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
     }
     if outcome.paths:
         tables[PATHS] = pd.DataFrame(outcome.paths)
-    gaps_ms = np.repeat(np.array(outcome.token_gaps_ms, float), np.array(outcome.token_gap_counts, int))
-    summary = summarise(tables["requests"], gaps_ms, outcome.duration_s, spec.slo)
+    summary = summarise(
+        tables["requests"], outcome.token_gaps_ms, outcome.duration_s, spec.slo, outcome.token_gap_counts
+    )
     evidence = dict(outcome.evidence)
     measured = evidence.pop(MEASURED, None)
     manifest = {

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from experiments.spec import RunSpec, SpecError, make_spec
@@ -110,8 +109,8 @@ def search(
             with open_world(spec) as world:
                 outcome = world.run(spec.scenario)
             requests = pd.DataFrame(outcome.requests, columns=list(RequestRecord.__dataclass_fields__))
-            gaps_ms = np.repeat(np.array(outcome.token_gaps_ms), np.array(outcome.token_gap_counts, int))
-            rows.append({"seed": seed, **point, **summarise(requests, gaps_ms, outcome.duration_s, spec.slo)})
+            gaps_ms, counts = outcome.token_gaps_ms, outcome.token_gap_counts
+            rows.append({"seed": seed, **point, **summarise(requests, gaps_ms, outcome.duration_s, spec.slo, counts)})
             done()
     return pd.DataFrame(rows)
 
