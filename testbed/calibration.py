@@ -6,11 +6,9 @@ A machine that cannot carry the rates of its specification shows it here, whatev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 from testbed.fabric_up import FabricUp
-from testbed.worker_pool import DECODE_PORT, Event
+from testbed.worker_pool import DECODE_PORT, Event, Tell
 from topologies import Roles
 
 CALIBRATION_ID = 1 << 40
@@ -27,8 +25,6 @@ ATTEMPTS = 3
 
 PAYLOAD_OF_WIRE = 1448 / 1514
 """Of a full frame, what TCP with timestamps delivers (RFC 7323)."""
-
-Tell = Callable[[str, int, dict[str, Any]], None]
 
 
 class Calibration:

@@ -28,6 +28,8 @@ REAL_TIME = ("--realtime-priority", "1")
 """Timers of prefill and decode fire on time even while the switches keep every core busy."""
 
 Event = dict[str, Any]
+Tell = Callable[[str, int, dict[str, Any]], None]
+"""Send a command to the worker of a role on an instance: `WorkerPool.tell`."""
 
 
 class WorkerPool:
