@@ -85,6 +85,7 @@ class BackgroundPlayer:
                 "ended_s": self._clock.real_s(event["at_s"]),
                 "bytes": event["bytes"] * self._up.spec.rate_scale,
                 "source_ports": event["source_ports"],
+                "retransmitted": event["retransmitted"],
             }
         )
 

@@ -145,6 +145,7 @@ class RequestLives:
         request_id = event["request_id"]
         self._started_s[request_id] = event["started_s"]
         self._rows[request_id]["source_ports"] = event["source_ports"]
+        self._rows[request_id]["retransmitted"] = event["retransmitted"]
         self._rows[request_id]["wire_bytes"] = event["wire_bytes"]
         self._note_transfer(request_id)
 

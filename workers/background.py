@@ -71,6 +71,7 @@ class BackgroundWorker:
             started_s=stamp(stats.started_s),
             at_s=stamp(stats.at_s),
             source_ports=stats.source_ports,
+            retransmitted=stats.retransmitted,
         )
 
     def report(self, _command: Command) -> None:

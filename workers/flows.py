@@ -15,7 +15,7 @@ import termios
 from typing import TYPE_CHECKING
 
 from workers.loop import READABLE, WRITABLE, Loop
-from workers.streams import ABORT, StreamOptions
+from workers.streams import ABORT, StreamOptions, retransmitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +34,14 @@ _zeros = memoryview(bytes(SEND_BYTES))
 class FlowStats:
     """What a stopped flow has to say for itself."""
 
-    def __init__(self, sent_bytes: int, started_s: float, at_s: float, source_ports: list[int]) -> None:
+    def __init__(
+        self, sent_bytes: int, started_s: float, at_s: float, source_ports: list[int], retransmitted: int = 0
+    ) -> None:
         self.sent_bytes = sent_bytes
         self.started_s = started_s
         self.at_s = at_s
         self.source_ports = source_ports
+        self.retransmitted = retransmitted
 
 
 class TcpFlow:
@@ -62,6 +65,7 @@ class TcpFlow:
         self._started_s = loop.clock()
         self._written: dict[socket.socket, int] = {}
         self._acknowledged_bytes = 0
+        self._retransmitted = 0
         self._source_ports: list[int] = []
         try:
             for _ in range(connections):
@@ -86,7 +90,7 @@ class TcpFlow:
         """Stop at once: what is queued is dropped, only what is on the wire still arrives."""
         at_s = self._loop.clock()
         self._close()
-        return FlowStats(self._acknowledged_bytes, self._started_s, at_s, self._source_ports)
+        return FlowStats(self._acknowledged_bytes, self._started_s, at_s, self._source_ports, self._retransmitted)
 
     def _on_ready(self, sock: socket.socket, events: int) -> None:
         try:
@@ -106,6 +110,7 @@ class TcpFlow:
 
     def _close(self) -> None:
         self._acknowledged_bytes = self.sent_bytes
+        self._retransmitted += sum(map(retransmitted, self._written))
         for sock in self._written:
             self._loop.unwatch(sock)
             sock.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from workers import wire
 from workers.loop import READABLE, WRITABLE, Loop
-from workers.streams import ABORT, StreamOptions
+from workers.streams import ABORT, StreamOptions, retransmitted
 from workers.wire import Header, Status, WireError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ _zeros = memoryview(bytes(SEND_BYTES))
 class Transfer:
     """Send `total_bytes` to `address`, and call back once.
 
-    `on_done(started_s, at_s, source_ports, wire_bytes)` after the last ack, or `on_failed(error)` after the first
-    failure, when every connection has been reset. Never both, never after `abort`.
+    `on_done(started_s, at_s, source_ports, retransmitted, wire_bytes)` after the last ack, the lists by stripe, or
+    `on_failed(error)` after the first failure, when every connection has been reset. Never both, never after `abort`.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Transfer:
         total_bytes: int,
         stripes: int,
         deadline_s: float,
-        on_done: Callable[[float, float, list[int], int], None],
+        on_done: Callable[[float, float, list[int], list[int], int], None],
         on_failed: Callable[[str], None],
         options: StreamOptions,
     ) -> None:
@@ -52,6 +52,7 @@ class Transfer:
         self._open: list[_Stripe] = []
         self._waiting = stripes
         self._source_ports: list[int] = []
+        self._retransmitted = [0] * stripes
         self._over = False
         sizes = wire.stripe_sizes(total_bytes, stripes)
         try:
@@ -71,12 +72,14 @@ class Transfer:
         for stripe in self._open:
             stripe.reset()
 
-    def stripe_acknowledged(self) -> None:
+    def stripe_acknowledged(self, stripe: int, sent_again: int) -> None:
+        self._retransmitted[stripe] = sent_again
         self._waiting -= 1
         if self._waiting == 0 and not self._over:
             self._over = True
             self._timer.cancel()
-            self._on_done(self._started_s, self.loop.clock(), self._source_ports, self._wire_bytes)
+            at_s = self.loop.clock()
+            self._on_done(self._started_s, at_s, self._source_ports, self._retransmitted, self._wire_bytes)
 
     def stripe_failed(self, error: str) -> None:
         self._fail(error)
@@ -144,8 +147,9 @@ class _Stripe:
         elif (ack.request_id, ack.received_bytes) != (self._header.request_id, self._header.stripe_bytes):
             self._fail(f"receiver counted {ack.received_bytes} of {self._header.stripe_bytes} bytes")
         else:
+            sent_again = retransmitted(self._sock)
             self._close()
-            self._transfer.stripe_acknowledged()
+            self._transfer.stripe_acknowledged(self._header.stripe, sent_again)
 
     def _fail(self, error: str) -> None:
         self._transfer.stripe_failed(f"stripe {self._header.stripe} of {self._header.stripes}: {error}")

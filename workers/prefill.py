@@ -41,13 +41,16 @@ class PrefillWorker:
         request_id = command.integer("request_id")
         total_bytes = command.integer("bytes")
 
-        def done(started_s: float, at_s: float, source_ports: list[int], wire_bytes: int) -> None:
+        def done(
+            started_s: float, at_s: float, source_ports: list[int], retransmitted: list[int], wire_bytes: int
+        ) -> None:
             self._shell.emit(
                 "transferred",
                 request_id=request_id,
                 started_s=stamp(started_s),
                 at_s=stamp(at_s),
                 source_ports=source_ports,
+                retransmitted=retransmitted,
                 bytes=total_bytes,
                 wire_bytes=wire_bytes,
             )

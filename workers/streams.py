@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ABORT = struct.pack("@ii", 1, 0)  # struct linger, socket(7): close sends RST and drops what is queued
 IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): choose the port at connect, when the whole 4-tuple is known
 TCP_CONGESTION_NAME_BYTES = 16  # linux/tcp.h, TCP_CA_NAME_MAX
+TCP_INFO_RETRANSMITTED = struct.Struct("@100xI")  # linux/tcp.h: tcpi_total_retrans after 8 bytes and 23 words
 
 
 class StreamOptions(NamedTuple):
@@ -67,6 +68,13 @@ class StreamOptions(NamedTuple):
             sock.close()
             raise
         return sock
+
+
+def retransmitted(sock: socket.socket) -> int:
+    """Segments that a connection has sent again so far: TCP_INFO, tcp(7)."""
+    size = TCP_INFO_RETRANSMITTED.size
+    found: int = TCP_INFO_RETRANSMITTED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size))[0]
+    return found
 
 
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
