@@ -36,7 +36,7 @@ def compare_folders(emulated: Path, analytic: Path | None, *, invalid: bool) -> 
     table = replay_table(trusted)
     ours = [FreeRun(run.spec, read_table(run.folder, "requests")) for run in trusted]
     if analytic is None:
-        theirs = [_simulated(run.spec) for run in trusted]
+        theirs = [simulated(run.spec) for run in trusted]
     else:
         theirs = [_read(folder) for folder in run_folders(analytic) if _world(folder) == "analytic"]
         if not theirs:
@@ -89,7 +89,7 @@ def in_words(report: dict[str, Any]) -> str:
     return text
 
 
-def _simulated(spec: RunSpec) -> FreeRun:
+def simulated(spec: RunSpec) -> FreeRun:
     """The analytic world on the scenario of an emulated run."""
     twin = spec.model_copy(update={"world": "analytic"})
     find_policy(twin.policy)
