@@ -10,6 +10,7 @@ from experiments.spec import RunSpec
 from scheduler import Outcome
 from scheduler.record import POLICY_ERROR
 from simulator.world import AnalyticWorld
+from testbed.capture import CaptureOrder
 from testbed.verdict import judge
 from testbed.world import EmulatedWorld
 from workloads import Scenario
@@ -25,11 +26,11 @@ class OpenWorld(Protocol):
 
 
 @contextmanager
-def open_world(spec: RunSpec, say: Say = lambda _: None) -> Iterator[OpenWorld]:
-    """The world of `spec`, up for as long as the context lasts."""
+def open_world(spec: RunSpec, say: Say = lambda _: None, capture: CaptureOrder | None = None) -> Iterator[OpenWorld]:
+    """The world of `spec`, up for as long as the context lasts; only the emulated one has anything to capture."""
     world: EmulatedWorld | AnalyticWorld
     if spec.world == "emulated":
-        world = EmulatedWorld(spec.scenario, spec.emulation, say)
+        world = EmulatedWorld(spec.scenario, spec.emulation, say, capture)
     else:
         world = AnalyticWorld(spec.scenario, spec.simulation, say)
     with world:

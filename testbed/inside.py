@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from scheduler import PolicyError
+from testbed.capture import CaptureOrder, Captures
 from testbed.ecmp import trace_paths
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
@@ -57,6 +58,7 @@ def main() -> int:
     try:
         scenario = Scenario.model_validate(task["scenario"])
         emulation = EmulationSpec.model_validate(task["emulation"])
+        capture = CaptureOrder(**task["capture"])
         furnish()
         fabric, _ = scenario.build()
         up = bring_up(
@@ -68,13 +70,13 @@ def main() -> int:
         )
         outside.send(up={"datapath": up.datapath, "datapath_reason": up.datapath_reason})
         while True:
-            outside.send(outcome=replay(up, Scenario.model_validate(outside.next_line()), outside))
+            outside.send(outcome=replay(up, Scenario.model_validate(outside.next_line()), capture, outside))
     except EXPECTED as problem:
         outside.send(error=str(problem))
         return 2
 
 
-def replay(up: FabricUp, scenario: Scenario, outside: Correspondent) -> dict[str, Any]:
+def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, outside: Correspondent) -> dict[str, Any]:
     """Run one scenario on the fabric that is up and return its Outcome as plain data."""
     fabric, roles = scenario.build()
     if fabric.spec != up.fabric.spec:
@@ -83,7 +85,10 @@ def replay(up: FabricUp, scenario: Scenario, outside: Correspondent) -> dict[str
     horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
     background = scenario.background(fabric, roles, horizon_s)
     work = Replay(up, scenario, roles, requests, background, say=lambda done: outside.send(done=done))
-    outcome = asyncio.run(work.run())
+    with Captures(fabric, capture) as captures:
+        outcome = asyncio.run(work.run())
+    if captures.told:
+        outcome.evidence["captures"] = captures.told
     trace_paths(fabric, outcome, DECODE_PORT, BACKGROUND_PORT)
     return asdict(outcome)
 

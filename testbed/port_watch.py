@@ -7,11 +7,13 @@ shaper, bytes against what the workers say they moved, and frames that went in a
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from testbed.sandbox import run
 from topologies import Fabric
 from topologies.mininet import HTB_BURST_B
 
@@ -47,6 +49,7 @@ class PortWatch:
         self._rate_Bps = {link.name: link.capacity_bps / link_divisor / 8 for link in fabric.links}
         self._first = self._last = self.read()
         self._softnet = softnet()
+        self._dropped = dropped(_queues())
         self._busy: dict[str, list[float]] = {name: [] for name in self._sent}
         self._saturated: list[float] = []
         self._overshoot = 0.0
@@ -71,7 +74,8 @@ class PortWatch:
 
         `port_overshoot`: the most that a port carried in a window over what its shaper allows. `saturated_rate`: median
         of full ports' rates over the shaper's, with `saturated_windows` to take it from. `link_bytes`: what each link
-        carried. `delivered_bytes`: what reached hosts. `lost_frames`: went into the fabric and did not come out.
+        carried. `delivered_bytes`: what reached hosts. `lost_frames`: went into the fabric and did not come out, of
+        which the switches' full queues dropped `queue_drops`.
         `softnet_squeezes`, `softnet_drops`: the kernel ran out of its budget of packets, or of room for them.
         """
         end = self.read()
@@ -93,6 +97,7 @@ class PortWatch:
             "delivered_bytes": sum(count.bytes for count in out),
             "delivered_frames": sum(count.frames for count in out),
             "lost_frames": sum(count.frames for count in into) - sum(count.frames for count in out),
+            "queue_drops": dropped(_queues()) - self._dropped,
             "softnet_squeezes": squeezes,
             "softnet_drops": drops,
         }
@@ -120,6 +125,15 @@ def parse_devices(text: str) -> Mapping[str, tuple[Count, Count]]:
         fields = [int(word) for word in numbers.split()]
         found[name.strip()] = Count(fields[8], fields[9]), Count(fields[0], fields[1])
     return found
+
+
+def dropped(queues: str) -> int:
+    """Frames that the shapers of all ports have dropped, in what `tc -s -j qdisc show` prints (tc(8))."""
+    return sum(found["drops"] for found in json.loads(queues) if found["kind"] == "htb")
+
+
+def _queues() -> str:
+    return run("tc", "-s", "-j", "qdisc", "show")
 
 
 def softnet() -> tuple[int, int]:

@@ -139,6 +139,10 @@ class Replay:
             "rate_scale": self._up.spec.rate_scale,
             "background_udp": self._udp,
             "kv_wire_bytes": sum(row.get("wire_bytes", 0) for row in outcome.decisions),
+            "retransmitted": sum(
+                [sum(row.get("retransmitted", ())) for row in outcome.decisions]
+                + [row["retransmitted"] for row in outcome.background]
+            ),
         }
         for key, found in (
             (POLICY_ERROR, lives.policy_error),

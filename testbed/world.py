@@ -17,6 +17,7 @@ from typing import Any
 
 from scheduler import Outcome, RequestRecord
 from scheduler.asked_seen import asked_and_seen
+from testbed.capture import CaptureOrder
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.sandbox import python_in_sandbox, require_root
@@ -33,12 +34,20 @@ Progress = Callable[[int], None]
 class EmulatedWorld:
     """A fabric of one specification, up for as long as the context lasts.
 
-    `run(scenario)` replays a scenario of the same fabric. TestbedError when something is missing, refused or late.
+    `run(scenario)` replays a scenario of the same fabric, with captures where `capture` asks for them. TestbedError
+    when something is missing, refused or late.
     """
 
-    def __init__(self, scenario: Scenario, emulation: EmulationSpec, say: Say = lambda _: None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        emulation: EmulationSpec,
+        say: Say = lambda _: None,
+        capture: CaptureOrder | None = None,
+    ) -> None:
         self._scenario = scenario
         self._emulation = emulation
+        self._capture = capture or CaptureOrder((), "")
         self._say = say
         self._lease = SendBufferLease()
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,7 +77,11 @@ class EmulatedWorld:
             start_new_session=True,
         )
         self._write(
-            {"scenario": self._scenario.model_dump(mode="json"), "emulation": self._emulation.model_dump(mode="json")}
+            {
+                "scenario": self._scenario.model_dump(mode="json"),
+                "emulation": self._emulation.model_dump(mode="json"),
+                "capture": self._capture._asdict(),
+            }
         )
         started_s = time.monotonic()
         self.evidence = self._await("up", lambda _: None)
