@@ -105,7 +105,7 @@ def _transfers(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], Co
             row = {
                 **{"owner": TRANSFER, "number": decision["request_id"], "connection": stripe},
                 **{"started_s": started_s, "ended_s": ended_s, "bytes": decision["kv_bytes"] / len(ports)},
-                "rate_bps": None,
+                **{"rate_bps": None, "retransmitted": decision["retransmitted"][stripe]},
             }
             yield row, Connection(decision["prefill_id"], decision["decode_id"], source_port, port)
 
@@ -117,7 +117,7 @@ def _background(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], C
             row = {
                 **{"owner": BACKGROUND, "number": flow["flow_id"], "connection": number},
                 **{"started_s": flow["started_s"], "ended_s": flow["ended_s"], "bytes": flow["bytes"] / len(ports)},
-                "rate_bps": flow["rate_bps"],
+                **{"rate_bps": flow["rate_bps"], "retransmitted": flow["retransmitted"][number]},
             }
             yield row, Connection(flow["source"], flow["target"], source_port, port, flow["protocol"])
 

@@ -141,7 +141,7 @@ class Replay:
             "kv_wire_bytes": sum(row.get("wire_bytes", 0) for row in outcome.decisions),
             "retransmitted": sum(
                 [sum(row.get("retransmitted", ())) for row in outcome.decisions]
-                + [row["retransmitted"] for row in outcome.background]
+                + [sum(row["retransmitted"]) for row in outcome.background]
             ),
         }
         for key, found in (

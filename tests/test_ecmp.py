@@ -90,11 +90,11 @@ def test_every_stripe_and_every_background_connection_gets_a_row_and_every_decis
     record = RequestRecord(7, 0.0, 100, 5, "cla", kv_transfer_ms=500.0)
     decision: dict[str, Any] = {
         **{"request_id": 7, "prefill_id": 0, "decode_id": 4, "kv_bytes": 100},
-        **{"source_ports": [40_000, 40_001], "transfer_started_s": 2.0},
+        **{"source_ports": [40_000, 40_001], "retransmitted": [0, 3], "transfer_started_s": 2.0},
     }
     flow = {
         **{"flow_id": 3, "source": 8, "target": 0, "started_s": 1.0, "ended_s": 4.0, "bytes": 30.0},
-        **{"source_ports": [50_000], "rate_bps": None, "protocol": "tcp"},
+        **{"source_ports": [50_000], "retransmitted": [9], "rate_bps": None, "protocol": "tcp"},
     }
     cached = RequestRecord(8, 0.0, 100, 5, "cla")
     outcome = Outcome(
@@ -102,10 +102,12 @@ def test_every_stripe_and_every_background_connection_gets_a_row_and_every_decis
     )
     switches = FakeSwitches(fabric, {"tor0": 1, "tor2": 0, "agg2": 1})
     trace_paths(fabric, outcome, 7001, 7001, lambda: Connected(switches))  # type: ignore[arg-type, return-value]
-    assert [(row["owner"], row["number"], row["connection"], row["path"]) for row in outcome.paths] == [
-        ("transfer", 7, 0, 1),
-        ("transfer", 7, 1, 1),
-        ("background", 3, 0, 1),
+    assert [
+        (row["owner"], row["number"], row["connection"], row["path"], row["retransmitted"]) for row in outcome.paths
+    ] == [
+        ("transfer", 7, 0, 1, 0),
+        ("transfer", 7, 1, 1, 3),
+        ("background", 3, 0, 1, 9),
     ]
     assert outcome.paths[0]["links"] == ["h0>srv0", "srv0>tor0", "tor0>agg1", "agg1>tor1", "tor1>srv2", "srv2>h4"]
     assert (outcome.paths[0]["started_s"], outcome.paths[0]["ended_s"], outcome.paths[0]["bytes"]) == (2.0, 2.5, 50)

@@ -32,10 +32,10 @@ _zeros = memoryview(bytes(SEND_BYTES))
 
 
 class FlowStats:
-    """What a stopped flow has to say for itself."""
+    """What a stopped flow has to say for itself; the lists are by connection."""
 
     def __init__(
-        self, sent_bytes: int, started_s: float, at_s: float, source_ports: list[int], retransmitted: int = 0
+        self, sent_bytes: int, started_s: float, at_s: float, source_ports: list[int], retransmitted: list[int]
     ) -> None:
         self.sent_bytes = sent_bytes
         self.started_s = started_s
@@ -65,7 +65,7 @@ class TcpFlow:
         self._started_s = loop.clock()
         self._written: dict[socket.socket, int] = {}
         self._acknowledged_bytes = 0
-        self._retransmitted = 0
+        self._retransmitted: list[int] = []
         self._source_ports: list[int] = []
         try:
             for _ in range(connections):
@@ -110,7 +110,7 @@ class TcpFlow:
 
     def _close(self) -> None:
         self._acknowledged_bytes = self.sent_bytes
-        self._retransmitted += sum(map(retransmitted, self._written))
+        self._retransmitted += map(retransmitted, self._written)
         for sock in self._written:
             self._loop.unwatch(sock)
             sock.close()
@@ -157,7 +157,7 @@ class UdpFlow:
         for sock in self._socks:
             sock.close()
         self._socks.clear()
-        return FlowStats(self.sent_bytes, self._started_s, at_s, ports)
+        return FlowStats(self.sent_bytes, self._started_s, at_s, ports, [0] * len(ports))
 
     def _tick(self) -> None:
         now_s = self._loop.clock()

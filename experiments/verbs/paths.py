@@ -8,18 +8,25 @@ from typing import Annotated, Any
 
 import typer
 
+from experiments.capture_report import read_captures
 from experiments.ecmp_report import busiest_links, collisions, spread_by_tier
 from experiments.recorded_run import read_connections
+from experiments.store import strict
 from experiments.verbs.options import AsJson
 
 
 def paths(
     run: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an emulated run.")],
+    pcap: Annotated[
+        bool, typer.Option("--pcap", help="Add what the run's captures say of each connection, by link.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the spread over equal-cost paths by tier, the collisions and the links with the most connections at once.
 
-    The paths were asked of the switches after the run; exit code 2 when the folder does not hold them.
+    The paths were asked of the switches after the run; exit code 2 when the folder does not hold them. With --pcap a
+    row a connection and captured link: frames, their bytes, those sent again, and round trips from there and back, all
+    of the emulation's own packets and wall time.
     """
     connections = read_connections(run)
     found: dict[str, Any] = {
@@ -27,6 +34,9 @@ def paths(
         "collisions": collisions(connections),
         "links": busiest_links(connections),
     }
+    captured = read_captures(run) if pcap else None
+    if captured is not None:
+        found["captures"] = strict(captured.to_dict("records"))
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -49,3 +59,6 @@ def paths(
     )
     for link in found["links"]:
         typer.echo(f"  {link['link']:<14} {link['at_once']:>4} connections at once, {link['total']} in all")
+    for link, rows in captured.groupby("link") if captured is not None else ():
+        typer.echo(f"captured at {link!s}:")
+        typer.echo(rows.drop(columns="link").to_string(index=False, float_format="{:.1f}".format, na_rep="-"))
