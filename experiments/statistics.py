@@ -1,68 +1,264 @@
-"""Comparing two policies on the same requests: paired differences with bootstrap intervals."""
+"""Comparing policies on the same requests: what counts, intervals that know what is independent, corrected p-values.
+
+Requests of one run wait in the same queues and beside the same background traffic, so they are not independent; runs of
+different seeds are. Every interval here is therefore a bootstrap over *units*: seeds where there are enough, otherwise
+blocks of consecutive requests. docs/claims.md has the coverage that decided it, and how to measure it again
+(`python -m tests.bench.coverage`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
-RESAMPLES = 2000
+Floats = NDArray[np.float64]
+Units = NDArray[np.int64]
+
+RESAMPLES = 1000
 CONFIDENCE = 0.95
+
+WARM_UP_SHARE = 0.1
+"""Share of each run's requests, from its front, that no statistic counts: queues and caches fill meanwhile. What that
+does to a figure is measured in docs/claims.md."""
+
+ENOUGH_SEEDS = 3
+"""From this many seeds on a seed is a unit; Student's t makes the intervals of three wide, and right."""
+
+BLOCKS = 8
+"""With fewer seeds, the least number of blocks that all runs together are cut into."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and how surely it is known. `error`: its standard error; `units`: the independent parts it rests on.
+
+    NaN where there is nothing to tell; the ends of an interval are NaN where there is only one unit.
+    """
+
+    value: float
+    error: float
+    units: int
+    pairs: int
+    dominance: float = math.nan
+    """Effect size: the share of pairs in which the figure fell less the share in which it rose, -1 to 1 (the paired
+    form of Cliff's delta); NaN where nothing was paired."""
+
+    def interval(self, comparisons: int = 1) -> tuple[float, float]:
+        """Student's interval; of this many at once, all hold together with `CONFIDENCE` (Bonferroni)."""
+        if self.units < 2:
+            return math.nan, math.nan
+        reach = float(stdtrit(self.units - 1, 1 - (1 - CONFIDENCE) / (2 * comparisons))) * self.error
+        return self.value - reach, self.value + reach
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of no change: Student's t over the units, so that it agrees with the interval."""
+        if self.units < 2 or math.isnan(self.value):
+            return math.nan
+        if self.error == 0:
+            return float(self.value == 0)
+        return float(2 * stdtr(self.units - 1, -abs(self.value) / self.error))
 
 
 @dataclass(frozen=True)
 class Change:
-    """Relative change of a mean, in percent, with its confidence interval; `pairs` requests were compared."""
+    """Relative change of a mean, in percent, with its confidence interval; `pairs` requests were compared.
+
+    `p`: two-sided, of no change, not corrected; `units`: seeds or blocks that the interval rests on; `dominance`: see
+    `Estimate`.
+    """
 
     percent: float
     low: float
     high: float
     pairs: int
+    p: float = math.nan
+    units: int = 0
+    dominance: float = math.nan
+
+
+def counted(requests: pd.DataFrame, warm_up: float = WARM_UP_SHARE) -> pd.DataFrame:
+    """The rows that statistics are made of: those of runs not `invalid`, after the warm-up cut of each `run`.
+
+    The cut goes by `request_id`, the number in order of arrival, so that it takes the same requests from every policy.
+    """
+    trusted = requests[requests["verdict"] != "invalid"]
+    run_length = trusted.groupby("run")["request_id"].transform("size")
+    kept: pd.DataFrame = trusted[trusted["request_id"] >= np.floor(warm_up * run_length)]
+    return kept
+
+
+def units_of(requests: pd.DataFrame) -> Units:
+    """The unit of each row, numbered from 0: its `seed`, or with few seeds its block of consecutive `request_id`."""
+    seeds, seed_of = np.unique(requests["seed"].to_numpy(), return_inverse=True)
+    if len(seeds) >= ENOUGH_SEEDS or not len(requests):
+        return seed_of.astype(np.int64)
+    in_run = requests["request_id"].groupby(seed_of).rank(method="dense").to_numpy() - 1
+    length = requests["request_id"].groupby(seed_of).transform("nunique").to_numpy()
+    blocks = np.minimum(math.ceil(BLOCKS / len(seeds)), length)
+    _, unit_of = np.unique(np.stack([seed_of, in_run * blocks // length]), axis=1, return_inverse=True)
+    return unit_of.reshape(-1).astype(np.int64)
 
 
 def paired_change(baseline: pd.DataFrame, other: pd.DataFrame, column: str, seed: int = 0) -> Change:
     """How much the mean of `column` changes from `baseline` to `other`, over the requests that completed in both.
 
-    Requests are paired by (seed, request_id); the interval is the percentile bootstrap over pairs. NaN without pairs.
+    Requests are paired by (seed, request_id). NaN without pairs. `seed` is of the bootstrap's draws.
     """
-    keys = ["seed", "request_id"]
-    wanted = [*keys, column]
-    done = [frame.loc[frame["status"] == "completed", wanted] for frame in (baseline, other)]
-    pairs = done[0].merge(done[1], on=keys, suffixes=("_baseline", "_other"))
-    before = pairs[f"{column}_baseline"].to_numpy(dtype=float)
-    after = pairs[f"{column}_other"].to_numpy(dtype=float)
-    if not len(pairs):
-        return Change(float("nan"), float("nan"), float("nan"), 0)
-    drawn = np.random.default_rng(seed).integers(0, len(pairs), (RESAMPLES, len(pairs)))
-    changes = 100 * (after[drawn].mean(axis=1) / before[drawn].mean(axis=1) - 1)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(changes, [tail, 100 - tail])
-    return Change(100 * float(after.mean() / before.mean() - 1), float(low), float(high), len(pairs))
+    found = relative_change(baseline, other, column, seed=seed)
+    low, high = found.interval()
+    return Change(found.value, low, high, found.pairs, found.p, found.units, found.dominance)
 
 
-def mean_interval(values: np.ndarray[tuple[int], np.dtype[np.float64]], seed: int = 0) -> tuple[float, float, float]:
-    """Mean and its percentile-bootstrap interval; NaN for no values."""
-    if not len(values):
-        return float("nan"), float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values[drawn].mean(axis=1), [tail, 100 - tail])
-    return float(values.mean()), float(low), float(high)
+def relative_change(
+    baseline: pd.DataFrame, other: pd.DataFrame, column: str, percentile: float | None = None, seed: int = 0
+) -> Estimate:
+    """The change in percent of the mean, or of a percentile, of `column` over the requests completed in both."""
+    before, after, units = _completed_pairs(baseline, other, column)
+    if percentile is None:
+        sums = _per_unit(units, before, after)
+        value, error = _bootstrap(units, lambda often: 100 * (_ratio(often @ sums) - 1), seed)
+    else:
+        ends = [_percentiles(series, units, percentile) for series in (before, after)]
+        value, error = _bootstrap(units, lambda often: 100 * (ends[1](often) / ends[0](often) - 1), seed)
+    return _estimate(value, error, units, before, after)
+
+
+def difference(baseline: pd.DataFrame, other: pd.DataFrame, column: str, *, completed: bool, seed: int = 0) -> Estimate:
+    """The mean of `column` in `other` less that in `baseline`, in its unit, over the same requests.
+
+    `completed`: only those that completed in both; otherwise all, as for `slo_met`, which a lost request has missed.
+    """
+    pairs = _completed_pairs if completed else _pairs
+    before, after, units = pairs(baseline, other, column)
+    return _mean_difference(before, after, units, seed)
+
+
+def share_alike(one: pd.DataFrame, other: pd.DataFrame, column: str, seed: int = 0) -> Estimate:
+    """The share of the same requests for which `column` is the same in both."""
+    before, after, units = _pairs(one, other, column)
+    same = (before == after).astype(float)
+    found = _mean_difference(np.zeros(len(same)), same, units, seed)
+    return Estimate(found.value, found.error, found.units, found.pairs)
+
+
+def mean_interval(values: Floats, seed: int = 0, units: Units | None = None) -> tuple[float, float, float]:
+    """Mean and its interval, by `units_of` the rows, or as if every value were independent; NaN for no values."""
+    count = len(values)
+    if units is not None:
+        found = _mean_difference(np.zeros(count), values, units, seed)
+    elif count:
+        error = float(np.std(values, ddof=1)) / math.sqrt(count) if count > 1 else math.nan
+        found = Estimate(float(values.mean()), error, count, count)
+    else:
+        found = Estimate(math.nan, math.nan, 0, 0)
+    return (found.value, *found.interval())
+
+
+def percentile_interval(values: Floats, percentile: float, units: Units, seed: int = 0) -> tuple[float, float, float]:
+    """A percentile and its interval, by `units_of` the rows; NaN for no values."""
+    value, error = _bootstrap(units, _percentiles(values, units, percentile), seed)
+    return (value, *Estimate(value, error, len(np.unique(units)), len(values)).interval())
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number (Holm 1979): the chance of one false finding among all stays below each.
+
+    One that is NaN, a comparison that could not be made, stays NaN and is not counted.
+    """
+    from statsmodels.stats.multitest import multipletests  # takes longer to load than all else here
+
+    given = np.asarray(p_values, dtype=float)
+    corrected, known = np.full(len(given), math.nan), ~np.isnan(given)
+    if known.any():
+        corrected[known] = multipletests(given[known], method="holm")[1]
+    return [float(p) for p in corrected]
 
 
 def weighted_percentiles(
     values: NDArray[np.float64], counts: NDArray[np.int64], percents: Sequence[float]
 ) -> list[float]:
-    """`numpy.percentile(numpy.repeat(values, counts), percents)` without the repeated array. Some count must be > 0.
-
-    Linear between the two nearest ranks, numpy's default: rank (N - 1) p / 100 of N values in order.
-    """
+    """`numpy.percentile(numpy.repeat(values, counts), percents)` without the repeated array. Some count must be > 0."""
     order = np.argsort(values, kind="stable")
     in_order, up_to = values[order], np.cumsum(counts[order])
-    ranks = (up_to[-1] - 1) * np.asarray(percents, dtype=float) / 100
-    lower = np.floor(ranks)
-    below, above = (in_order[np.searchsorted(up_to, rank, side="right")] for rank in (lower, np.ceil(ranks)))
-    return [float(value) for value in below + (above - below) * (ranks - lower)]
+    return [_at_rank(in_order, up_to, percent) for percent in percents]
+
+
+def _at_rank(in_order: Floats, up_to: NDArray[np.int64], percent: float) -> float:
+    """Linear between the two nearest ranks, numpy's default: rank (N - 1) p / 100 of N values in order.
+
+    `up_to`: how many values there are up to each of `in_order`.
+    """
+    rank = (up_to[-1] - 1) * percent / 100
+    lower = math.floor(rank)
+    below, above = in_order[np.searchsorted(up_to, [lower, math.ceil(rank)], side="right")]
+    return float(below + (above - below) * (rank - lower))
+
+
+def _pairs(baseline: pd.DataFrame, other: pd.DataFrame, column: str) -> tuple[Floats, Floats, Units]:
+    """Both columns over the requests in both, and the unit of each."""
+    keys = ["seed", "request_id"]
+    pairs = baseline[[*keys, column]].merge(other[[*keys, column]], on=keys, suffixes=("_before", "_after"))
+    before, after = (pairs[f"{column}_{which}"].to_numpy(dtype=float) for which in ("before", "after"))
+    return before, after, units_of(pairs)
+
+
+def _completed_pairs(baseline: pd.DataFrame, other: pd.DataFrame, column: str) -> tuple[Floats, Floats, Units]:
+    done = [frame[frame["status"] == "completed"] for frame in (baseline, other)]
+    return _pairs(done[0], done[1], column)
+
+
+def _per_unit(units: Units, before: Floats, after: Floats) -> Floats:
+    """A row a unit: the sums of both columns and the number of rows."""
+    return np.stack([np.bincount(units, column) for column in (before, after, np.ones(len(units)))], axis=1)
+
+
+def _ratio(sums: Floats) -> Floats:
+    ratio: Floats = np.divide(sums[:, 1], sums[:, 0], out=np.full(len(sums), math.nan), where=sums[:, 0] != 0)
+    return ratio
+
+
+def _mean_difference(before: Floats, after: Floats, units: Units, seed: int) -> Estimate:
+    sums = _per_unit(units, before, after)
+
+    def mean(often: NDArray[np.int64]) -> Floats:
+        total = often @ sums
+        return np.asarray((total[:, 1] - total[:, 0]) / total[:, 2])
+
+    value, error = _bootstrap(units, mean, seed)
+    return _estimate(value, error, units, before, after)
+
+
+def _estimate(value: float, error: float, units: Units, before: Floats, after: Floats) -> Estimate:
+    dominance = float(np.mean(np.sign(before - after))) if len(before) else math.nan
+    return Estimate(value, error, len(np.unique(units)), len(before), dominance)
+
+
+def _percentiles(values: Floats, units: Units, percent: float) -> Callable[[NDArray[np.int64]], Floats]:
+    """A percentile of the rows of resampled units, by how often each unit was drawn."""
+    order = np.argsort(values, kind="stable")
+    in_order, unit_in_order = values[order], units[order]
+    return lambda often: np.array([_at_rank(in_order, np.cumsum(row[unit_in_order]), percent) for row in often])
+
+
+def _bootstrap(units: Units, statistic: Callable[[NDArray[np.int64]], Floats], seed: int) -> tuple[float, float]:
+    """A statistic of all units and its standard error: the spread over resamples of whole units.
+
+    `statistic` maps rows of how often each unit was drawn to a value each. The spread of a resampled mean of n units is
+    too small by sqrt((n - 1) / n), which is put right here. NaN for no units, an error of NaN for one.
+    """
+    count = len(np.unique(units))
+    if not count:
+        return math.nan, math.nan
+    value = float(statistic(np.ones((1, count), np.int64))[0])
+    if count < 2:
+        return value, math.nan
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    spread = float(np.std(statistic(drawn), ddof=1))
+    return value, spread * math.sqrt(count / (count - 1))
