@@ -1,7 +1,7 @@
 """What the apps are told: one small JSON file, named by `NETKV_CONTROLLER_CONFIG`; without it, the default fabric.
 
     {"fabric": {"pods": 2, ...}, "rate_scale": 2500, "ecmp": "bundle", "seed": 0,
-     "poll_s": 0.1, "ewma_s": 0, "oracle_socket": "/run/netkv/oracle.sock"}
+     "poll_s": 0.1, "oracle_socket": "/run/netkv/oracle.sock", "prometheus_port": null}
 
 Every key is optional; `fabric` holds the fields of `topologies.FabricSpec`.
 """
@@ -36,8 +36,8 @@ class ControllerConfig:
     """The fabric in real units and how to drive it.
 
     `rate_scale`: real bit/s for one emulated bit/s. `ecmp`: `bundle`, or `select` as negative control. `seed`: of the
-    ECMP hashes, 0 to 2^32 - 1. `poll_s`: seconds between sweeps of the port counters. `ewma_s`: time constant of the
-    smoothing, 0 for the last sample as it is. `oracle_socket`: path of the Unix socket that publishes.
+    ECMP hashes, 0 to 2^32 - 1. `poll_s`: seconds between sweeps of the port counters. `oracle_socket`: path of the Unix
+    socket that publishes. `prometheus_port`: of the text endpoint on 127.0.0.1; None for none.
 
     Raises ConfigError when a field is out of range.
     """
@@ -47,15 +47,15 @@ class ControllerConfig:
     ecmp: str = "bundle"
     seed: int = 0
     poll_s: float = 0.1
-    ewma_s: float = 0.0
     oracle_socket: str = "/run/netkv/oracle.sock"
+    prometheus_port: int | None = None
 
     def __post_init__(self) -> None:
         _check_number("rate_scale", self.rate_scale, least=1e-6, most=1e12)
         _check_number("poll_s", self.poll_s, least=0.01, most=60)
-        _check_number("ewma_s", self.ewma_s, least=0, most=3600)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed: {self.seed!r} is not a whole number from 0 to 2^32 - 1")
+        _check_whole("seed", self.seed, least=0, most=2**32 - 1)
+        if self.prometheus_port is not None:
+            _check_whole("prometheus_port", self.prometheus_port, least=1, most=65535)
         if self.ecmp not in ECMP_MODES:
             raise ConfigError(f"ecmp: {self.ecmp!r} is not one of {', '.join(ECMP_MODES)}")
         if not isinstance(self.oracle_socket, str) or not os.path.isabs(self.oracle_socket):
@@ -100,6 +100,11 @@ def _fields_of(what: str, document: object, known: set[str]) -> dict[str, Any]:
     if unknown:
         raise ConfigError(f"{what}: unknown {', '.join(unknown)} (known: {', '.join(sorted(known))})")
     return dict(document)
+
+
+def _check_whole(name: str, value: object, *, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{name}: {value!r} is not a whole number from {least} to {most}")
 
 
 def _check_number(name: str, value: object, *, least: float, most: float) -> None:

@@ -14,11 +14,13 @@ CONTEXT_NAME = "netkv"
 class ControllerContext:
     """Shared state of the apps: forwarding writes it, telemetry reads it.
 
-    `programmed` holds datapath ids. `packet_ins` counts what switches sent to the controller: 0 unless a rule is wrong.
+    `programmed` holds datapath ids, `cut` the indices of links that a switch at one of their ends calls down.
+    `packet_ins` counts what switches sent to the controller: 0 unless a rule is wrong.
     """
 
     def __init__(self) -> None:
         self.config = config_from_environment()
         self.fabric: Fabric = build_fattree(self.config.fabric)
         self.programmed: set[int] = set()
+        self.cut: frozenset[int] = frozenset()
         self.packet_ins = 0

@@ -6,12 +6,12 @@ Pure: state in, text out. Capacities and tiers are in the real system's units, b
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from controller.config import ControllerConfig
 from controller.counters import LinkCounters
+from controller.polls import PollBook
 from topologies import Fabric
 from topologies.fabric import HOPS_OF_TIER
 
@@ -35,7 +35,8 @@ def cost_document(
     packet_ins: int,
     sequence: int,
     now: Instant,
-    round_trips_s: Sequence[float] = (),
+    polls: PollBook,
+    cut: frozenset[int] = frozenset(),
 ) -> dict[str, Any]:
     """The document as plain data.
 
@@ -54,8 +55,11 @@ def cost_document(
         "switches_expected": len(fabric.switches),
         "switches_programmed": len(fabric.switches) - len(missing),
         "switches_missing": missing,
+        "links_down": [link.name for link in fabric.links if link.index in cut],
         "packet_ins": packet_ins,
-        "poll_round_trip_ms": _spread_ms(round_trips_s),
+        "poll_round_trip_ms": polls.round_trip_ms(),
+        "polls_answered": polls.answered_in_all,
+        "polls_missed": polls.missed_in_all,
         "complete": oldest_s is not None,
         "links": {
             link.name: {
@@ -74,15 +78,6 @@ def cost_document(
             for tier in range(len(HOPS_OF_TIER))
         ],
     }
-
-
-def _spread_ms(round_trips_s: Sequence[float]) -> dict[str, float] | None:
-    """Median and 99th percentile of the last polls' round trips, milliseconds; None before the first."""
-    if not round_trips_s:
-        return None
-    ordered = sorted(round_trips_s)
-    p50, p99 = (ordered[min(int(part * len(ordered)), len(ordered) - 1)] for part in (0.5, 0.99))
-    return {"p50": round(1e3 * p50, 3), "p99": round(1e3 * p99, 3)}
 
 
 def one_line(document: dict[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from topologies import Fabric
 
@@ -24,8 +25,7 @@ SHORTEST_INTERVAL_OF_POLL = 0.5
 """Readings closer than this part of a poll are one sample: after a delayed one the next would look like a burst."""
 
 
-@dataclass(frozen=True)
-class PortCounters:
+class PortCounters(NamedTuple):
     """Cumulative bytes of one switch port, and for how long it has been up (OpenFlow's duration; constant if unknown).
 
     That clock starts again with the switch's process, the bytes need not: they are often the kernel interface's own.
@@ -37,8 +37,7 @@ class PortCounters:
     alive_s: float
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """One link's counter, and when it was read: by the controller's clock and by the port's."""
 
     counter_bytes: int
@@ -68,13 +67,11 @@ class LinkCounters:
     """Utilisation and bytes carried of every link of a fabric, in the order of `fabric.links`.
 
     `rate_scale`: real bit/s for one emulated bit/s; counters are emulated bytes. `poll_s`: the nominal interval.
-    `ewma_s`: time constant of the exponentially weighted average, 0 for the last sample as it is.
     """
 
-    def __init__(self, fabric: Fabric, *, rate_scale: float, poll_s: float, ewma_s: float = 0.0) -> None:
+    def __init__(self, fabric: Fabric, *, rate_scale: float, poll_s: float) -> None:
         self.links = [LinkState(link.capacity_bps / rate_scale) for link in fabric.links]
         self._shortest_s = SHORTEST_INTERVAL_OF_POLL * poll_s
-        self._ewma_s = ewma_s
         self._transmits: dict[int, dict[int, LinkState]] = {switch.dpid: {} for switch in fabric.switches}
         self._receives: dict[int, dict[int, LinkState]] = {switch.dpid: {} for switch in fabric.switches}
         for link, state in zip(fabric.links, self.links, strict=True):
@@ -129,15 +126,9 @@ class LinkCounters:
             return
         elapsed_s = reading.elapsed_s(link.interval_start)
         if elapsed_s >= self._shortest_s:
-            sample = min(link.interval_bytes * 8 / elapsed_s / link.capacity_bps, UTILISATION_CEILING)
-            link.utilisation = self._smoothed(link.utilisation, sample, elapsed_s)
+            link.utilisation = min(link.interval_bytes * 8 / elapsed_s / link.capacity_bps, UTILISATION_CEILING)
             link.sampled_s = requested_s
             link.interval_start, link.interval_bytes = reading, 0
-
-    def _smoothed(self, before: float | None, sample: float, elapsed_s: float) -> float:
-        if before is None or self._ewma_s == 0:
-            return sample
-        return before + (sample - before) * -math.expm1(-elapsed_s / self._ewma_s)
 
 
 def _carried(before: Reading, after: Reading, capacity_bps: float) -> int | None:

@@ -39,6 +39,29 @@ def install(datapath: Any, plan: Iterable[Rule | Group]) -> list[Any]:
     return [_group_mod(datapath, entry) if isinstance(entry, Group) else _flow_mod(datapath, entry) for entry in plan]
 
 
+def change(datapath: Any, before: Iterable[Rule | Group], after: Iterable[Rule | Group]) -> list[Any]:
+    """The messages that turn one plan of a switch into another: what is new or different, then what is gone.
+
+    Only rules: a plan's groups do not depend on what is cut.
+    """
+    old = {(entry.priority, entry.match): entry for entry in before if isinstance(entry, Rule)}
+    new = {(entry.priority, entry.match): entry for entry in after if isinstance(entry, Rule)}
+    written = [_flow_mod(datapath, rule) for place, rule in new.items() if old.get(place) != rule]
+    return written + [_removal(datapath, rule) for place, rule in old.items() if place not in new]
+
+
+def _removal(datapath: Any, rule: Rule) -> Any:
+    ofproto, parser = datapath.ofproto, datapath.ofproto_parser
+    return parser.OFPFlowMod(
+        datapath,
+        command=ofproto.OFPFC_DELETE_STRICT,
+        priority=rule.priority,
+        out_port=ofproto.OFPP_ANY,
+        out_group=ofproto.OFPG_ANY,
+        match=_match(parser, rule.match),
+    )
+
+
 def _flow_mod(datapath: Any, rule: Rule) -> Any:
     ofproto, parser = datapath.ofproto, datapath.ofproto_parser
     actions = _actions(parser, ofproto, rule.action)

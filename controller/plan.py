@@ -1,6 +1,7 @@
-"""What each switch should do, as data: longest-prefix routes of the fat-tree and ECMP on the way up.
+"""What each switch should do, as data: longest-prefix routes of the fat-tree, ECMP on the way up, ways around cuts.
 
-Pure: the fabric in, rules out. `messages` turns them into OpenFlow, `forwarding` sends them.
+Pure: the fabric in, rules out. `messages` turns them into OpenFlow, `forwarding` sends them, `detours` says which way
+up still leads where.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from controller.detours import detours, ports_up
 from topologies import Fabric, FabricError, Instance, Level, Switch, instance_ip, rack_prefix, server_prefix
 from topologies.addressing import FABRIC_PREFIX, pod_prefix
+
+SELECT_GROUP_ID = 1
 
 ECMP_MODES = ("bundle", "select")
 """`bundle`: Nicira's action with a hash of its own on every switch. `select`: a plain OpenFlow 1.3 SELECT group, the
 negative control: the same hash on every level, so that the levels polarise."""
-
-SELECT_GROUP_ID = 1
 
 PRIORITY_OF_PREFIX_BASE = 100
 """A rule's priority is this and the length of its prefix; table miss has priority 0."""
@@ -84,23 +86,29 @@ class Group:
     ports: tuple[int, ...]
 
 
-def plan_switch(fabric: Fabric, dpid: int, *, ecmp: str = "bundle", seed: int = 0) -> tuple[Rule | Group, ...]:
+def plan_switch(
+    fabric: Fabric, dpid: int, *, ecmp: str = "bundle", seed: int = 0, cut: frozenset[int] = frozenset()
+) -> tuple[Rule | Group, ...]:
     """Everything that one switch must hold, groups before the rules that use them.
 
     Routes by longest prefix: what lies below goes down by its own port, an address of the switch's own prefix that
     nobody has is dropped there, the rest of 10/8 goes up. Every route exists twice, for IPv4 and for ARP, so that an
     ARP request travels to its target alone and nothing is ever flooded or sent to the controller; the rest misses and
-    is dropped. Raises FabricError for a datapath id that the fabric does not have or an unknown `ecmp`.
+    is dropped. `cut` holds links that carry nothing, by index: a prefix that not every way up still leads to has a
+    route of its own, by those that do (not with `select`, which stays the negative control that it is). Raises
+    FabricError for a datapath id that the fabric does not have or an unknown `ecmp`.
     """
     if ecmp not in ECMP_MODES:
         raise FabricError(f"ecmp: {ecmp!r} is not one of {', '.join(ECMP_MODES)}")
     if dpid not in fabric.switch_by_dpid:
         raise FabricError(f"dpid: the fabric has no switch {dpid:#x}")
     switch = fabric.switch_by_dpid[dpid]
-    groups, way_up = _way_up(_ports_up(fabric, switch), ecmp, hash_basis(dpid, seed))
+    groups, way_up = _way_up(ports_up(fabric, switch), ecmp, hash_basis(dpid, seed))
     routes: list[tuple[str, Action]] = [(prefix, Output(port)) for prefix, port in _ways_down(fabric, switch)]
     if way_up is not None:
         routes += [(_prefix_of(switch), Drop()), (FABRIC_PREFIX, way_up)]
+    if isinstance(way_up, Bundle):
+        routes += [(prefix, Bundle(ports, way_up.basis)) for prefix, ports in detours(fabric, switch, cut)]
     rules = [
         Rule(PRIORITY_OF_PREFIX_BASE + _length(prefix), Match(ether_type, prefix), action)
         for prefix, action in routes
@@ -136,11 +144,6 @@ def _ways_down(fabric: Fabric, switch: Switch) -> Iterator[tuple[str, int]]:
         neighbour = instances.get(link.target) or fabric.switch_by_name[link.target]
         if isinstance(neighbour, Instance) or neighbour.level < switch.level:
             yield _prefix_of(neighbour), link.source_port
-
-
-def _ports_up(fabric: Fabric, switch: Switch) -> tuple[int, ...]:
-    upper = {other.name for other in fabric.switches if other.level > switch.level}
-    return tuple(link.source_port for link in fabric.links_from[switch.name] if link.target in upper)
 
 
 def _prefix_of(node: Instance | Switch) -> str:

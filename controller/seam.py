@@ -30,8 +30,20 @@ DEAD_DISPATCHER: str = _handler.DEAD_DISPATCHER
 
 def on(event: Any, *states: str) -> Callable[[Handler], Handler]:
     """`set_ev_cls` with a type: the decorated method handles `event` while its connection is in one of `states`."""
-    register = _handler.set_ev_cls(event, list(states))
+    return _typed(_handler.set_ev_cls(event, list(states)))
 
+
+def at_once(event: Any, *states: str) -> Callable[[Handler], Handler]:
+    """As `on`, but for `call_at_once`: the connection's own loop waits for the method, between two messages."""
+    return _typed(_handler.set_ev_handler(event, list(states)))
+
+
+def call_at_once(event: Any, handler: Callable[[Any], None]) -> None:
+    """Have a method that `at_once` decorates called by every connection, once the apps exist."""
+    _app_manager.lookup_service_brick(ofp_event.NAME).register_handler(event, handler)
+
+
+def _typed(register: Callable[[Any], Any]) -> Callable[[Handler], Handler]:
     def decorate(handler: Handler) -> Handler:
         register(handler)
         return handler

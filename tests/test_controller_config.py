@@ -25,10 +25,12 @@ def test_the_default_scale_is_that_of_the_mininet_topology() -> None:
 
 def test_a_file_sets_what_it_names(tmp_path: Path) -> None:
     path = tmp_path / "controller.json"
-    path.write_text(json.dumps({"fabric": {"pods": 3}, "rate_scale": 1e4, "ecmp": "select", "seed": 5, "ewma_s": 0.5}))
+    path.write_text(
+        json.dumps({"fabric": {"pods": 3}, "rate_scale": 1e4, "ecmp": "select", "seed": 5, "prometheus_port": 9464})
+    )
     config = load_config(str(path))
     assert (config.fabric.pods, config.rate_scale, config.ecmp, config.seed) == (3, 1e4, "select", 5)
-    assert (config.ewma_s, config.poll_s) == (0.5, 0.1)
+    assert (config.prometheus_port, config.poll_s) == (9464, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,8 @@ def test_a_file_sets_what_it_names(tmp_path: Path) -> None:
         ({"rate_scale": float("nan")}, "rate_scale: nan is not a number"),
         ({"poll_s": 0.001}, "poll_s: 0.001 is not between"),
         ({"poll_s": True}, "poll_s: True is not a number"),
-        ({"ewma_s": -1}, "ewma_s: -1 is not between"),
+        ({"prometheus_port": 0}, "prometheus_port: 0 is not a whole number from 1 to 65535"),
+        ({"prometheus_port": "http"}, "prometheus_port: 'http' is not a whole number"),
         ({"ecmp": "flood"}, "ecmp: 'flood' is not one of bundle, select"),
         ({"ecmp": ["bundle"]}, "ecmp: .* is not one of"),
         ({"seed": 1.5}, "seed: 1.5 is not a whole number"),

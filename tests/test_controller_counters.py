@@ -20,8 +20,8 @@ UPLINK_BPS = FABRIC.spec.nic_rate_bps / RATE_SCALE
 class Feed:
     """A switch that reports one port, and the links that it tells of."""
 
-    def __init__(self, ewma_s: float = 0.0, port: int = UP_PORT) -> None:
-        self.counters = LinkCounters(FABRIC, rate_scale=RATE_SCALE, poll_s=POLL_S, ewma_s=ewma_s)
+    def __init__(self, port: int = UP_PORT) -> None:
+        self.counters = LinkCounters(FABRIC, rate_scale=RATE_SCALE, poll_s=POLL_S)
         self.port = port
 
     def reply(self, at_s: float, tx: int, rx: int = 0, *, alive_s: float = 0.0, late_s: float = 0.0) -> None:
@@ -100,7 +100,7 @@ def test_bytes_and_samples_survive_gaps_repeats_and_wraps(
 def test_whatever_a_switch_says_utilisation_stays_in_range_and_bytes_never_shrink(
     replies: list[tuple[int, float, float]],
 ) -> None:
-    feed, now_s, carried = Feed(ewma_s=0.5), 0.0, 0
+    feed, now_s, carried = Feed(), 0.0, 0
     for counter, elapsed_s, alive_s in replies:
         now_s += elapsed_s
         feed.reply(now_s, counter, alive_s=alive_s)
@@ -143,27 +143,6 @@ def test_readings_too_close_together_are_one_sample() -> None:
     assert feed.link().utilisation is None
     feed.reply(0.1, bytes_at(0.5, 0.1))
     assert feed.link().utilisation == pytest.approx(0.5, rel=1e-3)
-
-
-@given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=20), st.floats(0.01, 10.0))
-def test_smoothing_stays_within_what_was_seen(samples: list[float], ewma_s: float) -> None:
-    feed, total = Feed(ewma_s=ewma_s), 0
-    feed.reply(0.0, 0)
-    for step, sample in enumerate(samples, start=1):
-        total += bytes_at(sample, POLL_S)
-        feed.reply(step * POLL_S, total)
-    utilisation = feed.link().utilisation
-    assert utilisation is not None
-    assert min(samples) - 1e-3 <= utilisation <= max(samples) + 1e-3
-
-
-def test_smoothing_covers_63_percent_of_a_step_in_one_time_constant() -> None:
-    feed = Feed(ewma_s=1.0)
-    feed.reply(0.0, 0)
-    feed.reply(0.1, 0)
-    for step in range(1, 11):
-        feed.reply(0.1 + step * 0.1, bytes_at(1.0, step * 0.1))
-    assert feed.link().utilisation == pytest.approx(1 - 1 / 2.718281828, rel=1e-3)
 
 
 def test_one_silent_switch_stops_the_time_of_the_oldest_sample() -> None:

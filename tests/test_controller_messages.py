@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.driver import DRIVERS, prepare
-from controller.messages import install, wipe
+from controller.messages import change, install, wipe
 from controller.plan import Bundle, Drop, EtherType, Group, Match, Output, Rule, ToGroup, plan_switch
 from topologies import FabricSpec, build_fattree
 
@@ -76,6 +76,22 @@ def test_a_group_selects_among_buckets_that_watch_their_own_port(wire: Wire) -> 
     assert seen == [(1, 3, [3]), (1, 4, [4])]
     flow = wire.flow(Rule(108, Match(EtherType.IPV4, "10.0.0.0/8"), ToGroup(1)))
     assert [action.group_id for action in flow.instructions[0].actions] == [1]
+
+
+def test_a_change_writes_what_differs_and_removes_exactly_what_is_gone(wire: Wire) -> None:
+    def up(*ports: int) -> Rule:
+        return Rule(108, Match(EtherType.IPV4, "10.0.0.0/8"), Bundle(ports, 7))
+
+    detour = Rule(116, Match(EtherType.IPV4, "10.1.0.0/16"), Bundle((3,), 7))
+    group, miss = Group(1, (3, 4)), Rule(0, None, Drop())
+    assert change(wire.datapath, [group, up(3, 4), miss], [group, up(3, 4), miss]) == []
+    (added,) = change(wire.datapath, [up(3, 4), miss], [up(3, 4), detour, miss])
+    assert (added.command, added.priority) == (wire.ofproto.OFPFC_ADD, 116)
+    rewritten, removed = change(wire.datapath, [up(3, 4), detour], [up(3, 5)])
+    assert (rewritten.command, rewritten.priority) == (wire.ofproto.OFPFC_ADD, 108)
+    assert (removed.command, removed.priority) == (wire.ofproto.OFPFC_DELETE_STRICT, 116)
+    assert dict(removed.match.items()) == {"eth_type": 0x0800, "ipv4_dst": ("10.1.0.0", "255.255.0.0")}
+    assert wire.encode(removed)
 
 
 def test_wiping_deletes_all_flows_then_all_groups_then_waits(wire: Wire) -> None:

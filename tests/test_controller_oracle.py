@@ -9,26 +9,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from controller.config import ControllerConfig
 from controller.cost_document import Instant, cost_document, one_line
 from controller.counters import LinkCounters, PortCounters
 from controller.oracle_socket import OracleSocket, OracleSocketError
+from controller.polls import PollBook
+from controller.schema import SchemaError, check
 from topologies import FabricSpec, build_fattree
 
 FABRIC = build_fattree(FabricSpec())
 CONFIG = ControllerConfig()
-SCHEMA = json.loads((Path(__file__).parent.parent / "docs" / "netkv.cost.v1.schema.json").read_text(encoding="utf-8"))
 DEADLINE_S = 10.0
 
 
 def document(counters: LinkCounters, programmed: set[int]) -> dict[str, Any]:
     now = Instant(monotonic_s=1_000.0, unix_s=1_700_000_000.0)
-    made = cost_document(FABRIC, CONFIG, counters, programmed=programmed, packet_ins=0, sequence=1, now=now)
+    polls = PollBook(FABRIC.switch_by_dpid)
+    polls.answered(0x1001, 0.003)
+    made = cost_document(
+        FABRIC, CONFIG, counters, programmed=programmed, packet_ins=0, sequence=1, now=now, polls=polls
+    )
     read: dict[str, Any] = json.loads(one_line(made))
-    jsonschema.validate(read, SCHEMA, cls=jsonschema.Draft202012Validator)
+    check(read)
     return read
 
 
@@ -62,6 +66,20 @@ def test_a_complete_document_is_as_old_as_its_oldest_sample_on_both_clocks() -> 
     assert found["links"]["agg0>core0"] == {"utilisation": 0.2, "capacity_bps": 50e9, "bytes": 250_000}
     assert [tier["bandwidth_bps"] for tier in found["tiers"]] == [3.6e12, 200e9, 100e9, 50e9]
     assert [tier["latency_s"] for tier in found["tiers"]] == pytest.approx([2e-6, 4e-6, 6e-6, 8e-6])
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"schema": "netkv.cost/v2"}, "schema: 'netkv.cost/v1' was expected"),
+        ({"links": {"a>b": {"utilisation": 2, "capacity_bps": 1, "bytes": 0}}}, "links.a>b.utilisation: 2 is greater"),
+        ({"complete": True}, "sampled_.*_s: None is not of type 'number'"),
+        ({"polls_missed": -1}, "polls_missed: -1 is less than the minimum"),
+    ],
+)
+def test_a_document_that_is_not_ours_is_named_with_its_place(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SchemaError, match=complaint):
+        check(document(fresh(), programmed=set()) | change)
 
 
 @pytest.fixture

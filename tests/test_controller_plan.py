@@ -21,9 +21,10 @@ FABRICS = {
 class FakeSwitches:
     """Every switch of a fabric with its plan: longest prefix first, as a flow table with these priorities would."""
 
-    def __init__(self, fabric: Fabric, ecmp: str = "bundle") -> None:
+    def __init__(self, fabric: Fabric, ecmp: str = "bundle", cut: frozenset[int] = frozenset()) -> None:
         self.fabric = fabric
-        self.plans = {switch.name: plan_switch(fabric, switch.dpid, ecmp=ecmp) for switch in fabric.switches}
+        self.cut = cut
+        self.plans = {switch.name: plan_switch(fabric, switch.dpid, ecmp=ecmp, cut=cut) for switch in fabric.switches}
         self.tables = {
             name: {
                 protocol: sorted(
@@ -47,7 +48,9 @@ class FakeSwitches:
         """The ports by which the switch may send; none when it drops."""
         for _, network, mask, action in self.tables[switch][protocol]:
             if address & mask == network:
-                return _ports_of(action, self.groups[switch])
+                ports = _ports_of(action, self.groups[switch])
+                own = {link.source_port for link in self.fabric.links_from[switch] if link.index in self.cut}
+                return tuple(port for port in ports if len(ports) == 1 or port not in own)
         return ()
 
     def paths(self, source: int, address: str, protocol: EtherType = EtherType.IPV4) -> set[tuple[int, ...]]:
@@ -161,3 +164,61 @@ def test_unknown_switch_and_unknown_ecmp_are_refused() -> None:
         plan_switch(fabric, 7)
     with pytest.raises(FabricError, match="ecmp: 'flood'"):
         plan_switch(fabric, fabric.switches[0].dpid, ecmp="flood")
+
+
+def cut_of(fabric: Fabric, *cables: tuple[str, str]) -> frozenset[int]:
+    return frozenset(fabric.link_index[ends] for a, b in cables for ends in ((a, b), (b, a)))
+
+
+CUTS = {
+    "core": [("agg0", "core0")],
+    "a whole core": [("agg0", "core0"), ("agg2", "core0")],
+    "two cores of a group": [("agg0", "core0"), ("agg0", "core1")],
+    "rack": [("tor0", "agg1")],
+    "core and rack": [("agg0", "core1"), ("tor3", "agg3")],
+    "crossed": [("agg0", "core0"), ("agg2", "core1")],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_no_way_that_a_switch_may_choose_leads_into_a_cut(cut: str) -> None:
+    """A bundle skips its own dead ports, so those do not count: what is left must end at the target, and be all."""
+    fabric = build_fattree(FabricSpec())
+    gone = cut_of(fabric, *CUTS[cut])
+    switches = FakeSwitches(fabric, cut=gone)
+    for source, target in itertools.permutations(fabric.instances, 2):
+        whole = {path for path in fabric.paths(source.index, target.index) if not gone & set(path)}
+        assert whole, "these cuts leave every pair joined"
+        for protocol in EtherType:
+            assert switches.paths(source.index, instance_ip(target), protocol) == whole
+
+
+def test_only_the_switches_that_would_lose_packets_are_told_of_a_cut() -> None:
+    fabric = build_fattree(FabricSpec())
+    gone = cut_of(fabric, ("agg0", "core0"))
+    changed = {
+        switch.name
+        for switch in fabric.switches
+        if plan_switch(fabric, switch.dpid) != plan_switch(fabric, switch.dpid, cut=gone)
+    }
+    assert changed == {"agg2"}
+    (detour, arp) = set(plan_switch(fabric, 0x3003, cut=gone)) - set(plan_switch(fabric, 0x3003))
+    assert isinstance(detour, Rule)
+    assert isinstance(arp, Rule)
+    assert detour.match is not None
+    assert (detour.match.prefix, detour.action) == ("10.0.0.0/16", Bundle((4,), hash_basis(0x3003)))
+
+
+def test_a_rack_that_nothing_leads_to_keeps_its_routes() -> None:
+    fabric = build_fattree(FabricSpec())
+    gone = cut_of(fabric, ("tor0", "agg0"), ("tor0", "agg1"))
+    for switch in fabric.switches:
+        assert plan_switch(fabric, switch.dpid) == plan_switch(fabric, switch.dpid, cut=gone)
+
+
+def test_the_negative_control_takes_no_detours() -> None:
+    fabric = build_fattree(FabricSpec())
+    gone = cut_of(fabric, ("agg0", "core0"))
+    for switch in fabric.switches:
+        before, after = (plan_switch(fabric, switch.dpid, ecmp="select", cut=cut) for cut in (frozenset(), gone))
+        assert before == after

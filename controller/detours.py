@@ -1,0 +1,77 @@
+"""Ways up that still lead somewhere when cables are cut: reachability in the fat-tree, down its unique ways. Pure.
+
+A bundle skips its own dead ports. What no switch can see is a cut further on: the way down from a core, or from an
+aggregation, is unique, so whoever would climb to that one has to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from topologies import Fabric, Level, Switch, rack_prefix
+from topologies.addressing import pod_prefix
+
+Ports = tuple[int, ...]
+Rack = tuple[int, int]
+
+
+def detours(fabric: Fabric, switch: Switch, cut: frozenset[int]) -> list[tuple[str, Ports]]:
+    """Prefixes of racks or whole pods that not every way up of a switch leads to, with the ports of those that do.
+
+    `cut`: indices of the links that carry nothing. A prefix that no way leads to is left out.
+    """
+    if not cut or switch.level not in (Level.TOR, Level.AGGREGATION):
+        return []
+    leads_to = _leads_to(fabric, switch, cut)
+    every = ports_up(fabric, switch)
+    found: list[tuple[str, Ports]] = []
+    for pod in range(fabric.spec.pods):
+        racks = [(pod, rack) for rack in range(fabric.spec.racks_per_pod)]
+        ports_of = {rack: tuple(port for port in every if leads_to(port, rack)) for rack in racks}
+        if pod != switch.pod and len(set(ports_of.values())) == 1:
+            entries = [(pod_prefix(pod), ports_of[racks[0]])]
+        else:
+            entries = [(rack_prefix(*rack), ports) for rack, ports in ports_of.items() if _is_above(switch, rack)]
+        found += [(prefix, ports) for prefix, ports in entries if ports and ports != every]
+    return found
+
+
+def ports_up(fabric: Fabric, switch: Switch) -> Ports:
+    """The ports of a switch towards higher ones."""
+    return tuple(
+        link.source_port
+        for link in fabric.links_from[switch.name]
+        if (upper := fabric.switch_by_name.get(link.target)) is not None and upper.level > switch.level
+    )
+
+
+def _is_above(switch: Switch, rack: Rack) -> bool:
+    """Whether the way from a switch to a rack leads up."""
+    return rack[0] != switch.pod or (switch.level == Level.TOR and rack[1] != switch.rack)
+
+
+def _leads_to(fabric: Fabric, switch: Switch, cut: frozenset[int]) -> Callable[[int, Rack], bool]:
+    """Whether a rack is reached from beyond one of a switch's ports up, whatever that port's own cable does."""
+
+    def beyond(node: str, level: Level) -> list[Switch]:
+        """Neighbours of a level by cables that are whole."""
+        links = (link for link in fabric.links_from[node] if link.index not in cut)
+        others = (fabric.switch_by_name.get(link.target) for link in links)
+        return [other for other in others if other is not None and other.level == level]
+
+    racks_below = {
+        aggregation.name: {(tor.pod, tor.rack) for tor in beyond(aggregation.name, Level.TOR)}
+        for aggregation in fabric.switches_at(Level.AGGREGATION)
+    }
+    by_core = {
+        core.name: {rack for lower in beyond(core.name, Level.AGGREGATION) for rack in racks_below[lower.name]}
+        for core in fabric.switches_at(Level.CORE)
+    }
+    next_hop = {link.source_port: link.target for link in fabric.links_from[switch.name]}
+    if switch.level == Level.AGGREGATION:
+        return lambda port, rack: rack in by_core[next_hop[port]]
+    across = {
+        aggregation: {rack for core in beyond(aggregation, Level.CORE) for rack in by_core[core.name]}
+        for aggregation in (next_hop[port] for port in ports_up(fabric, switch))
+    }
+    return lambda port, rack: rack in (racks_below if rack[0] == switch.pod else across)[next_hop[port]]

@@ -1,0 +1,34 @@
+"""The JSON schema of `netkv.cost/v1`, for both ends of the socket: who publishes a document and who reads one.
+
+The schema is the file in `docs/` that engineers of other routers read; nothing here repeats it.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+SCHEMA_FILE = Path(__file__).parent.parent / "docs" / "netkv.cost.v1.schema.json"
+
+
+class SchemaError(ValueError):
+    """A document that is not `netkv.cost/v1`; the message names the place in it and the reason."""
+
+
+def check(document: Any) -> None:
+    """SchemaError unless the document is what the schema says."""
+    problem = jsonschema.exceptions.best_match(_validator().iter_errors(document))
+    if problem is not None:
+        place = ".".join(str(part) for part in problem.absolute_path) or "document"
+        raise SchemaError(f"{place}: {problem.message[:200]}")
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
