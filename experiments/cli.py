@@ -8,6 +8,7 @@ import sys
 import typer
 from rich.console import Console
 
+from experiments.cluster import ClusterError
 from experiments.spec import SpecError
 from experiments.store import StoreError
 from experiments.verbs.clean import clean
@@ -25,7 +26,7 @@ from testbed.errors import TestbedError
 from topologies import FabricError
 from workloads import WorkloadError
 
-BAD_INPUT = (SpecError, StoreError, TestbedError, SimulationError, PolicyError, FabricError, WorkloadError)
+BAD_INPUT = (SpecError, StoreError, ClusterError, TestbedError, SimulationError, PolicyError, FabricError, WorkloadError)
 
 app = typer.Typer(
     name="netkv",

@@ -1,7 +1,8 @@
-"""Run folders: written whole or not at all, read back with pandas."""
+"""Run folders: written whole or not at all, even if the power fails, and read back with pandas."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -33,6 +34,10 @@ LONGEST_PREFIX = 40
 """Characters of a run's name in that of its unfinished folder, so that the latter is no longer than a name may be."""
 
 
+PARTIAL = ".partial-"
+"""In the name of a folder that is being written; it starts with a dot, so nobody takes it for a run."""
+
+
 class StoreError(ValueError):
     """A run folder that cannot be written or read; the message names it."""
 
@@ -42,6 +47,14 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
 
     StoreError when `out` is there already (an empty folder may be) or cannot be written.
     """
+    files = render_run(spec, outcome, verdict)
+    write_files(out, files)
+    summary: dict[str, Any] = json.loads(files["summary.json"])
+    return summary
+
+
+def render_run(spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of a run's folder by name, as data: the run can have been made on another machine."""
     tables = {
         "requests": pd.DataFrame(
             [asdict(record) for record in outcome.requests], columns=[item.name for item in fields(RequestRecord)]
@@ -70,36 +83,63 @@ def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, 
         "git_commit": git_commit(),
         "machine": describe_machine(),
     }
+    files = {f"{name}.parquet": table.to_parquet(index=False) for name, table in tables.items()}
+    files["summary.json"] = json_text(summary).encode()
+    files["manifest.json"] = json_text(manifest).encode()
+    if measured is not None:
+        files[f"{MEASURED}.json"] = json_text(measured).encode()
+    return files
+
+
+def write_files(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of these files beside its place and move it there in one step. StoreError as `write_run`."""
     with new_folder(out) as partial:
-        for name, table in tables.items():
-            table.to_parquet(partial / f"{name}.parquet", index=False)
-        write_json(partial / "summary.json", summary)
-        write_json(partial / "manifest.json", manifest)
-        if measured is not None:
-            write_json(partial / f"{MEASURED}.json", measured)
-    return summary
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
 
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `out` in one step at the end of the context, or vanishes if that fails.
 
+    What it holds is on the disk before that step, so a power cut leaves all of it under that name, or nothing.
     StoreError when `out` is there already (an empty folder may be) or cannot be written.
     """
     check_free(out)
     place = Path(os.path.abspath(out))  # `.` has a parent too
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{place.name[:LONGEST_PREFIX]}.partial-", dir=place.parent))
+        partial = Path(tempfile.mkdtemp(prefix=f".{place.name[:LONGEST_PREFIX]}{PARTIAL}", dir=place.parent))
         try:
             yield partial
             partial.chmod(0o755)
+            for entry in (*sorted(partial.rglob("*")), partial):
+                sync(entry)
             os.rename(partial, place)
+            sync(place.parent)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
     except OSError as problem:
         raise StoreError(f"{out}: {problem.strerror or problem}") from None
+
+
+def sweep_away_partial(parent: Path) -> None:
+    """Remove the unfinished folders that killed writers have left in a folder. Nobody may be writing there."""
+    for left in parent.glob(f".*{PARTIAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def sync(place: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk (fsync(2)). OSError when it is not."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL or not place.is_dir():  # some shared file systems cannot for a folder
+            raise
+    finally:
+        os.close(handle)
 
 
 def check_free(out: Path) -> None:
@@ -170,9 +210,13 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Strict JSON in a file, as `json_text`."""
+    path.write_text(json_text(document), encoding="utf-8")
+
+
+def json_text(document: Mapping[str, Any]) -> str:
     """Strict JSON, keys in order: what it has no word for, a number that is not finite, becomes null."""
-    text = json.dumps(strict(document), indent=1, sort_keys=True, default=str, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    return json.dumps(strict(document), indent=1, sort_keys=True, default=str, allow_nan=False) + "\n"
 
 
 def strict(value: Any) -> Any:

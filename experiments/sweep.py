@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,19 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from experiments.spec import RunSpec, SpecError
-from experiments.store import StoreError, check_writable, is_run, is_taken, read_manifest, read_table, write_run
+from experiments.cluster import existing_cluster, local_cluster
+from experiments.code_identity import code_identity
+from experiments.performer import FinishedRun, Stage
+from experiments.spec import RunSpec
+from experiments.store import StoreError, is_run, read_manifest, read_table, write_files
 from experiments.summary import slo_met
-from experiments.worlds import open_world, same_fabric, verdict_of
+from experiments.sweep_folder import CODE, hold, present, read_description
+from experiments.sweep_folder import DESCRIPTION as DESCRIPTION
+from experiments.sweep_folder import RUNS as RUNS
+from experiments.worlds import open_world, same_fabric
 from workloads import WorkloadSpec, load_requests
 from workloads.scenario import SloSpec
 
-RUNS = "runs"
-DESCRIPTION = "sweep.json"
 DRAIN_S = 5.0
 """What a run is expected to take beyond its last arrival, for the time left on the progress bar."""
 
@@ -36,41 +39,53 @@ class Condition:
     labels: Mapping[str, Any]
 
 
-def run_sweep(question: str, conditions: Sequence[Condition], out: Path, *, resume: bool, console: Console) -> None:
-    """Run what is not there yet. StoreError when `out` holds something else, or something and `resume` is not set."""
-    description = _describe(question, conditions)
-    _check_claim(description, out, resume)
-    missing = [condition for condition in conditions if not is_run(out / RUNS / condition.name)]
-    if len(missing) < len(conditions):
-        console.print(f"{len(conditions) - len(missing)} of {len(conditions)} runs are there already")
-    expected_s = _expected_s(missing)
-    with _progress(console) as progress:
-        task = progress.add_task("starting", total=sum(expected_s.values()) or 1)
-        before_s = 0.0
-        for group in _groups(missing):
-            first = group[0].spec
-            note = _Narrator(progress, task, console)
-            note.say(f"bringing up the fabric of the {first.world} world")
-            with open_world(first, note.say) as world:
-                for condition in group:
-                    place = f"{len(conditions) - len(missing) + missing.index(condition) + 1}/{len(conditions)}"
-                    note.say(f"{place}  {condition.name}")
-                    started_s = time.monotonic()
-                    share_s, base_s = expected_s[condition.name], before_s
+def run_sweep(
+    question: str,
+    conditions: Sequence[Condition],
+    out: Path,
+    *,
+    resume: bool,
+    console: Console,
+    jobs: int = 1,
+    dask: str | None = None,
+) -> None:
+    """Run what is not there yet: in this process, in `jobs` local ones, or on the Dask cluster at the address `dask`.
 
-                    def advance(
-                        _: int, started_s: float = started_s, share_s: float = share_s, base_s: float = base_s
-                    ) -> None:
-                        progress.update(task, completed=base_s + min(time.monotonic() - started_s, share_s))
+    Finished runs are kept, whatever ends the sweep. StoreError when `out` holds something else, or something and
+    `resume` is not set; SpecError when it holds another sweep; ClusterError when there is no cluster that can run it;
+    and whatever ends a run.
+    """
+    with hold(out, _describe(question, conditions), resume=resume):
+        there = present(out, [condition.name for condition in conditions])
+        missing = [condition for condition in conditions if condition.name not in there]
+        if there:
+            console.print(f"{len(there)} of {len(conditions)} runs are there already")
+        if not missing:
+            return
+        with _Narrator(missing, len(conditions), console) as narrator:
+            runs = _here(missing, narrator) if jobs == 1 and dask is None else _elsewhere(missing, narrator, jobs, dask)
+            with closing(runs):
+                for condition, run in runs:
+                    write_files(out / RUNS / condition.name, run.files)
+                    narrator.finished(condition.name, run)
 
-                    outcome = world.run(condition.spec.scenario, advance)
-                    verdict = verdict_of(condition.spec, outcome)
-                    _claim(description, out)
-                    write_run(out / RUNS / condition.name, condition.spec, outcome, verdict)
-                    before_s += share_s
-                    progress.update(task, completed=before_s)
-                    note.finished(place, condition.name, verdict, time.monotonic() - started_s)
-        progress.update(task, description="done")
+
+def _here(conditions: Sequence[Condition], narrator: _Narrator) -> Generator[tuple[Condition, FinishedRun]]:
+    with Stage(open_world) as stage:
+        for condition in by_fabric(conditions):
+            stage.world_for(condition.spec, narrator.say)
+            narrator.started(condition.name)
+            yield condition, stage.perform(condition.spec, progress=narrator.advance)
+
+
+def _elsewhere(
+    conditions: Sequence[Condition], narrator: _Narrator, jobs: int, dask: str | None
+) -> Generator[tuple[Condition, FinishedRun]]:
+    named = {condition.name: condition for condition in conditions}
+    with local_cluster(jobs, narrator.say) if dask is None else existing_cluster(dask) as cluster:
+        specs = {condition.name: condition.spec for condition in by_fabric(conditions)}
+        for name, run in cluster.perform(specs, narrator.say):
+            yield named[name], run
 
 
 def read_sweep(out: Path) -> pd.DataFrame:
@@ -79,7 +94,7 @@ def read_sweep(out: Path) -> pd.DataFrame:
     Adds `run` (the run's name), `verdict` and `slo_met`. StoreError when `out` is no sweep.
     """
     frames = []
-    for name, labels in _description(out)["runs"].items():
+    for name, labels in read_description(out)["runs"].items():
         folder = out / RUNS / name
         if is_run(folder):
             table, manifest = read_table(folder, "requests"), read_manifest(folder)
@@ -95,65 +110,18 @@ def _describe(question: str, conditions: Sequence[Condition]) -> dict[str, Any]:
         "question": question,
         "runs": {condition.name: dict(condition.labels) for condition in conditions},
         "specs": {condition.name: condition.spec.model_dump(mode="json") for condition in conditions},
+        CODE: code_identity(),
     }
 
 
-def _check_claim(description: Mapping[str, Any], out: Path, resume: bool) -> None:
-    """SpecError or StoreError unless the sweep may be begun or continued in `out`. Nothing is written yet."""
-    if is_taken(out):
-        if not resume:
-            raise StoreError(f"{out}: is there already (add --resume to continue it, or choose another --out)")
-        before = _description(out)
-        if before != description:
-            raise SpecError(f"{out}: holds another sweep: {_difference(before, description)}")
-    check_writable(Path(os.path.abspath(out)), out)
-
-
-def _claim(description: Mapping[str, Any], out: Path) -> None:
-    """Write down what the folder is for, once there is a first run to keep: a sweep that never began leaves nothing."""
-    place = out / DESCRIPTION
-    if place.exists():
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        unfinished = out / f".{DESCRIPTION}"
-        unfinished.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-        unfinished.rename(place)
-    except OSError as problem:
-        raise StoreError(f"{out}: {problem.strerror or problem}") from None
-
-
-def _description(out: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise StoreError(f"{out}: not a sweep: {DESCRIPTION}: {problem.strerror}") from None
-    except ValueError as problem:
-        raise StoreError(f"{out}: {DESCRIPTION} is damaged: {problem}") from None
-    if not isinstance(found, dict) or not isinstance(found.get("runs"), dict):
-        raise StoreError(f"{out}: {DESCRIPTION} is damaged: not the description of a sweep")
-    return found
-
-
-def _difference(before: Any, after: Any, place: str = "") -> str:
-    """The first place at which two descriptions differ, in words."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted(set(before) | set(after)):
-            inner = f"{place}.{key}" if place else str(key)
-            if key not in before or key not in after:
-                return f"{inner} is only in the {'new' if key not in before else 'old'} one"
-            if before[key] != after[key]:
-                return _difference(before[key], after[key], inner)
-    return f"{place} was {before!r}, now {after!r}"
-
-
-def _groups(conditions: Sequence[Condition]) -> Iterator[list[Condition]]:
-    """Runs in their order, gathered by the fabric they can share."""
-    left = list(conditions)
+def by_fabric(conditions: Sequence[Condition]) -> list[Condition]:
+    """Runs in their order, gathered by the fabric that they can share."""
+    left, gathered = list(conditions), []
     while left:
         group = [condition for condition in left if same_fabric(condition.spec, left[0].spec)]
         left = [condition for condition in left if condition not in group]
-        yield group
+        gathered += group
+    return gathered
 
 
 def _expected_s(conditions: Sequence[Condition]) -> dict[str, float]:
@@ -170,30 +138,49 @@ def _expected_s(conditions: Sequence[Condition]) -> dict[str, float]:
     return expected_s
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
 class _Narrator:
     """Says what is running: on the progress bar of a terminal, in lines anywhere else."""
 
-    def __init__(self, progress: Progress, task: Any, console: Console) -> None:
-        self._progress = progress
-        self._task = task
+    def __init__(self, missing: Sequence[Condition], total: int, console: Console) -> None:
         self._console = console
+        self._expected_s = _expected_s(missing)
+        self._total, self._ended = total, total - len(missing)
+        self._ended_s = self._share_s = self._started_s = 0.0
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %  left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("starting", total=sum(self._expected_s.values()))
+
+    def __enter__(self) -> _Narrator:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
 
     def say(self, text: str) -> None:
         self._progress.update(self._task, description=text)
 
-    def finished(self, place: str, name: str, verdict: Mapping[str, Any], took_s: float) -> None:
-        why = f": {verdict['reasons'][0]}" if verdict["reasons"] else ""
-        line = f"{place:>6}  {name}  {took_s:.0f} s  {verdict['verdict']}{why}"
+    def started(self, name: str) -> None:
+        """One run has begun; `advance` moves the bar over its share until it has `finished`."""
+        self._share_s, self._started_s = self._expected_s[name], time.monotonic()
+        self.say(f"{self._ended + 1}/{self._total}  {name}")
+
+    def advance(self, _: int) -> None:
+        within_s = min(time.monotonic() - self._started_s, self._share_s)
+        self._progress.update(self._task, completed=self._ended_s + within_s)
+
+    def finished(self, name: str, run: FinishedRun) -> None:
+        self._ended += 1
+        self._ended_s += self._expected_s[name]
+        self._progress.update(self._task, completed=self._ended_s)
+        why = f": {run.verdict['reasons'][0]}" if run.verdict["reasons"] else ""
+        place = f"{self._ended}/{self._total}"
+        line = f"{place:>6}  {name}  {run.took_s:.0f} s  {run.verdict['verdict']}{why}"
         self._console.print(line, highlight=False, soft_wrap=True)

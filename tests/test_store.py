@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
+import signal
+import stat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from experiments import store
@@ -111,11 +114,11 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("problem", [Killed(), OSError(28, "No space left on device"), ValueError("mixed types")])
-@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("at", range(12))
 def test_an_interrupted_write_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, problem: BaseException
 ) -> None:
-    """Three tables, two documents and the move into place: whichever of them fails, no folder is left."""
+    """Five files, each and their folder put on the disk, and the move into place: whichever fails, nothing is left."""
     calls = 0
 
     def failing(original: Any) -> Any:
@@ -128,14 +131,84 @@ def test_an_interrupted_write_leaves_nothing(
 
         return write
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", failing(pd.DataFrame.to_parquet))
-    monkeypatch.setattr(Path, "write_text", failing(Path.write_text))
+    monkeypatch.setattr(Path, "write_bytes", failing(Path.write_bytes))
+    monkeypatch.setattr(os, "fsync", failing(os.fsync))
     monkeypatch.setattr(os, "rename", failing(os.rename))
     expected = StoreError if isinstance(problem, OSError) else type(problem)
     with pytest.raises(expected):
         write(tmp_path / "run")
     assert calls == at + 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_of_a_run_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(handle: int) -> None:
+        events.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        fsync(handle)
+
+    def renamed(source: Path, target: Path) -> None:
+        events.append(f"rename to {target.name}")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    write(tmp_path / "run")
+    *files, partial, move, parent = events
+    assert files == FILES
+    assert partial.startswith(".run.partial-")
+    assert (move, parent) == ("rename to run", tmp_path.name)
+
+
+def test_a_file_system_that_cannot_sync_a_folder_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def files_only(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    write(tmp_path / "run")
+    assert is_run(tmp_path / "run")
+
+
+def test_what_a_killed_write_leaves_is_no_run_and_is_swept_away(tmp_path: Path) -> None:
+    """SIGKILL at every step of a write, for real: a folder is there with all its files, or it is not there."""
+    ended_by_itself, seen = False, set()
+    for at in range(1, 30):
+        if (child := os.fork()) == 0:
+            _write_and_die(tmp_path / "run", at)
+        ended_by_itself = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        whole = [sorted(place.name for place in out.iterdir()) for out in tmp_path.glob("run")]
+        assert whole in ([], [FILES])
+        seen.add((bool(whole), len(list(tmp_path.glob(".run.partial-*")))))
+        store.sweep_away_partial(tmp_path)
+        assert [place.name for place in tmp_path.iterdir()] == ["run"] * len(whole)
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        if ended_by_itself:
+            break
+    assert ended_by_itself
+    assert seen == {(False, 1), (True, 0)}
+
+
+def _write_and_die(out: Path, at: int) -> None:
+    """In a child: the call with this number is its last."""
+    calls = 0
+
+    def last(original: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments, **options)
+
+        return call
+
+    for place, name in ((Path, "write_bytes"), (os, "fsync"), (os, "rename")):
+        setattr(place, name, last(getattr(place, name)))
+    store.write_files(out, dict.fromkeys(FILES, b"content"))
+    os._exit(0)
 
 
 def test_a_full_disk_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from experiments import sweep
+from experiments import store, sweep
 from experiments.figures import draw_staleness
 from experiments.spec import RunSpec, SpecError
 from experiments.staleness import PROFILES, Profile, staleness_conditions, staleness_results, staleness_table
@@ -180,14 +180,14 @@ def test_a_sweep_that_never_began_leaves_nothing(tmp_path: Path, world: FakeWorl
 def test_a_write_that_is_interrupted_leaves_no_half_run(
     tmp_path: Path, world: FakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    to_parquet = pd.DataFrame.to_parquet
+    sync = store.sync
 
-    def interrupted(table: pd.DataFrame, place: Path, **options: Any) -> None:
-        to_parquet(table, place, **options)
+    def interrupted(place: Path) -> None:
+        sync(place)
         if "netkv_full-refresh5s-seed0" in str(place):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", interrupted)
+    monkeypatch.setattr(store, "sync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, conditions())
     assert sorted(place.name for place in (tmp_path / "runs").iterdir()) == [

@@ -1,0 +1,228 @@
+"""Runs of a sweep on the workers of a Dask cluster: local processes, or machines that somebody else has started.
+
+The unit of work is a run. Its files come back as bytes, so no file system is shared and only the client writes. A
+worker hands each run to a *performer*, a process of its own that keeps its fabric up for the next run: a run that
+nobody waits for any more can be ended at once, and one that breaks its process does not break the worker. Dask is
+loaded only when it is used: it takes longer than all else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from experiments.code_identity import code_identity, difference_of_code
+from experiments.performer import FinishedRun, Performer, PerformerError, UnwantedError
+from experiments.spec import RunSpec
+
+EMULATION = "netkv-emulation"
+"""The worker resource that an emulated run takes: who has one of it carries one such run at a time."""
+
+CONNECT_S = 10.0
+PATIENCE_S = 60.0
+"""How long a sweep waits for a worker that can take its runs, once it has had one: a killed one is started anew."""
+
+POLL_S = 1.0
+MOST_DEATHS = 4
+"""Processes that may die over one run before it is given up. As many as Dask's own `allowed-failures` (3) permits."""
+
+Say = Callable[[str], None]
+
+
+class ClusterError(RuntimeError):
+    """A cluster that cannot be reached or cannot do the work; the message names it and, where there is one, a mend."""
+
+
+class Cluster:
+    """The workers behind a Dask client."""
+
+    def __init__(self, client: Any, place: str) -> None:
+        self._client = client
+        self._place = place
+
+    def perform(self, specs: Mapping[str, RunSpec], say: Say) -> Iterator[tuple[str, FinishedRun]]:
+        """Every run by its name, in the order in which they end. Emulated ones first: their machines do nothing else.
+
+        The error of the first run that fails; ClusterError when the workers cannot run them, run other code, or go.
+        """
+        code = code_identity()
+        for world in ("emulated", "analytic"):
+            part = {name: spec for name, spec in specs.items() if spec.world == world}
+            if part:
+                self._check(world, code)
+                yield from self._perform_part(world, part, code, say)
+
+    def _perform_part(
+        self, world: str, specs: Mapping[str, RunSpec], code: dict[str, str], say: Say
+    ) -> Iterator[tuple[str, FinishedRun]]:
+        from distributed import KilledWorker, wait
+        from distributed.client import FuturesCancelledError
+
+        waiting, deaths = deque(specs), Counter[str]()
+        running: dict[Any, str] = {}
+        had_slots_s = time.monotonic()
+        try:
+            while waiting or running:
+                # No more than there are slots: Dask blames whatever a dead worker had been given for its death.
+                slots = self._slots(world)
+                while waiting and len(running) < slots:
+                    running[self._submit(waiting[0], specs[waiting[0]], code)] = waiting.popleft()
+                had_slots_s = time.monotonic() if slots else had_slots_s
+                if time.monotonic() - had_slots_s > PATIENCE_S:
+                    raise ClusterError(f"{self._place}: no worker has been left for {PATIENCE_S:g} s")
+                say(f"{len(running)} {world} run{'s' * (len(running) != 1)} at a time on {self._place}")
+                if not running:
+                    time.sleep(POLL_S)
+                    continue
+                try:
+                    done = wait(list(running), timeout=POLL_S, return_when="FIRST_COMPLETED").done
+                except TimeoutError:
+                    continue
+                for future in done:
+                    name = running.pop(future)
+                    try:
+                        run = future.result()
+                    except KilledWorker as problem:
+                        raise ClusterError(
+                            f"{name}: given up: {problem.allowed_failures + 1} workers died of it"
+                        ) from None
+                    except PerformerError as problem:
+                        deaths[name] += 1
+                        if deaths[name] == MOST_DEATHS:
+                            raise ClusterError(f"{name}: given up: {MOST_DEATHS} times {problem}") from None
+                        waiting.appendleft(name)
+                    else:
+                        yield name, run
+        except FuturesCancelledError:
+            raise ClusterError(f"{self._place}: the scheduler is gone") from None
+        finally:
+            self._client.cancel(list(running))
+
+    def _submit(self, name: str, spec: RunSpec, code: dict[str, str]) -> Any:
+        resources = {EMULATION: 1} if spec.world == "emulated" else None
+        key = f"{name}-{uuid.uuid4().hex}"
+        return self._client.submit(perform_on_worker, spec, code, key=key, resources=resources, pure=False)
+
+    def _workers(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return found
+
+    def _slots(self, world: str) -> int:
+        """How many runs of a world the workers can have at a time."""
+        if world == "analytic":
+            return sum(worker["nthreads"] for worker in self._workers().values())
+        held = ((worker["nthreads"], worker["resources"].get(EMULATION, 0)) for worker in self._workers().values())
+        return sum(min(threads, int(units)) for threads, units in held)
+
+    def _check(self, world: str, code: dict[str, str]) -> None:
+        """ClusterError unless there are workers for this world, and all of them run our code."""
+        start = f"`dask worker {self._place} --nthreads 1"
+        if not self._workers():
+            raise ClusterError(f"{self._place}: the cluster has no worker (start some with {start}`)")
+        if not self._slots(world):
+            raise ClusterError(
+                f"{self._place}: no worker may emulate (start one, as root, with {start} --resources {EMULATION}=1`)"
+            )
+        for address, found in self._client.run(code_identity, on_error="return").items():
+            if isinstance(found, Exception):
+                raise ClusterError(f"worker {address}: cannot run this version of netkv: {found}")
+            _check_code(found, code, address)
+
+
+@contextmanager
+def existing_cluster(address: str) -> Iterator[Cluster]:
+    """The cluster whose scheduler listens at an address such as `tcp://host:8786`. ClusterError when none does."""
+    from distributed import Client
+
+    _quiet()
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as problem:
+        raise ClusterError(f"{address}: no Dask scheduler can be reached there: {problem}") from None
+    with client:
+        yield Cluster(client, address)
+
+
+@contextmanager
+def local_cluster(jobs: int, say: Say) -> Iterator[Cluster]:
+    """`jobs` worker processes on this machine, on loopback alone. Only the first may emulate: a machine carries one."""
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    _quiet()
+    say(f"starting {jobs} worker processes")
+    here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "dashboard": False}
+    options = {**here, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+    workers = {
+        job: {"cls": Nanny, "options": {**options, "resources": {} if job else {EMULATION: 1}}} for job in range(jobs)
+    }
+    scheduler = {"cls": Scheduler, "options": {**here, "port": 0}}
+    with (
+        SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield Cluster(client, f"{jobs} local processes")
+
+
+def perform_on_worker(spec: RunSpec, code: dict[str, str]) -> FinishedRun:
+    """Body of a task: a run by a performer of this worker. What the run raises; ClusterError if our code is another."""
+    from distributed import Reschedule, get_worker
+
+    worker = get_worker()
+    _check_code(code_identity(), code, worker.address)
+    task = worker.state.tasks[worker.get_current_task()]
+
+    def wanted() -> bool:
+        return task.state == "executing" and worker.status.name not in ("closing", "closed", "failed")
+
+    performer = _performers.take()
+    try:
+        run = performer.perform(spec, wanted)
+    except UnwantedError:
+        performer.close()
+        raise Reschedule from None  # nobody waits for it here; if anybody still does elsewhere, it is run there
+    except BaseException:
+        performer.close()
+        raise
+    _performers.give_back(performer)
+    return run
+
+
+class _Performers:
+    """Those of one worker that are between two runs."""
+
+    def __init__(self) -> None:
+        self._idle: list[Performer] = []
+        self._changing = threading.Lock()
+
+    def take(self) -> Performer:
+        with self._changing:
+            while self._idle:
+                performer = self._idle.pop()
+                if performer.fresh:
+                    return performer
+                performer.close()
+        return Performer()
+
+    def give_back(self, performer: Performer) -> None:
+        with self._changing:
+            self._idle.append(performer)
+
+
+_performers = _Performers()
+
+
+def _check_code(found: dict[str, str], wanted: dict[str, str], address: str) -> None:
+    if difference := difference_of_code(wanted, found):
+        raise ClusterError(f"worker {address}: runs other code than this machine: {difference}")
+
+
+def _quiet() -> None:
+    """Dask tells of every lost connection; what of it a user must know is in the errors here."""
+    for name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

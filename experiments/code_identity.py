@@ -1,0 +1,52 @@
+"""Which code makes a run: what two processes, or two days, must agree on for their runs to belong to one sweep."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from experiments.machine import git_commit, versions
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("topologies", "workloads", "scheduler", "controller", "workers", "simulator", "testbed")
+MODULES = ("machine", "performer", "spec", "store", "summary", "worlds")
+"""Of this room only what makes a run; the questions asked and the figures drawn may change under a sweep."""
+
+NOT_OF_THE_CODE = ("kernel", "openvswitch", "mininet", "netkv-testbed")
+"""Versions that belong to a machine rather than to its Python environment: a cluster may mix them."""
+
+
+@cache
+def code_identity() -> dict[str, str]:
+    """`source`, a digest of the modules that make a run, the `commit` they are from, and versions of the packages.
+
+    Read once a process, so that a long-lived worker answers for what it has loaded, not for what its files became.
+    """
+    packages = {name: found for name, found in versions().items() if name not in NOT_OF_THE_CODE}
+    return {"source": _digest(), "commit": git_commit() or "unknown", **packages}
+
+
+def difference_of_code(one: dict[str, str], other: dict[str, str]) -> str | None:
+    """In words, what is not the same; None when runs of both belong together. The same source at two commits does."""
+    for name in sorted({*one, *other} - {"commit"}, key=lambda name: (name != "source", name)):
+        if one.get(name) != other.get(name):
+            shown = [
+                f"{code.get(name)} (commit {code.get('commit')})" if name == "source" else f"{code.get(name)}"
+                for code in (one, other)
+            ]
+            return f"{name} was {shown[0]}, now {shown[1]}"
+    return None
+
+
+def source_files() -> list[Path]:
+    """The modules that the digest is of."""
+    rooms = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    return sorted([*rooms, *(ROOT / "experiments" / f"{module}.py" for module in MODULES)])
+
+
+def _digest() -> str:
+    digest = hashlib.sha256()
+    for path in source_files():
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
