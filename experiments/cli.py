@@ -26,7 +26,16 @@ from testbed.errors import TestbedError
 from topologies import FabricError
 from workloads import WorkloadError
 
-BAD_INPUT = (SpecError, StoreError, ClusterError, TestbedError, SimulationError, PolicyError, FabricError, WorkloadError)
+BAD_INPUT = (
+    SpecError,
+    StoreError,
+    ClusterError,
+    TestbedError,
+    SimulationError,
+    PolicyError,
+    FabricError,
+    WorkloadError,
+)
 
 app = typer.Typer(
     name="netkv",
