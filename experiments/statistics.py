@@ -56,14 +56,13 @@ class Estimate:
         reach = float(stdtrit(self.units - 1, 1 - (1 - CONFIDENCE) / (2 * comparisons))) * self.error
         return self.value - reach, self.value + reach
 
-    @property
-    def p(self) -> float:
-        """Two-sided, of no change: Student's t over the units, so that it agrees with the interval."""
+    def p(self, truth: float = 0.0) -> float:
+        """Two-sided p-value of `truth`: Student's t over the units, so that it agrees with the interval."""
         if self.units < 2 or math.isnan(self.value):
             return math.nan
         if self.error == 0:
-            return float(self.value == 0)
-        return float(2 * stdtr(self.units - 1, -abs(self.value) / self.error))
+            return float(self.value == truth)
+        return float(2 * stdtr(self.units - 1, -abs(self.value - truth) / self.error))
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def paired_change(baseline: pd.DataFrame, other: pd.DataFrame, column: str, seed
     """
     found = relative_change(baseline, other, column, seed=seed)
     low, high = found.interval()
-    return Change(found.value, low, high, found.pairs, found.p, found.units, found.dominance)
+    return Change(found.value, low, high, found.pairs, found.p(), found.units, found.dominance)
 
 
 def relative_change(
@@ -146,6 +145,26 @@ def share_alike(one: pd.DataFrame, other: pd.DataFrame, column: str, seed: int =
     same = (before == after).astype(float)
     found = _mean_difference(np.zeros(len(same)), same, units, seed)
     return Estimate(found.value, found.error, found.units, found.pairs)
+
+
+def growth(baseline: pd.DataFrame, other: pd.DataFrame, column: str, over: str) -> Estimate:
+    """How much the paired difference of `column` (`other` less `baseline`) grows with `over`: the least-squares slope.
+
+    Over the requests that completed in both; `over` is a column of `baseline`. NaN where it does not vary.
+    """
+    keys = ["seed", "request_id"]
+    done = [frame[frame["status"] == "completed"] for frame in (baseline, other)]
+    pairs = done[0][[*keys, column, over]].merge(done[1][[*keys, column]], on=keys, suffixes=("_before", "_after"))
+    at, rise = pairs[over].to_numpy(dtype=float), (pairs[f"{column}_after"] - pairs[f"{column}_before"]).to_numpy()
+    units = units_of(pairs)
+    sums = np.stack([np.bincount(units, part) for part in (np.ones(len(at)), at, rise, at * rise, at**2)], axis=1)
+
+    def slope(often: NDArray[np.int64]) -> Floats:
+        n, x, y, xy, xx = (often @ sums).T
+        return _ratio(np.stack([n * xx - x**2, n * xy - x * y], axis=1))
+
+    value, error = _bootstrap(units, slope, 0)
+    return Estimate(value, error, len(np.unique(units)), len(rise))
 
 
 def mean_interval(values: Floats, seed: int = 0, units: Units | None = None) -> tuple[float, float, float]:

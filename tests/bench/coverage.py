@@ -102,7 +102,7 @@ def studies(table: pd.DataFrame, seeds: int, draws: int, rng: np.random.Generato
     return (rng.choice(known, seeds, replace=False) for _ in range(draws))
 
 
-def _of(by_seed: Mapping[int, pd.DataFrame], drawn: Iterable[int]) -> pd.DataFrame:
+def _of(by_seed: Mapping[Any, pd.DataFrame], drawn: Iterable[int]) -> pd.DataFrame:
     return pd.concat([by_seed[seed] for seed in drawn])
 
 
@@ -143,7 +143,7 @@ def false_findings(tables: dict[str, pd.DataFrame], draws: int) -> str:
     for seeds in SEEDS_IN_A_STUDY:
         rng = np.random.default_rng(seeds)
         p_values = [
-            relative_change(_of(first, drawn), _of(again, drawn), "ttft_ms").p
+            relative_change(_of(first, drawn), _of(again, drawn), "ttft_ms").p()
             for drawn in studies(tables["random"], seeds, draws, rng)
         ]
         cells.append(f"{100 * np.mean(np.array(p_values) < 0.05):>18.0f}")
