@@ -16,6 +16,7 @@ from experiments.verbs.compare import compare
 from experiments.verbs.doctor import doctor
 from experiments.verbs.paths import paths
 from experiments.verbs.plan import plan
+from experiments.verbs.report import report
 from experiments.verbs.run import run
 from experiments.verbs.shell import shell
 from experiments.verbs.sweep import sweep
@@ -45,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (doctor, plan, run, sweep, compare, paths, tune, shell, clean):
+for verb in (doctor, plan, run, sweep, compare, report, paths, tune, shell, clean):
     app.command()(verb)
 
 

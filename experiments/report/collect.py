@@ -1,0 +1,106 @@
+"""What a folder holds: sweeps and single runs, found no deeper than two levels down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from experiments.questions.question import workload_name, written
+from experiments.spec import RunSpec
+from experiments.store import StoreError, is_run, read_manifest, read_table
+from experiments.summary import slo_met
+from experiments.sweep import DESCRIPTION, RUNS, read_sweep
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: its folder, its manifest and its specification."""
+
+    name: str
+    folder: Path
+    manifest: dict[str, Any]
+    spec: RunSpec
+
+    @property
+    def verdict(self) -> str:
+        return str(self.manifest["verdict"])
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A question that was asked, or a single run (whose question is ""): its runs and all their requests."""
+
+    name: str
+    folder: Path
+    question: str
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """Every request of every run, with the labels of the sweep, `run`, `verdict` and `slo_met`."""
+        if self.question:
+            return read_sweep(self.folder)
+        (run,) = self.runs
+        table = read_table(run.folder, "requests")
+        labels = {
+            "world": run.spec.world,
+            "workload": workload_name(run.spec),
+            "refresh_s": written(run.spec.oracle.refresh_s),
+            "seed": run.spec.seed,
+        }
+        return table.assign(run=run.name, verdict=run.verdict, slo_met=slo_met(table, run.spec.slo), **labels)
+
+
+def collect(folder: Path) -> list[Sweep]:
+    """The sweeps and single runs of a folder, by name. StoreError when there is none, or one of them is damaged."""
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
+    found = list(_walk(folder, 2))
+    if not found:
+        raise StoreError(f"{folder}: holds no finished run and no sweep with one")
+    return found
+
+
+def _walk(folder: Path, deeper: int) -> Iterator[Sweep]:
+    if is_run(folder):
+        yield Sweep(folder.name, folder, "", (_read_run(folder),))
+    elif (folder / DESCRIPTION).is_file():
+        question, names = _read_description(folder)
+        runs = tuple(_read_run(place) for name in names if is_run(place := folder / RUNS / name))
+        if runs:
+            yield Sweep(folder.name, folder, question, runs)
+    elif deeper:
+        for place in _folders(folder):
+            yield from _walk(place, deeper - 1)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder by name; hidden ones are unfinished runs."""
+    try:
+        return sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
+    except OSError as problem:
+        raise StoreError(f"{folder}: {problem.strerror}") from None
+
+
+def _read_description(folder: Path) -> tuple[str, list[str]]:
+    """The question of a sweep and the names of its runs, those that are still to be made included."""
+    try:
+        found = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        return str(found["question"]), list(found["runs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StoreError(f"{folder}: {DESCRIPTION} is damaged: not the description of a sweep") from None
+
+
+def _read_run(folder: Path) -> Run:
+    manifest = read_manifest(folder)
+    try:
+        return Run(folder.name, folder, manifest, RunSpec.model_validate(manifest["spec"]))
+    except ValidationError as problem:
+        raise StoreError(f"{folder}: manifest.json is damaged: {problem.errors()[0]['msg']}") from None

@@ -1,0 +1,169 @@
+"""How far the runs on packets can be trusted: their verdicts, and every probe against the limit that makes it suspect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from experiments.report.collect import Run
+from experiments.report.looks import plain
+from experiments.report.plotting import Figure, Panel, new_plot
+from testbed import verdict as limits
+from testbed.calibration import PAYLOAD_OF_WIRE
+
+VERDICT_COLOURS = {"valid": ("#009E73", "circle"), "suspect": ("#E69F00", "diamond"), "invalid": ("#D55E00", "x")}
+FARTHEST = 3.0
+"""A probe farther beyond its limit than this is drawn here; the table has the number."""
+
+Evidence = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One thing that a run is judged by. `read`: its value, None where a run has none; `used`: the share of the limit
+    that the value takes up, 1 being where a run becomes suspect."""
+
+    name: str
+    what: str
+    limit: str
+    shown: str
+    read: Callable[[Evidence], float | None]
+    used: Callable[[float], float]
+
+
+def _value(key: str) -> Callable[[Evidence], float | None]:
+    return lambda evidence: evidence.get(key)
+
+
+def _conserved(evidence: Evidence) -> float | None:
+    """Bytes that switches delivered over those of the workers with their headers; datagrams leave nothing to compare."""
+    workers = (evidence.get("kv_wire_bytes", 0) + evidence.get("background_bytes", 0)) / PAYLOAD_OF_WIRE
+    if "delivered_bytes" not in evidence or evidence.get("background_udp") or workers < limits.LEAST_BYTES:
+        return None
+    return float(evidence["delivered_bytes"] / workers)
+
+
+def _conserved_use(value: float) -> float:
+    low, high = limits.CONSERVED
+    return (1 - value) / (1 - low) if value < 1 else (value - 1) / (high - 1)
+
+
+PROBES = (
+    Probe("Calibration", "rate of a blob on an idle path over what its links should give, the lesser of before and after",
+          f"at least {limits.CALIBRATION_SUSPECT:.0%}", "{:.1%}",
+          lambda evidence: min(evidence.get("calibration") or [math.nan]),
+          lambda value: (1 - value) / (1 - limits.CALIBRATION_SUSPECT)),
+    Probe("Full ports", "median rate of full ports over their shaper's", f"within {limits.SATURATED_OFF:.0%}", "{:.2%}",
+          _value("saturated_rate"), lambda value: abs(value - 1) / limits.SATURATED_OFF),
+    Probe("Overshoot", "most a port carried in a tenth of a second over its shaper's rate and burst",
+          f"at most {limits.OVERSHOOT:g}", "{:.3f}", _value("port_overshoot"), lambda value: value / limits.OVERSHOOT),
+    Probe("Conservation", "bytes that reached hosts over those that workers acknowledged, with headers",
+          f"{limits.CONSERVED[0]:g} to {limits.CONSERVED[1]:g}", "{:.3f}", _conserved, _conserved_use),
+    Probe("Paths", "bytes on links of choice that the paths told do not explain", f"at most {limits.PATHS_MISMATCH:.0%}",
+          "{:.1%}", _value("paths_mismatch"), lambda value: value / limits.PATHS_MISMATCH),
+    Probe("Arrivals", "how late requests were issued, 99th percentile", f"at most {limits.LATE_SUSPECT_MS:g} ms",
+          "{:.1f} ms", _value("arrival_lateness_p99_ms"), lambda value: value / limits.LATE_SUSPECT_MS),
+    Probe("Timers", "how late timers fired, 99th percentile", f"at most {limits.LAG_SUSPECT_MS:g} ms", "{:.1f} ms",
+          _value("timer_lag_p99_ms"), lambda value: value / limits.LAG_SUSPECT_MS),
+    Probe("Switch wait", "share of the time that the switches waited for a processor",
+          f"at most {limits.SWITCH_WAIT_SUSPECT:.0%}", "{:.1%}", _value("switch_wait_mean"),
+          lambda value: value / limits.SWITCH_WAIT_SUSPECT),
+    Probe("Processor", "share of quarter seconds without idle processor time", f"at most {limits.STARVED_SUSPECT:.0%}",
+          "{:.0%}", _value("cpu_starved"), lambda value: value / limits.STARVED_SUSPECT),
+    Probe("Kernel drops", "packets that the kernel dropped before any switch saw them", "none", "{:.0f}",
+          _value("softnet_drops"), lambda value: 0.0 if not value else 1.0 + value / 100),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A probe of a run."""
+
+    run: str
+    verdict: str
+    probe: Probe
+    value: float
+
+    @property
+    def used(self) -> float:
+        return self.probe.used(self.value)
+
+    @property
+    def text(self) -> str:
+        return self.probe.shown.format(self.value)
+
+
+def readings(runs: Sequence[Run]) -> list[Reading]:
+    """Every probe of every emulated run that has it."""
+    found = []
+    for run in runs:
+        evidence = run.manifest.get("evidence") or {}
+        for probe in PROBES:
+            value = probe.read(evidence)
+            if run.spec.world == "emulated" and value is not None and not math.isnan(value):
+                found.append(Reading(run.name, run.verdict, probe, float(value)))
+    return found
+
+
+def probe_rows(found: Sequence[Reading]) -> list[dict[str, Any]]:
+    """A row a probe: its limit, the middle of its values, the worst and whose that is."""
+    rows = []
+    for probe in PROBES:
+        mine = sorted((reading for reading in found if reading.probe is probe), key=lambda reading: reading.used)
+        if mine:
+            median = mine[(len(mine) - 1) // 2]
+            worst = mine[-1]
+            rows.append({"probe": probe, "median": median.text, "worst": worst, "runs": len(mine)})
+    return rows
+
+
+def evidence_figure(found: Sequence[Reading]) -> list[Figure]:
+    """Every probe of every run as a share of its limit, so that one look shows what came near."""
+    if not found:
+        return []
+    rows = probe_rows(found)
+    names = [row["probe"].name for row in reversed(rows)]
+    plot = new_plot("Share of the limit that is used up (%)", "", height=80 + 34 * len(names))
+    for verdict, (colour, marker) in VERDICT_COLOURS.items():
+        mine = [reading for reading in found if reading.verdict == verdict]
+        plot.add_scatter(
+            x=[100 * min(reading.used, FARTHEST) for reading in mine], y=[reading.probe.name for reading in mine],
+            mode="markers", name=verdict, meta=verdict,
+            marker={"color": colour, "symbol": marker, "size": 10, "opacity": 0.75, "line": {"color": "#fff", "width": 1}},
+            text=[f"<b>{plain(reading.run)}</b> ({verdict})<br>{reading.probe.what}: {reading.text}"
+                  f"<br>limit: {reading.probe.limit}" for reading in mine],
+            hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
+    plot.update_yaxes(type="category", categoryorder="array", categoryarray=names, range=[-0.6, len(names) - 0.4])
+    worst = max(found, key=lambda reading: reading.used)
+    plot.update_xaxes(range=[-3, max(106.0, 100 * min(worst.used, FARTHEST) * 1.06)], ticksuffix=" %")
+    plot.add_vline(x=100, line={"color": "#7a1f1f", "width": 1.5, "dash": "dash"})
+    table = pd.DataFrame(
+        {
+            "run": reading.run,
+            "verdict": reading.verdict,
+            "probe": reading.probe.name,
+            "value": reading.value,
+            "limit": reading.probe.limit,
+            "share_of_limit": reading.used,
+        }
+        for reading in found
+    )
+    see = (
+        f"Nearest to its limit came {worst.probe.name.lower()} ({worst.probe.what}): {worst.text} in {worst.run}, where"
+        f" {worst.probe.limit} {'is asked' if worst.probe.limit != 'none' else 'are allowed'}."
+    )
+    return [
+        Figure(
+            key="evidence",
+            title="How near every run came to its limits",
+            question="Each point is a probe of one run; right of the dashed line a run becomes suspect.",
+            see=[see],
+            panels=[Panel("", plot, f"Dot plot of {len(rows)} probes over {len({r.run for r in found})} runs. {see}")],
+            table=table,
+        )
+    ]

@@ -1,0 +1,185 @@
+"""One file that holds the whole report: template, style, scripts, plots and data, with nothing left to load.
+
+What a user wrote reaches the page in three ways, each of which is closed: as text, which the template escapes; as data,
+in which `<` is written as JSON's escape; as a label of a plot, which Plotly is given escaped. The page's own policy
+(Content-Security-Policy) names the scripts it may run by their hashes and lets it load nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from experiments.report.answer import three_sentences
+from experiments.report.claims_table import claim_rows
+from experiments.report.collect import Run, Sweep, collect
+from experiments.report.evidence import evidence_figure, probe_rows, readings
+from experiments.report.figures import paper_figures
+from experiments.report.looks import WORLDS
+from experiments.report.plotting import Figure, as_json
+from experiments.report.rerun import again, origins
+from experiments.report.scenes import scenes
+from experiments.report.twins import compare_runs, comparison_figures
+from experiments.store import strict
+
+MOST_ROWS = 60
+"""Rows of a figure's table that the page writes out; its CSV has all of them."""
+
+MOST_RUNS_LISTED = 200
+"""Runs in the lists of verdicts and of commands."""
+
+
+def write_report(folder: Path, out: Path) -> dict[str, Any]:
+    """Write the report on `folder` to the file `out`. Returns what it holds. StoreError for a folder without results."""
+    started_s = time.monotonic()
+    sweeps = collect(folder)
+    runs = [run for sweep in sweeps for run in sweep.runs]
+    comparison = compare_runs(runs)
+    papers = [figure for place, sweep in enumerate(sweeps) for figure in paper_figures(sweep, place)]
+    found = readings(runs)
+    twins = comparison_figures(comparison) if comparison else []
+    proof = evidence_figure(found)
+    played = scenes(sweeps)
+    claims = claim_rows([sweep.folder for sweep in sweeps if sweep.question])
+    document = {
+        "figures": {figure.key: _figure_data(figure) for figure in (*papers, *proof, *twins)},
+        "scenes": played,
+    }
+    scripts = {"plotly": get_plotlyjs(), "charts": _source("charts.js"), "fabric": _source("fabric.js")}
+    text = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=_title(folder),
+            facts=_facts(sweeps, runs),
+            answer=three_sentences(sweeps, comparison),
+            claims=claims,
+            figures=papers,
+            scenes=played,
+            verdicts=Counter(run.verdict for run in runs if run.spec.world == "emulated"),
+            listed=[_listed(run) for run in runs if run.spec.world == "emulated"][:MOST_RUNS_LISTED],
+            probes=probe_rows(found),
+            evidence=proof,
+            comparison=comparison,
+            twins=twins,
+            again=[again(sweep) for sweep in sweeps],
+            origins=origins(runs),
+            most_listed=MOST_RUNS_LISTED,
+            worlds=WORLDS,
+            table_rows=table_rows,
+            most_rows=MOST_ROWS,
+            style=Markup(_source("report.css")),
+            data=Markup(embedded(document)),
+            scripts={name: Markup(script) for name, script in scripts.items()},
+            policy=content_policy(scripts.values()),
+        )
+    )
+    out.write_text(text, encoding="utf-8")
+    return {
+        "out": str(out),
+        "bytes": out.stat().st_size,
+        "seconds": round(time.monotonic() - started_s, 1),
+        "sweeps": [{"name": sweep.name, "question": sweep.question, "runs": len(sweep.runs)} for sweep in sweeps],
+        "figures": list(document["figures"]),
+        "scenes": [scene["name"] for scene in played],
+        "claims": len(claims),
+        "replayed": comparison.replayed if comparison else 0,
+    }
+
+
+def embedded(document: Any) -> str:
+    """JSON for a script element: strict, and without a character that could end the element or open another."""
+    text = json.dumps(strict(document), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def content_policy(scripts: Any) -> str:
+    """A policy under which only these very scripts run and nothing is fetched."""
+    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:;"
+        " base-uri 'none'; form-action 'none'"
+    )
+
+
+def table_rows(table: pd.DataFrame) -> list[list[str]]:
+    """The first rows of a table as a person reads them."""
+    return [[_cell(value) for value in row] for row in table.head(MOST_ROWS).itertuples(index=False)]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)
+
+
+def _hash(script: str) -> str:
+    """As a browser hashes an inline script: of what the parser leaves, whose line ends are plain."""
+    parsed = script.replace("\r\n", "\n").replace("\r", "\n")
+    return base64.b64encode(hashlib.sha256(parsed.encode()).digest()).decode()
+
+
+def _figure_data(figure: Figure) -> dict[str, Any]:
+    return {
+        "title": figure.title,
+        "panels": [{"title": panel.title, **as_json(panel.plot)} for panel in figure.panels],
+        "csv": figure.table.to_csv(index=False),
+    }
+
+
+def _title(folder: Path) -> str:
+    return folder.resolve().name or "results"
+
+
+def _facts(sweeps: Sequence[Sweep], runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What the folder holds, in figures."""
+    worlds = Counter(run.spec.world for run in runs)
+    gpus = sorted({run.spec.fabric.gpus for run in runs})
+    requests = sum(len(sweep.requests) for sweep in sweeps)
+    models = ", ".join(dict.fromkeys(run.spec.model.name for run in runs))
+    return [
+        (str(worlds[name]), f"run{'s' if worlds[name] != 1 else ''} on {told}")
+        for name, told in (("emulated", "real packets"), ("analytic", "the fluid model"))
+        if worlds[name]
+    ] + [
+        (f"{requests:,}", "requests"),
+        (str(len({run.spec.policy for run in runs})), "policies"),
+        (f"{gpus[0]}" if len(gpus) == 1 else f"{gpus[0]}–{gpus[-1]}", "GPUs"),
+        (models, "model"),
+    ]
+
+
+def _listed(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "verdict": run.verdict,
+        "worst": run.manifest.get("verdict_worst") or "",
+        "reasons": run.manifest.get("verdict_reasons") or [],
+    }
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("experiments.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

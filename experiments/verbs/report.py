@@ -1,0 +1,39 @@
+"""`netkv report`: a folder of results as one page that needs no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.store import StoreError
+from experiments.verbs.options import AsJson
+
+PAGE = "report.html"
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run, a sweep, or a folder that holds several.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The page (default: DIR/report.html).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the answer, the paper's figures, the fabric at work and the evidence as one self-contained page.
+
+    Runs whose verdict is invalid are in no figure. A report that is there already is replaced.
+    """
+    from experiments.report.page import write_report  # Plotly and Matplotlib take longer to load than all else
+
+    place = folder / PAGE if out is None else out
+    try:
+        written = write_report(folder, place)
+    except OSError as problem:
+        raise StoreError(f"{place}: {problem.strerror or problem}") from None
+    if as_json:
+        typer.echo(json.dumps(written, indent=1))
+        return
+    typer.echo(
+        f"{place}: {written['bytes'] / 1e6:.1f} MB, {len(written['figures'])} figures, {len(written['scenes'])} scenes of"
+        f" the fabric, {written['replayed']} runs replayed, in {written['seconds']:.1f} s"
+    )
