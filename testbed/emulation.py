@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from testbed.switches import datapath_in_force
+from topologies.shaping import DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+AUTO = "auto"
+
+RATE_SCALE = {"user": 2500.0, "kernel": 200.0}
+"""By datapath: a 200 Gbit/s NIC becomes an 80 Mbit/s link where one process forwards every packet, and a 1 Gbit/s link
+where the kernel does, on every core."""
+
+
+def _usual_rate_scale(validated: dict[str, Any]) -> float:
+    return RATE_SCALE[validated.get("datapath", "user")]
 
 
 class EmulationSpec(BaseModel):
@@ -14,18 +26,29 @@ class EmulationSpec(BaseModel):
 
     `rate_scale` divides link rates and blob bytes (times stay); `time_dilation` stretches every time of the system. A
     transfer of B bytes over a link of R bit/s becomes B / rate_scale bytes over R / (rate_scale x time_dilation) bit/s
-    and takes time_dilation times as long; results are given in real-system units. `queue_packets` is the FIFO of every
-    port, `congestion_control` TCP's, `rto_min_ms` its least retransmission time-out and `initial_window_packets` its
-    first window (Linux by itself: 200 ms and 10), `ecmp` the hashing (`select` is the negative control that polarises)
-    and `ecmp_seed` its seed, `controller` the OpenFlow framework. `bringup_deadline_s` bounds the wait for the fabric,
-    `run_deadline_s` one run beyond its last arrival.
+    and takes time_dilation times as long; results are given in real-system units. `datapath` is Open vSwitch's; `auto`,
+    for it and for `rate_scale`, is what this machine has, and what it stood for is what is recorded.
+
+    `queue_packets` is the room of every port's queue, and `queue` its discipline: `fifo`; `red`, which drops early;
+    `ecn`, which marks beyond `mark_packets`, as DCTCP wants it. Every link delays by `link_delay_ms` and, with
+    `hop_latency`, by what a hop of the real fabric takes, dilated. `congestion_control` is TCP's, `rto_min_ms` its
+    least retransmission time-out and `initial_window_packets` its first window (Linux by itself: 200 ms and 10),
+    `ecmp` the hashing (`select` is the negative control that polarises)
+    and `ecmp_seed` its seed, `controller` the OpenFlow framework, `prometheus_port` that of its text endpoint on the
+    loopback inside the sandbox (none by default). `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s`
+    one run beyond its last arrival.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rate_scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2500.0
+    datapath: Literal["user", "kernel"] = Field(default_factory=lambda: datapath_in_force()[0])
+    rate_scale: float = Field(default_factory=_usual_rate_scale, ge=1, allow_inf_nan=False)
     time_dilation: Annotated[float, Field(ge=0.1, le=100, allow_inf_nan=False)] = 1.0
-    queue_packets: Annotated[int, Field(ge=1, le=100_000)] = 100
+    queue_packets: Annotated[int, Field(ge=1, le=100_000)] = DEFAULT_QUEUE_PACKETS
+    queue: QueueKind = "fifo"
+    mark_packets: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_MARK_PACKETS
+    link_delay_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0.0
+    hop_latency: bool = False
     congestion_control: Literal["cubic", "reno", "bbr", "dctcp"] = "cubic"
     rto_min_ms: Annotated[int, Field(ge=1, le=1000)] = 100
     initial_window_packets: Annotated[int, Field(ge=1, le=1000)] = 10
@@ -33,9 +56,26 @@ class EmulationSpec(BaseModel):
     ecmp_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     controller: Literal["ryu", "os_ken"] = "ryu"
     controller_port: Annotated[int, Field(ge=1, le=65535)] = 6653
-    datapath: Literal["auto", "user", "kernel"] = "auto"
+    prometheus_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     bringup_deadline_s: PositiveSeconds = 60.0
     run_deadline_s: PositiveSeconds = 120.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_is_the_default(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if name not in ("datapath", "rate_scale") or value != AUTO}
+
+    @model_validator(mode="after")
+    def _dctcp_sees_marks(self) -> EmulationSpec:
+        if self.congestion_control == "dctcp" and self.queue != "ecn":
+            raise ValueError("congestion_control: dctcp goes by marks: it needs queue=ecn")
+        return self
+
+    def link_delay_s(self, hop_latency_s: float) -> float:
+        """Delay of every link of the emulation, where a hop of the real fabric takes `hop_latency_s`."""
+        return self.link_delay_ms / 1e3 + self.hop_latency * hop_latency_s * self.time_dilation
 
     @property
     def link_divisor(self) -> float:

@@ -21,12 +21,14 @@ from mininet.node import OVSSwitch, RemoteController
 
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
+from testbed.kernel import check_kernel
 from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import datapath_in_force, start_switches
 from topologies import Fabric, instance_ip
 from topologies.addressing import FABRIC_PREFIX
-from topologies.mininet import FatTreeTopo, ShapingError, interface_of
+from topologies.mininet import FatTreeTopo, interface_of
+from topologies.shaping import Shape, ShapingError
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
 CONTROLLER_LOG = RUN_DIR / "controller.log"
@@ -50,9 +52,9 @@ class FabricUp:
         self.spec = spec
         self.poll_s = poll_s
         self.ecmp_seed = ecmp_seed
-        self.datapath, self.datapath_reason = datapath_in_force()
-        if spec.datapath != "auto":
-            self.datapath, self.datapath_reason = spec.datapath, "asked for"
+        self.datapath, self.datapath_reason = spec.datapath, "asked for"
+        if spec.datapath == datapath_in_force()[0]:
+            self.datapath_reason = datapath_in_force()[1]
         self.net: Any = None
         self.controller: subprocess.Popen[bytes] | None = None
         self.link_divisor = spec.link_divisor
@@ -89,6 +91,7 @@ class FabricUp:
                     "seed": self.ecmp_seed,
                     "poll_s": self.poll_s,
                     "oracle_socket": str(ORACLE_SOCKET),
+                    "prometheus_port": self.spec.prometheus_port,
                 }
             )
         )
@@ -160,17 +163,19 @@ def bring_up(
     say: Callable[[str], None] = lambda _: None,
 ) -> FabricUp:
     """Start switches, controller and Mininet, and wait until every path works. To be called in a furnished sandbox."""
+    check_kernel(spec)
     up = FabricUp(fabric, spec, poll_s, ecmp_seed)
     say("starting Open vSwitch")
     start_switches()
     say("starting the controller")
     up.start_controller()
+    shape = Shape(0.0, spec.queue_packets, spec.queue, spec.mark_packets, spec.link_delay_s(fabric.spec.hop_latency_s))
     say(f"building {len(fabric.instances)} hosts and {len(fabric.switches)} switches")
     setLogLevel("error")
     Mininet.inited = True  # its limits are host-wide settings: not ours to touch
     try:
         up.net = Mininet(
-            topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, queue_packets=spec.queue_packets),
+            topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, shape=shape),
             switch=lambda name, **given: OVSSwitch(name, datapath=up.datapath, **given),
             controller=lambda name: RemoteController(name, ip="127.0.0.1", port=spec.controller_port),
             build=True,
@@ -182,12 +187,21 @@ def bring_up(
     for instance in fabric.instances:
         up.run_in(instance.index, "sysctl", "-qw", *HOST_SETTINGS)
         route = ("ip", "route", "replace", FABRIC_PREFIX, "dev", f"{instance.name}-eth0", "scope", "link")
-        window = str(spec.initial_window_packets)
-        up.run_in(instance.index, *route, "rto_min", f"{spec.rto_min_ms}ms", "initcwnd", window)
+        up.run_in(instance.index, *route, *route_options(spec))
     say("waiting for the controller")
     up.wait_until_programmed(spec.bringup_deadline_s)
     up.check_rates()
     return up
+
+
+def route_options(spec: EmulationSpec) -> list[str]:
+    """What every host's route into the fabric says of TCP, for both ends of a connection (ip-route(8))."""
+    options = ["rto_min", f"{spec.rto_min_ms}ms", "initcwnd", str(spec.initial_window_packets)]
+    if spec.congestion_control == "dctcp":
+        options += ["congctl", "dctcp"]  # the receiver's acknowledgements differ, too (RFC 8257)
+    if spec.queue == "ecn":
+        options += ["features", "ecn"]
+    return options
 
 
 def shaped_rate_bps(shown: str) -> float | None:

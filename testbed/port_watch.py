@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from testbed.sandbox import run
 from topologies import Fabric
-from topologies.mininet import HTB_BURST_B
+from topologies.shaping import Shape
 
 DEVICES = Path("/proc/net/dev")
 SOFTNET = Path("/proc/net/softnet_stat")
@@ -104,7 +104,7 @@ class PortWatch:
 
     def _note(self, name: str, moved_bytes: int, window_s: float) -> None:
         rate_Bps = self._rate_Bps[name]
-        self._overshoot = max(self._overshoot, moved_bytes / (rate_Bps * window_s + HTB_BURST_B))
+        self._overshoot = max(self._overshoot, moved_bytes / (rate_Bps * window_s + Shape(rate_Bps * 8).burst_bytes))
         full = moved_bytes / (rate_Bps * window_s)
         if full >= BUSY:
             self._busy[name].append(full)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from testbed.sandbox import run
 
@@ -11,8 +12,14 @@ DATABASE = "/etc/openvswitch/conf.db"
 KERNEL_MODULE = Path("/sys/module/openvswitch")
 
 
-def datapath_in_force() -> tuple[str, str]:
-    """`kernel` or `user`, as Mininet names them, and the reason."""
+Datapath = Literal["user", "kernel"]
+
+
+def datapath_in_force() -> tuple[Datapath, str]:
+    """`kernel` or `user`, as Mininet names them, and the reason.
+
+    The module is used where it is loaded, and never loaded by us: that is for whoever owns the machine (`vm/guest.sh`).
+    """
     if KERNEL_MODULE.exists():
         return "kernel", "the openvswitch kernel module is loaded"
     return "user", "the openvswitch kernel module is not loaded, so switches run in userspace"

@@ -29,7 +29,8 @@ from topologies import (
 )
 from topologies.addressing import pod_prefix
 from topologies.fabric import HOPS_OF_TIER
-from topologies.mininet import ShapingError, cables, interface_of, shaping_command
+from topologies.mininet import cables, interface_of
+from topologies.shaping import Shape, ShapingError, shaping_command
 
 ROOT = Path(__file__).parent.parent
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -288,26 +289,50 @@ def test_a_placement_that_leaves_a_role_empty_is_refused(placement: str, fields:
 
 
 def test_shaping_asks_tc_for_the_exact_rate() -> None:
-    command = shaping_command("h0-eth0", 20_000_000.4, 300)
+    command = shaping_command("h0-eth0", Shape(20_000_000.4, queue_packets=300))
     assert "rate 20000000bit ceil 20000000bit" in command
     assert "pfifo limit 300" in command
     assert command.count("dev h0-eth0") == 4
 
 
 def test_shaping_is_not_bound_by_mininets_1000_mbps() -> None:
-    assert "rate 3600000000bit" in shaping_command("h0-eth0", 3.6e9, 1)
+    assert "rate 18000000000bit" in shaping_command("h0-eth0", Shape(18e9))
+
+
+@pytest.mark.parametrize(("rate_bps", "burst_bytes"), [(20e6, 15_000), (600e6, 15_000), (1e9, 25_000), (18e9, 450_000)])
+def test_a_fast_shaper_may_catch_up_with_a_late_timer(rate_bps: float, burst_bytes: int) -> None:
+    assert f"burst {burst_bytes}b cburst {burst_bytes}b quantum 1514 " in shaping_command("h0-eth0", Shape(rate_bps))
+
+
+def test_a_delay_comes_before_the_queue() -> None:
+    command = shaping_command("h0-eth0", Shape(1e9, delay_s=2.5e-3))
+    assert "root handle 4: netem delay 2500us" in command
+    assert "parent 4:1 handle 5: htb" in command
+    assert command.index("netem") < command.index("htb") < command.index("pfifo")
+
+
+def test_ecn_marks_every_frame_beyond_a_step() -> None:
+    command = shaping_command("h0-eth0", Shape(1e9, queue_packets=200, queue="ecn", mark_packets=20))
+    assert "red limit 302800 min 30280 max 31794 avpkt 1514 burst 20 probability 1 ecn" in command
+    assert "pfifo" not in command
+
+
+def test_red_drops_between_a_twelfth_and_a_quarter_of_the_room() -> None:
+    command = shaping_command("h0-eth0", Shape(1e9, queue_packets=120, queue="red"))
+    assert "red limit 181680 min 15140 max 45420 avpkt 1514 burst 17 probability 0.02" in command
+    assert "ecn" not in command
 
 
 @pytest.mark.parametrize("rate_bps", [math.nan, math.inf, -math.inf, 0, -1, 0.4, 7])
 def test_a_rate_that_tc_cannot_shape_is_refused(rate_bps: float) -> None:
     with pytest.raises(ShapingError, match=r"h0-eth0: cannot shape to"):
-        shaping_command("h0-eth0", rate_bps, 300)
+        shaping_command("h0-eth0", Shape(rate_bps))
 
 
 @pytest.mark.parametrize("packets", [0, -1])
 def test_a_queue_without_room_is_refused(packets: int) -> None:
     with pytest.raises(ShapingError, match=f"a queue of {packets} packets"):
-        shaping_command("h0-eth0", 1e6, packets)
+        shaping_command("h0-eth0", Shape(1e6, queue_packets=packets))
 
 
 def test_a_cable_is_listed_once_and_upward(default: Fabric) -> None:

@@ -9,9 +9,9 @@ Mininet's own `bw=` is not used: above 1000 Mbit/s it is ignored with a warning 
 
 from __future__ import annotations
 
-import math
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 from mininet.link import Link as MininetLink
@@ -27,40 +27,24 @@ if _ROOT not in sys.path:
 from topologies.addressing import HOST_NETMASK_BITS, instance_ip, instance_mac  # noqa: E402
 from topologies.fabric import Fabric, FabricError, FabricSpec, Link  # noqa: E402
 from topologies.fattree import build_fattree  # noqa: E402
+from topologies.shaping import DEFAULT_QUEUE_PACKETS, Shape, ShapingError, shaping_command  # noqa: E402
 
 DEFAULT_RATE_SCALE = 2500.0
 """Real bit/s for one emulated bit/s: a 200 Gbit/s NIC becomes an 80 Mbit/s link."""
 
-DEFAULT_QUEUE_PACKETS = 100
-
-HTB_BURST_B = 15_000
-"""Bucket of the shaper: ten frames, Mininet's own choice (`burst 15k`)."""
-
-HTB_QUANTUM_B = 1_514
-"""Explicit, because tc derives one from the rate and complains (or stalls a class) when it falls out of its range."""
-
-
-class ShapingError(RuntimeError):
-    """tc refused a rate; the message holds the interface and tc's own words."""
-
 
 class ShapedIntf(TCIntf):
-    """An interface behind an HTB class of exactly `rate_bps` and a FIFO of `queue_packets`.
+    """An interface that sends as its `shape` says.
 
     A TCIntf, so that Mininet's OVS switch applies it again after Open vSwitch has reset the queueing discipline.
     Hosts get their transmit offloads switched off: a userspace datapath would drop every TCP segment that lacks its
     checksum, and on any datapath a shaper should see frames of the size that the wire would carry.
     """
 
-    def config(
-        self,
-        rate_bps: float | None = None,
-        queue_packets: int = DEFAULT_QUEUE_PACKETS,
-        **params: Any,
-    ) -> dict[str, Any]:
+    def config(self, shape: Shape | None = None, **params: Any) -> dict[str, Any]:
         result: dict[str, Any] = super(TCIntf, self).config(**params)
-        if rate_bps is not None:
-            self._run(shaping_command(self.name, rate_bps, queue_packets))
+        if shape is not None:
+            self._run(shaping_command(self.name, shape))
         if isinstance(self.node, Host):
             self._run(f"ethtool -K {self.name} tx off tso off gso off >/dev/null")
         return result
@@ -72,31 +56,18 @@ class ShapedIntf(TCIntf):
 
 
 class ShapedLink(MininetLink):
-    """A cable of two shaped directions: `rate_bps` both ways."""
+    """A cable of two shaped directions: `shape` both ways."""
 
     def __init__(self, node1: Node, node2: Node, **params: Any) -> None:
         MininetLink.__init__(self, node1, node2, intf=ShapedIntf, **{k: v for k, v in params.items() if k != "intf"})
 
 
-def shaping_command(interface: str, rate_bps: float, queue_packets: int) -> str:
-    """The tc command that shapes one interface; ShapingError when the rate or the queue is no positive number."""
-    if not math.isfinite(rate_bps) or rate_bps < 8 or queue_packets < 1:
-        raise ShapingError(f"{interface}: cannot shape to {rate_bps} bit/s with a queue of {queue_packets} packets")
-    return (
-        f"tc qdisc del dev {interface} root 2>/dev/null;"  # HTB cannot be changed in place
-        f" tc qdisc add dev {interface} root handle 5: htb default 1"
-        f" && tc class add dev {interface} parent 5: classid 5:1 htb"
-        f" rate {round(rate_bps)}bit ceil {round(rate_bps)}bit"
-        f" burst {HTB_BURST_B}b cburst {HTB_BURST_B}b quantum {HTB_QUANTUM_B}"
-        f" && tc qdisc add dev {interface} parent 5:1 handle 10: pfifo limit {queue_packets}"
-    )
-
-
 class FatTreeTopo(Topo):
     """The fabric of a specification as Mininet data: hosts, switches with their dpid, shaped links with fixed ports.
 
-    Keyword arguments are FabricSpec's fields plus `rate_scale` (real bit/s for one emulated bit/s) and `queue_packets`.
-    FabricError for anything else.
+    Keyword arguments are FabricSpec's fields plus `rate_scale` (real bit/s for one emulated bit/s) and `queue_packets`;
+    from Python also a whole `fabric`, and a `shape` whose queue and delay every link is to have. FabricError for
+    anything else.
     """
 
     fabric: Fabric
@@ -106,12 +77,14 @@ class FatTreeTopo(Topo):
         fabric: Fabric | None = None,
         rate_scale: float = DEFAULT_RATE_SCALE,
         queue_packets: int = DEFAULT_QUEUE_PACKETS,
+        shape: Shape | None = None,
         **spec: Any,
     ) -> None:
         if fabric is not None and not isinstance(fabric, Fabric):
             raise FabricError(f"fattree4: {fabric} is not a fabric (name the fields: fattree4,pods=2)")
         if not rate_scale > 0:
             raise FabricError(f"fattree4: rate_scale: {rate_scale} is not positive")
+        shape = shape or Shape(0.0, queue_packets)
         self.fabric = fabric if fabric is not None else build_fattree(_spec_from(spec))
         for instance in self.fabric.instances:
             self.addHost(
@@ -128,8 +101,7 @@ class FatTreeTopo(Topo):
                 port1=link.source_port,
                 port2=link.target_port,
                 cls=ShapedLink,
-                rate_bps=link.capacity_bps / rate_scale,
-                queue_packets=queue_packets,
+                shape=replace(shape, rate_bps=link.capacity_bps / rate_scale),
             )
 
 

@@ -16,7 +16,8 @@ from testbed.sandbox import RUN_DIR, run
 from tests.live.lab import SINK_PORT, Counts, Lab, wait_until
 from tests.workers_driver import Worker
 from topologies import Level
-from topologies.mininet import interface_of, shaping_command
+from topologies.mininet import interface_of
+from topologies.shaping import Shape, shaping_command
 from workers.wire import ACK_BYTES
 
 Numbers = dict[str, Any]
@@ -325,7 +326,7 @@ def fast_shaper(_lab: Lab) -> Numbers:
         Worker(RUN_DIR, "background", "near", "--address", "192.0.2.1") as source,
     ):
         unshaped_bps = _goodput_bps(source, sink, 1)
-        run("sh", "-c", shaping_command("near0", FAST_BPS, 1000))
+        run("sh", "-c", shaping_command("near0", Shape(FAST_BPS, queue_packets=1000)))
         return {"asked_bps": FAST_BPS, "unshaped_bps": unshaped_bps, "shaped_bps": _goodput_bps(source, sink, 2)}
 
 

@@ -1,0 +1,84 @@
+"""What an emulation asks of the kernel beyond every run's needs, and whether this one has it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from testbed.emulation import EmulationSpec
+from testbed.errors import TestbedError
+from testbed.sandbox import run
+from testbed.switches import KERNEL_MODULE
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something that a kernel may have as a module: the field that asks for it, who asks, and a try."""
+
+    module: str
+    field: str
+    asked_by: Callable[[EmulationSpec], bool]
+    present: Callable[[], bool]
+
+
+def _queue_discipline(*words: str) -> Callable[[], bool]:
+    """Whether tc can put it onto a loopback interface of its own; that loads its module, too, where there is one."""
+
+    def present() -> bool:
+        try:
+            run("unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", *words)
+        except TestbedError:
+            return False
+        return True
+
+    return present
+
+
+def _congestion_control(name: str) -> Callable[[], bool]:
+    def present() -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream:
+            try:
+                stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+            except OSError:
+                return False
+        return True
+
+    return present
+
+
+FEATURES = (
+    Feature("openvswitch", "datapath=kernel", lambda spec: spec.datapath == "kernel", KERNEL_MODULE.exists),
+    Feature(
+        "sch_netem",
+        "link_delay_ms",
+        lambda spec: bool(spec.link_delay_ms or spec.hop_latency),
+        _queue_discipline("netem", "delay", "1ms"),
+    ),
+    Feature(
+        "sch_red",
+        "queue",
+        lambda spec: spec.queue != "fifo",
+        _queue_discipline("red", "limit", "150000", "min", "15000", "max", "45000", "avpkt", "1500"),
+    ),
+    *(
+        Feature(
+            f"tcp_{name}",
+            f"congestion_control={name}",
+            lambda spec, name=name: spec.congestion_control == name,  # type: ignore[misc]
+            _congestion_control(name),
+        )
+        for name in ("bbr", "dctcp")
+    ),
+)
+"""In the order in which a complaint names them."""
+
+
+def check_kernel(spec: EmulationSpec) -> None:
+    """TestbedError, one line, unless the kernel has what the emulation asks for. Needs root."""
+    for feature in FEATURES:
+        if feature.asked_by(spec) and not feature.present():
+            raise TestbedError(
+                f"emulation.{feature.field}: this kernel has no module {feature.module}, or it is not loaded"
+                f" (`modprobe {feature.module}`); Debian's has, as in the virtual machine (docs/vm.md)"
+            )

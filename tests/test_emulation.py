@@ -1,0 +1,74 @@
+"""What an emulation is by default on this machine, and what it asks of the kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from testbed import kernel, switches
+from testbed.emulation import EmulationSpec
+from testbed.errors import TestbedError
+from testbed.fabric_up import route_options
+from testbed.kernel import Feature, check_kernel
+
+
+@pytest.mark.parametrize(("loaded", "datapath", "nic_bps"), [(False, "user", 80e6), (True, "kernel", 1e9)])
+def test_the_datapath_and_with_it_the_rates_are_what_the_machine_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loaded: bool, datapath: str, nic_bps: float
+) -> None:
+    monkeypatch.setattr(switches, "KERNEL_MODULE", tmp_path if loaded else tmp_path / "openvswitch")
+    for spec in (EmulationSpec(), EmulationSpec.model_validate({"datapath": "auto", "rate_scale": "auto"})):
+        assert spec.datapath == datapath
+        assert 200e9 / spec.link_divisor == nic_bps
+    assert EmulationSpec.model_validate(EmulationSpec().model_dump(mode="json")) == EmulationSpec()
+
+
+def test_what_is_asked_for_is_not_second_guessed() -> None:
+    assert EmulationSpec(datapath="kernel", rate_scale=2500.0).link_divisor == 2500
+    assert EmulationSpec(datapath="kernel", time_dilation=2.0).link_divisor == 400
+    assert EmulationSpec(datapath="user", time_dilation=2.0).link_divisor == 5000
+
+
+def test_a_delay_is_given_or_the_fabrics_own() -> None:
+    assert EmulationSpec().link_delay_s(1e-6) == 0
+    assert EmulationSpec(link_delay_ms=2.5, time_dilation=10.0).link_delay_s(1e-6) == 2.5e-3
+    assert EmulationSpec(hop_latency=True, time_dilation=10.0).link_delay_s(1e-6) == pytest.approx(1e-5)
+
+
+def test_dctcp_needs_marks() -> None:
+    with pytest.raises(ValidationError, match="dctcp goes by marks: it needs queue=ecn"):
+        EmulationSpec(congestion_control="dctcp")
+    assert "congctl dctcp features ecn" in " ".join(
+        route_options(EmulationSpec(congestion_control="dctcp", queue="ecn"))
+    )
+    assert route_options(EmulationSpec()) == ["rto_min", "100ms", "initcwnd", "10"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "module"),
+    [
+        ({"datapath": "kernel"}, "datapath=kernel", "openvswitch"),
+        ({"link_delay_ms": 1.0}, "link_delay_ms", "sch_netem"),
+        ({"hop_latency": True}, "link_delay_ms", "sch_netem"),
+        ({"queue": "red"}, "queue", "sch_red"),
+        ({"queue": "ecn"}, "queue", "sch_red"),
+        ({"congestion_control": "bbr"}, "congestion_control=bbr", "tcp_bbr"),
+    ],
+)
+def test_what_the_kernel_lacks_is_one_line_that_names_field_and_module(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, object], field: str, module: str
+) -> None:
+    absent = tuple(Feature(one.module, one.field, one.asked_by, lambda: False) for one in kernel.FEATURES)
+    monkeypatch.setattr(kernel, "FEATURES", absent)
+    check_kernel(EmulationSpec(datapath="user"))
+    with pytest.raises(TestbedError) as told:
+        check_kernel(EmulationSpec.model_validate({"datapath": "user", **asked}))
+    assert str(told.value).startswith(f"emulation.{field}: this kernel has no module {module}, or it is not loaded")
+    assert "\n" not in str(told.value)
+
+
+def test_a_feature_that_is_there_is_not_complained_about() -> None:
+    """Cubic and pfifo need no module anywhere; reno is compiled into every kernel."""
+    check_kernel(EmulationSpec(datapath="user", congestion_control="reno"))
