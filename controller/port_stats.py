@@ -1,14 +1,12 @@
-"""Port counters on the wire: the request of OpenFlow 1.3, and its replies, taken off a connection before the framework.
+"""Port counters on the wire: the request of OpenFlow 1.3, and its replies among the other messages of a connection.
 
-The framework would build an object a port, an event a reply and two queues for it; polling twenty switches every 50 ms
-that was two thirds of the controller's work. Everything else on the connection passes untouched.
+Pure: bytes in, counters out. `tap` takes them off the connection.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from controller.counters import PortCounters
 
@@ -24,9 +22,6 @@ MULTIPART = struct.Struct("!BBHIHH4x")
 REQUEST = struct.Struct("!BBHIHH4xI4x")
 PORT = struct.Struct("!I20xQQ64xII")
 """ofp_port_stats: port, bytes received and sent, seconds and nanoseconds that it has been up."""
-
-READ_B = 1 << 16
-"""More than the replies of any switch of ours, in one read."""
 
 
 def request(transaction: int) -> bytes:
@@ -76,28 +71,3 @@ def _is_port_stats(message: bytes) -> bool:
     """Whether a multipart reply holds the counters of ports, and whole ones."""
     body = len(message) - MULTIPART.size
     return body >= 0 and body % PORT.size == 0 and MULTIPART.unpack_from(message)[4] == PORT_STATS
-
-
-class Tap:
-    """The socket of a switch's connection, from a message's start on, for the framework: `take` gets what it lacks."""
-
-    def __init__(self, socket: Any, take: Callable[[Reply], None]) -> None:
-        self._socket = socket
-        self._take = take
-        self._rest = b""
-        self.sendall = socket.sendall
-
-    def recv(self, _: int) -> bytes:
-        """What is not port statistics, as much as has come; empty at the end of the connection."""
-        while True:
-            chunk: bytes = self._socket.recv(READ_B)
-            if not chunk:
-                return chunk
-            found, others, self._rest = sort_out(self._rest + chunk)
-            for message in found:
-                self._take(Reply(message))
-            if others:
-                return others
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._socket, name)

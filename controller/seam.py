@@ -21,6 +21,7 @@ _handler = import_module(f"{DRIVER}.controller.handler")
 
 App: Any = _app_manager.RyuApp if DRIVER == "ryu" else _app_manager.OSKenApp
 hub: Any = import_module(f"{DRIVER}.lib.hub")
+get_event_loop: Callable[[], Any] = import_module("eventlet.hubs").get_hub  # what both drivers' `hub` stands on
 ofp_event: Any = import_module(f"{DRIVER}.controller.ofp_event")
 ofproto_v1_3: Any = import_module(f"{DRIVER}.ofproto.ofproto_v1_3")
 CONFIG_DISPATCHER: str = _handler.CONFIG_DISPATCHER

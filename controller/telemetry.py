@@ -1,8 +1,8 @@
 """The telemetry app: asks every switch for its port counters, and publishes what they say of the links.
 
-The bytes of requests and replies are `port_stats`', the arithmetic `counters`', the document `cost_document`'s, the
-socket `oracle_socket`'s, the Prometheus page `metrics`'; here are the clock and the connections. Loads in this
-project's launcher and in plain `ryu-manager controller/telemetry.py`.
+The bytes of requests and replies are `port_stats`', their way past the framework `tap`'s, the arithmetic `counters`',
+the document `cost_document`'s, the socket `oracle_socket`'s, the Prometheus page `metrics`'; here are the clock and the
+connections. Loads in this project's launcher and in plain `ryu-manager controller/telemetry.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from controller.counters import LinkCounters
 from controller.metrics import FabricMetrics, metrics_page
 from controller.oracle_socket import OracleSocket
 from controller.polls import PollBook
-from controller.port_stats import Reply, Tap, request
+from controller.port_stats import Reply, request
 from controller.schema import check
 from controller.seam import (
     CONFIG_DISPATCHER,
@@ -25,15 +25,16 @@ from controller.seam import (
     App,
     at_once,
     call_at_once,
+    get_event_loop,
     hub,
     ofp_event,
     ofproto_v1_3,
     on,
 )
+from controller.tap import Tap
 
 SILENCE_S = 1.0
-"""A switch that has not answered for so long is asked again; until then one request is under way at a time, so that a
-switch that stops reading cannot fill the queue towards it and stall the sweep."""
+"""A switch that has not answered for so long is asked again; until then one request is under way at a time."""
 
 METRICS_ADDRESS = "127.0.0.1"
 TRANSACTIONS = 1 << 32
@@ -44,7 +45,8 @@ TRANSACTIONS = 1 << 32
 class Poll:
     """A connected switch, and the request that it has not answered yet."""
 
-    datapath: Any
+    dpid: int
+    tap: Any = None
     request: int | None = None
     requested_s: float = 0.0
 
@@ -92,8 +94,9 @@ class Telemetry(App):
         datapath = event.msg.datapath
         if event.msg.flags & datapath.ofproto.OFPMPF_REPLY_MORE:
             return
-        poll = Poll(datapath)
-        datapath.socket = Tap(datapath.socket, lambda reply: self._take(poll, reply))
+        poll = Poll(datapath.id)
+        poll.tap = Tap(datapath.socket, get_event_loop(), hub, lambda reply: self._take(poll, reply))
+        datapath.socket = poll.tap
         self._counters.disconnected(datapath.id)
         self._polls[datapath.id] = poll
 
@@ -101,21 +104,20 @@ class Telemetry(App):
     def forget(self, event: Any) -> None:
         """A connection is gone; a newer one of the same switch may already stand."""
         datapath = event.datapath
-        if datapath.id in self._polls and self._polls[datapath.id].datapath is datapath:
+        if datapath.id in self._polls and self._polls[datapath.id].tap is datapath.socket:
             del self._polls[datapath.id]
             self._counters.disconnected(datapath.id)
 
     def _take(self, poll: Poll, reply: Reply) -> None:
         """Record the reply to the request under way; a late or repeated one says nothing new."""
         arrived_s = time.monotonic()
-        dpid = poll.datapath.id
-        if poll.request != reply.transaction or self._polls.get(dpid) is not poll:
+        if poll.request != reply.transaction or self._polls.get(poll.dpid) is not poll:
             return
-        self._counters.record(dpid, reply.ports(), requested_s=poll.requested_s, arrived_s=arrived_s)
+        self._counters.record(poll.dpid, reply.ports(), requested_s=poll.requested_s, arrived_s=arrived_s)
         self._line = None
         if not reply.more:
             poll.request = None
-            self._book.answered(dpid, arrived_s - poll.requested_s)
+            self._book.answered(poll.dpid, arrived_s - poll.requested_s)
 
     def _sweep(self) -> None:
         poll_s = self._context.config.poll_s
@@ -134,9 +136,11 @@ class Telemetry(App):
 
     def _ask(self, poll: Poll) -> None:
         self._transaction = (self._transaction + 1) % TRANSACTIONS
-        poll.request = self._transaction
-        poll.requested_s = time.monotonic()
-        poll.datapath.send(request(self._transaction))
+        requested_s = time.monotonic()
+        if poll.tap.send_now(request(self._transaction)):
+            poll.request, poll.requested_s = self._transaction, requested_s
+        else:
+            self._book.missed(poll.dpid)
 
     def _latest(self) -> bytes:
         """The document as it is now, written when somebody asks: readers are far rarer than sweeps.

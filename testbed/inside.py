@@ -13,11 +13,13 @@ import os
 import queue
 import sys
 import threading
+import time
 from dataclasses import asdict
 from typing import IO, Any
 
 from scheduler import PolicyError
 from testbed.capture import CaptureOrder, Captures
+from testbed.clean_state import CleanState
 from testbed.ecmp import trace_paths
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
@@ -85,11 +87,18 @@ def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, outside: Cor
     horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
     background = scenario.background(fabric, roles, horizon_s)
     work = Replay(up, scenario, roles, requests, background, say=lambda done: outside.send(done=done))
+    clean_state, began_s = CleanState(up), time.monotonic()
+    clean_start = clean_state.prove()
     with Captures(fabric, capture) as captures:
         outcome = asyncio.run(work.run())
     if captures.told:
         outcome.evidence["captures"] = captures.told
     trace_paths(fabric, outcome, DECODE_PORT, BACKGROUND_PORT)
+    outcome.evidence |= {"clean_start": clean_start, "clean_end": clean_state.prove()}
+    outcome.evidence["wall_s"] = {
+        "run": round(time.monotonic() - began_s, 3),
+        "replaying": round(outcome.duration_s * up.spec.time_dilation, 3),
+    }
     return asdict(outcome)
 
 

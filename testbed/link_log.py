@@ -16,9 +16,13 @@ ORACLE_DEADLINE_S = 0.5
 
 
 async def log_links(rows: list[dict[str, Any]], real_s: Callable[[float], float], rate_scale: float) -> None:
-    """Append a row a link whenever the controller has a new sample, until cancelled; bytes of the real system."""
+    """Append a row a link whenever the controller has a new sample, until cancelled; bytes of the real system.
+
+    Bytes are counted from the first row on: the controller's counters hold every run on this fabric.
+    """
     client = OracleClient(ORACLE_SOCKET)
     last_s = None
+    baseline: dict[str, int] = {}
     while True:
         try:
             document = await asyncio.to_thread(client.fetch, ORACLE_DEADLINE_S)
@@ -28,6 +32,7 @@ async def log_links(rows: list[dict[str, Any]], real_s: Callable[[float], float]
         if sampled_s is not None and sampled_s != last_s:
             last_s = sampled_s
             for name, link in document["links"].items():
+                carried = link["bytes"] - baseline.setdefault(name, link["bytes"])
                 row = {"time_s": real_s(sampled_s), "link": name, "utilisation": link["utilisation"]}
-                rows.append(row | {"bytes": link["bytes"] * rate_scale})
+                rows.append(row | {"bytes": carried * rate_scale})
         await asyncio.sleep(SAMPLE_S)

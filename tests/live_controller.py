@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -48,13 +49,18 @@ peer.sendall(bytes(int(sys.argv[2])))
 peer.close()
 """
 KNOCK = """
-import socket, sys
+import errno, socket, sys
 for target in sys.argv[2:]:
     for _ in range(int(sys.argv[1])):
         with socket.socket() as peer:
             peer.settimeout(5)
-            peer.connect_ex((target, 9))
+            if peer.connect_ex((target, 9)) != errno.ECONNREFUSED:
+                print(target)
 """
+"""Connects where nobody listens, and names a target each time that its refusal does not come back."""
+
+METRICS_PORT = 9464
+CUT = ("agg0", "core0")
 
 
 def tables(up: FabricUp) -> dict[str, list[str]]:
@@ -105,26 +111,55 @@ def transfer(up: FabricUp, source: int, target: int) -> dict[str, int]:
     return {name: after[name]["bytes"] - before[name]["bytes"] for name in after}
 
 
-def spread(up: FabricUp) -> dict[str, int]:
-    """How many of many connections from pod 0 to pod 1 crossed each core."""
-    sources = [instance.index for instance in up.fabric.instances if instance.pod == 0]
-    targets = [up.address(instance.index) for instance in up.fabric.instances if instance.pod == 1]
-    wanted = len(sources) * len(targets) * CONNECTIONS_EACH
+def spread(up: FabricUp, to_pod: int = 1, connections: int = CONNECTIONS_EACH) -> tuple[dict[str, int], list[str]]:
+    """How many of many connections from the other pod crossed each core, and the targets that did not answer one."""
+    sources = [instance.index for instance in up.fabric.instances if instance.pod != to_pod]
+    targets = [up.address(instance.index) for instance in up.fabric.instances if instance.pod == to_pod]
+    wanted = len(sources) * len(targets) * connections
     cores = [switch.name for switch in up.fabric.switches_at(Level.CORE)]
-    before = {core: _to_pod_1(core) for core in cores}
+    before = {core: _to_pod(core, to_pod) for core in cores}
+    silent = []
     for source in sources:
-        up.run_in(source, sys.executable, "-c", KNOCK, str(CONNECTIONS_EACH), *targets)
+        silent += up.run_in(source, sys.executable, "-c", KNOCK, str(connections), *targets).split()
     until_s = time.monotonic() + DEADLINE_S
     while True:  # a datapath hands its packet counts over with a delay
-        crossed = {core: _to_pod_1(core) - before[core] for core in cores}
-        if sum(crossed.values()) >= wanted or time.monotonic() > until_s:
-            return crossed
+        crossed = {core: _to_pod(core, to_pod) - before[core] for core in cores}
+        if sum(crossed.values()) >= wanted - len(silent) or time.monotonic() > until_s:
+            return crossed, silent
         time.sleep(0.1)
 
 
-def _to_pod_1(core: str) -> int:
-    shown = run("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", core, "ip,nw_dst=10.1.0.0/16")
+def _to_pod(core: str, pod: int) -> int:
+    shown = run("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", core, f"ip,nw_dst=10.{pod}.0.0/16")
     return sum(int(count) for count in re.findall(r"n_packets=(\d+)", shown))
+
+
+def cut_a_cable(up: FabricUp) -> dict[str, Any]:
+    """Take down one of the two cables of a core, and put it up again."""
+    link = up.fabric.link_by_name[">".join(CUT)]
+    interface = f"{link.source}-eth{link.source_port}"
+    whole, told = tables(up), {}
+    for step, state in (("cut", "down"), ("mended", "up")):
+        began_s = time.monotonic()
+        run("ip", "link", "set", interface, state)
+        known = document_when(
+            lambda document, down=state == "down": (
+                bool(document["links_down"]) == down and not document["switches_missing"]
+            )
+        )
+        told[step] = {"links_down": known["links_down"], "took_s": time.monotonic() - began_s}
+        now = tables(up)
+        told[step]["changed"] = [name for name in now if now[name] != whole[name]]
+        for pod in (0, 1):
+            told[step][f"to_pod_{pod}"] = spread(up, pod, CONNECTIONS_EACH // 4)
+    return told
+
+
+def scrape() -> str:
+    """What Prometheus would read."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=5) as answer:
+        page: str = answer.read().decode()
+    return page
 
 
 def lose_a_switch(up: FabricUp) -> dict[str, Any]:
@@ -173,7 +208,7 @@ def main(driver: str, ecmp: str) -> dict[str, Any]:
     began_s = time.monotonic()
     up = bring_up(
         build_fattree(SPEC),
-        EmulationSpec(controller=driver, ecmp=ecmp),
+        EmulationSpec(controller=driver, ecmp=ecmp, prometheus_port=METRICS_PORT),
         poll_s=POLL_S,
         ecmp_seed=0,
     )
@@ -181,7 +216,7 @@ def main(driver: str, ecmp: str) -> dict[str, Any]:
         "spec": asdict(SPEC),
         "transfer_bytes": TRANSFER_B,
         "up_s": time.monotonic() - began_s,
-        "spread": spread(up),
+        "spread": spread(up)[0],
     }
     if ecmp == "bundle":
         told |= {
@@ -189,6 +224,9 @@ def main(driver: str, ecmp: str) -> dict[str, Any]:
             "tables": tables(up),
             "document": latest(),
             "transfer": transfer(up, 0, 7),
+            "metrics": scrape(),
+            "after_metrics": latest(),
+            "cable": cut_a_cable(up),
             "lost_switch": lose_a_switch(up),
             "restart": restart(up),
         }

@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from controller.driver import DRIVERS
 from controller.plan import hash_basis
@@ -20,6 +21,8 @@ from topologies import Fabric, FabricSpec, Level, build_fattree
 ROOT = Path(__file__).parent.parent
 SCHEMA = json.loads((ROOT / "docs" / "netkv.cost.v1.schema.json").read_text(encoding="utf-8"))
 DEADLINE_S = 90.0
+NOTICED_S = 5.0
+"""From a cable's end until all switches hold their new rules: measured 0.2 s; the machine may be busy."""
 WIRE_OF_PAYLOAD = 1.25
 """Bytes on the wire for one of payload, at most: 4.6 % of headers, and what slow start overshoots and sends again."""
 
@@ -86,6 +89,45 @@ def test_a_transfer_shows_on_exactly_the_links_of_one_of_its_paths(seen: dict[st
     assert loaded in [set(path) for path in fabric.paths(0, 7)]
     for index in loaded:
         assert seen["transfer_bytes"] < carried[index] < WIRE_OF_PAYLOAD * seen["transfer_bytes"]
+
+
+def test_routes_go_around_a_cut_cable_and_come_back_with_it(seen: dict[str, Any], fabric: Fabric) -> None:
+    cut, mended = seen["cable"]["cut"], seen["cable"]["mended"]
+    assert set(cut["links_down"]) == {"agg0>core0", "core0>agg0"}
+    assert (mended["links_down"], mended["changed"]) == ([], [])
+    assert cut["took_s"] < NOTICED_S
+    assert mended["took_s"] < NOTICED_S
+    assert cut["changed"] == ["agg2"]  # the only switch that would send into the cut without seeing it
+    for pod in (0, 1):
+        crossed, silent = cut[f"to_pod_{pod}"]
+        assert silent == []
+        assert crossed["core0"] == 0
+        assert all(crossed[core] > 0 for core in ("core1", "core2", "core3"))
+        crossed, silent = mended[f"to_pod_{pod}"]
+        assert silent == []
+        assert all(count > 0 for count in crossed.values())
+
+
+def test_prometheus_reads_what_the_socket_says(seen: dict[str, Any], fabric: Fabric) -> None:
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(seen["metrics"])
+        for sample in family.samples
+    }
+    after = seen["after_metrics"]["links"]
+    for link in fabric.links:
+        assert 0 <= samples["netkv_link_utilisation_ratio", link.name] <= 1.05
+        assert 0 <= samples["netkv_link_sample_age_seconds", link.name] < 1
+        assert samples["netkv_link_capacity_bits_per_second", link.name] == link.capacity_bps
+        assert 0 <= after[link.name]["bytes"] - samples["netkv_link_bytes_total", link.name] < 10_000  # idle since
+    loaded = max(samples["netkv_link_bytes_total", link.name] for link in fabric.links)
+    assert loaded > seen["transfer_bytes"]
+    for switch in fabric.switches:
+        assert samples["netkv_switch_programmed", switch.name] == 1
+        assert 0 < samples["netkv_poll_round_trip_seconds", switch.name] < 1
+        assert samples["netkv_polls_total", switch.name] > 10
+    assert samples["netkv_polls_missed_total", "core0"] <= seen["after_metrics"]["polls_missed"]
+    assert samples[("process_cpu_seconds_total",)] > 0
 
 
 def test_a_silent_switch_stops_the_sample_time_while_documents_go_on(seen: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from controller.counters import PortCounters
 from controller.driver import DRIVERS, prepare
 from controller.polls import PollBook
-from controller.port_stats import Reply, Tap, request, sort_out
+from controller.port_stats import Reply, request, sort_out
 
 PORTS = [PortCounters(1, 7, 2**63, 1.5), PortCounters(0xFFFFFFFE, 0, 1, 86_400.000_000_25)]
 
@@ -30,21 +30,6 @@ def reply(transaction: int, ports: list[PortCounters], flags: int = 0, kind: int
 
 ECHO = struct.pack("!BBHI", 4, 2, 12, 9) + b"ping"
 DESCRIPTIONS = reply(5, [], kind=13)
-
-
-class Connection:
-    """A socket that yields what it is given, in these pieces."""
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        self.pieces = [*pieces, b""]
-        self.sendall = self.pieces.append
-        self.closed = False
-
-    def recv(self, _: int) -> bytes:
-        return self.pieces.pop(0)
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -79,14 +64,12 @@ def test_a_reply_reads_as_the_driver_reads_it(driver: str) -> None:
 def test_a_stream_cut_anywhere_gives_each_side_its_own(messages: list[bytes], cuts: list[int]) -> None:
     stream = b"".join(messages)
     edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-    taken: list[int] = []
-    tap = Tap(
-        Connection([stream[a:b] for a, b in pairwise(edges)]),
-        lambda found: taken.append(found.transaction),
-    )
-    passed = b""
-    while piece := tap.recv(8):
-        passed += piece
+    rest, passed, taken = b"", b"", []
+    for begin, end in pairwise(edges):
+        found, others, rest = sort_out(rest + stream[begin:end])
+        passed += others
+        taken += [Reply(message).transaction for message in found]
+    assert rest == b""
     assert passed == b"".join(message for message in messages if message in (ECHO, DESCRIPTIONS))
     assert taken == [Reply(message).transaction for message in messages if message not in (ECHO, DESCRIPTIONS)]
 
@@ -95,14 +78,6 @@ def test_what_is_no_message_is_left_to_the_framework() -> None:
     half_a_port = struct.pack("!BBHIHH4x", 4, 19, 20, 1, 4, 0) + b"half"
     absurd = struct.pack("!BBHI", 4, 19, 3, 1) + b"xyz"
     assert sort_out(half_a_port + ECHO + absurd) == ([], half_a_port + ECHO + absurd, b"")
-
-
-def test_all_else_of_the_socket_is_the_socket() -> None:
-    connection = Connection([])
-    tap = Tap(connection, lambda _: None)
-    tap.close()
-    assert connection.closed
-    assert tap.sendall == connection.sendall
 
 
 def test_the_book_of_polls_counts_what_a_switch_missed_after_its_first_answer() -> None:
