@@ -1,7 +1,8 @@
 """The first process of a sandbox: brings the fabric up, then replays one scenario after another as it is told.
 
 Speaks JSON lines with `testbed.world` outside: the first line read holds the fabric and the emulation, every further
-one a scenario; lines written are {"say": ...}, {"up": ...}, {"done": n}, {"outcome": ...} or {"error": ...}. The end of
+one {"run": scenario} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...}, {"done": n},
+{"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. The end of
 its input, and so the death of whoever started it, ends it; the kernel then removes everything in the sandbox.
 """
 
@@ -26,6 +27,7 @@ from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
 from testbed.replay import Replay
 from testbed.sandbox import furnish
+from testbed.telemetry_watch import watch
 from testbed.worker_pool import BACKGROUND_PORT, DECODE_PORT
 from topologies import FabricError
 from workloads import BACKGROUND_TAIL_S, Scenario, WorkloadError, load_requests
@@ -72,7 +74,13 @@ def main() -> int:
         )
         outside.send(up={"datapath": up.datapath, "datapath_reason": up.datapath_reason})
         while True:
-            outside.send(outcome=replay(up, Scenario.model_validate(outside.next_line()), capture, outside))
+            order = outside.next_line()
+            if "run" in order:
+                outside.send(outcome=replay(up, Scenario.model_validate(order["run"]), capture, outside))
+            else:
+                wanted = Scenario.model_validate(order["watch"])
+                asyncio.run(watch(up, wanted, order["seconds"], lambda look: outside.send(look=look)))
+                outside.send(watched=True)
     except EXPECTED as problem:
         outside.send(error=str(problem))
         return 2

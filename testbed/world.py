@@ -29,6 +29,7 @@ SILENCE_DEADLINE_S = 90.0
 
 Say = Callable[[str], None]
 Progress = Callable[[int], None]
+OnLook = Callable[[dict[str, Any]], None]
 
 
 class EmulatedWorld:
@@ -84,18 +85,23 @@ class EmulatedWorld:
             }
         )
         started_s = time.monotonic()
-        self.evidence = self._await("up", lambda _: None)
+        self.evidence = self._await("up")
         self.evidence["bringup_s"] = round(time.monotonic() - started_s, 2)
 
     def run(self, scenario: Scenario, progress: Progress = lambda _: None) -> Outcome:
         """Replay a scenario and return what happened."""
-        self._write(scenario.model_dump(mode="json"))
+        self._write({"run": scenario.model_dump(mode="json")})
         told = self._await("outcome", progress)
         requests = [RequestRecord(**row) for row in told.pop("requests")]
         outcome = Outcome(requests=requests, **told)
         outcome.evidence |= self.evidence
         outcome.evidence["congestion"] = asked_and_seen(scenario, outcome)
         return outcome
+
+    def watch(self, scenario: Scenario, seconds: float, on_look: OnLook) -> None:
+        """Play a scenario's background traffic and hand over what `testbed.telemetry_watch` sees, once a second."""
+        self._write({"watch": scenario.model_dump(mode="json"), "seconds": seconds})
+        self._await("watched", on_look=on_look)
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
@@ -119,18 +125,19 @@ class EmulatedWorld:
         except BrokenPipeError:
             raise TestbedError(self._last_words()) from None
 
-    def _await(self, wanted: str, progress: Progress) -> dict[str, Any]:
+    def _await(self, wanted: str, progress: Progress = lambda _: None, on_look: OnLook = lambda _: None) -> Any:
         while True:
             message = json.loads(self._next_line())
             if "error" in message:
                 raise TestbedError(message["error"])
             if wanted in message:
-                answer: dict[str, Any] = message[wanted]
-                return answer
+                return message[wanted]
             if "say" in message:
                 self._say(message["say"])
             elif "done" in message:
                 progress(message["done"])
+            elif "look" in message:
+                on_look(message["look"])
 
     def _next_line(self) -> bytes:
         assert self._process is not None

@@ -20,6 +20,7 @@ from testbed.emulation import EmulationSpec
 from testbed.fabric_up import ORACLE_SOCKET, bring_up
 from testbed.oracle_client import OracleClient
 from testbed.sandbox import furnish, python_in_sandbox
+from testbed.telemetry_watch import cpu_s, loopback_bytes
 from topologies import FabricSpec, build_fattree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,18 +48,6 @@ def measure(pods: int, poll_s: float, seconds: float) -> dict[str, Any]:
         "control_bytes_per_s": round((ended[2] - began[2]) / elapsed_s),
         "round_trip_ms": document["poll_round_trip_ms"],
     }
-
-
-def cpu_s(process: int) -> float:
-    """User and system time of a process so far, seconds (proc(5))."""
-    after_name = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def loopback_bytes() -> int:
-    """Bytes that the loopback has received."""
-    lines = Path("/proc/net/dev").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split(":")[1].split()[0]) for line in lines if line.strip().startswith("lo:"))
 
 
 def main() -> None:

@@ -1,0 +1,145 @@
+"""Telemetry watched on a fabric that is up, with the background traffic of a scenario and nothing else on it.
+
+What it costs (the controller's share of a processor, bytes on the control channel, round trips) and what it gives
+(utilisation by tier, how old that is), look by look. The clock is the machine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from testbed.background import BackgroundPlayer
+from testbed.errors import TestbedError
+from testbed.fabric_up import ORACLE_SOCKET, FabricUp
+from testbed.oracle_client import OracleClient, OracleUnavailableError
+from testbed.run_clock import RunClock
+from testbed.worker_pool import WorkerPool
+from topologies import Roles
+from workloads import Scenario
+from workloads.background_load import link_tiers
+
+LOOK_S = 1.0
+AGES_A_LOOK = 5
+"""A sample's age depends on when one asks; each look asks so often, evenly spaced."""
+
+ANSWER_DEADLINE_S = 2.0
+
+Look = dict[str, Any]
+
+
+class TelemetryMeter:
+    """Reads the oracle and what it costs. `look` tells of the time since the one before, or since the start."""
+
+    def __init__(self, up: FabricUp) -> None:
+        assert up.controller is not None
+        self._up = up
+        self._controller = up.controller.pid
+        self._client = OracleClient(ORACLE_SOCKET)
+        self._tier_of = link_tiers(up.fabric)
+        self._ages_s: list[float] = []
+        self._before = self._costs()
+
+    def note_age(self) -> dict[str, Any]:
+        """Ask for the document and note how old its oldest sample is. TestbedError when the controller is deaf."""
+        try:
+            document = self._client.fetch(ANSWER_DEADLINE_S)
+        except OracleUnavailableError as problem:
+            raise TestbedError(str(problem)) from None
+        if document["sampled_monotonic_s"] is not None:
+            self._ages_s.append(time.monotonic() - document["sampled_monotonic_s"])
+        return document
+
+    def look(self) -> Look:
+        """`tiers` (mean and highest utilisation of each tier's links), `round_trip_ms`, `sample_age_ms`,
+        `polls_answered` and `polls_missed` since the controller started, `control_bytes_per_s` (both ways, with TCP and
+        IP headers), `controller_cpu` (part of one processor), `switches_missing` and `links_down`.
+        """
+        document = self.note_age()
+        now = self._costs()
+        at_s, cpu_s, control_bytes = (b - a for a, b in zip(self._before, now, strict=True))
+        self._before = now
+        ages_ms, self._ages_s = [1e3 * age_s for age_s in self._ages_s], []
+        utilisation = np.array([link["utilisation"] or 0.0 for link in document["links"].values()])
+        return {
+            "seconds": round(at_s, 3),
+            "complete": document["complete"],
+            "tiers": [
+                {
+                    "tier": tier,
+                    "mean": round(float(utilisation[self._tier_of == tier].mean()), 4),
+                    "highest": round(float(utilisation[self._tier_of == tier].max()), 4),
+                }
+                for tier in range(4)
+            ],
+            "round_trip_ms": document["poll_round_trip_ms"],
+            "sample_age_ms": {"mean": round(float(np.mean(ages_ms)), 1), "highest": round(max(ages_ms), 1)}
+            if ages_ms
+            else None,
+            "polls_answered": document["polls_answered"],
+            "polls_missed": document["polls_missed"],
+            "control_bytes_per_s": round(control_bytes / at_s),
+            "controller_cpu": round(cpu_s / at_s, 4),
+            "switches_missing": document["switches_missing"],
+            "links_down": document["links_down"],
+        }
+
+    def _costs(self) -> tuple[float, float, int]:
+        """The time, the controller's processor time and the bytes of the control channel so far."""
+        return time.monotonic(), cpu_s(self._controller), loopback_bytes()
+
+
+async def watch(up: FabricUp, scenario: Scenario, seconds: float, tell: Callable[[Look], None]) -> None:
+    """Play the scenario's background traffic for so long and tell a look a second. TestbedError when a part dies."""
+    fabric, roles = scenario.build()
+    clock = RunClock(up.spec.time_dilation)
+    plan = scenario.background(fabric, roles, seconds / up.spec.time_dilation)
+    player = BackgroundPlayer(up, plan, clock, lambda role, instance, command: pool.tell(role, instance, command))
+
+    def on_event(_role: str, _instance: int, event: dict[str, Any]) -> None:
+        if (handler := player.handlers.get(event["event"])) is not None:
+            handler(event)
+
+    if not plan:
+        await _looks(up, seconds, tell, lambda: "")
+        return
+    pool = WorkerPool(up, Roles(prefill=(), decode=()), player.instances, scenario, on_event)
+    async with pool:
+        clock.start(0.0)
+        traffic = asyncio.create_task(player.play())
+        try:
+            await _looks(up, seconds, tell, pool.dead)
+        finally:
+            traffic.cancel()
+            await asyncio.gather(traffic, return_exceptions=True)
+            await player.stop()
+
+
+async def _looks(up: FabricUp, seconds: float, tell: Callable[[Look], None], dead: Callable[[], str]) -> None:
+    meter = TelemetryMeter(up)
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        for _ in range(AGES_A_LOOK):
+            await asyncio.sleep(LOOK_S / AGES_A_LOOK)
+            await asyncio.to_thread(meter.note_age)
+        if complaint := dead():
+            raise TestbedError(complaint)
+        tell(await asyncio.to_thread(meter.look))
+
+
+def cpu_s(process: int) -> float:
+    """User and system time of a process so far, seconds (proc(5))."""
+    after_name = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def loopback_bytes() -> int:
+    """Bytes that the loopback has received: of a sandbox, the control channel's alone."""
+    lines = Path("/proc/net/dev").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split(":")[1].split()[0]) for line in lines if line.strip().startswith("lo:"))
