@@ -1,114 +1,131 @@
-"""Static figures for papers: one style, PNG and SVG from the same data."""
+"""The one style of our static figures: how a policy looks, what a page looks like, and how it is written.
+
+Every figure that goes into a paper or a page of documentation is drawn inside `paper()` and written by `save`: PNG and
+SVG, the same bytes for the same data, colours that colour-blind readers tell apart, and a dash, a marker and a hatch
+beside each colour, so that nothing is lost in grey.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
-import pandas as pd
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colour-blind-safe palette (jfly.uni-koeln.de/color); a dash pattern each tells them apart in grey.
-STYLES: dict[str, tuple[str, str, str]] = {
-    "round_robin": ("Round-robin", "#000000", ":"),
-    "cla": ("CLA", "#E69F00", "-."),
-    "netkv_topo_only": ("NetKV-Topo-Only", "#CC79A7", (0, (1, 1))),  # type: ignore[dict-item]
-    "netkv_static": ("NetKV-Static", "#0072B2", "--"),
-    "netkv_full": ("NetKV-Full", "#D55E00", "-"),
+LOOK: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.6,
+    "hatch.color": "#555555",
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "lines.markersize": 5,
+    "svg.hashsalt": "netkv",
 }
-OTHERS = ("#009E73", "#56B4E9", "#F0E442", "#999999")
+DPI = 160
+TITLE_SIZE = 12
+MOST_IN_LINE = 5
+"""Names in a line of a legend."""
 
-PANELS = (
-    ("ttft_ms", "ttft_low_ms", "ttft_high_ms", "Mean time to first token (ms)"),
-    ("tpot_ms", "tpot_low_ms", "tpot_high_ms", "Mean time between tokens (ms)"),
-    ("slo_attainment", "slo_low", "slo_high", "Requests within their SLO (%)"),
-)
-NEVER_AT = 3.0
-"""An interval that never ends is drawn this many times right of the longest that does."""
+FAINT = "#444444"
+LETTERS_AN_INCH = 15
+"""Letters of the note under a figure on an inch of its width."""
 
-
-def style_of(policy: str, position: int = 0) -> tuple[str, str, str]:
-    """Label, colour and dash of a policy's line."""
-    return STYLES.get(policy, (policy, OTHERS[position % len(OTHERS)], "-"))
+Dash = str | tuple[int, tuple[float, ...]]
 
 
-def draw_staleness(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
-    """The staleness figure, a row a world: what happens as the refresh interval grows. Returns the files written.
+class Style(NamedTuple):
+    """How a policy is drawn: its name in the legend, its colour, dash and marker of its line, hatch of its bar."""
 
-    Several workloads have a figure each, the first one `staleness`, the others with the workload's name behind it.
+    label: str
+    colour: str
+    dash: Dash
+    marker: str
+    hatch: str
+
+
+# Okabe and Ito's colour-blind-safe palette (jfly.uni-koeln.de/color) for who is in the paper.
+STYLES = {
+    "round_robin": Style("Round-robin", "#000000", ":", "x", "...."),
+    "ca": Style("CA", "#56B4E9", (0, (6, 2, 1, 2, 1, 2)), "v", "++"),
+    "cla": Style("CLA", "#E69F00", "-.", "^", "\\\\\\\\"),
+    "cla_star": Style("CLA*", "#009E73", (0, (8, 2)), "s", "\\\\"),
+    "netkv_topo_only": Style("NetKV-Topo-Only", "#CC79A7", (0, (1, 1)), "D", "//"),
+    "netkv_static": Style("NetKV-Static", "#0072B2", "--", "P", "xx"),
+    "netkv_full": Style("NetKV-Full", "#D55E00", "-", "o", ""),
+}
+
+# Tol's muted scheme (personal.sron.nl/~pault) for everybody else.
+OTHERS = ("#332288", "#88CCEE", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499")
+DASHES: tuple[Dash, ...] = ((0, (3, 1, 1, 1)), (0, (5, 1)), (0, (2, 2)), (0, (9, 2, 2, 2)), (0, (4, 1, 1, 1, 1, 1)))
+MARKERS = ("<", ">", "p", "h", "*", "d", "1")
+HATCHES = ("oo", "--", "||", "**", "O", "+", "-")
+PRESETS = (
+    "random", "least_loaded", "power_of_two", "vllm_dp", "llmd_default", "llmd_topology", "sglang_cache_aware",
+    "dynamo_decode", "dynamo_qos", "aibrix_decode", "conductor",
+)  # fmt: skip
+
+
+def style_of(policy: str) -> Style:
+    """A policy's look, the same in every figure; a user's own takes one by its name."""
+    if policy in STYLES:
+        return STYLES[policy]
+    number = PRESETS.index(policy) if policy in PRESETS else zlib.crc32(policy.encode())
+    return Style(
+        policy,
+        OTHERS[number % len(OTHERS)],
+        DASHES[number % len(DASHES)],
+        MARKERS[number % len(MARKERS)],
+        HATCHES[number % len(HATCHES)],
+    )
+
+
+@contextmanager
+def paper() -> Iterator[None]:
+    """Draw in our style."""
+    with plt.rc_context(LOOK):
+        yield
+
+
+def put_title(figure: Figure, title: str, note: str, legend_of: Axes | None = None) -> None:
+    """What a figure asks, above it with the legend of one of its axes, and what it was made of, below.
+
+    For figures of constrained layout.
     """
-    written = []
-    workloads = list(dict.fromkeys(results["workload"]))
-    for place, workload in enumerate(workloads):
-        name = "staleness" if place == 0 else f"staleness-{workload}"
-        about = f"{note} Shown: {workload}." if len(workloads) > 1 else note
-        written += _draw_workload(results[results["workload"] == workload], out / name, about)
-    return written
-
-
-def _draw_workload(results: pd.DataFrame, place: Path, note: str) -> list[Path]:
-    worlds: Sequence[str] = list(dict.fromkeys(results["world"]))
-    with plt.rc_context(
-        {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "netkv"}
-    ):
-        figure, axes = plt.subplots(len(worlds), 3, figsize=(12, 3.9 * len(worlds)), squeeze=False)
-        for row, world in zip(axes, worlds, strict=True):
-            of_world = results[results["world"] == world]
-            for axis, (column, low, high, label) in zip(row, PANELS, strict=True):
-                _draw_panel(axis, of_world, column, low, high)
-                axis.set_ylabel(label)
-                axis.set_xlabel("Refresh interval of the network view (s)")
-            row[0].set_title(f"{world} world", loc="left", fontweight="bold")
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.suptitle("Does an old network view cost NetKV its gain?", x=0.01, ha="left", fontweight="bold")
-        figure.legend(handles, labels, loc="upper right", ncols=len(labels), frameon=False)
-        figure.text(0.01, 0.005, note, fontsize=8, color="#444444")
-        figure.tight_layout(rect=(0, 0.03, 1, 0.94))
-        return save(figure, place)
+    handles, labels = legend_of.get_legend_handles_labels() if legend_of is not None else ([], [])
+    if handles:
+        bold = {"weight": "bold", "size": TITLE_SIZE}
+        figure.legend(
+            handles, labels, loc="outside upper left", ncols=MOST_IN_LINE, title=title, title_fontproperties=bold,
+            alignment="left", borderpad=0.1,
+        )  # fmt: skip
+    else:
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=TITLE_SIZE)
+    if note:
+        width = int(LETTERS_AN_INCH * figure.get_figwidth())
+        figure.supxlabel(fill(note, width), x=0.01, ha="left", fontsize=8, color=FAINT)
 
 
 def save(figure: Figure, place: Path) -> list[Path]:
-    """Write a figure as PNG and SVG, the same bytes for the same data, and close it."""
+    """Write a figure as PNG and SVG beside each other, the same bytes for the same data, and close it."""
     written = [place.with_name(f"{place.name}.png"), place.with_name(f"{place.name}.svg")]
     for one in written:
-        figure.savefig(one, dpi=160, metadata={"Date": None} if one.suffix == ".svg" else None)
+        figure.savefig(one, dpi=DPI, metadata={"Date": None} if one.suffix == ".svg" else None)
     plt.close(figure)
     return written
-
-
-def _draw_panel(axis: Axes, results: pd.DataFrame, column: str, low: str, high: str) -> None:
-    scale = 100 if column == "slo_attainment" else 1
-    intervals = sorted(results["refresh_s"].dropna().unique())
-    finite = [interval for interval in intervals if math.isfinite(interval)]
-    never_s = NEVER_AT * max(finite, default=1.0)
-    for position, (policy, rows) in enumerate(results.groupby("policy", sort=False)):
-        label, colour, dash = style_of(str(policy), position)
-        swept = rows.dropna(subset=["refresh_s"]).sort_values("refresh_s")
-        if len(swept):
-            at_s = swept["refresh_s"].clip(upper=never_s)
-            axis.plot(at_s, scale * swept[column], color=colour, linestyle=dash, marker="o", label=label, zorder=3)
-            bands = (scale * swept[low], scale * swept[high])
-            if column == "ttft_ms":  # requests differ far more than policies do: only pairs of them say anything
-                fresh = swept["ttft_ms"].iloc[0]
-                bands = tuple(fresh * (1 + swept[side] / 100) for side in ("aged_change_low", "aged_change_high"))
-            axis.fill_between(at_s, *bands, color=colour, alpha=0.18, lw=0)
-        else:
-            axis.axhline(scale * float(rows.iloc[0][column]), color=colour, linestyle=dash, label=label)
-    axis.set_xscale("log")
-    if intervals:
-        named = [(min(tick, never_s), f"{tick:g}" if math.isfinite(tick) else "never") for tick in intervals]
-        axis.set_xticks([at for at, _ in named], [name for _, name in named])
-        axis.minorticks_off()
-    if column == "slo_attainment":
-        axis.set_ylim(max(axis.get_ylim()[0] - 5, 0), 101)
-    else:  # never so near that nothing looks like much: a tenth of the mean is the least height
-        low_y, high_y = axis.get_ylim()
-        spare = max(0.1 * high_y - (high_y - low_y), 0) / 2
-        axis.set_ylim(max(low_y - spare, 0), high_y + spare)
-    axis.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -1,8 +1,9 @@
-"""`netkv sweep`: many runs of one question, a table and a figure."""
+"""`netkv sweep`: many runs of one question, a table, a figure and what they say."""
 
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,24 +12,11 @@ import pandas as pd
 import typer
 from rich.console import Console
 
-from experiments.conclusions import map_sentences, sentences
+from experiments.questions import QUESTIONS
+from experiments.questions.question import Question, note_on, written
 from experiments.spec import SpecError
-from experiments.staleness import (
-    POLICIES,
-    PROFILES,
-    QUESTION,
-    staleness_conditions,
-    staleness_results,
-    staleness_table,
-    workload_name,
-    write_results,
-    written,
-)
-from experiments.staleness_map import PROFILES as MAP_PROFILES
-from experiments.staleness_map import QUESTION as MAP_QUESTION
-from experiments.staleness_map import map_cells, map_conditions, map_table
 from experiments.store import StoreError
-from experiments.sweep import RUNS, Condition, read_sweep, run_sweep
+from experiments.sweep import RUNS, read_sweep, run_sweep
 from experiments.verbs.options import AsJson, Congestion, Refresh, Requests, Seed, Setting, Trace, changes_of
 
 CONCLUSIONS = "conclusions.txt"
@@ -36,12 +24,14 @@ WORLDS = {"emulated": ("emulated",), "analytic": ("analytic",), "both": ("emulat
 
 
 def sweep(
-    question: Annotated[str, typer.Argument(metavar="staleness", help="What is varied.")],
+    question: Annotated[str, typer.Argument(metavar="|".join(QUESTIONS), help="What is varied.")],
     world: Annotated[str, typer.Option(metavar="emulated|analytic|both", help="Which world replays it.")] = "emulated",
     profile: Annotated[str, typer.Option(metavar="quick|full", help="Minutes, or what a paper would print.")] = "quick",
-    policies: Annotated[str, typer.Option(metavar="A,B", help="Policies to compare.")] = ",".join(POLICIES),
+    policies: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Policies to compare (default: the question's own).")
+    ] = None,
     as_map: Annotated[
-        bool, typer.Option("--map", help="NetKV-Full's gain over NetKV-Static by refresh interval and congestion.")
+        bool, typer.Option("--map", help="With staleness: the same as the question staleness_map.")
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The sweep's folder (default: a new one).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep in --out.")] = False,
@@ -53,82 +43,75 @@ def sweep(
     settings: Setting = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a sweep and end with a table and a figure.
+    """Run a sweep and end with a table, a figure and what they say of the paper's claims, in words.
 
-    `staleness`: how the gain of NetKV-Full moves as its network view gets older; with `--map`, also as the congestion
-    moves faster or slower. Ends with what it says of the paper's claims, in words. Exit code 1 when a run had to be
-    left out because its verdict is `invalid`.
+    \b
+    staleness      how the gain moves as the network view gets older (Figure 2)
+    staleness_map  the same by how fast the congestion moves (also: staleness --map)
+    topology       oversubscription at the ToR by oversubscription at the aggregation (Figure 1)
+    prefix         the share of RAG requests that have a prefix in common (Figure 3)
+    ablation       CLA*, Topo-Only, Static, Full on every workload profile (Figure 4)
+    scale          64 to 1024 GPUs, load and congestion growing with them (Figure 5)
+
+    Policies beyond the question's own, the public routers' among them, are named with --policies; its references should
+    be among them, or there is nothing to compare with. A field that a question varies can be fixed with --set, where it
+    is one field. Packets take their time: the emulated world runs a part of each profile (docs/sweeps.md says which).
+
+    Exit code 1 when a run had to be left out because its verdict is `invalid`.
     """
-    if question != QUESTION:
-        raise SpecError(f"sweep: {question!r} is not one of {QUESTION}")
+    asked = _question(question, as_map)
     changes = changes_of(
         settings=settings, trace=trace, requests=requests, refresh=refresh, congestion=congestion, seed=seed
     )
-    worlds = WORLDS[_one_of("world", world, WORLDS)]
-    if as_map:
-        conditions = map_conditions(MAP_PROFILES[_one_of("profile", profile, MAP_PROFILES)], worlds, changes)
-    else:
-        named = [name.strip() for name in policies.split(",") if name.strip()]
-        conditions = staleness_conditions(PROFILES[_one_of("profile", profile, PROFILES)], named, worlds, changes)
-    if not conditions:
-        raise SpecError("policies: none was named")
+    if world not in WORLDS:
+        raise SpecError(f"world: {world!r} is not one of {', '.join(WORLDS)}")
+    named = asked.policies if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
+    conditions = asked.conditions(profile, named, WORLDS[world], changes)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console(stderr=as_json)
-    run_sweep(MAP_QUESTION if as_map else question, conditions, place, resume=resume, console=console)
+    run_sweep(asked.name, conditions, place, resume=resume, console=console)
     seen = read_sweep(place)
     left_out = sorted(seen.loc[seen["verdict"] == "invalid", "run"].unique())
-    results = map_cells(seen) if as_map else staleness_results(seen)
+    results = asked.results(seen)
     if results.empty:
         raise StoreError(f"{place}: every run is invalid: see verdict_reasons in {RUNS}/{left_out[0]}/manifest.json")
-    table_file = write_results(place, results, MAP_QUESTION if as_map else question)
-    figures = _draw(seen, results, place, _note(conditions, left_out), as_map)
-    said = map_sentences(results) if as_map else sentences(results)
+    table_file = place / f"{asked.name}.csv"
+    results.to_csv(table_file, index=False)
+    note = note_on(conditions, left_out)
+    figures = asked.draw(results, place, note)
+    if asked.draw_requests is not None:
+        figures += asked.draw_requests(seen, place, note)
+    said = asked.sentences(results)
     (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
     if as_json:
         typer.echo(json.dumps(_report(place, results, figures, left_out, said), indent=1, default=str))
     else:
-        console.print(map_table(results) if as_map else staleness_table(results))
+        console.print(asked.table(results))
         for sentence in said:
             console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
-    where = f"figure:  {figures[0]} (and .svg)\ntable:   {table_file}\nruns:    {place / RUNS}"
-    console.print(where, highlight=False, soft_wrap=True)
+    drawn = f"figure:  {figures[0]} (and .svg)\n" if figures else ""
+    console.print(f"{drawn}table:   {table_file}\nruns:    {place / RUNS}", highlight=False, soft_wrap=True)
     if left_out:
         console.print(f"left out as invalid: {', '.join(left_out)}", highlight=False, soft_wrap=True)
         raise typer.Exit(1)
 
 
-def _draw(seen: pd.DataFrame, results: pd.DataFrame, place: Path, note: str, as_map: bool) -> list[Path]:
-    # Matplotlib takes longer to load than all else
-    from experiments.staleness_figures import draw_map, draw_prediction_error
-
-    if as_map:
-        return draw_map(results, place, note)
-    from experiments.figures import draw_staleness
-
-    return draw_staleness(results, place, note) + draw_prediction_error(seen, place, note)
-
-
-def _note(conditions: list[Condition], left_out: list[str]) -> str:
-    spec = conditions[0].spec
-    workloads = list(dict.fromkeys(workload_name(condition.spec) for condition in conditions))
-    without = f" without {len(left_out)} invalid ones" if left_out else ""
-    return (
-        f"{len(conditions)} runs{without}; {spec.fabric.gpus} GPUs, {spec.model.name}; workload {', '.join(workloads)};"
-        f" congestion {spec.congestion.kind}."
-        " Bands: 95 % bootstrap intervals (TTFT: of the paired change since the shortest interval)."
-    )
-
-
-def _one_of(name: str, given: str, known: dict[str, Any]) -> str:
-    if given not in known:
-        raise SpecError(f"{name}: {given!r} is not one of {', '.join(known)}")
-    return given
+def _question(name: str, as_map: bool) -> Question:
+    if name not in QUESTIONS:
+        raise SpecError(f"sweep: {name!r} is not one of {', '.join(QUESTIONS)}")
+    if as_map and name != "staleness":
+        raise SpecError(f"--map: {name} has none (staleness has)")
+    return QUESTIONS["staleness_map" if as_map else name]
 
 
 def _report(
     place: Path, results: pd.DataFrame, figures: list[Path], left_out: list[str], said: list[str]
 ) -> dict[str, Any]:
-    rows = results.astype(object).where(results.notna(), None).to_dict("records")
+    """The sweep for a machine: JSON knows no number that is not finite."""
+    rows = [
+        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+        for row in results.astype(object).to_dict("records")
+    ]
     for row in rows:
         if row["refresh_s"] is not None:
             row["refresh_s"] = written(row["refresh_s"])

@@ -9,6 +9,8 @@ import math
 
 import pandas as pd
 
+from experiments.questions.words import CAVEAT, changed, interval_name, seeds_of
+
 MARGIN_PERCENT = 5.0
 """A change of the mean TTFT within this is none in practice: invariance holds where the whole interval is inside."""
 
@@ -33,10 +35,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
         said += [_invariance(ordered, where), _transfers(ordered, where), _others(ordered, where)]
         said += [_robustness(ordered, where), _gain(ordered, where), *_worth(ordered, where)]
     if said:
-        said.append(
-            "Intervals are 95 % bootstraps over paired requests; requests of one run share its queues, so with few"
-            " seeds they are too narrow."
-        )
+        said.append(CAVEAT)
     return said
 
 
@@ -45,10 +44,7 @@ def _invariance(rows: pd.DataFrame, where: str) -> str:
     first, aged = rows.iloc[0], rows.iloc[1:]
     names = f"from {interval_name(first['refresh_s'])} to {interval_name(rows.iloc[-1]['refresh_s'])}"
     worst = aged.iloc[int(aged["aged_change_percent"].abs().to_numpy().argmax())]
-    change = (
-        f"{worst['aged_change_percent']:+.1f} % [{worst['aged_change_low']:+.1f}, {worst['aged_change_high']:+.1f}] at"
-        f" {interval_name(worst['refresh_s'])} ({_seeds(worst)})"
-    )
+    change = f"{changed(worst, 'aged_change')} at {interval_name(worst['refresh_s'])} ({seeds_of(worst)})"
     left = aged[(aged["aged_change_low"] > MARGIN_PERCENT) | (aged["aged_change_high"] < -MARGIN_PERCENT)]
     inside = (aged["aged_change_low"] >= -MARGIN_PERCENT) & (aged["aged_change_high"] <= MARGIN_PERCENT)
     if len(left):
@@ -68,8 +64,7 @@ def _transfers(rows: pd.DataFrame, where: str) -> str:
     aged = rows.iloc[1:]
     worst = aged.iloc[int(aged["aged_kv_percent"].abs().to_numpy().argmax())]
     return (
-        f"{where}: the mean KV transfer alone changes by {worst['aged_kv_percent']:+.1f} %"
-        f" [{worst['aged_kv_low']:+.1f}, {worst['aged_kv_high']:+.1f}] at worst, at"
+        f"{where}: the mean KV transfer alone changes by {changed(worst, 'aged_kv')} at worst, at"
         f" {interval_name(worst['refresh_s'])}."
     )
 
@@ -106,66 +101,28 @@ def _gain(rows: pd.DataFrame, where: str) -> str:
     kept = old["ttft_change_high"] < 0
     return (
         f"{where}: TTFT against round-robin {fresh['ttft_change_percent']:+.1f} % at"
-        f" {interval_name(fresh['refresh_s'])}, {old['ttft_change_percent']:+.1f} %"
-        f" [{old['ttft_change_low']:+.1f}, {old['ttft_change_high']:+.1f}] at"
+        f" {interval_name(fresh['refresh_s'])}, {changed(old)} at"
         f" {interval_name(old['refresh_s'])}: {'a gain is kept' if kept else 'no gain can be told'}."
     )
 
 
 def _worth(rows: pd.DataFrame, where: str) -> list[str]:
     """Whether telemetry is worth having at all: against NetKV-Static, where that was run."""
-    known = rows.dropna(subset=["blind_change_percent"])
+    known = rows.dropna(subset=["ttft_change_netkv_static_percent"])
     if known.empty:
         return []
     fresh = known.iloc[0]
-    worst = known.iloc[int(known["blind_change_percent"].to_numpy().argmax())]
-    better = known[known["blind_change_high"] < 0]
+    worst = known.iloc[int(known["ttft_change_netkv_static_percent"].to_numpy().argmax())]
+    better = known[known["ttft_change_netkv_static_high"] < 0]
     text = f"{where}: TTFT against netkv_static, which reads no telemetry, {_change(fresh)}, at worst {_change(worst)}"
     if better.empty:
         text += "; no gain of telemetry can be told at any interval"
     else:
         text += f"; telemetry gains for certain up to a refresh of {interval_name(better.iloc[-1]['refresh_s'])}"
-    if worst["blind_change_low"] > 0:
+    if worst["ttft_change_netkv_static_low"] > 0:
         text += "; an old view can cost more than none"
     return [text + "."]
 
 
 def _change(row: pd.Series) -> str:
-    return (
-        f"{row['blind_change_percent']:+.1f} % [{row['blind_change_low']:+.1f}, {row['blind_change_high']:+.1f}] at"
-        f" {interval_name(row['refresh_s'])}"
-    )
-
-
-def map_sentences(cells: pd.DataFrame) -> list[str]:
-    """Where on the map (refresh interval x time scale of the congestion) NetKV-Full still gains over NetKV-Static.
-
-    `cells`: the table of `experiments.staleness_map`.
-    """
-    said = []
-    for (world, scale_s), rows in cells.groupby(["world", "time_scale_s"], sort=True):
-        ordered = rows.sort_values("refresh_s")
-        gains = ordered[ordered["gain_low"] > 0]
-        losses = ordered[ordered["gain_high"] < 0]
-        best = ordered.iloc[0]
-        text = (
-            f"{world} world, congestion of {scale_s:g} s: the freshest view gains {best['gain_percent']:+.1f} %"
-            f" [{best['gain_low']:+.1f}, {best['gain_high']:+.1f}]"
-        )
-        if len(gains):
-            text += f"; a gain can be told up to a refresh of {interval_name(gains.iloc[-1]['refresh_s'])}"
-        else:
-            text += "; no gain can be told at any refresh interval"
-        if len(losses):
-            text += f"; from {interval_name(losses.iloc[0]['refresh_s'])} the old view costs more than having none"
-        said.append(text + ".")
-    return said
-
-
-def interval_name(refresh_s: float) -> str:
-    return f"{refresh_s:g} s" if math.isfinite(refresh_s) else "never"
-
-
-def _seeds(row: pd.Series) -> str:
-    count = int(row["seeds"])
-    return f"{count} seed{'s' if count != 1 else ''}"
+    return f"{changed(row, 'ttft_change_netkv_static')} at {interval_name(row['refresh_s'])}"

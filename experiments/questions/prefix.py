@@ -1,0 +1,125 @@
+"""Figure 3: does NetKV-Full keep its advantage over CA and CLA* as more RAG requests share a prefix?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from experiments.questions.question import Axis, Changes, Packets, Profile, Question
+from experiments.questions.results import challengers
+from experiments.questions.tables import MEANS, axis_column, listing
+from experiments.questions.words import CAVEAT, changed
+from experiments.spec import SpecError
+
+REFERENCES = ("cla_star", "ca")
+
+
+def shared(share: float, others: Changes) -> Changes:
+    """So much of the generator's requests with a prefix in common. SpecError for a trace, which has its own."""
+    if "workload.trace" in others:
+        raise SpecError("workload.trace: a trace shares what it shares; this sweep varies the generator")
+    return {"workload.sharing": share}
+
+
+SHARING = Axis(
+    label="sharing",
+    name="Requests that share a document (%)",
+    tag="sharing{:g}",
+    fields=("workload.sharing",),
+    read=lambda spec: spec.workload.sharing,
+    settings=shared,
+)
+
+PROFILES = {
+    "quick": Profile(
+        axes={"sharing": (0.0, 0.25, 0.5, 0.75, 1.0)},
+        seeds=(0, 1, 2, 3, 4),
+        workloads=("rag",),
+        span_s=20.0,
+        changes={
+            "workload.max_output_tokens": 64,
+            "congestion.mean_on_s": 2.5,
+            "congestion.mean_off_s": 2.5,
+        },
+        # One fabric, 9 runs.
+        packets=Packets(axes={"sharing": (0.0, 0.5, 1.0)}, seeds=(0,)),
+    ),
+    "full": Profile(
+        axes={"sharing": (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)},
+        seeds=(0, 1, 2, 3, 4),
+        workloads=("rag",),
+        span_s=240.0,
+        changes={"workload.max_output_tokens": 256},
+    ),
+}
+
+
+def table(results: pd.DataFrame) -> Table:
+    return listing(results, "Mean TTFT as more requests share a prefix", (axis_column("sharing", "sharing"), *MEANS))
+
+
+def sentences(results: pd.DataFrame) -> list[str]:
+    """Whether the advantage over each reference is the same at every share, as the paper's caption has it."""
+    said = []
+    for policy in challengers(results, REFERENCES):
+        for (world, workload), rows in results[results["policy"] == policy].groupby(["world", "workload"], sort=False):
+            ordered = rows.sort_values("sharing")
+            for reference in REFERENCES:
+                prefix = "ttft_change" if reference == REFERENCES[0] else f"ttft_change_{reference}"
+                known = ordered.dropna(subset=[f"{prefix}_percent"])
+                if len(known) > 1:
+                    where = f"{policy} on {workload} in the {world} world"
+                    said.append(f"{where}: mean TTFT against {reference} {_over(known, prefix)}.")
+    return [*said, CAVEAT] if said else []
+
+
+def _over(rows: pd.DataFrame, prefix: str) -> str:
+    first, last = rows.iloc[0], rows.iloc[-1]
+    text = f"{changed(first, prefix)} with {first['sharing']:.0%} sharing, {changed(last, prefix)}"
+    text += f" with {last['sharing']:.0%}"
+    won = int((rows[f"{prefix}_high"] < 0).sum())
+    text += f"; a gain can be told at {won} of {len(rows)} shares"
+    spread = rows[f"{prefix}_percent"].max() - rows[f"{prefix}_percent"].min()
+    if rows[f"{prefix}_low"].max() <= rows[f"{prefix}_high"].min():
+        return f"{text}; one change for all shares lies in every interval, as the paper's `roughly constant` has it"
+    return f"{text}; it is not constant: it differs by {spread:.1f} points, more than the intervals allow"
+
+
+def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
+    """TTFT of every policy, and the change against each reference."""
+    from experiments.questions.pictures import Panel, line_panels
+
+    columns = [("ttft_change", "CLA*")] + [(f"ttft_change_{name}", name.upper()) for name in REFERENCES[1:]]
+    panels = [Panel("ttft_ms", "ttft_low_ms", "ttft_high_ms", "Mean time to first token (ms)", log=True)]
+    for prefix, name in columns:
+        label = f"Mean TTFT against {name} (%)"
+        panels.append(Panel(f"{prefix}_percent", f"{prefix}_low", f"{prefix}_high", label, zero=True))
+    shown = results.copy()
+    for position, (prefix, _) in enumerate(columns):  # a line at zero says nothing
+        shown.loc[shown["policy"] == REFERENCES[position], f"{prefix}_percent"] = float("nan")
+    return line_panels(
+        shown,
+        panels,
+        "sharing",
+        SHARING.name,
+        "Does NetKV-Full keep its advantage as more requests share a prefix?",
+        f"{note} Bands: 95 % bootstrap intervals, of changes: of the paired difference.",
+        out / "prefix",
+        ticks=lambda value: f"{100 * value:g}",
+    )
+
+
+QUESTION = Question(
+    name="prefix",
+    title="Does NetKV-Full keep its advantage as more requests share a prefix?",
+    asks="the share of RAG requests that have a prefix in common (Figure 3)",
+    axes=(SHARING,),
+    policies=("ca", "cla_star", "netkv_full"),
+    references=REFERENCES,
+    profiles=PROFILES,
+    table=table,
+    sentences=sentences,
+    draw=draw,
+)

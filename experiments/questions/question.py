@@ -1,0 +1,227 @@
+"""What a question is: the things it varies, how much of it a profile asks, and the runs that this makes.
+
+A question owns no code of its own beyond words and a picture; running is `experiments.sweep`'s, the arithmetic is
+`experiments.questions.results`'. A new one is a file like `prefix.py` and a line in `QUESTIONS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from experiments.questions.results import NEVER, Further, tidy
+from experiments.spec import RunSpec, SpecError, make_spec
+from experiments.sweep import Condition
+from scheduler import POLICIES as POLICY_NAMES
+from scheduler.policy import TELEMETRY_POLICIES
+from workloads import PROFILES as WORKLOADS
+
+Changes = Mapping[str, Any]
+"""Dotted names of a specification's fields, and their values."""
+
+ALL_WORKLOADS = ("conversation", "chatbot", "rag", "long_context")
+
+TUNED_CLA_STAR: Mapping[str, Mapping[str, float]] = {
+    "conversation": {"prefix": 4.0, "queue": 0.5, "memory": 0.5},
+    "chatbot": {"prefix": 0.5, "queue": 0.0, "memory": 2.0},
+    "rag": {"prefix": 1.0, "queue": 0.0, "memory": 0.5},
+    "long_context": {"prefix": 4.0, "queue": 0.0, "memory": 0.5},
+}
+"""Weights of CLA* by workload: `netkv tune --requests 2000 --seeds 3 --set workload.profile=NAME`, on requests and
+seeds that no sweep uses. Rankings in docs/tune."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One thing that a question varies.
+
+    `label`: its column; `name`: what a figure calls it; `tag`: how its value is written in a run's name; `fields`: what
+    it sets, all to the value itself unless `settings`, a function of the value and of all other changes, says
+    otherwise; `read`: the value of a specification.
+    """
+
+    label: str
+    name: str
+    tag: str
+    fields: tuple[str, ...]
+    read: Callable[[RunSpec], Any]
+    settings: Callable[[Any, Changes], Changes] | None = None
+
+    def changes(self, value: Any, others: Changes) -> Changes:
+        return self.settings(value, others) if self.settings else dict.fromkeys(self.fields, value)
+
+    def values(self, of_profile: Sequence[Any], given: Changes) -> Sequence[Any]:
+        """The profile's, or the one that a user gives instead. SpecError where it takes more than one field."""
+        for name in self.fields:
+            if name in given:
+                if len(self.fields) > 1 or self.settings:
+                    raise SpecError(f"{name}: the sweep varies it")
+                return (given[name],)
+        return of_profile
+
+
+@dataclass(frozen=True)
+class Packets:
+    """The part of a profile that the emulated world runs: packets take their time. What is None is not cut."""
+
+    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    seeds: Sequence[int] | None = None
+    workloads: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much of a question is asked: values of its axes, seeds, workloads, and changes to the default specification.
+
+    `workloads`: profiles of the generator, each for `span_s` at its own rate (0: as many requests as the changes say);
+    empty for the specification's own. `refresh_s`: intervals for policies that read telemetry; empty for the
+    specification's own.
+    """
+
+    seeds: Sequence[int]
+    changes: Changes
+    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    workloads: Sequence[str] = ()
+    span_s: float = 0.0
+    refresh_s: Sequence[float | str] = ()
+    packets: Packets = Packets()
+
+    def load(self, workload: str | None) -> Changes:
+        """What makes a run one of that workload, None for the specification's own."""
+        if workload is None:
+            return {}
+        count = math.ceil(self.span_s * WORKLOADS[workload].rate_rps)
+        return {"workload.profile": workload, **({"workload.requests": count} if count else {})}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question: what is varied, who is compared with whom, and what is made of the answers.
+
+    `asks`: one line for the help. `policies`: those that are run unless others are named. `references`: changes are
+    against each of them; the first is that of `ttft_change_percent`. `further`: figures of a row that only this
+    question has. `table`, `sentences`, `draw`: the results as a person reads them; `draw_requests`: a figure that needs
+    every request.
+    """
+
+    name: str
+    title: str
+    asks: str
+    axes: tuple[Axis, ...]
+    policies: tuple[str, ...]
+    references: tuple[str, ...]
+    profiles: Mapping[str, Profile]
+    table: Callable[[pd.DataFrame], Table]
+    sentences: Callable[[pd.DataFrame], list[str]]
+    draw: Callable[[pd.DataFrame, Path, str], list[Path]]
+    further: Further | None = None
+    draw_requests: Callable[[pd.DataFrame, Path, str], list[Path]] | None = None
+
+    def results(self, requests: pd.DataFrame) -> pd.DataFrame:
+        """The tidy frame of `experiments.sweep.read_sweep`'s: see `experiments.questions.results.tidy`."""
+        return tidy(requests, [axis.label for axis in self.axes], self.references, self.further)
+
+    def conditions(
+        self, profile: str, policies: Sequence[str], worlds: Sequence[str], changes: Changes
+    ) -> list[Condition]:
+        """The runs, in an order that brings up each fabric once.
+
+        A seed, a workload, a refresh interval or a value of an axis of one field among the `changes` replaces the
+        profile's. SpecError for what cannot be run.
+        """
+        if profile not in self.profiles:
+            raise SpecError(f"profile: {profile!r} is not one of {', '.join(self.profiles)}")
+        if not policies:
+            raise SpecError("policies: none was named")
+        for name, option in (("policy", "--policies"), ("world", "--world")):
+            if name in changes:
+                raise SpecError(f"{name}: a sweep sets it for each of its runs (use {option})")
+        asked = self.profiles[profile]
+        return [
+            condition
+            for world in worlds
+            for condition in self._in_world(asked, dict.fromkeys(policies), world, changes)
+        ]
+
+    def _in_world(
+        self, asked: Profile, policies: Mapping[str, None], world: str, given: Changes
+    ) -> Iterator[Condition]:
+        cut = asked.packets if world == "emulated" else Packets()
+        axes = [axis.values({**asked.axes, **cut.axes}[axis.label], given) for axis in self.axes]
+        seeds = (given["seed"],) if "seed" in given else cut.seeds or asked.seeds
+        workloads: Sequence[str | None] = cut.workloads or asked.workloads or (None,)
+        if "workload.profile" in given or "workload.trace" in given:
+            workloads = (None,)
+        for values, workload, seed, policy in product(product(*axes), workloads, seeds, policies):
+            others = {**asked.changes, **asked.load(workload), **given, "world": world, "policy": policy, "seed": seed}
+            for axis, value in zip(self.axes, values, strict=True):
+                others |= axis.changes(value, others)
+            intervals: Sequence[Any] = asked.refresh_s and self._intervals(asked, policy, given)
+            for refresh in intervals or (None,):
+                aged = {} if refresh is None else {"oracle.refresh_s": refresh}
+                spec = _with_tuned_weights(others | aged)
+                yield self._condition(spec, several_workloads=len(workloads) > 1, swept=bool(asked.refresh_s))
+
+    def _intervals(self, asked: Profile, policy: str, given: Changes) -> Sequence[Any]:
+        if "oracle.refresh_s" in given:
+            return (given["oracle.refresh_s"],)
+        return asked.refresh_s if reads_telemetry(policy) else asked.refresh_s[:1]
+
+    def _condition(self, spec: RunSpec, *, several_workloads: bool, swept: bool) -> Condition:
+        refresh = written(spec.oracle.refresh_s) if reads_telemetry(spec.policy) else None
+        parts: list[str] = [spec.world]
+        parts += [spec.workload.profile] if several_workloads else []
+        parts += [axis.tag.format(axis.read(spec)) for axis in self.axes]
+        parts += [spec.policy.replace(":", ".")]
+        if swept and refresh is not None:
+            parts += [f"refresh{refresh}" if refresh == NEVER else f"refresh{refresh:g}s"]
+        labels = {"world": spec.world, "workload": workload_name(spec), "seed": spec.seed, "refresh_s": refresh}
+        labels |= {axis.label: axis.read(spec) for axis in self.axes}
+        return Condition("-".join((*parts, f"seed{spec.seed}")), spec, labels)
+
+
+def _with_tuned_weights(changes: Changes) -> RunSpec:
+    """The specification; CLA* runs with the weights found for its workload, unless it was given others."""
+    spec = make_spec({}, changes)
+    if spec.policy != "cla_star" or spec.workload.trace is not None or "cla_star" in spec.policy_parameters:
+        return spec
+    weights = TUNED_CLA_STAR[spec.workload.profile]
+    return make_spec(
+        {}, {**changes, **{f"policy_parameters.cla_star.{name}": value for name, value in weights.items()}}
+    )
+
+
+def reads_telemetry(policy: str) -> bool:
+    """Whether the age of the network view can matter to a policy; a user's own may read it."""
+    return policy in TELEMETRY_POLICIES or policy not in POLICY_NAMES
+
+
+def workload_name(spec: RunSpec) -> str:
+    """What a run's requests are called in a table."""
+    return spec.workload.profile if spec.workload.trace is None else spec.workload.trace.name
+
+
+def written(refresh_s: float) -> float | str:
+    """A refresh interval as files have it: JSON knows no infinite number."""
+    return NEVER if math.isinf(refresh_s) else refresh_s
+
+
+def note_on(conditions: Sequence[Condition], left_out: Sequence[str]) -> str:
+    """What a figure's foot says of its runs."""
+    specs = [condition.spec for condition in conditions]
+    sizes = sorted({spec.fabric.gpus for spec in specs})
+    gpus = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    workloads = list(dict.fromkeys(map(workload_name, specs)))
+    seeds = len({spec.seed for spec in specs})
+    without = f" without {len(left_out)} invalid ones" if left_out else ""
+    return (
+        f"{len(conditions)} runs{without}, {seeds} seed{'s' if seeds > 1 else ''}; {gpus} GPUs, {specs[0].model.name};"
+        f" workload {', '.join(workloads)}; congestion {specs[0].congestion.kind}."
+    )

@@ -1,0 +1,148 @@
+"""Figure 5: mean TTFT, mean TBT, SLO attainment and decision latency from 64 to 1024 GPUs.
+
+The fabric grows by pods of 32 GPUs, so that every instance keeps its rack and its pod and only what is far grows. The
+load grows with it: n times the GPUs get n times the requests at n times the rate, and n times as many hot spots, so
+that each instance has as much to do and is hit as often at any size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from experiments.questions.question import Axis, Changes, Packets, Profile, Question
+from experiments.questions.results import challengers
+from experiments.questions.tables import DECISION, MEANS, axis_column, listing
+from experiments.questions.words import CAVEAT, changed, told
+from experiments.spec import SpecError, make_spec
+
+REFERENCES = ("cla_star", "round_robin")
+BASE_GPUS = 64
+"""The size that the workload and the congestion of a specification are meant for."""
+
+TBT_MARGIN_MS = 0.5
+"""The paper's own bound on NetKV's overhead in the time between tokens (C7)."""
+
+
+def grown(gpus: int, others: Changes) -> Changes:
+    """A fabric of so many GPUs, and load and congestion to match. SpecError when pods do not add up to it."""
+    spec = make_spec({}, others)
+    per_pod = spec.fabric.gpus // spec.fabric.pods
+    if gpus % per_pod:
+        raise SpecError(f"fabric: pods of {per_pod} GPUs do not add up to {gpus}")
+    factor = gpus / BASE_GPUS
+    return {
+        "fabric.pods": gpus // per_pod,
+        "workload.requests": round(spec.workload.requests * factor),
+        "workload.speedup": spec.workload.speedup * factor,
+        "congestion.hot_spots": max(round(spec.congestion.hot_spots * factor), 1),
+    }
+
+
+GPUS = Axis(
+    label="gpus",
+    name="GPUs",
+    tag="{}gpus",
+    fields=("fabric.pods",),
+    read=lambda spec: spec.fabric.gpus,
+    settings=grown,
+)
+
+PROFILES = {
+    "quick": Profile(
+        axes={"gpus": (64, 128, 256, 512, 1024)},
+        seeds=(0, 1, 2, 3, 4),
+        changes={
+            "workload.requests": 75,
+            "workload.max_input_tokens": 65_536,
+            "workload.max_output_tokens": 64,
+            "congestion.mean_on_s": 2.5,
+            "congestion.mean_off_s": 2.5,
+        },
+        # Two fabrics of 16 and 32 hosts, 6 runs each.
+        packets=Packets(axes={"gpus": (64, 128)}, seeds=(0, 1)),
+    ),
+    "full": Profile(
+        axes={"gpus": (64, 128, 256, 512, 1024)},
+        seeds=(0, 1, 2, 3, 4),
+        changes={"workload.requests": 400, "workload.max_output_tokens": 256},
+        packets=Packets(axes={"gpus": (64, 128)}),
+    ),
+}
+
+
+def table(results: pd.DataFrame) -> Table:
+    return listing(results, "From 64 to 1024 GPUs", (axis_column("gpus", "GPUs"), *MEANS, DECISION))
+
+
+def sentences(results: pd.DataFrame) -> list[str]:
+    """Whether the gain lasts as the fabric grows, and what the decision, the tokens and the objective do."""
+    said = []
+    for policy in challengers(results, REFERENCES):
+        for (world, workload), rows in results[results["policy"] == policy].groupby(["world", "workload"], sort=False):
+            ordered = rows.sort_values("gpus")
+            first, last = ordered.iloc[0], ordered.iloc[-1]
+            where = f"{policy} on {workload} in the {world} world"
+            sizes = f"from {first['gpus']} to {last['gpus']} GPUs"
+            for prefix, reference in (("ttft_change", REFERENCES[0]), ("ttft_change_round_robin", REFERENCES[1])):
+                known = ordered.dropna(subset=[f"{prefix}_percent"])
+                if len(known):
+                    at = ", ".join(f"{changed(row, prefix)} at {row['gpus']}" for _, row in known.iterrows())
+                    said.append(f"{where}: mean TTFT against {reference} {at} ({told(known.iloc[-1], prefix)} there).")
+            if len(ordered) < 2:
+                continue
+            beside = results[(results["world"] == world) & (results["workload"] == workload)]
+            said += _tokens(ordered, beside, where)
+            points = 100 * (last["slo_attainment"] - first["slo_attainment"])
+            said.append(
+                f"{where}: SLO attainment moves by {points:+.1f} points {sizes}; a decision takes"
+                f" {first['decision_us']:.0f} us at {first['gpus']} GPUs and {last['decision_us']:.0f} us at"
+                f" {last['gpus']}: {last['decision_us'] / first['decision_us']:.1f} times as long for"
+                f" {last['gpus'] / first['gpus']:g} times the instances (C2 bounds it by their number)."
+            )
+    return [*said, CAVEAT] if said else []
+
+
+def _tokens(rows: pd.DataFrame, beside: pd.DataFrame, where: str) -> list[str]:
+    reference = beside[beside["policy"] == REFERENCES[0]].set_index("gpus")["tpot_ms"]
+    over = (rows.set_index("gpus")["tpot_ms"] - reference).dropna()
+    if over.empty:
+        return []
+    at, most = over.idxmax(), over.max()
+    kept = "within" if most < TBT_MARGIN_MS else "NOT within"
+    return [
+        f"{where}: mean TBT is {most:+.2f} ms over cla_star at most, at {at} GPUs: {kept} {TBT_MARGIN_MS:g} ms (C7)."
+    ]
+
+
+def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
+    """The four quantities over the number of GPUs."""
+    from experiments.questions.pictures import SLO, TBT, TTFT, Panel, line_panels
+
+    decision = Panel("decision_us", None, None, "Mean decision latency (us)", log=True)
+    return line_panels(
+        results,
+        (TTFT, TBT, SLO, decision),
+        "gpus",
+        GPUS.name,
+        "Does it last as the fabric grows?",
+        f"{note} Load and hot spots grow with the fabric. Bands: 95 % bootstrap intervals. Decisions: wall clock.",
+        out / "scale",
+        log=True,
+    )
+
+
+QUESTION = Question(
+    name="scale",
+    title="Does it last as the fabric grows?",
+    asks="64 to 1024 GPUs, load and congestion growing with them (Figure 5)",
+    axes=(GPUS,),
+    policies=("round_robin", "cla_star", "netkv_full"),
+    references=REFERENCES,
+    profiles=PROFILES,
+    table=table,
+    sentences=sentences,
+    draw=draw,
+)

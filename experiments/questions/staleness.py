@@ -1,0 +1,121 @@
+"""Figure 2: does NetKV keep its gain when its view of the network is old?
+
+Only who reads telemetry is run at every refresh interval; the others are references and run once a seed. All policies
+see the same requests and the same background traffic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from experiments.questions import prediction_error, staleness_words
+from experiments.questions.question import ALL_WORKLOADS, Profile, Question
+from experiments.questions.results import NEVER
+from experiments.questions.tables import AGE, MEANS, REFRESH, listing
+from experiments.statistics import paired_change
+
+BASELINE, WITHOUT_TELEMETRY = "round_robin", "netkv_static"
+
+PROFILES = {
+    # Minutes on two cores: prompts of up to 32 k tokens (93 of 100), answers cut at 64 tokens, congestion that moves
+    # every few seconds so that a run of about 20 s sees several states of it.
+    "quick": Profile(
+        refresh_s=(0.1, 1.0, 5.0, 20.0),
+        seeds=(0, 1),
+        changes={
+            "workload.requests": 75,
+            "workload.speedup": 1.5,
+            "workload.max_input_tokens": 32_768,
+            "workload.max_output_tokens": 64,
+            "congestion.mean_on_s": 2.5,
+            "congestion.mean_off_s": 2.5,
+        },
+    ),
+    # Two minutes a run: twice the longest refresh interval, so that even the oldest view is replaced once.
+    "full": Profile(
+        refresh_s=(0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, NEVER),
+        seeds=(0, 1, 2, 3, 4),
+        changes={"workload.requests": 400, "workload.max_output_tokens": 256},
+        workloads=ALL_WORKLOADS,
+        span_s=120.0,
+    ),
+}
+
+
+def against_freshest(group: pd.DataFrame, beside: pd.DataFrame) -> Mapping[str, float]:
+    """What age changes: the same policy at its shortest refresh interval is the reference.
+
+    `aged_change` of TTFT and `aged_kv` of the KV transfer alone; `same_tier`: the share of requests that went over the
+    same tier as there; `prediction_error`: median of |predicted - measured| / measured of the transfers.
+    """
+    of_policy = beside[beside["policy"] == group["policy"].iloc[0]]
+    fresh = of_policy[of_policy["refresh_s"] == of_policy["refresh_s"].min()]
+    aged, aged_kv = (paired_change(fresh, group, column) for column in ("ttft_ms", "kv_transfer_ms"))
+    tiers = [frame[["seed", "request_id", "tier"]] for frame in (fresh, group)]
+    pairs = tiers[0].merge(tiers[1], on=["seed", "request_id"])
+    moved = group[(group["status"] == "completed") & (group["kv_bytes"] > 0)]
+    error = (moved["predicted_kv_transfer_ms"] - moved["kv_transfer_ms"]).abs() / moved["kv_transfer_ms"]
+    return {
+        "aged_change_percent": aged.percent,
+        "aged_change_low": aged.low,
+        "aged_change_high": aged.high,
+        "aged_kv_percent": aged_kv.percent,
+        "aged_kv_low": aged_kv.low,
+        "aged_kv_high": aged_kv.high,
+        "same_tier": float((pairs["tier_x"] == pairs["tier_y"]).mean()),
+        "prediction_error": float(error.median()),
+    }
+
+
+def table(results: pd.DataFrame) -> Table:
+    return listing(results, "Mean time to first token as the network view gets older", (REFRESH, *MEANS, AGE))
+
+
+def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
+    """TTFT, TBT and SLO over the refresh interval, a figure a workload. TTFT's band is that of the paired change."""
+    from experiments.questions.pictures import SLO, TBT, Panel, line_panels
+
+    ordered = results.sort_values("refresh_s")
+    fresh = ordered.groupby(["world", "workload", "policy"])["ttft_ms"].transform("first")
+    banded = results.assign(
+        band_low=fresh * (1 + results["aged_change_low"] / 100),
+        band_high=fresh * (1 + results["aged_change_high"] / 100),
+    )
+    panels = (Panel("ttft_ms", "band_low", "band_high", "Mean time to first token (ms)"), TBT, SLO)
+    about = f"{note} Bands: 95 % bootstrap intervals (TTFT: of the paired change since the shortest interval)."
+    written = []
+    workloads = list(dict.fromkeys(results["workload"]))
+    for place, workload in enumerate(workloads):
+        written += line_panels(
+            banded[banded["workload"] == workload],
+            panels,
+            "refresh_s",
+            "Refresh interval of the network view (s)",
+            "Does an old network view cost NetKV its gain?",
+            f"{about} Shown: {workload}." if len(workloads) > 1 else about,
+            out / ("staleness" if place == 0 else f"staleness-{workload}"),
+            log=True,
+            ticks=lambda value: f"{value:g}" if math.isfinite(value) else NEVER,
+        )
+    return written
+
+
+QUESTION = Question(
+    name="staleness",
+    title="Does an old network view cost NetKV its gain?",
+    asks="how the gain moves as the network view gets older (Figure 2)",
+    axes=(),
+    policies=("round_robin", "cla", "netkv_static", "netkv_full"),
+    references=(BASELINE, WITHOUT_TELEMETRY),
+    profiles=PROFILES,
+    further=against_freshest,
+    table=table,
+    sentences=staleness_words.sentences,
+    draw=draw,
+    draw_requests=prediction_error.draw,
+)

@@ -1,0 +1,119 @@
+"""The map: NetKV-Full's gain over NetKV-Static by refresh interval and by the time scale of the congestion.
+
+Static reads no telemetry, so one run a time scale and seed is the reference of a whole row.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from experiments.questions.question import Axis, Profile, Question
+from experiments.questions.results import NEVER, challengers, gains
+from experiments.questions.tables import grid
+from experiments.questions.words import interval_name
+
+REFERENCE = "netkv_static"
+AT = ("time_scale_s", "refresh_s")
+
+TIME_SCALE = Axis(
+    label="time_scale_s",
+    name="Mean spell of congestion (s)",
+    tag="scale{:g}s",
+    fields=("congestion.kind", "congestion.mean_on_s", "congestion.mean_off_s"),
+    read=lambda spec: spec.congestion.mean_on_s,
+    settings=lambda value, _: {
+        "congestion.kind": "onoff",
+        "congestion.mean_on_s": value,
+        "congestion.mean_off_s": value,
+    },
+)
+
+PROFILES = {
+    # About 50 s a run, 16 runs: 15 minutes of real packets, seconds of the analytic world.
+    "quick": Profile(
+        refresh_s=(0.1, 5.0, 30.0),
+        axes={"time_scale_s": (0.5, 2.0, 10.0, 30.0)},
+        seeds=(0,),
+        changes={"workload.requests": 170, "workload.max_input_tokens": 32_768, "workload.max_output_tokens": 64},
+    ),
+    # Two minutes a run: twice the longest interval and several spells of the slowest congestion.
+    "full": Profile(
+        refresh_s=(0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, NEVER),
+        axes={"time_scale_s": (0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0)},
+        seeds=(0, 1, 2, 3, 4),
+        changes={"workload.requests": 800, "workload.max_output_tokens": 256},
+    ),
+}
+
+
+def _aged(results: pd.DataFrame) -> list[str]:
+    """The policies that the map is of: who reads telemetry."""
+    swept = results.dropna(subset=["refresh_s"])
+    return challengers(swept, (REFERENCE,))
+
+
+def table(results: pd.DataFrame) -> Table:
+    first = _aged(results)[0]
+    cells = gains(results, first)
+    title = f"Mean TTFT saved by {first} over {REFERENCE}, %"
+    return grid(cells, title, AT, ("mean spell of congestion", "refresh interval"), interval_name)
+
+
+def sentences(results: pd.DataFrame) -> list[str]:
+    """Where on the map a policy that reads telemetry still gains over NetKV-Static, which does not."""
+    said = []
+    for policy in _aged(results):
+        for (world, workload, scale_s), rows in gains(results, policy).groupby(["world", "workload", "time_scale_s"]):
+            ordered = rows.sort_values("refresh_s")
+            certain, lost = ordered[ordered["gain_low"] > 0], ordered[ordered["gain_high"] < 0]
+            best = ordered.iloc[0]
+            text = (
+                f"{policy} on {workload} in the {world} world, congestion of {scale_s:g} s: the freshest view gains"
+                f" {best['gain_percent']:+.1f} % [{best['gain_low']:+.1f}, {best['gain_high']:+.1f}]"
+            )
+            if len(certain):
+                text += f"; a gain can be told up to a refresh of {interval_name(certain.iloc[-1]['refresh_s'])}"
+            else:
+                text += "; no gain can be told at any refresh interval"
+            if len(lost):
+                text += f"; from {interval_name(lost.iloc[0]['refresh_s'])} the old view costs more than having none"
+            said.append(text + ".")
+    return said
+
+
+def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
+    """The map as a heat map a world, a figure a policy that reads telemetry."""
+    from experiments.figures import style_of
+    from experiments.questions.pictures import heat_maps
+
+    written = []
+    for place, policy in enumerate(_aged(results)):
+        label = style_of(policy).label
+        written += heat_maps(
+            gains(results, policy),
+            AT,
+            (TIME_SCALE.name, "Refresh interval of the network view (s)"),
+            "Mean TTFT saved over\nNetKV-Static (%)",
+            f"Where does an old view cost {label} its gain over NetKV-Static?",
+            note,
+            out / ("staleness_map" if place == 0 else f"staleness_map-{policy.replace(':', '.')}"),
+            ticks=lambda value: interval_name(value).removesuffix(" s"),
+        )
+    return written
+
+
+QUESTION = Question(
+    name="staleness_map",
+    title="Where does an old view cost NetKV-Full its gain over NetKV-Static?",
+    asks="the same by how fast the congestion moves (also: staleness --map)",
+    axes=(TIME_SCALE,),
+    policies=(REFERENCE, "netkv_full"),
+    references=(REFERENCE,),
+    profiles=PROFILES,
+    table=table,
+    sentences=sentences,
+    draw=draw,
+)

@@ -1,0 +1,95 @@
+"""Results as a person reads them in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from experiments.questions.results import NEVER
+
+Row = Mapping[Any, Any]
+Column = tuple[str, Callable[[Row], str]]
+"""The heading of a column and what it shows of a row."""
+
+
+def _change(row: Row) -> str:
+    if row["policy"] == row["reference"] or math.isnan(row["ttft_change_percent"]):
+        return "-"
+    return f"{row['ttft_change_percent']:+.1f} [{row['ttft_change_low']:+.0f}, {row['ttft_change_high']:+.0f}]"
+
+
+def _refresh(row: Row) -> str:
+    if math.isnan(row["refresh_s"]):
+        return "-"
+    return f"{row['refresh_s']:g} s" if math.isfinite(row["refresh_s"]) else NEVER
+
+
+REFRESH: Column = ("refresh", _refresh)
+MEANS: tuple[Column, ...] = (
+    ("TTFT ms", lambda row: f"{row['ttft_ms']:.0f}"),
+    ("change %", _change),
+    ("KV ms", lambda row: f"{row['kv_transfer_ms']:.0f}"),
+    ("TBT ms", lambda row: f"{row['tpot_ms']:.1f}"),
+    ("SLO %", lambda row: f"{100 * row['slo_attainment']:.0f}"),
+)
+AGE: Column = ("age s", lambda row: "-" if math.isnan(row["refresh_s"]) else f"{row['oracle_age_ms'] / 1e3:.1f}")
+DECISION: Column = ("us", lambda row: f"{row['decision_us']:.0f}")
+
+
+def axis_column(label: str, heading: str) -> Column:
+    return heading, lambda row: f"{row[label]:g}"
+
+
+def listing(results: pd.DataFrame, title: str, columns: Sequence[Column]) -> Table:
+    """A row a policy and condition, in a section a world and workload where there are several."""
+    failed = int((results["requests"] - results["completed"]).sum())
+    reference = results["reference"].iloc[0]
+    table = _empty(title, f"change: mean TTFT against {reference}, 95 % interval; {failed or 'no'} requests failed")
+    table.add_column("policy", no_wrap=True)
+    for heading, _ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    sections = results.groupby(["world", "workload"], sort=False)
+    for (world, workload), rows in sections:
+        if sections.ngroups > 1:
+            table.add_section()
+            table.add_row(f"{world}, {workload}:")
+        for row in rows.to_dict("records"):
+            table.add_row(row["policy"], *(show(row) for _, show in columns))
+    return table
+
+
+def grid(
+    cells: pd.DataFrame, title: str, at: tuple[str, str], headings: tuple[str, str],
+    names: Callable[[float], str] = "{:g}".format,
+) -> Table:  # fmt: skip
+    """A row a value of the first column of `at`, a column a value of the second: `gain_percent`, `*` if it may be 0."""
+    down, across = at
+    table = _empty(title, f"down: {headings[0]}; across: {headings[1]}; * the 95 % interval holds zero")
+    table.add_column("", no_wrap=True)
+    values = sorted(cells[across].unique())
+    for value in values:
+        table.add_column(names(value), justify="right", no_wrap=True)
+    sections = cells.groupby(["world", "workload"], sort=False)
+    for (world, workload), inside in sections:
+        if sections.ngroups > 1:
+            table.add_section()
+            table.add_row(f"{world}, {workload}:")
+        for value in sorted(inside[down].unique()):
+            by_value = {row[across]: row for row in inside[inside[down] == value].to_dict("records")}
+            table.add_row(names(value), *(_cell(by_value.get(one)) for one in values))
+    return table
+
+
+def _cell(row: Row | None) -> str:
+    if row is None or math.isnan(row["gain_percent"]):
+        return "-"
+    return f"{row['gain_percent']:+.1f}{'' if row['gain_low'] > 0 or row['gain_high'] < 0 else '*'}"
+
+
+def _empty(title: str, caption: str) -> Table:
+    return Table(title=title, caption=caption, box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
