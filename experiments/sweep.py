@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -17,11 +18,12 @@ from experiments.cluster import existing_cluster, local_cluster
 from experiments.code_identity import code_identity
 from experiments.performer import FinishedRun, Stage
 from experiments.spec import RunSpec
-from experiments.store import StoreError, is_run, read_manifest, read_table, write_files
+from experiments.store import MEASURED, StoreError, is_run, read_manifest, read_table, write_files
 from experiments.summary import slo_met
 from experiments.sweep_folder import CODE, hold, present, read_description
 from experiments.sweep_folder import DESCRIPTION as DESCRIPTION
 from experiments.sweep_folder import RUNS as RUNS
+from experiments.wall_time import read_wall_time, write_wall_time
 from experiments.worlds import open_world, same_fabric
 from workloads import WorkloadSpec, load_requests
 from workloads.scenario import SloSpec
@@ -64,10 +66,15 @@ def run_sweep(
             return
         with _Narrator(missing, len(conditions), console) as narrator:
             runs = _here(missing, narrator) if jobs == 1 and dask is None else _elsewhere(missing, narrator, jobs, dask)
+            spent = read_wall_time(out)
             with closing(runs):
                 for condition, run in runs:
+                    writing_s = -time.monotonic()
                     write_files(out / RUNS / condition.name, run.files)
+                    spent.add(run.wall_s, writing_s + time.monotonic())
+                    write_wall_time(spent, out)
                     narrator.finished(condition.name, run)
+        console.print(str(spent), highlight=False, soft_wrap=True)
 
 
 def _here(conditions: Sequence[Condition], narrator: _Narrator) -> Generator[tuple[Condition, FinishedRun]]:
@@ -91,18 +98,30 @@ def _elsewhere(
 def read_sweep(out: Path) -> pd.DataFrame:
     """Every request of every run of a sweep in one frame: the columns of `requests.parquet` and the sweep's labels.
 
-    Adds `run` (the run's name), `verdict` and `slo_met`. StoreError when `out` is no sweep.
+    Adds `run` (the run's name), `verdict` and `slo_met`. `decision_us` of an analytic run is its mean, as only the wall
+    clock knows it. StoreError when `out` is no sweep.
     """
     frames = []
     for name, labels in read_description(out)["runs"].items():
         folder = out / RUNS / name
         if is_run(folder):
             table, manifest = read_table(folder, "requests"), read_manifest(folder)
+            if (took_us := _measured_decision_us(folder)) is not None:
+                table["decision_us"] = took_us
             slo = SloSpec.model_validate(manifest["spec"]["slo"])
             frames.append(table.assign(run=name, verdict=manifest["verdict"], slo_met=slo_met(table, slo), **labels))
     if not frames:
         raise StoreError(f"{out}: the sweep holds no finished run")
     return pd.concat(frames, ignore_index=True)
+
+
+def _measured_decision_us(folder: Path) -> float | None:
+    """Mean wall time of an analytic run's decisions; None for a run whose requests hold their own."""
+    place = folder / f"{MEASURED}.json"
+    if not place.is_file():
+        return None
+    found = json.loads(place.read_text(encoding="utf-8"))["decision_us"].get("mean")
+    return None if found is None else float(found)
 
 
 def _describe(question: str, conditions: Sequence[Condition]) -> dict[str, Any]:
