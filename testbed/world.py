@@ -145,8 +145,9 @@ class EmulatedWorld:
         with selectors.DefaultSelector() as waiting:
             waiting.register(self._process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._rest:
-                if not waiting.select(SILENCE_DEADLINE_S):
-                    raise TestbedError(f"the sandbox said nothing for {SILENCE_DEADLINE_S:g} s: {self._last_words()}")
+                deadline_s = max(SILENCE_DEADLINE_S, self._emulation.bringup_deadline_s)
+                if not waiting.select(deadline_s):
+                    raise TestbedError(f"the sandbox said nothing for {deadline_s:g} s: {self._last_words()}")
                 chunk = self._process.stdout.read1(1 << 20)  # type: ignore[attr-defined]
                 if not chunk:
                     raise TestbedError(self._last_words())
