@@ -38,11 +38,16 @@ Opening = Callable[[RunSpec, Say], AbstractContextManager[OpenWorld]]
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The files of a run's folder, its verdict, and the seconds it took without its bring-up."""
+    """The files of a run's folder, its verdict, and the seconds it took without its bring-up.
+
+    `wall_s` says where the wall time went: `bring_up` (0 on a fabric that was up), `run`, of which `replaying`, and
+    `rendering`.
+    """
 
     files: Mapping[str, bytes]
     verdict: Mapping[str, Any]
     took_s: float
+    wall_s: Mapping[str, float]
 
 
 class PerformerError(RuntimeError):
@@ -61,6 +66,7 @@ class Stage:
         self._held = ExitStack()
         self._world: OpenWorld | None = None
         self._spec: RunSpec | None = None
+        self._bring_up_s = 0.0
 
     def __enter__(self) -> Stage:
         return self
@@ -75,7 +81,9 @@ class Stage:
         if self._world is None or self._spec is None or not same_fabric(self._spec, spec):
             self.close()
             say(f"bringing up the fabric of the {spec.world} world")
+            started_s = time.monotonic()
             self._world, self._spec = self._held.enter_context(self._opening(spec, say)), spec
+            self._bring_up_s += time.monotonic() - started_s
         return self._world
 
     def perform(self, spec: RunSpec, say: Say = lambda _: None, progress: Progress = lambda _: None) -> FinishedRun:
@@ -89,7 +97,15 @@ class Stage:
             raise
         took_s = time.monotonic() - started_s
         verdict = verdict_of(spec, outcome)
-        return FinishedRun(render_run(spec, outcome, verdict), verdict, took_s)
+        files = render_run(spec, outcome, verdict)
+        wall_s = {
+            "bring_up": self._bring_up_s,
+            "run": took_s,
+            "replaying": outcome.evidence.get("wall_s", {}).get("replaying", took_s),
+            "rendering": time.monotonic() - started_s - took_s,
+        }
+        self._bring_up_s = 0.0
+        return FinishedRun(files, verdict, took_s, wall_s)
 
     def close(self) -> None:
         """Give back the world that is up."""
