@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from experiments.spec import parse_settings
 from testbed.sandbox import python_in_sandbox
 from testbed.send_buffer import LEASE, SendBufferLease, reclaim
 from tests.live.lab import wait_until
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROBE_DEADLINE_S = 240.0
 OTHERS_S = 120.0
 DEFAULT_RUN = (
-    *("documented_client", "rates", "reach", "transfers", "bisection", "oracle", "fast_shaper"),
+    *("datapaths", "documented_client", "rates", "reach", "transfers", "bisection", "oracle", "fast_shaper"),
     *("failed_core", "stopped_controller"),
 )
 TOOLS = ("ovs-vswitchd", "mnexec", "unshare", "setpriv", "ethtool", "tc")
@@ -43,12 +44,15 @@ def in_sandbox(module: str, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PROBE_DEADLINE_S, check=False)
 
 
-def probe(emulation: dict[str, Any], *measurements: str, lease: bool = True) -> dict[str, Any]:
+def probe(
+    emulation: dict[str, Any], *measurements: str, fabric: dict[str, Any] | None = None, lease: bool = True
+) -> dict[str, Any]:
     """Bring a fabric up, take measurements, and return their results by name."""
+    task = json.dumps({"fabric": fabric or {}, "emulation": emulation})
     with ExitStack() as held:
         if lease:
             held.enter_context(SendBufferLease())
-        done = in_sandbox("tests.live.probe", json.dumps(emulation), *measurements)
+        done = in_sandbox("tests.live.probe", task, *measurements)
     results = {line["name"]: line["result"] for line in map(json.loads, done.stdout.splitlines())}
     missing = [name for name in measurements if name not in results]
     if missing:
@@ -57,30 +61,36 @@ def probe(emulation: dict[str, Any], *measurements: str, lease: bool = True) -> 
 
 
 @pytest.fixture(scope="session")
-def measured(live_machine: None) -> dict[str, Any]:
+def emulation(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What the command line says of the emulation; by itself, it is the usual one of this machine."""
+    return parse_settings(request.config.getoption("--emulation"))
+
+
+@pytest.fixture(scope="session")
+def measured(live_machine: None, emulation: dict[str, Any]) -> dict[str, Any]:
     """The default fabric."""
-    return probe({}, *DEFAULT_RUN)
+    return probe(emulation, *DEFAULT_RUN)
 
 
 @pytest.fixture(scope="session")
-def select_groups(live_machine: None) -> dict[str, Any]:
+def select_groups(live_machine: None, emulation: dict[str, Any]) -> dict[str, Any]:
     """The same fabric with plain SELECT groups: the negative control of hashing."""
-    return probe({"ecmp": "select"}, "bisection")
+    return probe({**emulation, "ecmp": "select"}, "bisection")
 
 
 @pytest.fixture(scope="session")
-def deep_queues(live_machine: None) -> dict[str, Any]:
+def deep_queues(live_machine: None, emulation: dict[str, Any]) -> dict[str, Any]:
     """The same fabric with queues of 1000 frames."""
-    return probe({"queue_packets": 1000}, "isolation")
+    return probe({**emulation, "queue_packets": 1000}, "isolation")
 
 
 @pytest.fixture(scope="session")
-def kernel_default(live_machine: None) -> dict[str, Any]:
+def kernel_default(live_machine: None, emulation: dict[str, Any]) -> dict[str, Any]:
     """Deep queues without the send-buffer lease: the negative control of isolation. Waits for nobody to hold one."""
     for _ in range(3):
         reclaim()
         wait_until(lambda: not LEASE.exists(), OTHERS_S, "the end of other runs that hold the send buffer")
-        found = probe({"queue_packets": 1000}, "isolation", lease=False)
+        found = probe({**emulation, "queue_packets": 1000}, "isolation", lease=False)
         if not LEASE.exists():
             return found
     pytest.fail("other runs take the send buffer again and again", pytrace=False)

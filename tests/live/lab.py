@@ -48,6 +48,20 @@ class Lab:
         self._flows = 0
         self._requests = 0
 
+    def pair_of_tier(self, tier: int) -> tuple[int, int]:
+        """The first instance and the first of those that it has at that distance."""
+        return 0, next(other for other in range(1, len(self.fabric.instances)) if self.fabric.tier(0, other) == tier)
+
+    def cross_pod_pairs(self) -> list[tuple[int, int]]:
+        """Every instance of the first half of the pods with one of the second half."""
+        half = len(self.fabric.instances) // 2
+        return [(source, source + half) for source in range(half)]
+
+    def path_rate_bps(self, source: int, target: int) -> float:
+        """The rate of the narrowest link of a path, as emulated."""
+        links = self.fabric.paths(source, target)[0]
+        return min(self.fabric.links[link].capacity_bps for link in links) / self.up.link_divisor
+
     def worker(self, role: str, instance: int) -> Worker:
         """The worker of a role on an instance."""
         if (role, instance) not in self._workers:

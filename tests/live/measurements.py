@@ -12,28 +12,24 @@ from typing import Any
 
 from testbed.fabric_up import ORACLE_SOCKET
 from testbed.oracle_client import OracleClient, OracleUnavailableError
-from testbed.sandbox import RUN_DIR, run
+from testbed.sandbox import run
+from tests.live.datapath import datapaths, ecn, round_trips
 from tests.live.lab import SINK_PORT, Counts, Lab, wait_until
-from tests.workers_driver import Worker
+from tests.live.shaper import fast_shaper
 from topologies import Level
 from topologies.mininet import interface_of
-from topologies.shaping import Shape, shaping_command
 from workers.wire import ACK_BYTES
 
 Numbers = dict[str, Any]
 
-PEER_OF_TIER = {0: (0, 1), 1: (0, 2), 2: (0, 4), 3: (0, 8)}
-"""A pair of instances of each tier on the default fabric."""
-
-CROSS_POD_PAIRS = [(source, source + 8) for source in range(8)]
 SETTLE_S = 2.0
 WINDOW_S = 5.0
 LOADED_LINK = "srv0>tor0"
 OBSERVED_S = 2.5
-FAST_BPS = 1.2e9
 WIRE_EFFICIENCY = 1448 / 1514
 """Payload of a full frame that carries TCP's timestamps, and the frame, bytes."""
 
+MOST_BYTES = 100_000_000
 ENOUGH = 0.94
 ATTEMPTS = 4
 """Other work on a small machine takes the CPU from vswitchd at times: a transfer is repeated, and the best counts."""
@@ -82,7 +78,7 @@ def reach(lab: Lab) -> Numbers:
 
 def transfer(lab: Lab, tier: int, stripes: int, size_bytes: int) -> Numbers:
     """One KV transfer on an idle fabric: what the workers counted, and what the links carried."""
-    source, target = PEER_OF_TIER[tier]
+    source, target = lab.pair_of_tier(tier)
     lab.worker("prefill", source), lab.worker("decode", target)
     lab.up.run_in(source, "ping", "-c", "1", "-W", "2", lab.up.address(target))  # now both know the other's MAC
     retransmitted = _retransmitted(lab, source)
@@ -104,6 +100,7 @@ def transfer(lab: Lab, tier: int, stripes: int, size_bytes: int) -> Numbers:
         "tier": lab.fabric.tier(source, target),
         "stripes": stripes,
         "bytes": size_bytes,
+        "rate_bps": lab.path_rate_bps(source, target),
         "ack_bytes": stripes * ACK_BYTES,
         "retransmitted": _retransmitted(lab, source) - retransmitted,
         "paths": paths,
@@ -116,8 +113,20 @@ def transfer(lab: Lab, tier: int, stripes: int, size_bytes: int) -> Numbers:
 
 def transfers(lab: Lab) -> list[Numbers]:
     """A blob at every tier in one stripe, and at tiers 1 and 3 in four; the best of a few attempts."""
-    wanted = ((0, 1, 10_000_000), (1, 1, 20_000_000), (2, 1, 10_000_000), (3, 1, 10_000_000), (1, 4, 20_000_000))
-    return [best_transfer(lab, *one) for one in (*wanted, (3, 4, 10_000_000))]
+    return [
+        best_transfer(lab, tier, stripes, _bytes_for(lab, tier, seconds))
+        for tier, stripes, seconds in ((0, 1, 0.06), (1, 1, 2), (2, 1, 2), (3, 1, 4), (1, 4, 2), (3, 4, 4))
+    ]
+
+
+def small_transfers(lab: Lab) -> list[Numbers]:
+    """A short blob each within a rack and across the pods, once."""
+    return [transfer(lab, tier, 1, _bytes_for(lab, tier, 1)) for tier in (1, 3)]
+
+
+def _bytes_for(lab: Lab, tier: int, seconds: float) -> int:
+    """What keeps an idle path of a tier busy for so long."""
+    return min(round(lab.path_rate_bps(*lab.pair_of_tier(tier)) / 8 * seconds), MOST_BYTES)
 
 
 def best_transfer(lab: Lab, tier: int, stripes: int, size_bytes: int) -> Numbers:
@@ -142,11 +151,22 @@ def _retransmitted(lab: Lab, instance: int) -> int:
     return int(values[names.index("RetransSegs")])
 
 
+def cores(lab: Lab) -> Numbers:
+    """The frames that every core forwarded of many connections across the pods."""
+    before = lab.counts()
+    flows = [(source, lab.start_flow(source, target, connections=16)) for source, target in lab.cross_pod_pairs()]
+    time.sleep(SETTLE_S)
+    for source, flow in flows:
+        lab.stop_flow(source, flow)
+    after = lab.counts()
+    return {core.name: _forwarded(lab, core.name, before, after) for core in lab.fabric.switches_at(Level.CORE)}
+
+
 def bisection(lab: Lab) -> Numbers:
     """Eight pairs across the pods, four greedy flows each: goodput, and the frames that every core forwarded."""
-    for source, target in CROSS_POD_PAIRS:
+    for source, target in lab.cross_pod_pairs():
         lab.worker("background", source), lab.worker("background", target)
-    flows = [(source, lab.start_flow(source, target, connections=4)) for source, target in CROSS_POD_PAIRS]
+    flows = [(source, lab.start_flow(source, target, connections=4)) for source, target in lab.cross_pod_pairs()]
     time.sleep(SETTLE_S)
     before, started_s = _received(lab), time.monotonic()
     counts_before = lab.counts()
@@ -169,7 +189,7 @@ def bisection(lab: Lab) -> Numbers:
 
 
 def _received(lab: Lab) -> list[int]:
-    return [lab.received_bytes(target) for _, target in CROSS_POD_PAIRS]
+    return [lab.received_bytes(target) for _, target in lab.cross_pod_pairs()]
 
 
 def _forwarded(lab: Lab, switch: str, before: Counts, after: Counts) -> int:
@@ -178,11 +198,11 @@ def _forwarded(lab: Lab, switch: str, before: Counts, after: Counts) -> int:
 
 def isolation(lab: Lab) -> Numbers:
     """Sixty pings of an idle pair while another pair's port is offered four times its rate."""
-    source, target = PEER_OF_TIER[3]
+    source, target = lab.pair_of_tier(3)
     idle, peer = 4, 6
     lab.up.run_in(idle, "ping", "-c", "1", "-W", "2", lab.up.address(peer))
     before = lab.counts()
-    flow = lab.start_flow(source, target, protocol="udp", rate_bps=70e6)
+    flow = lab.start_flow(source, target, protocol="udp", rate_bps=3.5 * lab.path_rate_bps(source, target))
     time.sleep(SETTLE_S)
     said = lab.up.run_in(idle, "sh", "-c", f"ping -q -c 60 -i 0.05 -W 2 {lab.up.address(peer)} || true")
     sent = lab.stop_flow(source, flow)
@@ -204,7 +224,7 @@ def isolation(lab: Lab) -> Numbers:
 
 def oracle(lab: Lab) -> list[Numbers]:
     """What the oracle says of one link at three loads, and the load by the count of the sink behind it."""
-    source, target = PEER_OF_TIER[1]
+    source, target = lab.pair_of_tier(1)
     capacity_bps = lab.fabric.link_by_name[LOADED_LINK].capacity_bps / lab.up.link_divisor
     found = []
     for load, rate_bps in ((0.0, 0.0), (0.5, 0.5 * capacity_bps * WIRE_EFFICIENCY), (1.0, None)):
@@ -245,7 +265,7 @@ def stopped_controller(lab: Lab) -> Numbers:
     controller.wait()
     killed_s = time.monotonic()
     killed = _watch(1.5, resumed["sampled_s"][-1])
-    source, target = PEER_OF_TIER[3]
+    source, target = lab.pair_of_tier(3)
     _, received = lab.end_transfer(source, target, lab.start_transfer(source, target, 1_000_000, 4))
     return {
         "fresh": fresh,
@@ -282,8 +302,8 @@ def _sampled_s(deadline_s: float) -> float | None:
 
 def failed_core(lab: Lab) -> Numbers:
     """A transfer across the pods, one core of which loses its cables half a second after the start."""
-    source, target = PEER_OF_TIER[3]
-    stripes, size_bytes = 8, 8_000_000
+    source, target = lab.pair_of_tier(3)
+    stripes, size_bytes = 8, _bytes_for(lab, 3, 3.2)
     cables = [(link.target, "core0") for link in lab.fabric.links_from["core0"]]
     lab.worker("prefill", source), lab.worker("decode", target)
     before = lab.counts()
@@ -312,44 +332,17 @@ def documented_client(_lab: Lab) -> str:
     return run(sys.executable, "docs/oracle_client.py", str(ORACLE_SOCKET), "srv0>tor0")
 
 
-def fast_shaper(_lab: Lab) -> Numbers:
-    """Goodput over one veth pair, unshaped and shaped to a rate beyond Mininet's 1000 Mbit/s."""
-    run("ip", "netns", "add", "far")
-    run("ip", "link", "add", "near0", "type", "veth", "peer", "name", "far0", "netns", "far")
-    run("ip", "address", "add", "192.0.2.1/24", "dev", "near0")
-    run("ip", "netns", "exec", "far", "ip", "address", "add", "192.0.2.2/24", "dev", "far0")
-    run("ip", "link", "set", "near0", "up")
-    run("ip", "netns", "exec", "far", "ip", "link", "set", "far0", "up")
-    into = ("ip", "netns", "exec", "far")
-    with (
-        Worker(RUN_DIR, "background", "far", "--address", "192.0.2.2", "--port", "7002", command=into) as sink,
-        Worker(RUN_DIR, "background", "near", "--address", "192.0.2.1") as source,
-    ):
-        unshaped_bps = _goodput_bps(source, sink, 1)
-        run("sh", "-c", shaping_command("near0", Shape(FAST_BPS, queue_packets=1000)))
-        return {"asked_bps": FAST_BPS, "unshaped_bps": unshaped_bps, "shaped_bps": _goodput_bps(source, sink, 2)}
-
-
-def _goodput_bps(source: Worker, sink: Worker, flow: int) -> float:
-    source.tell("flow_start", flow_id=flow, address=("192.0.2.2", 7002), connections=1, rate_bps=None, protocol="tcp")
-    time.sleep(0.5)
-    sink.tell("report")
-    before, started_s = sink.wait_for("report")["received_bytes"], time.monotonic()
-    time.sleep(2.0)
-    sink.tell("report")
-    after, ended_s = sink.wait_for("report")["received_bytes"], time.monotonic()
-    source.tell("flow_stop", flow_id=flow)
-    source.wait_for("flow_stopped", flow_id=flow)
-    bits: int = (after - before) * 8
-    return bits / (ended_s - started_s)
-
-
 MEASUREMENTS = {
     measure.__name__: measure
     for measure in (
+        datapaths,
         rates,
         reach,
+        round_trips,
+        ecn,
+        cores,
         transfers,
+        small_transfers,
         bisection,
         isolation,
         oracle,

@@ -1,8 +1,8 @@
 """The first process of a sandbox: brings one fabric up and takes the measurements that it is asked for.
 
-    python -m tests.live.probe '{"ecmp": "bundle"}' rates reach ...
+    python -m tests.live.probe '{"fabric": {"pods": 2}, "emulation": {"ecmp": "bundle"}}' rates reach ...
 
-The first argument holds fields of EmulationSpec. Every result is one line of JSON on standard output.
+The first argument holds fields of FabricSpec and of EmulationSpec. Every result is one line of JSON on standard output.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ def main() -> None:
     results = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     furnish()
-    emulation = EmulationSpec.model_validate_json(sys.argv[1])
-    lab = Lab(bring_up(build_fattree(FabricSpec()), emulation, poll_s=POLL_S, ecmp_seed=ECMP_SEED))
+    task = json.loads(sys.argv[1])
+    fabric = build_fattree(FabricSpec(**task["fabric"]))
+    lab = Lab(bring_up(fabric, EmulationSpec.model_validate(task["emulation"]), poll_s=POLL_S, ecmp_seed=ECMP_SEED))
     for name in sys.argv[2:]:
         started_s = time.monotonic()
         result = MEASUREMENTS[name](lab)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from testbed.emulation import EmulationSpec
 from topologies.fabric import HOPS_OF_TIER
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -52,17 +53,15 @@ def test_a_transfer_crosses_one_path_of_its_tier_and_no_other_link(measured: Num
     assert set(transfer["carriers"]) in [set(path) for path in transfer["paths"]]
 
 
-@pytest.mark.parametrize(("tier", "rate_bps"), [(1, 80e6), (2, 40e6), (3, 20e6)])
-def test_one_stripe_alone_fills_its_path(measured: Numbers, tier: int, rate_bps: float) -> None:
-    transfer = by_tier(measured, tier)
-    assert 0.93 <= transfer["bytes"] * 8 / transfer["seconds"] / rate_bps <= MSS_B / (MSS_B + HEADERS_B) + 0.005
+@pytest.mark.speed
+@pytest.mark.parametrize(("tier", "stripes"), [(1, 1), (2, 1), (3, 1), (1, 4)])
+def test_a_transfer_alone_fills_its_path(measured: Numbers, tier: int, stripes: int) -> None:
+    transfer = by_tier(measured, tier, stripes)
+    filled = transfer["bytes"] * 8 / transfer["seconds"] / transfer["rate_bps"]
+    assert 0.93 <= filled <= MSS_B / (MSS_B + HEADERS_B) + 0.005
 
 
-def test_four_stripes_alone_fill_one_path(measured: Numbers) -> None:
-    transfer = by_tier(measured, 1, stripes=4)
-    assert 0.93 <= transfer["bytes"] * 8 / transfer["seconds"] / 80e6 <= MSS_B / (MSS_B + HEADERS_B) + 0.005
-
-
+@pytest.mark.speed
 def test_four_stripes_across_the_pods_keep_their_fullest_link_busy(measured: Numbers) -> None:
     transfer = by_tier(measured, 3, stripes=4)
     assert 0.97 <= transfer["busiest_s"] / transfer["seconds"] <= 1.005
@@ -86,6 +85,7 @@ def test_what_comes_back_is_acknowledgements_only(measured: Numbers, tier: int, 
     assert -arp_B <= surplus <= SACK_MAX_B * out_of_order
 
 
+@pytest.mark.speed
 def test_eight_pairs_across_the_pods_reach_the_bisection(measured: Numbers) -> None:
     bisection = measured["bisection"]
     assert sum(bisection["goodput_bps"]) >= 0.80 * bisection["bisection_bps"]
@@ -97,6 +97,7 @@ def test_every_core_carries_its_share(measured: Numbers) -> None:
     assert min(packets.values()) >= 0.10 * sum(packets.values())
 
 
+@pytest.mark.speed
 def test_select_groups_leave_cores_idle_and_lose_the_bisection(select_groups: Numbers) -> None:
     bisection = select_groups["bisection"]
     packets = bisection["packets_of_core"]
@@ -104,16 +105,27 @@ def test_select_groups_leave_cores_idle_and_lose_the_bisection(select_groups: Nu
     assert sum(bisection["goodput_bps"]) < 0.80 * bisection["bisection_bps"]
 
 
+@pytest.mark.speed
 def test_a_congested_port_costs_an_idle_pair_no_packet(deep_queues: Numbers) -> None:
     isolation = deep_queues["isolation"]
     assert isolation["busiest_port_utilisation"] > 0.95
     assert (isolation["sent"], isolation["received"]) == (60, 60)
 
 
-def test_it_would_without_the_send_buffer_lease(kernel_default: Numbers) -> None:
+@pytest.mark.speed
+def test_it_would_without_the_send_buffer_lease_where_switches_share_one(
+    kernel_default: Numbers, emulation: dict[str, Any]
+) -> None:
     isolation = kernel_default["isolation"]
     assert isolation["busiest_port_utilisation"] > 0.95
-    assert isolation["received"] < isolation["sent"]
+    assert (isolation["received"] < isolation["sent"]) == (EmulationSpec.model_validate(emulation).datapath == "user")
+
+
+def test_switches_run_on_the_datapath_that_is_in_force(measured: Numbers, emulation: dict[str, Any]) -> None:
+    kind = {"user": "netdev@ovs-netdev", "kernel": "system@ovs-system"}[
+        EmulationSpec.model_validate(emulation).datapath
+    ]
+    assert measured["datapaths"].startswith(f"{kind}:")
 
 
 @pytest.mark.parametrize("load", [0.0, 0.5, 1.0])
@@ -123,6 +135,7 @@ def test_the_oracle_knows_the_load_of_a_link(measured: Numbers, load: float) -> 
     assert abs(mean(seen["samples"]) - seen["truth"]) <= 0.05
 
 
+@pytest.mark.speed
 @pytest.mark.parametrize("load", [0.0, 0.5])
 def test_the_paced_load_is_the_one_asked_for(measured: Numbers, load: float) -> None:
     (seen,) = (one for one in measured["oracle"] if one["load"] == load)
@@ -156,8 +169,10 @@ def test_every_interface_is_shaped_to_the_rate_of_the_spec(measured: Numbers) ->
         assert shaped["classes"] == 1, interface
 
 
+@pytest.mark.speed
 def test_rates_beyond_mininets_limit_are_asked_for_and_shaped(measured: Numbers) -> None:
-    assert measured["rates"]["h0-eth0"]["rate"] == pytest.approx(1.44e9, rel=1e-3)
+    assert measured["rates"]["h0-eth0"]["asked"] > 1e9
+    assert measured["rates"]["h0-eth0"]["rate"] == pytest.approx(measured["rates"]["h0-eth0"]["asked"], rel=1e-3)
     shaper = measured["fast_shaper"]
     assert shaper["asked_bps"] > 1e9
     assert shaper["unshaped_bps"] > 2 * shaper["asked_bps"]
