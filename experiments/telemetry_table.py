@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 TIERS = ("inside a server", "server to ToR", "ToR to aggregation", "aggregation to core")
 """What the links are that the traffic of each tier, and of none below, crosses."""
 
 
-def telemetry_table(look: Mapping[str, Any], title: str) -> Table:
+def telemetry_table(look: Mapping[str, Any], title: str) -> Group:
     """Utilisation by tier of links, and below it what telemetry gives and costs."""
-    table = Table(title=title, caption=telemetry_line(look), title_justify="left", caption_justify="left")
+    table = Table()
     table.add_column("tier")
     table.add_column("links")
     table.add_column("utilisation %", justify="right")
@@ -21,7 +23,7 @@ def telemetry_table(look: Mapping[str, Any], title: str) -> Table:
     for row in look["tiers"]:
         tier = row["tier"]
         table.add_row(str(tier), TIERS[tier], f"{100 * row['mean']:.1f}", f"{100 * row['highest']:.1f}")
-    return table
+    return Group(Text(title), table, Text(telemetry_line(look)))
 
 
 def telemetry_line(look: Mapping[str, Any]) -> str:

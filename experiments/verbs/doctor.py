@@ -81,7 +81,7 @@ def _watch(spec: RunSpec, seconds: float, as_json: bool) -> None:
         def show(look: dict[str, Any]) -> None:
             looks.append(look)
             live.update(telemetry_table(look, title), refresh=True)
-            if not console.is_terminal:
+            if not console.is_terminal and not as_json:
                 console.print(telemetry_line(look), highlight=False, soft_wrap=True)
 
         with EmulatedWorld(spec.scenario, spec.emulation, say) as world:
