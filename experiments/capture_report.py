@@ -13,13 +13,10 @@ import pandas as pd
 
 from experiments.recorded_run import read_connections
 from experiments.spec import RunSpec
-from experiments.store import StoreError, read_manifest
+from experiments.store import PCAP, StoreError, read_manifest
 from testbed.capture_reader import Conversation, Endpoints, read_capture
 from testbed.worker_pool import BACKGROUND_PORT, DECODE_PORT
 from topologies import instance_ip
-
-PCAP = "pcap"
-"""The folder of captures in a run's folder."""
 
 PORTS = {"transfer": DECODE_PORT, "background": BACKGROUND_PORT}
 

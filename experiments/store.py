@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ TABLES = ("requests", "decisions", "links")
 
 PATHS = "paths"
 """The table of connections and the links they crossed; only a world that can tell has one."""
+
+PCAP = "pcap"
+"""The folder of captures; only runs that were asked for them have one."""
 
 MEASURED = "measured"
 """What only the wall clock knows of an analytic run has a file of its own; all others depend on the spec alone."""
@@ -42,13 +46,16 @@ class StoreError(ValueError):
     """A run folder that cannot be written or read; the message names it."""
 
 
-def write_run(out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any]) -> dict[str, Any]:
+def write_run(
+    out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any], captures: Path | None = None
+) -> dict[str, Any]:
     """Write a run's folder beside its place and move it there in one step. Returns the summary.
 
+    What is in the folder `captures` goes into its folder `pcap`.
     StoreError when `out` is there already (an empty folder may be) or cannot be written.
     """
     files = render_run(spec, outcome, verdict)
-    write_files(out, files)
+    write_files(out, files, {} if captures is None else {PCAP: captures})
     summary: dict[str, Any] = json.loads(files["summary.json"])
     return summary
 
@@ -91,11 +98,16 @@ def render_run(spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any]) -> d
     return files
 
 
-def write_files(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of these files beside its place and move it there in one step. StoreError as `write_run`."""
+def write_files(out: Path, files: Mapping[str, bytes], folders: Mapping[str, Path] = MappingProxyType({})) -> None:
+    """Write a folder of these files beside its place, with copies of `folders` in it, and move it there in one step.
+
+    StoreError as `write_run`.
+    """
     with new_folder(out) as partial:
         for name, content in files.items():
             (partial / name).write_bytes(content)
+        for name, folder in folders.items():
+            shutil.copytree(folder, partial / name)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from testbed.link_log import log_links
 from testbed.oracle_watch import OracleWatch
 from testbed.port_watch import PortWatch
 from testbed.pressure import Pressure
-from testbed.request_life import RequestLives
+from testbed.request_life import LATE_S, RequestLives
 from testbed.run_clock import RunClock
 from testbed.worker_pool import Event, WorkerPool
 from topologies import Roles
@@ -56,7 +56,7 @@ class Replay:
         self._background = BackgroundPlayer(up, background, self._clock, self._tell)
         self._oracle = OracleWatch(self._lives.dispatcher, up.fabric, self._clock)
         self._calibration = Calibration(up, roles, scenario.serving.stripes, self._tell)
-        self._pressure = Pressure()
+        self._pressure = Pressure(up, roles.decode[0])
         self._udp = any(flow.protocol == "udp" for flow in background)
         self._handlers = self._lives.handlers | self._background.handlers
         self._complaints: list[str] = []
@@ -133,6 +133,7 @@ class Replay:
         lateness_ms = sorted(late * 1e3 for late in lives.lateness_s)
         outcome.evidence |= self._pressure.evidence() | {
             "datapath": self._up.datapath,
+            "late_requests": sum(late_s > LATE_S for late_s in lives.lateness_s),
             "arrival_lateness_p99_ms": lateness_ms[int(0.99 * (len(lateness_ms) - 1))] if lateness_ms else 0.0,
             "oracle_refusals": self._oracle.refused,
             "background_bytes": self._background.emulated_bytes,

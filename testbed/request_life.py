@@ -21,6 +21,9 @@ from testbed.worker_pool import DECODE_PORT, Event, Tell
 from topologies import Roles
 from workloads import Request, Scenario
 
+LATE_S = 0.02
+"""A request that is issued later than this is counted as late: a tenth of a short transfer, real seconds."""
+
 
 class RequestLives:
     """The requests of one run. `handlers` are for the events of prefill and decode workers, by name.

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from scheduler import Outcome, RequestRecord
-from testbed.port_watch import Count, parse_devices
+from testbed.canary import summary
+from testbed.port_watch import Count, dropped, parse_devices
 from testbed.verdict import judge
 from workloads import Scenario
 
@@ -21,7 +22,12 @@ GOOD: dict[str, Any] = {
     "kv_wire_bytes": 50_000_000,
     "background_bytes": 50_000_000,
     "delivered_bytes": 107_700_000,
+    "delivered_frames": 108_000,
+    "lost_frames": 1683,
+    "queue_drops": 613,
+    "retransmitted": 1618,
     "softnet_drops": 0,
+    "softnet_squeezes": 0,
 }
 
 
@@ -52,6 +58,10 @@ def test_a_quiet_machine_is_valid_and_has_no_reasons() -> None:
         ({"cpu_starved": 0.9}, "suspect", "cpu_starved"),
         ({"switch_wait_mean": 0.12}, "suspect", "switch_wait"),
         ({"switch_wait_mean": 0.5}, "invalid", "switch_wait"),
+        ({"softnet_squeezes": 2000}, "suspect", "softnet_squeezes"),
+        ({"lost_frames": 1683, "queue_drops": 0}, "suspect", "losses"),
+        ({"retransmitted": 5000}, "suspect", "retransmissions"),
+        ({"retransmitted": 0}, "suspect", "retransmissions"),
         ({"background_failures": ["refused"]}, "suspect", "background_failures"),
     ],
 )
@@ -79,10 +89,43 @@ def test_datagrams_and_a_handful_of_bytes_say_nothing_about_conservation() -> No
     assert verdict(kv_wire_bytes=100, background_bytes=0, delivered_bytes=0)["verdict"] == "valid"
 
 
+def test_a_handful_of_frames_may_be_lost_or_sent_again_without_a_reason() -> None:
+    assert verdict(lost_frames=100, queue_drops=0, retransmitted=0)["verdict"] == "valid"
+    assert verdict(lost_frames=-2, queue_drops=0, retransmitted=100)["verdict"] == "valid"
+
+
+@pytest.mark.parametrize(("late", "found"), [(1, "valid"), (2, "valid"), (3, "invalid")])
+def test_enough_late_requests_make_another_workload(late: int, found: str) -> None:
+    records = [RequestRecord(number, 0.0, 10, 1, "cla", status="completed") for number in range(20)]
+    judged = judge(Scenario(), Outcome(requests=records, evidence={**GOOD, "late_requests": late}))
+    assert judged["verdict"] == found
+    assert judged["worst"] == (None if found == "valid" else "late_requests")
+
+
+@pytest.mark.parametrize(("age_s", "found"), [(1.1, "valid"), (1.34, "valid"), (1.5, "suspect")])
+def test_a_view_older_than_the_knobs_allow_is_told(age_s: float, found: str) -> None:
+    records = [RequestRecord(n, 0.0, 10, 1, "cla", status="completed", oracle_age_ms=age_s * 1e3) for n in range(20)]
+    judged = judge(Scenario(), Outcome(requests=records, evidence=dict(GOOD)))
+    assert judged["verdict"] == found
+
+
 def test_a_failed_request_makes_it_invalid() -> None:
     record = RequestRecord(0, 0.0, 10, 1, "cla", status="failed", error="refused")
     judged = judge(Scenario(), Outcome(requests=[record], evidence=dict(GOOD)))
     assert (judged["verdict"], judged["worst"]) == ("invalid", "failures")
+
+
+def test_drops_are_those_of_the_shapers_alone() -> None:
+    shown = """[{"kind": "noqueue", "dev": "lo", "root": true, "drops": 9},
+                {"kind": "htb", "dev": "srv0-eth1", "root": true, "drops": 5},
+                {"kind": "pfifo", "dev": "srv0-eth1", "parent": "5:1", "drops": 5},
+                {"kind": "htb", "dev": "srv0-eth2", "root": true, "drops": 7}]"""
+    assert dropped(shown) == 12
+
+
+def test_the_canary_sums_up_its_lags() -> None:
+    assert summary([0.001 * n for n in range(101)]) == {"sleeps": 101, "lag_p50_ms": 50.0, "lag_p99_ms": 99.0}
+    assert summary([])["lag_p99_ms"] == 0.0
 
 
 def test_interfaces_are_read_by_direction() -> None:

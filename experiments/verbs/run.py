@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.spec import read_spec
+from experiments.spec import RunSpec, SpecError, read_spec, shortened
 from experiments.store import check_free, write_run
 from experiments.verbs.options import AsJson, Congestion, Refresh, Requests, Seed, Setting, Trace, changes_of
 from experiments.worlds import open_world, verdict_of
 from scheduler.record import POLICY_ERROR
+from testbed.capture import CaptureOrder
 from workloads import load_requests
 
 
@@ -35,9 +37,16 @@ def run(
     refresh: Refresh = None,
     congestion: Congestion = None,
     settings: Setting = None,
+    pcap: Annotated[
+        list[str] | None,
+        typer.Option("--pcap", metavar="LINK", help="Capture at this link's port, e.g. 'tor0>agg1'; repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Replay a workload under one policy and write the run's folder.
+
+    With --pcap it holds a folder pcap with a file a link, of both directions, which Wireshark opens and `netkv paths
+    --pcap` reads. A link has the name that it has in links.parquet; quote its `>`.
 
     Exit code 0 when every request was dealt with and the run can be trusted, 1 when its verdict is `invalid`, 2 for bad
     input.
@@ -53,19 +62,21 @@ def run(
         policy=policy,
     )
     spec = read_spec(spec_file, changes)
+    check_links(spec, pcap or [])
     check_free(out)
     wanted = len(load_requests(spec.scenario))
     console = Console(stderr=True)
-    with Progress(
+    with tempfile.TemporaryDirectory(prefix="netkv-pcap-") as captured, Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
         TimeElapsedColumn(), console=console, disable=not console.is_terminal,
     ) as progress:  # fmt: skip
         task = progress.add_task("starting", total=wanted)
-        with open_world(spec, lambda text: progress.update(task, description=text)) as opened:
+        order = CaptureOrder(tuple(pcap or ()), captured)
+        with open_world(spec, lambda text: progress.update(task, description=text), order) as opened:
             progress.update(task, description=f"{spec.policy} on the {spec.world} world")
             outcome = opened.run(spec.scenario, lambda done: progress.update(task, completed=done))
-    verdict = verdict_of(spec, outcome)
-    summary = write_run(out, spec, outcome, verdict)
+        verdict = verdict_of(spec, outcome)
+        summary = write_run(out, spec, outcome, verdict, Path(captured) if pcap else None)
     if as_json:
         typer.echo(json.dumps({"out": str(out), **verdict, "summary": summary}, indent=1))
     else:
@@ -81,6 +92,18 @@ def run(
         console.print(f"netkv: {verdict['reasons'][0]}", markup=False, highlight=False, soft_wrap=True)
     if verdict["verdict"] == "invalid":
         raise typer.Exit(1)
+
+
+def check_links(spec: RunSpec, links: list[str]) -> None:
+    """SpecError unless every link is one of the fabric, named once, in a world that has packets."""
+    if links and spec.world != "emulated":
+        raise SpecError(f"--pcap: the {spec.world} world has no packets to capture")
+    known = spec.build()[0].link_by_name
+    for number, link in enumerate(links):
+        if link not in known:
+            raise SpecError(f"--pcap {shortened(link)}: no such link; they are {next(iter(known))} and so on")
+        if link in links[:number]:
+            raise SpecError(f"--pcap {link}: named twice")
 
 
 def _ms(value: float | None) -> str:
