@@ -7,13 +7,16 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-tests staleness test lint test-fast test-live bench clean
+.PHONY: help setup setup-tests setup-vm staleness test lint test-fast test-live test-vm test-vagrant vm-results bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install everything: Debian packages, then .venv with netkv in it
 	@./provision.sh
+
+setup-vm: ## the same, with what building and booting the virtual machine needs
+	@./provision.sh --vm
 
 setup-tests: ## the same, with what only the tests need
 	@./provision.sh --tests
@@ -34,6 +37,16 @@ test-fast: setup-tests ## the tests that need no root (ARGS='...' adds pytest's 
 
 test-live: setup-tests ## the tests on real packets (ARGS='...' adds pytest's flags)
 	$(SUDO) "$(VENV)/bin/pytest" -m "live and not optional" $(ARGS)
+
+# A guest built from Debian's packages alone, its processor emulated: slow (about a quarter of an hour), and the same anywhere.
+test-vm: setup-vm ## the virtual machine: build it, boot it, set it up, the tests inside it on the kernel datapath
+	@trap '$(SUDO) rm -rf build/vm' EXIT INT TERM; $(SUDO) vm/build_box.sh build/vm && "$(VENV)/bin/python" vm/smoke.py build/vm
+
+test-vagrant: setup-vm ## the same machine through `vagrant up --provider=libvirt`, and destroyed again
+	@trap '$(SUDO) rm -rf build/vm' EXIT INT TERM; $(SUDO) vm/build_box.sh build/vm libvirt && $(SUDO) vm/vagrant_smoke.sh build/vm
+
+vm-results: ## copy the results out of a virtual machine that shares no folder with this one
+	@vm/fetch_results.sh
 
 bench: setup ## the benchmarks (ARGS='...' adds pytest's flags)
 	"$(VENV)/bin/pytest" tests/bench -q -s $(ARGS)

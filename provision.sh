@@ -23,9 +23,10 @@ TEST_PACKAGES=(
     vagrant                   # reads the Vagrantfile
 )
 VM_PACKAGES=(
-    mmdebstrap e2fsprogs fdisk qemu-utils  # the guest's disk
-    qemu-system-x86 ipxe-qemu openssh-client  # the guest
-    vagrant vagrant-libvirt libvirt-daemon libvirt-clients libvirt-daemon-driver-qemu rsync
+    mmdebstrap e2fsprogs fdisk qemu-utils                  # the guest's disk
+    qemu-system-x86 openssh-client                         # the guest
+    vagrant vagrant-libvirt rsync                          # the guest through Vagrant
+    libvirt-daemon libvirt-clients dnsmasq-base iptables slirp4netns
 )
 PYTHON=/usr/bin/python3  # Debian's own, whatever else is first on PATH: Mininet is installed for this one
 

@@ -1,0 +1,72 @@
+"""The virtual machine's files, as far as they can be judged without booting one: the Vagrantfile, the scripts, the box."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROVIDERS = ("virtualbox", "libvirt", "vmware_desktop", "parallels", "qemu")
+
+
+def vagrant(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    assert shutil.which("vagrant"), "vagrant is missing: run ./provision.sh --tests"
+    return subprocess.run(
+        ["vagrant", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "VAGRANT_HOME": str(home), "VAGRANT_DOTFILE_PATH": str(home / "dot"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_vagrant_validates_the_vagrantfile(tmp_path: Path) -> None:
+    done = vagrant("validate", "--ignore-provider", home=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Vagrantfile validated successfully." in done.stdout
+
+
+def test_every_knob_of_the_vagrantfile_is_one(tmp_path: Path) -> None:
+    knobs = {"NETKV_BOX": "mine", "NETKV_BOX_URL": "file:///none.box", "NETKV_CPUS": "2", "NETKV_MEMORY": "3000"}
+    done = vagrant("validate", "--ignore-provider", home=tmp_path, NETKV_SYNC="rsync", NETKV_EMULATE="1", **knobs)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_knob_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    done = vagrant("validate", "--ignore-provider", home=tmp_path, NETKV_MEMORY="much")
+    assert done.returncode != 0
+    assert 'invalid value for Integer(): "much"' in done.stdout + done.stderr
+
+
+def test_every_provider_is_configured_and_provisioned_by_the_one_script() -> None:
+    text = (ROOT / "Vagrantfile").read_text()
+    assert all(f'config.vm.provider "{name}"' in text for name in PROVIDERS)
+    assert "vm/guest.sh" in text
+    assert "apt-get" not in text
+    guest = (ROOT / "vm/guest.sh").read_text()
+    assert "./provision.sh" in guest
+    assert "apt-get" not in guest
+
+
+@pytest.mark.parametrize("name", ["build_box.sh", "guest.sh", "pack_box.sh", "vagrant_smoke.sh"])
+def test_the_scripts_are_bash(name: str) -> None:
+    assert os.access(ROOT / "vm" / name, os.X_OK)
+    subprocess.run(["bash", "-n", ROOT / "vm" / name], check=True)
+
+
+def test_a_box_cannot_be_built_for_just_any_provider(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [ROOT / "vm/pack_box.sh", "hyperv", tmp_path / "disk", tmp_path / "key", tmp_path / "box"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "pack_box.sh: hyperv: no box can be packed for it\n"
+    assert not list(tmp_path.iterdir())

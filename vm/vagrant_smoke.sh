@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Brings the box up through `vagrant up --provider=libvirt`, uses it as its user would, and destroys it.
+#
+#   vm/vagrant_smoke.sh FOLDER       FOLDER holds libvirt.box (vm/build_box.sh FOLDER libvirt)
+#
+# As root. libvirt, its networks and the guest live in a sandbox of their own, which the kernel removes whole: the host's
+# libvirt, its interfaces and its firewall are never touched. The guest reaches the world through slirp4netns. The
+# processor is emulated, so that no virtualisation is needed.
+set -euo pipefail
+
+DEADLINE_S=${NETKV_VM_DEADLINE_S:-1500}
+PRIVATE=(/run /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt)
+
+# The first process of the sandbox. Everything below is what a user types, and what is to be seen then.
+inside() {
+    local work=$1
+    read -r _ <"$work/uplink"  # slirp4netns is ready
+    for directory in "${PRIVATE[@]}"; do
+        mkdir -p -- "$directory"
+    done
+    mount -t tmpfs tmpfs /run
+    mount -t tmpfs tmpfs /etc/libvirt
+    for name in lib log cache; do
+        mkdir -- "$work/$name"
+        mount --bind "$work/$name" "/var/$name/libvirt"
+    done
+    printf '%s\n' 'auth_unix_rw = "none"' >/etc/libvirt/libvirtd.conf
+    printf '%s\n' 'user = "root"' 'group = "root"' 'security_driver = "none"' 'namespaces = []' \
+        'cgroup_controllers = []' 'remember_owner = 0' >/etc/libvirt/qemu.conf
+    virtlogd --daemon
+    libvirtd --daemon
+    sysctl -qw net.ipv4.ip_forward=1
+
+    export VAGRANT_HOME=$work/vagrant VAGRANT_DEFAULT_PROVIDER=libvirt
+    cd "$work/project"
+    step "vagrant up"
+    vagrant up
+    step "netkv doctor, in the guest"
+    vagrant ssh -c 'netkv doctor'
+    vagrant ssh -c 'netkv doctor' | grep -q 'kernel: the openvswitch kernel module is loaded'
+    step "results are to be seen on the host"
+    vagrant ssh -c 'mkdir -p results/smoke && date >results/smoke/written_by_the_guest'
+    if [ ! -s results/smoke/written_by_the_guest ]; then
+        vm/fetch_results.sh
+        test -s results/smoke/written_by_the_guest
+    fi
+    step "vagrant destroy"
+    vagrant destroy --force
+    test -z "$(virsh list --all --name)"
+    step "done"
+}
+
+step() {
+    echo "--- $*  ($SECONDS s)"
+}
+
+if [ "${1:-}" = --inside ]; then
+    inside "$2"
+    exit
+fi
+
+[ $# = 1 ] || { echo 'vagrant_smoke.sh: takes the folder of libvirt.box' >&2 && exit 1; }
+[ "$(id -u)" = 0 ] || { echo 'vagrant_smoke.sh: needs root for its sandbox' >&2 && exit 1; }
+folder=$(realpath -- "$1")
+self=$(realpath -- "${BASH_SOURCE[0]}")
+cd "$(dirname -- "$self")/.."
+work=$(mktemp --directory -- "$folder/vagrant.XXXXXX")
+sandbox= uplink=
+tidy() {
+    [ -z "$sandbox" ] || kill -KILL "$sandbox" 2>/dev/null || true
+    [ -z "$uplink" ] || kill "$uplink" 2>/dev/null || true
+    wait
+    rm -rf -- "$work"
+}
+trap tidy EXIT
+trap 'exit 143' TERM INT
+
+mkdir -- "$work/project" "$work/vagrant"
+git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null |
+    tar --create --files-from=- .git | tar --extract --directory "$work/project"
+mkfifo -- "$work/uplink"
+
+export NETKV_BOX_URL=file://$folder/libvirt.box NETKV_EMULATE=1 NETKV_CPUS=2 NETKV_MEMORY=3072
+setpriv --pdeathsig KILL ${NETKV_VM_PREFIX:-} unshare --net --pid --mount --propagation private --fork --mount-proc --kill-child=SIGKILL \
+    -- timeout "$DEADLINE_S" "$self" --inside "$work" &
+sandbox=$!
+until first=$(pgrep --parent "$sandbox") && [ "$(readlink "/proc/$first/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do
+    sleep 0.1
+done
+setpriv --pdeathsig KILL slirp4netns --configure --mtu=1500 --disable-host-loopback --ready-fd=3 "$first" uplink 3>"$work/uplink" >/dev/null 2>&1 &
+uplink=$!
+wait "$sandbox"
