@@ -72,7 +72,8 @@ class Cluster:
                 # No more than there are slots: Dask blames whatever a dead worker had been given for its death.
                 slots = self._slots(world)
                 while waiting and len(running) < slots:
-                    running[self._submit(waiting[0], specs[waiting[0]], code)] = waiting.popleft()
+                    name = waiting.popleft()
+                    running[self._submit(name, specs[name], code)] = name
                 had_slots_s = time.monotonic() if slots else had_slots_s
                 if time.monotonic() - had_slots_s > PATIENCE_S:
                     raise ClusterError(f"{self._place}: no worker has been left for {PATIENCE_S:g} s")
@@ -142,7 +143,7 @@ def existing_cluster(address: str) -> Iterator[Cluster]:
 
     _quiet()
     try:
-        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+        client = Client(address, timeout=CONNECT_S)
     except (OSError, ValueError) as problem:
         raise ClusterError(f"{address}: no Dask scheduler can be reached there: {problem}") from None
     with client:
@@ -164,7 +165,7 @@ def local_cluster(jobs: int, say: Say) -> Iterator[Cluster]:
     scheduler = {"cls": Scheduler, "options": {**here, "port": 0}}
     with (
         SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        Client(cluster) as client,
     ):
         yield Cluster(client, f"{jobs} local processes")
 
