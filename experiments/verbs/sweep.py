@@ -17,7 +17,18 @@ from experiments.questions.question import Question, note_on, written
 from experiments.spec import SpecError
 from experiments.store import StoreError
 from experiments.sweep import RUNS, read_sweep, run_sweep
-from experiments.verbs.options import AsJson, Congestion, Refresh, Requests, Seed, Setting, Trace, changes_of
+from experiments.verbs.options import (
+    AsJson,
+    Congestion,
+    Dask,
+    Jobs,
+    Refresh,
+    Requests,
+    Seed,
+    Setting,
+    Trace,
+    changes_of,
+)
 
 CONCLUSIONS = "conclusions.txt"
 WORLDS = {"emulated": ("emulated",), "analytic": ("analytic",), "both": ("emulated", "analytic")}
@@ -35,6 +46,8 @@ def sweep(
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The sweep's folder (default: a new one).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep in --out.")] = False,
+    jobs: Jobs = 1,
+    dask: Dask = None,
     seed: Seed = None,
     trace: Trace = None,
     requests: Requests = None,
@@ -63,13 +76,15 @@ def sweep(
     changes = changes_of(
         settings=settings, trace=trace, requests=requests, refresh=refresh, congestion=congestion, seed=seed
     )
+    if dask is not None and jobs != 1:
+        raise SpecError("--jobs: a cluster has as many as it has workers (leave it out with --dask)")
     if world not in WORLDS:
         raise SpecError(f"world: {world!r} is not one of {', '.join(WORLDS)}")
     named = asked.policies if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
     conditions = asked.conditions(profile, named, WORLDS[world], changes)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console(stderr=as_json)
-    run_sweep(asked.name, conditions, place, resume=resume, console=console)
+    run_sweep(asked.name, conditions, place, resume=resume, console=console, jobs=jobs, dask=dask)
     seen = read_sweep(place)
     left_out = sorted(seen.loc[seen["verdict"] == "invalid", "run"].unique())
     results = asked.results(seen)
