@@ -1,4 +1,8 @@
-"""The background traffic that a scenario asked for beside what the counters of a run saw: evidence of either world."""
+"""The background traffic that a scenario asked for beside what the counters of a run saw: evidence of either world.
+
+On packets the plan is asked a second time, over the paths that its connections really took: greedy ones ask for all
+that those leave.
+"""
 
 from __future__ import annotations
 
@@ -17,4 +21,8 @@ def asked_and_seen(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
     transfers = (
         (decision["decided_s"], decision["tier"], float(decision["kv_bytes"])) for decision in outcome.decisions
     )
-    return congestion_evidence(scenario.congestion.kind, plan, fabric, outcome.links, transfers)
+    taken: dict[int, list[list[int]]] = {}
+    for row in outcome.paths:
+        if row["owner"] == "background" and row["links"]:
+            taken.setdefault(row["number"], []).append([fabric.link_by_name[name].index for name in row["links"]])
+    return congestion_evidence(scenario.congestion.kind, plan, fabric, outcome.links, transfers, taken or None)

@@ -26,7 +26,7 @@ from testbed.worker_pool import Event, WorkerPool
 from topologies import Roles
 from workloads import BackgroundFlow, Request, Scenario
 
-LEAD_S = 0.5
+LEAD_S = 0.25
 """From the last worker's hello to the run's zero, wall seconds."""
 
 PROGRESS_S = 0.5

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from scheduler import Outcome
 from testbed import clean_state
 from testbed.clean_state import DEADLINE_S, CleanState, moved, open_sockets, waiting
+from testbed.verdict import judge
+from workloads import Scenario
 
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100000A:1B59 0200000A:C350 01 00000000:00000000 00:00000000 00000000     0        0 1 1
@@ -123,4 +126,20 @@ def test_what_does_not_end_is_named_at_the_deadline(machine: Machine) -> None:
     assert found["left"][0] == "h1: process 77 runs: iperf -c 10.0.0.1"
     assert "h0: tcp established 10.0.0.1:7001 to 10.0.0.2:50000" in found["left"]
     assert "tor0-eth1: 4 frames of 6056 bytes wait in its pfifo queue" in found["left"]
-    assert found["left"][-1] == "and 1 more"  # each namespace shows the same queue here
+    assert len(found["left"]) == 4
+
+
+def test_of_much_that_is_left_the_first_is_named_and_the_rest_counted(machine: Machine) -> None:
+    machine.shown = "\n".join(["", json.dumps([queue(f"tor0-eth{port}", 1) for port in range(8)]), ""])
+    found = machine.prove()
+    assert len(found["left"]) == 6
+    assert found["left"][-1] == "and 3 more"
+
+
+@pytest.mark.parametrize(("key", "verdict"), [("clean_start", "invalid"), ("clean_end", "suspect")])
+def test_a_run_on_a_fabric_that_is_not_clean_says_so_in_its_verdict(key: str, verdict: str) -> None:
+    proof = {"clean": False, "took_s": 5.0, "left": ["h3: process 77 runs: iperf"]}
+    judged = judge(Scenario(), Outcome(evidence={key: proof}))
+    assert judged["verdict"] == verdict
+    assert judged["worst"] == key
+    assert judged["reasons"][0].endswith("h3: process 77 runs: iperf")

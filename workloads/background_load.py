@@ -2,7 +2,8 @@
 
 A plan is asked in the mean: every flow is split evenly over its equal-cost paths, a paced flow sends its rate and
 greedy connections share what is left max-min fairly. A hash that splits unevenly, or KV that takes its share, shows up
-as the difference between asked and seen.
+as the difference between asked and seen. What greedy connections ask for depends on which paths they have: once those
+are known, the same plan is asked over them, too, each connection on its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from topologies import Fabric
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Paths = Mapping[int, Sequence[Sequence[int]]]
+"""By flow, the link indices of the path of each of its connections."""
 
 FULL = 1e-9
 """A link or a flow with less than this part of its rate left has none."""
@@ -64,41 +67,73 @@ def capacities_bps(fabric: Fabric) -> Floats:
 
 
 def expected_rates_bps(flows: Sequence[BackgroundFlow], fabric: Fabric) -> Floats:
-    """What each of these flows sends when they are all that there is, [flows], bit/s.
+    """What each of these flows sends when they are all that there is, spread over its paths, [flows], bit/s."""
+    return _offer(flows, fabric, {}).rates_bps(capacities_bps(fabric))
 
-    Progressive filling (Bertsekas and Gallager, Data Networks, 6.5.2): all connections grow alike until their flow has
-    its rate or a link of theirs is full.
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What wants to send: `shares` of its bytes on every link, [links, parts], `weight` (connections) and `cap` (bit/s)
+    of each part, [parts]."""
+
+    shares: Floats
+    weight: Floats
+    cap: Floats
+
+    def rates_bps(self, capacity: Floats) -> Floats:
+        """Progressive filling (Bertsekas and Gallager, Data Networks, 6.5.2): all connections grow alike until their
+        part has its rate or a link of theirs is full."""
+        rate, growing = np.zeros(len(self.weight)), np.ones(len(self.weight), dtype=bool)
+        while growing.any():
+            growth = self.shares[:, growing] @ self.weight[growing]
+            left = np.maximum(capacity - self.shares @ rate, 0)
+            until_full = np.min(left[growth > 0] / growth[growth > 0])
+            until_capped = np.min((self.cap[growing] - rate[growing]) / self.weight[growing])
+            rate[growing] += min(until_full, until_capped) * self.weight[growing]
+            full = capacity - self.shares @ rate <= FULL * capacity
+            growing &= (rate < self.cap * (1 - FULL)) & ~(self.shares[full] > 0).any(axis=0)
+        return rate
+
+
+def _offer(flows: Sequence[BackgroundFlow], fabric: Fabric, taken: Paths) -> _Offer:
+    """A part a flow, spread over its paths; a part a connection where the paths that were taken are known."""
+    shares, weight, cap = [], [], []
+    for flow in flows:
+        cap_bps = np.inf if flow.rate_bps is None else flow.rate_bps
+        paths = taken.get(flow.flow_id)
+        if not paths:
+            shares.append(path_shares(fabric, flow.source, flow.target))
+            weight.append(float(flow.connections))
+            cap.append(cap_bps)
+            continue
+        for path in paths:
+            share = np.zeros(len(fabric.links))
+            share[list(path)] = 1.0
+            shares.append(share)
+            weight.append(1.0)
+            cap.append(cap_bps / len(paths))
+    return _Offer(np.array(shares).T, np.array(weight), np.array(cap))
+
+
+def asked_utilisation(
+    plan: Sequence[BackgroundFlow], fabric: Fabric, from_s: float, to_s: float, taken: Paths | None = None
+) -> Floats:
+    """Mean utilisation that a plan asks of every link between two instants of the run, [links].
+
+    `taken`: the links of the path of every connection, by flow; a flow that is not in it is spread over its paths.
     """
-    shares = np.array([path_shares(fabric, flow.source, flow.target) for flow in flows]).T
-    capacity = capacities_bps(fabric)
-    weight = np.array([flow.connections for flow in flows], dtype=float)
-    cap = np.array([np.inf if flow.rate_bps is None else flow.rate_bps for flow in flows])
-    rate, growing = np.zeros(len(flows)), np.ones(len(flows), dtype=bool)
-    while growing.any():
-        growth = shares[:, growing] @ weight[growing]
-        left = np.maximum(capacity - shares @ rate, 0)
-        until_full = np.min(left[growth > 0] / growth[growth > 0])
-        until_capped = np.min((cap[growing] - rate[growing]) / weight[growing])
-        rate[growing] += min(until_full, until_capped) * weight[growing]
-        full = capacity - shares @ rate <= FULL * capacity
-        growing &= (rate < cap * (1 - FULL)) & ~(shares[full] > 0).any(axis=0)
-    return rate
-
-
-def asked_utilisation(plan: Sequence[BackgroundFlow], fabric: Fabric, from_s: float, to_s: float) -> Floats:
-    """Mean utilisation that a plan asks of every link between two instants of the run, [links]."""
     edges = {from_s, to_s}
     for flow in plan:
         edges.update(edge for edge in (flow.start_s, flow.stop_s) if from_s < edge < to_s)
     marks = sorted(edges)
+    capacity = capacities_bps(fabric)
     carried_bits = np.zeros(len(fabric.links))
     for begin_s, end_s in pairwise(marks):
         active = [flow for flow in plan if flow.start_s <= begin_s and flow.stop_s >= end_s]
         if active:
-            rates_bps = expected_rates_bps(active, fabric)
-            for flow, rate_bps in zip(active, rates_bps, strict=True):
-                carried_bits += rate_bps * (end_s - begin_s) * path_shares(fabric, flow.source, flow.target)
-    asked: Floats = carried_bits / (to_s - from_s) / capacities_bps(fabric)
+            offer = _offer(active, fabric, taken or {})
+            carried_bits += offer.shares @ offer.rates_bps(capacity) * (end_s - begin_s)
+    asked: Floats = carried_bits / (to_s - from_s) / capacity
     return asked
 
 
@@ -126,17 +161,22 @@ def congestion_evidence(
     fabric: Fabric,
     rows: Iterable[Mapping[str, Any]],
     transfers: Iterable[tuple[float, int, float]],
+    taken: Paths | None = None,
 ) -> dict[str, Any]:
     """Asked beside seen: `tiers` has a row a tier of links, `busiest` the link that the plan loads most.
 
-    `transfers`: start (s), tier and bytes of each KV transfer. What it put on a tier's links is `kv`, taken out of what
-    the counters saw (`total`) to give `seen`. Empty when the log of the links spans no time.
+    `asked` is the plan's, spread evenly over equal-cost paths; `asked_on_paths`, where the paths `taken` are known, the
+    plan's over those, which is what greedy connections can be held to. `transfers`: start (s), tier and bytes of each
+    KV transfer. What it put on a tier's links is `kv`, taken out of what the counters saw (`total`) to give `seen`.
+    Empty when the log of the links spans no time.
     """
     try:
         from_s, to_s, total = seen_utilisation(rows, fabric)
     except ValueError:
         return {}
-    asked = asked_utilisation(plan, fabric, from_s, to_s)
+    asked = {"asked": asked_utilisation(plan, fabric, from_s, to_s)}
+    if taken is not None:
+        asked["asked_on_paths"] = asked_utilisation(plan, fabric, from_s, to_s, taken)
     tier_of, capacity = link_tiers(fabric), capacities_bps(fabric)
     moved = [(tier, kv_bytes) for start_s, tier, kv_bytes in transfers if from_s <= start_s < to_s]
     tiers = {}
@@ -147,19 +187,19 @@ def congestion_evidence(
         kv = sum(2 * 8 * kv_bytes for at, kv_bytes in moved if at >= tier) / room_bits
         mean_total = float(np.average(total[of], weights=capacity[of]))
         tiers[str(tier)] = {
-            "asked": round(float(np.average(asked[of], weights=capacity[of])), 5),
+            **{key: round(float(np.average(of_link[of], weights=capacity[of])), 5) for key, of_link in asked.items()},
             "seen": round(mean_total - float(kv), 5),
             "kv": round(float(kv), 5),
             "total": round(mean_total, 5),
         }
-    busiest = int(asked.argmax())
+    busiest = int(next(reversed(asked.values())).argmax())
     return {
         "kind": kind,
         "window_s": [round(from_s, 3), round(to_s, 3)],
         "tiers": tiers,
         "busiest": {
             "link": fabric.links[busiest].name,
-            "asked": round(float(asked[busiest]), 5),
+            **{key: round(float(of_link[busiest]), 5) for key, of_link in asked.items()},
             "total": round(float(total[busiest]), 5),
         },
     }
