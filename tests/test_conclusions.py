@@ -128,11 +128,12 @@ def requests(ttft_ms: float, policy: str, refresh_s: Any, scale_s: float = 5.0, 
     rng = np.random.default_rng(0)
     return pd.DataFrame(
         {
-            "world": "analytic", "workload": "conversation", "policy": policy, "run": f"{policy}{refresh_s}{scale_s}", "refresh_s": refresh_s, "seed": 0,
+            "world": "analytic", "workload": "conversation", "policy": policy, "refresh_s": refresh_s, "seed": 0,
             "time_scale_s": scale_s, "verdict": "valid", "status": "completed", "request_id": range(count),
             "ttft_ms": ttft_ms * rng.uniform(0.95, 1.05, count), "tpot_ms": 30.0, "slo_met": True, "tier": 1,
             "kv_bytes": 10, "kv_transfer_ms": 100.0, "predicted_kv_transfer_ms": np.linspace(100, 200, count),
             "oracle_age_ms": np.linspace(100, 8000, count), "decision_us": 20.0,
+            "run": f"{policy}-{refresh_s}-{scale_s}",
         }
     )  # fmt: skip
 
