@@ -107,7 +107,7 @@ def write_files(out: Path, files: Mapping[str, bytes], folders: Mapping[str, Pat
         for name, content in files.items():
             (partial / name).write_bytes(content)
         for name, folder in folders.items():
-            shutil.copytree(folder, partial / name)
+            shutil.copytree(folder, partial / name).chmod(0o755)
 
 
 @contextmanager
