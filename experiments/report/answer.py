@@ -16,7 +16,7 @@ from experiments.questions.words import interval_name
 from experiments.report.collect import Sweep
 from experiments.report.looks import WORLDS
 from experiments.report.twins import Comparison
-from experiments.statistics import Change, paired_change
+from experiments.statistics import Change, counted, paired_change
 from scheduler import RequestRecord
 
 HERO = "netkv_full"
@@ -31,7 +31,7 @@ def three_sentences(sweeps: Sequence[Sweep], comparison: Comparison | None) -> l
 
 def _trusted(sweep: Sweep, place: int) -> pd.DataFrame:
     """The requests of the runs that count, with `cell` for the condition that policies are compared within."""
-    requests = sweep.requests[sweep.requests["verdict"] != "invalid"]
+    requests = counted(sweep.requests)
     fields = {*(item.name for item in dataclasses.fields(RequestRecord)), *STANDARD}
     axes = [name for name in requests.columns if name not in fields]
     cell = requests[["world", "workload", *axes]].astype(str).agg(" ".join, axis=1) if len(requests) else ""
@@ -43,27 +43,29 @@ def _gain(trusted: pd.DataFrame) -> str:
     compared = _comparable(trusted, BASELINE)
     if compared is None:
         runs = trusted.groupby("policy")["ttft_ms"].mean()
-        means = ", ".join(f"{style_of(str(policy))[0]} {mean:.0f} ms" for policy, mean in runs.items())
+        means = ", ".join(f"{style_of(str(policy)).label} {mean:.0f} ms" for policy, mean in runs.items())
         return (
-            f"With the requests of this folder the mean time to first token was {means}; no two policies of it served the"
-            " same requests with round-robin among them, so no gain can be told."
+            f"With the requests of this folder the mean time to first token was {means}; no two policies of it served"
+            " the same requests with round-robin among them, so no gain can be told."
             if means
             else "No run of this folder can be trusted, so it says nothing of any policy."
         )
     base, group, policy, world, refresh_s = compared
     change = paired_change(base, group, "ttft_ms")
-    name = style_of(policy)[0]
+    name = style_of(policy).label
     aged = "" if pd.isna(refresh_s) else f" and a network view renewed every {interval_name(refresh_s)}"
     text = (
-        f"On {WORLDS[world]}, with the {group['workload'].iloc[0]} workload{aged}, {name} changed the mean time to first"
-        f" token by {_words(change)} against round-robin over {change.pairs} paired requests"
+        f"On {WORLDS[world]}, with the {group['workload'].iloc[0]} workload{aged}, {name} changed the mean time to"
+        f" first token by {_words(change)} against round-robin over {change.pairs} paired requests"
     )
     blind = trusted[
         (trusted["policy"] == WITHOUT_TELEMETRY) & (trusted["cell"] == group["cell"].iloc[0])
         & (trusted["sweep"] == group["sweep"].iloc[0])
     ]  # fmt: skip
     if policy != WITHOUT_TELEMETRY and len(blind):
-        text += f", and by {_words(paired_change(blind, group, 'ttft_ms'))} against NetKV-Static, which reads no telemetry"
+        text += (
+            f", and by {_words(paired_change(blind, group, 'ttft_ms'))} against NetKV-Static, which reads no telemetry"
+        )
     return text + "."
 
 
@@ -88,7 +90,9 @@ def _comparable(trusted: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.
 def _staleness(trusted: pd.DataFrame) -> str:
     """The change of NetKV-Full's mean TTFT from its freshest view to its oldest."""
     best: tuple[Any, ...] | None = None
-    for (_, cell, policy), rows in trusted.dropna(subset=["refresh_s"]).groupby(["sweep", "cell", "policy"], sort=False):
+    for (_, cell, policy), rows in trusted.dropna(subset=["refresh_s"]).groupby(
+        ["sweep", "cell", "policy"], sort=False
+    ):
         intervals = sorted(rows["refresh_s"].unique())
         if len(intervals) > 1:
             worth = (rows["world"].iloc[0] == "emulated", policy == HERO, len(intervals), len(rows), str(cell))
@@ -96,8 +100,8 @@ def _staleness(trusted: pd.DataFrame) -> str:
                 best = (worth, rows, str(policy), intervals)
     if best is None:
         return (
-            "Whether an old view of the network costs anything cannot be told from this folder: no policy of it ran with"
-            " two refresh intervals."
+            "Whether an old view of the network costs anything cannot be told from this folder: no policy of it ran"
+            " with two refresh intervals."
         )
     _, rows, policy, intervals = best
     fresh, old = (rows[rows["refresh_s"] == interval] for interval in (intervals[0], intervals[-1]))
@@ -110,7 +114,7 @@ def _staleness(trusted: pd.DataFrame) -> str:
         so = f"which is too wide to call it none (our margin is {MARGIN_PERCENT:g} %)"
     return (
         f"When its view is renewed every {interval_name(intervals[-1])} instead of every {interval_name(intervals[0])},"
-        f" {style_of(policy)[0]}'s mean time to first token on {WORLDS[str(rows['world'].iloc[0])]} changes by"
+        f" {style_of(policy).label}'s mean time to first token on {WORLDS[str(rows['world'].iloc[0])]} changes by"
         f" {_words(change)}, {so}."
     )
 
@@ -121,15 +125,16 @@ def _evidence(sweeps: Sequence[Sweep], comparison: Comparison | None) -> str:
     emulated = [run for run in runs if run.spec.world == "emulated"]
     if not emulated:
         return (
-            f"All {len(runs)} runs are of the fluid model, which does what its equations say: nothing of this was seen on"
-            " real packets."
+            f"All {len(runs)} runs are of the fluid model, which does what its equations say: nothing of this was seen"
+            " on real packets."
         )
     valid = sum(run.verdict == "valid" for run in emulated)
     text = f"{valid} of {len(emulated)} runs on real packets are valid by every probe"
     if comparison is None:
         return text + "; none of them could be replayed in the fluid model."
     kv = comparison.report["replay"]["kv_transfer"]
-    text += f"; given their decisions, the fluid model misses half of the transfers by more than {kv['median_abs_error']:.0%}"
+    missed = kv["median_abs_error"]
+    text += f"; given their decisions, the fluid model misses half of the transfers by more than {missed:.0%}"
     taus = [ranking["kendall_tau"] for ranking in comparison.report["free"]["rankings"]]
     if taus:
         text += f", and ranks the policies with Kendall's tau of {sum(taus) / len(taus):.2f} (1: alike)"

@@ -1,4 +1,4 @@
-"""How far the runs on packets can be trusted: their verdicts, and every probe against the limit that makes it suspect."""
+"""How far the runs on packets can be trusted: their verdicts, and every probe against its limit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _value(key: str) -> Callable[[Evidence], float | None]:
 
 
 def _conserved(evidence: Evidence) -> float | None:
-    """Bytes that switches delivered over those of the workers with their headers; datagrams leave nothing to compare."""
+    """Bytes that switches delivered over those of the workers with headers; None where nothing can be compared."""
     workers = (evidence.get("kv_wire_bytes", 0) + evidence.get("background_bytes", 0)) / PAYLOAD_OF_WIRE
     if "delivered_bytes" not in evidence or evidence.get("background_udp") or workers < limits.LEAST_BYTES:
         return None
@@ -53,18 +53,20 @@ def _conserved_use(value: float) -> float:
 
 
 PROBES = (
-    Probe("Calibration", "rate of a blob on an idle path over what its links should give, the lesser of before and after",
+    Probe("Calibration", "rate of a blob on an idle path over what its links should give, before and after",
           f"at least {limits.CALIBRATION_SUSPECT:.0%}", "{:.1%}",
           lambda evidence: min(evidence.get("calibration") or [math.nan]),
           lambda value: (1 - value) / (1 - limits.CALIBRATION_SUSPECT)),
     Probe("Full ports", "median rate of full ports over their shaper's", f"within {limits.SATURATED_OFF:.0%}", "{:.2%}",
           _value("saturated_rate"), lambda value: abs(value - 1) / limits.SATURATED_OFF),
     Probe("Overshoot", "most a port carried in a tenth of a second over its shaper's rate and burst",
-          f"at most {limits.OVERSHOOT:g}", "{:.3f}", _value("port_overshoot"), lambda value: value / limits.OVERSHOOT),
+          f"at most {limits.OVERSHOOT:g}", "{:.3f}", _value("port_overshoot"),
+          lambda value: max(value - 1, 0.0) / (limits.OVERSHOOT - 1)),
     Probe("Conservation", "bytes that reached hosts over those that workers acknowledged, with headers",
           f"{limits.CONSERVED[0]:g} to {limits.CONSERVED[1]:g}", "{:.3f}", _conserved, _conserved_use),
-    Probe("Paths", "bytes on links of choice that the paths told do not explain", f"at most {limits.PATHS_MISMATCH:.0%}",
-          "{:.1%}", _value("paths_mismatch"), lambda value: value / limits.PATHS_MISMATCH),
+    Probe("Paths", "bytes on links of choice that the paths told do not explain",
+          f"at most {limits.PATHS_MISMATCH:.0%}", "{:.1%}", _value("paths_mismatch"),
+          lambda value: value / limits.PATHS_MISMATCH),
     Probe("Arrivals", "how late requests were issued, 99th percentile", f"at most {limits.LATE_SUSPECT_MS:g} ms",
           "{:.1f} ms", _value("arrival_lateness_p99_ms"), lambda value: value / limits.LATE_SUSPECT_MS),
     Probe("Timers", "how late timers fired, 99th percentile", f"at most {limits.LAG_SUSPECT_MS:g} ms", "{:.1f} ms",
@@ -133,7 +135,8 @@ def evidence_figure(found: Sequence[Reading]) -> list[Figure]:
         plot.add_scatter(
             x=[100 * min(reading.used, FARTHEST) for reading in mine], y=[reading.probe.name for reading in mine],
             mode="markers", name=verdict, meta=verdict,
-            marker={"color": colour, "symbol": marker, "size": 10, "opacity": 0.75, "line": {"color": "#fff", "width": 1}},
+            marker={"color": colour, "symbol": marker, "size": 10, "opacity": 0.75,
+                    "line": {"color": "#fff", "width": 1}},
             text=[f"<b>{plain(reading.run)}</b> ({verdict})<br>{reading.probe.what}: {reading.text}"
                   f"<br>limit: {reading.probe.limit}" for reading in mine],
             hovertemplate="%{text}<extra></extra>",

@@ -4,57 +4,86 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.figures import style_of
+from markupsafe import Markup, escape
+
+from experiments.figures import PRESETS, STYLES, style_of
+from experiments.questions.question import reads_telemetry
 from experiments.questions.words import interval_name
 from experiments.spec import RunSpec
-from scheduler.policy import TELEMETRY_POLICIES
 
-DASHES = {":": "dot", "-.": "dashdot", "--": "dash", "-": "solid"}
-WORLDS = {"emulated": "real packets", "analytic": "fluid model"}
-MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
-KNOWN_ORDER = ("round_robin", "random", "least_loaded", "power_of_two", "ca", "cla", "cla_star", "netkv_topo_only",
-               "netkv_static", "netkv_full")  # fmt: skip
+WORLDS = {"emulated": "real packets", "analytic": "the fluid model"}
+
+DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
+DASH_PX = 2.0
+"""Matplotlib counts dashes in widths of the line, Plotly in pixels: a line is this wide."""
+
+MARKERS = {"o": "circle", "x": "x", "v": "triangle-down", "^": "triangle-up", "s": "square", "D": "diamond",
+           "P": "cross", "<": "triangle-left", ">": "triangle-right", "p": "pentagon", "h": "hexagon", "*": "star",
+           "d": "diamond-tall", "1": "hourglass"}  # fmt: skip
+PATTERNS = {".": ".", "+": "+", "\\": "\\", "/": "/", "x": "x", "-": "-", "|": "|"}
+
+CHANGE = re.compile(r"[+−±]\d+(?:\.\d+)?\N{NO-BREAK SPACE}%")
+
+CODE = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True)
 class PolicyLook:
-    """A policy as the page shows it: name, label, line."""
+    """A policy as the page shows it: name, label, line, marker, and the pattern of its bar."""
 
     policy: str
     label: str
     colour: str
     dash: str
     marker: str
+    pattern: str
 
 
 def looks_of(policies: Iterable[str]) -> dict[str, PolicyLook]:
-    """A look for every policy, the baselines first; those of no fixed style share out the colours that are left."""
-    ordered = sorted(set(policies), key=lambda name: (_place(name), name))
-    found, others = {}, 0
-    for place, policy in enumerate(ordered):
-        label, colour, dash, *_ = style_of(policy)
-        others += label == policy
-        dashed = DASHES.get(dash, "2px,2px") if isinstance(dash, str) else "2px,2px"
-        found[policy] = PolicyLook(policy, label, colour, dashed, MARKERS[place % len(MARKERS)])
-    return found
+    """The look of every policy: those of the paper first, in its order, then the public ones, then a user's own."""
+    known = [*STYLES, *PRESETS]
+    ordered = sorted(set(policies), key=lambda name: (known.index(name) if name in known else len(known), name))
+    return {policy: _look(policy) for policy in ordered}
 
 
-def _place(policy: str) -> int:
-    return KNOWN_ORDER.index(policy) if policy in KNOWN_ORDER else len(KNOWN_ORDER)
+def _look(policy: str) -> PolicyLook:
+    style = style_of(policy)
+    if isinstance(style.dash, str):
+        dash = DASHES[style.dash]
+    else:
+        dash = ",".join(f"{DASH_PX * length:g}px" for length in style.dash[1])
+    pattern = PATTERNS.get(style.hatch[:1], "." if style.hatch else "")
+    return PolicyLook(policy, style.label, style.colour, dash, MARKERS.get(style.marker, "circle"), pattern)
 
 
 def run_label(spec: RunSpec) -> str:
     """What a run is called in a choice of runs: its policy, the age of its view where it has one, and its world."""
-    age = f", view every {interval_name(spec.oracle.refresh_s)}" if spec.policy in TELEMETRY_POLICIES else ""
-    if age and math.isinf(spec.oracle.refresh_s):
-        age = ", view never renewed"
-    return f"{style_of(spec.policy)[0]}{age} · {WORLDS[spec.world]}"
+    age = ""
+    if reads_telemetry(spec.policy):
+        refresh_s = spec.oracle.refresh_s
+        age = ", view never renewed" if math.isinf(refresh_s) else f", view every {interval_name(refresh_s)}"
+    return f"{style_of(spec.policy).label}{age} · {WORLDS[spec.world]}"
 
 
 def plain(text: Any) -> str:
     """A user's text for Plotly, which reads some HTML in every label: nothing in it is markup."""
     return html.escape(str(text), quote=False)
+
+
+def typeset(text: Any) -> str:
+    """A sentence as one prints it: policies by their labels, signs, and a space that does not break before a unit."""
+    said = re.sub(r"\b(?:" + "|".join(map(re.escape, STYLES)) + r")\b", lambda found: STYLES[found[0]].label, str(text))
+    said = said.replace("+/-", "±").replace("NetKV's", "NetKV\N{RIGHT SINGLE QUOTATION MARK}s")
+    said = re.sub(r"(?<![\w.\]])-(?=\d)", "−", said)
+    return re.sub(r"(?<=\d)\s?%", "\N{NO-BREAK SPACE}%", said)
+
+
+def prose(text: Any) -> Markup:
+    """The same, escaped, with its changes in bold and what stands between backticks as code."""
+    said = CHANGE.sub(lambda found: f"<b>{found[0]}</b>", str(escape(typeset(text))))
+    return Markup(CODE.sub(r"<code>\1</code>", said))

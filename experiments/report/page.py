@@ -23,11 +23,11 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from experiments.report.answer import three_sentences
-from experiments.report.claims_table import claim_rows
+from experiments.report.claims_table import basis, claim_rows
 from experiments.report.collect import Run, Sweep, collect
 from experiments.report.evidence import evidence_figure, probe_rows, readings
 from experiments.report.figures import paper_figures
-from experiments.report.looks import WORLDS
+from experiments.report.looks import WORLDS, prose, typeset
 from experiments.report.plotting import Figure, as_json
 from experiments.report.rerun import again, origins
 from experiments.report.scenes import scenes
@@ -42,7 +42,7 @@ MOST_RUNS_LISTED = 200
 
 
 def write_report(folder: Path, out: Path) -> dict[str, Any]:
-    """Write the report on `folder` to the file `out`. Returns what it holds. StoreError for a folder without results."""
+    """Write the report on `folder` to the file `out`. Returns what it holds. StoreError without results."""
     started_s = time.monotonic()
     sweeps = collect(folder)
     runs = [run for sweep in sweeps for run in sweep.runs]
@@ -66,6 +66,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
             facts=_facts(sweeps, runs),
             answer=three_sentences(sweeps, comparison),
             claims=claims,
+            basis=basis,
             figures=papers,
             scenes=played,
             verdicts=Counter(run.verdict for run in runs if run.spec.world == "emulated"),
@@ -145,7 +146,7 @@ def _title(folder: Path) -> str:
 
 def _facts(sweeps: Sequence[Sweep], runs: Sequence[Run]) -> list[tuple[str, str]]:
     """What the folder holds, in figures."""
-    worlds = Counter(run.spec.world for run in runs)
+    worlds = Counter(str(run.spec.world) for run in runs)
     gpus = sorted({run.spec.fabric.gpus for run in runs})
     requests = sum(len(sweep.requests) for sweep in sweeps)
     models = ", ".join(dict.fromkeys(run.spec.model.name for run in runs))
@@ -176,10 +177,12 @@ def _source(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("experiments.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"typeset": typeset, "prose": prose}
+    return environment

@@ -1,7 +1,7 @@
 """The house style of the interactive plots, and the shape in which a figure reaches the page.
 
-A figure is one or more panels (a Plotly plot each, so that they stack on a phone), a legend of policies that they share,
-a caption and the table behind it. Plotly draws; nothing here knows a question.
+A figure is one or more panels (a Plotly plot each, so that they stack on a phone), a legend of policies that they
+share, a caption and the table behind it. Plotly draws; nothing here knows a question.
 """
 
 from __future__ import annotations
@@ -68,8 +68,13 @@ def new_plot(x_title: str, y_title: str, **layout: Any) -> go.Figure:
         showlegend=False,
         hovermode="closest",
         hoverlabel={"bgcolor": "#ffffff", "bordercolor": "#8d99a5", "font": {"family": FONT, "size": 13, "color": INK}},
-        xaxis={**axis, "title": {"text": x_title, "standoff": 10}, "showgrid": False, "showline": True},
-        yaxis={**axis, "title": {"text": y_title, "standoff": 8}},
+        xaxis={
+            **axis,
+            "title": {"text": x_title, "standoff": 8, "font": {"size": 13}},
+            "showgrid": False,
+            "showline": True,
+        },
+        yaxis={**axis, "title": {"text": y_title, "standoff": 8, "font": {"size": 13}}},
         dragmode=False,
     )
     plot.update_layout(**layout)

@@ -195,7 +195,7 @@ def _told_ways(connections: pd.DataFrame, fabric: Fabric) -> dict[int, list[dict
     for (number, _), stripes in known.groupby(["number", "path"]):
         links = [fabric.link_by_name[name].index for name in stripes["links"].iloc[0]]
         start_s, end_s = float(stripes["started_s"].min()), float(stripes["ended_s"].max())
-        ways.setdefault(int(number), []).append(_way(links, len(stripes), start_s, end_s))
+        ways.setdefault(int(str(number)), []).append(_way(links, len(stripes), start_s, end_s))
     return ways
 
 
@@ -219,4 +219,3 @@ def _dealt_ways(run: Run, fabric: Fabric, moved: pd.DataFrame) -> dict[int, list
 
 def _way(links: list[int], stripes: int, start_s: float, end_s: float) -> dict[str, Any]:
     return {"links": links, "stripes": stripes, "start": round(start_s, 3), "end": round(end_s, 3)}
-

@@ -16,7 +16,7 @@ from experiments.free import FreeRun, free_report, pair_up
 from experiments.recorded_run import RUNGS, read_recorded
 from experiments.replay_error import ladder_report, replay_report, replay_table
 from experiments.report.collect import Run
-from experiments.report.looks import DASHES, looks_of, plain
+from experiments.report.looks import DASHES, WORLDS, looks_of, plain
 from experiments.report.plotting import Figure, Panel, new_plot
 from experiments.store import StoreError, read_table
 from scheduler import PolicyError
@@ -96,8 +96,8 @@ def comparison_figures(comparison: Comparison) -> list[Figure]:
     best = min(rungs, key=lambda rung: rung["median_abs_error"])
     see = [
         f"Half of the {report['replay']['transfers']} transfers are within {kv['median_abs_error']:.0%} of the replay,"
-        f" nine in ten within {kv['p90_abs_error']:.0%}; the whole run takes"
-        f" {report['replay']['makespan_error']:+.1%} as long.",
+        f" nine in ten within {kv['p90_abs_error']:.0%}; the makespan of"
+        f" a run differs by {report['replay']['makespan_error']:+.1%}.",
         f"Of the four models {RUNG_STYLES[best['model']][0].lower().lstrip('. ')} comes nearest in the median"
         f" ({best['median_abs_error']:.0%}).",
     ]
@@ -106,7 +106,7 @@ def comparison_figures(comparison: Comparison) -> list[Figure]:
         Figure(
             key="replay",
             title="How far is the fluid answer from packets?",
-            question="The same decisions, paths and start times in both worlds, so that only the network model differs.",
+            question="The same decisions, paths and start times in both worlds: only the network model differs.",
             see=see,
             panels=[
                 Panel("Every transfer", _scatter(table), f"Scatter of transfer times, log scales. {see[0]}"),
@@ -125,7 +125,8 @@ def _scatter(table: pd.DataFrame) -> Any:
         name, colour, _ = TIERS[int(str(tier))]
         hover = [
             f"<b>request {row['request_id']}</b>, {plain(row['run'])}<br>{row['kv_bytes'] / 1e9:.2f} GB over {name}"
-            f"<br>{1e3 * row['taken_s']:.0f} ms on packets, {1e3 * row[RUNGS[-1]]:.0f} in the model ({row['error']:+.0%})"
+            f"<br>{1e3 * row['taken_s']:.0f} ms on packets, {1e3 * row[RUNGS[-1]]:.0f} in the model"
+            f" ({row['error']:+.0%})"
             for row in rows.to_dict("records")
         ]
         plot.add_scatter(
@@ -135,7 +136,9 @@ def _scatter(table: pd.DataFrame) -> Any:
         )  # fmt: skip
     both = pd.concat([table[RUNGS[-1]], table["taken_s"]]) * 1e3
     ends = [float(both[both > 0].min()), float(both.max())]
-    plot.add_scatter(x=ends, y=ends, mode="lines", line={"color": "#000000", "width": 1}, hoverinfo="skip", showlegend=False)
+    plot.add_scatter(
+        x=ends, y=ends, mode="lines", line={"color": "#000000", "width": 1}, hoverinfo="skip", showlegend=False
+    )
     plot.update_xaxes(type="log", dtick=1)
     plot.update_yaxes(type="log", dtick=1)
     plot.update_layout(legend={"orientation": "h", "y": -0.28, "x": 0})
@@ -170,7 +173,7 @@ def _rankings(rankings: Sequence[dict[str, Any]]) -> list[Figure]:
             look = looks[policy]
             rows.append({"refresh_s": ranking["refresh_s"], "policy": policy, "emulated_ms": one, "analytic_ms": other})
             plot.add_scatter(
-                x=["real packets", "fluid model"], y=[one, other], mode="lines+markers", meta=policy,
+                x=[WORLDS["emulated"], WORLDS["analytic"]], y=[one, other], mode="lines+markers", meta=policy,
                 name=plain(look.label), line={"color": look.colour, "dash": look.dash, "width": 2.4},
                 marker={"symbol": look.marker, "size": 10, "color": look.colour},
                 hovertemplate=f"<b>{plain(look.label)}</b><br>%{{x}}: %{{y:.0f}} ms<extra></extra>",
@@ -178,8 +181,8 @@ def _rankings(rankings: Sequence[dict[str, Any]]) -> list[Figure]:
         plot.update_xaxes(type="category", range=[-0.25, 1.25])
         low, high = ranking["kendall_tau_interval"]
         text = (
-            f"Refresh {ranking['refresh_s']:g} s: Kendall's tau {ranking['kendall_tau']:.2f} [{low:.2f}, {high:.2f}] over"
-            f" {len(ranking['policies'])} policies and {ranking['requests']} requests."
+            f"Refresh {ranking['refresh_s']:g} s: Kendall's tau {ranking['kendall_tau']:.2f} [{low:.2f}, {high:.2f}]"
+            f" over {len(ranking['policies'])} policies and {ranking['requests']} requests."
         )
         see.append(text)
         panels.append(Panel(f"Refresh {ranking['refresh_s']:g} s", plot, f"Slope chart of mean TTFT. {text}"))

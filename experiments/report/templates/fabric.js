@@ -6,7 +6,7 @@
   if (!player) return;
   const find = (selector) => player.querySelector(selector);
   const [slider, clock, play, speed] = ["#time", "#clock", "#play", "#speed"].map(find);
-  const [width, height, left, right, top, bottom] = [480, 372, 22, 22, 34, 30];
+  const [width, height, left, right, top, bottom] = [500, 352, 66, 8, 22, 20];
   const ramp = [[0, [219, 225, 231]], [0.2, [253, 212, 158]], [0.5, [252, 141, 89]], [0.78, [196, 50, 10]], [1, [95, 15, 15]]];
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   let scene, sides, ticking = null;
@@ -50,8 +50,8 @@
 
   function choose(side, run) {
     const view = player.querySelector(`.view[data-side="${side}"]`);
-    view.querySelector(".run-name").textContent = run.label;
     view.querySelector(".about").textContent = run.about;
+    view.querySelector(".tree").setAttribute("aria-label", `Fabric under ${run.label}; what it shows is said below it`);
     sides[side] = { run, view, ...draw_tree(view.querySelector(".tree")) };
     draw_activity();
     if (find("#moves").open) list();
@@ -86,12 +86,11 @@
     });
     const labels = scene.levels.map(({ name, y }) => {
       const [, ly] = place({ x: 0, y });
-      return element("text", { x: 5, y: ly - (y ? 13 : 14), "font-size": 9.5, fill: "#4d5b68" }, name);
+      return element("text", { x: 5, y: ly + 3.5, "font-size": 10, fill: "#4d5b68" }, name);
     });
-    const moving = element("g", { class: "moving" });
-    svg.replaceChildren(element("g", {}), moving, ...scene.nodes.map((node) => draw_node(node, step)), ...labels);
-    svg.firstChild.append(...links);
-    return { links, ends, moving };
+    const [trails, moving] = ["trails", "moving"].map((name) => element("g", { class: name }));
+    svg.replaceChildren(...links, trails, ...scene.nodes.map((node) => draw_node(node, step)), ...labels, moving);
+    return { links, ends, trails, moving };
   }
 
   function draw_node(node, step) {
@@ -135,7 +134,7 @@
     for (const end of ["x1", "x2"]) document.getElementById("now").setAttribute(end, x);
   }
 
-  function show_side({ view, links, ends, moving }, other, run, now) {
+  function show_side({ view, links, ends, trails, moving }, other, run, now) {
     const used = utilisation(run, now);
     let busiest = 0;
     links.forEach((line, index) => {
@@ -146,6 +145,7 @@
       line.dataset.use = Math.round(100 * share);
     });
     const going = under_way(run, now);
+    trails.replaceChildren(...going.flatMap(({ ways }) => ways.flatMap((way) => draw_trail(way, ends, now))));
     moving.replaceChildren(...going.flatMap((transfer) => transfer.ways.map((way) => draw_way(transfer, way, ends, now, elsewhere(transfer, other)))));
     view.querySelector(".readout").replaceChildren(...words(run, going, used(busiest), scene.links[busiest], now));
   }
@@ -171,6 +171,13 @@
     return `rgb(${one.map((value, channel) => Math.round(value + part * (other[channel] - value))).join(" ")})`;
   }
 
+  // Beads along a path, which run the way the bytes do.
+  function draw_trail(way, ends, now) {
+    const d = way.links.map((index) => ends[index]).map(([a, b, c, e]) => `M${a} ${b}L${c} ${e}`).join("");
+    return [["#fff", 4], ["#00694c", 2.6]].map(([stroke, wide]) => element("path", { d, fill: "none", stroke, "stroke-width": wide,
+      "stroke-linecap": "round", "stroke-dasharray": "0.01 7", "stroke-dashoffset": (-40 * now).toFixed(1) }));
+  }
+
   function draw_way(transfer, way, ends, now, ringed) {
     const path = way.links.map((index) => ends[index]);
     const share = Math.min(Math.max((now - way.start) / (way.end - way.start || 1), 0), 1);
@@ -179,8 +186,6 @@
     const [x, y] = [x1 + (along % 1) * (x2 - x1), y1 + (along % 1) * (y2 - y1)];
     const made = element("g", { class: "transfer", "data-request": transfer.id });
     const radius = Math.min(2.5 + 1.6 * Math.sqrt((transfer.gb * way.stripes) / transfer.ways.reduce((sum, { stripes }) => sum + stripes, 0)), 8);
-    const trail = path.map(([a, b, c, d]) => `M${a} ${b}L${c} ${d}`).join("");
-    made.append(element("path", { d: trail, fill: "none", stroke: "#007a59", "stroke-width": 1.6, "stroke-dasharray": "2 3", opacity: 0.85 }));
     if (ringed) made.append(element("circle", { cx: x, cy: y, r: radius + 2.4, fill: "none", stroke: "#9c2f7a", "stroke-width": 1.8 }));
     made.append(element("circle", { cx: x, cy: y, r: radius, fill: "#009e73", stroke: "#fff", "stroke-width": 1.2 }),
       element("title", {}, `request ${transfer.id}: ${transfer.from} → ${transfer.to}, ${transfer.gb} GB, ${way.stripes} stripes here`));
@@ -190,7 +195,7 @@
   function words(run, going, most, [source, target], now) {
     const done = run.transfers.filter((transfer) => transfer.end <= now).length;
     const lines = [
-      `${going.length} transfer${going.length === 1 ? "" : "s"} under way, ${done} of ${run.transfers.length} done. Busiest link: ${source} → ${target}, ${Math.round(100 * most)} %.`,
+      `${going.length} transfer${going.length === 1 ? "" : "s"} under way, ${done} of ${run.transfers.length} done. Busiest link: ${source} → ${target}, ${Math.round(100 * most)}\u00a0%.`,
       going.slice(0, 4).map(({ id, from, to, gb }) => `request ${id}: ${from} → ${to}, ${gb.toFixed(1)} GB`).join("; ") + (going.length > 4 ? "; …" : ""),
       `Whole run: mean TTFT ${run.ttft_ms?.toFixed(0) ?? "–"} ms, mean KV transfer ${run.kv_ms?.toFixed(0) ?? "–"} ms.`,
     ];
