@@ -32,7 +32,6 @@ LOOK: dict[Any, Any] = {
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
     "hatch.linewidth": 0.6,
-    "hatch.color": "#555555",
     "legend.frameon": False,
     "legend.handlelength": 3.2,
     "lines.markersize": 5,

@@ -50,26 +50,30 @@ def tbt_change(with_policy: pd.DataFrame, without: pd.DataFrame) -> tuple[TbtCha
     return TbtChange(len(pairs), float(one.mean()), float(other.mean()), mean, low, high, p99), one, other
 
 
-def draw(place: Path, one: Floats, other: Floats, names: tuple[str, str], world: str) -> None:
-    """Both distributions, and that of the differences."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
+def draw(place: Path, one: Floats, other: Floats, names: tuple[str, str], world: str) -> list[Path]:
+    """Both distributions, and that of the differences, as PNG and SVG."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+    from experiments.figures import paper, put_title, save, style_of
+
+    with paper():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
         share = 100 * np.arange(1, len(one) + 1) / len(one)
-        for values, name, colour in ((one, names[0], "#D55E00"), (other, names[1], "#0072B2")):
-            left.plot(np.sort(values), share, color=colour, label=name)
-        left.set(xlabel="time between tokens (ms)", ylabel=f"requests, {world} world (%)")
-        left.legend(frameon=False)
+        for values, name in ((one, names[0]), (other, names[1])):
+            style = style_of(name)
+            left.plot(np.sort(values), share, color=style.colour, linestyle=style.dash, label=style.label)
+        left.set(xlabel="Time between tokens of a request (ms)", ylabel=f"Requests, {world} world (%)")
         right.plot(np.sort(one - other), share, color="#444444")
         right.axvspan(-CLAIMED_MS, CLAIMED_MS, color="#009E73", alpha=0.15, lw=0)
-        right.set(xlabel=f"{names[0]} - {names[1]}, same request (ms); shaded: within {CLAIMED_MS} ms")
-        figure.tight_layout()
-        figure.savefig(place, dpi=110)
-        plt.close(figure)
+        right.set_xlabel("Difference for the same request (ms)")
+        for axis in (left, right):
+            axis.grid()
+        labels = [style_of(name).label for name in names]
+        note = (
+            f"Right: {labels[0]} less {labels[1]}. Shaded: within {CLAIMED_MS} ms, the paper's bound on the mean (C7)."
+        )
+        put_title(figure, "What does a policy do to the time between tokens?", note, left)
+        return save(figure, place.with_suffix(""))
 
 
 def main(arguments: list[str]) -> int:

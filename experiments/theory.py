@@ -94,37 +94,37 @@ def longest_staleness_s(error: float, rate_per_s: float) -> float:
     return error / rate_per_s if rate_per_s > 0 else math.inf
 
 
-def draw(out: Path) -> Path:
-    """The figure of C1: both families over the context length."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
+def draw(out: Path) -> list[Path]:
+    """The figure of C1: both families over the context length, as PNG and SVG."""
     import matplotlib.pyplot as plt
+
+    from experiments.figures import paper, put_title, save
 
     kappa, cached, nic_Bps = ModelSpec().kv_bytes_per_token, 512, 25e9
     tokens = [2**k for k in range(10, 21)]
-    colours = ("#0072B2", "#009E73", "#E69F00", "#D55E00")
-    with plt.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
-        for foreign, colour in zip((1, 3, 9, 29), colours, strict=True):
+    looks = (("#0072B2", "-", "o"), ("#009E73", "--", "s"), ("#E69F00", "-.", "^"), ("#D55E00", ":", "D"))
+    with paper():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
+        for foreign, (colour, dash, marker) in zip((1, 3, 9, 29), looks, strict=True):
             holder_Bps = nic_Bps / (1 + foreign)
             ratios = [single_ratio(n, cached, kappa, holder_Bps, nic_Bps, 0.030) for n in tokens]
-            left.plot(tokens, ratios, color=colour, label=f"{foreign} foreign flows: limit {1 + foreign}")
-        for requests, colour in zip((2, 4, 8, 16), colours, strict=True):
+            label = f"{foreign} foreign flow{'s' if foreign > 1 else ''}: limit {1 + foreign}"
+            left.plot(tokens, ratios, color=colour, linestyle=dash, marker=marker, label=label)
+        for requests, (colour, dash, marker) in zip((2, 4, 8, 16), looks, strict=True):
             ratios = [herd_ratio(requests, n, cached, kappa, nic_Bps, 0.1) for n in tokens]
-            right.plot(tokens, ratios, color=colour, label=f"{requests} requests: limit {requests}")
-        left.set_title("one decision, a congested holder", loc="left")
-        right.set_title("requests that share a block, one every 0.1 s", loc="left")
+            label = f"{requests} requests: limit {requests}"
+            right.plot(tokens, ratios, color=colour, linestyle=dash, marker=marker, label=label)
+        left.set_title("One decision, a congested holder")
+        right.set_title("Requests that share a block, one every 0.1 s")
         for axis in (left, right):
-            axis.set(xscale="log", yscale="log", xlabel="context (tokens)")
-            axis.legend(frameon=False, fontsize=8)
-        left.set_ylabel("cache-aware-only over NetKV (cost)")
-        figure.tight_layout()
-        place = out / "theory-c1.png"
-        figure.savefig(place, dpi=110)
-        plt.close(figure)
-    return place
+            axis.set(xscale="log", yscale="log", xlabel="Context (tokens)", ylim=(0.4, 60))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.grid()
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8)
+        left.set_ylabel("Cost of cache-aware-only over NetKV (ratio)")
+        put_title(figure, "How much worse is cache-aware-only as the context grows (C1)?", "")
+        return save(figure, out / "theory-c1")
 
 
 if __name__ == "__main__":
-    print(draw(Path(sys.argv[1] if len(sys.argv) > 1 else ".")))
+    print(draw(Path(sys.argv[1] if len(sys.argv) > 1 else "."))[0])

@@ -22,6 +22,8 @@ COLOURS = "PuOr_r"
 NEVER_AT = 3.0
 """An interval that never ends is drawn this many times right of the longest that does."""
 
+HATCHED = "#b5b5b5"
+
 LEAST_HEIGHT = 0.1
 """An axis is never so near that nothing looks like much: it spans this part of its largest value."""
 
@@ -122,11 +124,11 @@ def heat_maps(
     worlds, workloads = (list(dict.fromkeys(cells[name])) for name in ("world", "workload"))
     down, across = (sorted(cells[name].unique()) for name in at)
     most = max(float(np.nanmax(cells["gain_percent"].abs())), 1.0)
-    width = 1.2 + max(0.62 * len(across), 1.6)
+    width = 0.6 + max(0.68 * len(across), 1.8)
     with paper():
         figure, axes = plt.subplots(
             len(worlds), len(workloads), sharex=True, sharey=True, squeeze=False, layout="constrained",
-            figsize=(max(width * len(workloads) + 1.4, 6.4), 1.3 + len(worlds) * (0.7 + 0.46 * len(down))),
+            figsize=(max(width * len(workloads) + 1.4, 6.4), 1.3 + len(worlds) * (0.7 + 0.55 * len(down))),
         )  # fmt: skip
         for (row, world), (column, workload) in (
             (one, other) for one in enumerate(worlds) for other in enumerate(workloads)
@@ -154,12 +156,15 @@ def _draw_cells(axis: Axes, table: pd.DataFrame, down: list[float], across: list
     for where, cell in table.iterrows():
         y, x = down.index(where[0]), across.index(where[1])  # type: ignore[index]
         sure = is_sure(cell)
+        behind = None
         if not sure:
-            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", lw=0, edgecolor="#bbbbbb"))
+            behind = {"facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", lw=0, edgecolor=HATCHED))
         dark = abs(cell["gain_percent"]) > 0.6 * most
         axis.text(
             x, y, f"{cell['gain_percent']:+.1f}", ha="center", va="center", fontsize=9,
             color=("#ffffff" if dark else "#000000") if sure else "#555555", fontweight="bold" if sure else "normal",
+            bbox=behind,
         )  # fmt: skip
     return image
 
@@ -201,7 +206,14 @@ def _draw_bars(axis: Axes, rows: pd.DataFrame, policies: Sequence[str], panel: P
         row, style = by_policy[policy], style_of(policy)
         height = panel.scale * row[panel.value]
         axis.bar(
-            place, height, 0.8, label=style.label, color=style.colour, alpha=0.75, hatch=style.hatch, edgecolor="k"
+            place,
+            height,
+            0.8,
+            label=style.label,
+            color=style.colour,
+            alpha=0.75,
+            hatch=style.hatch,
+            edgecolor="#333333",
         )
         top, text = height, ""
         if policy != row["reference"] and not math.isnan(row["ttft_change_percent"]):

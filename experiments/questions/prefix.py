@@ -89,10 +89,10 @@ def _over(rows: pd.DataFrame, prefix: str) -> str:
 
 def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """TTFT of every policy, and the change against each reference."""
-    from experiments.questions.pictures import Panel, line_panels
+    from experiments.questions.pictures import TTFT, Panel, line_panels
 
     columns = [("ttft_change", "CLA*")] + [(f"ttft_change_{name}", name.upper()) for name in REFERENCES[1:]]
-    panels = [Panel("ttft_ms", "ttft_low_ms", "ttft_high_ms", "Mean time to first token (ms)", log=True)]
+    panels = [TTFT]
     for prefix, name in columns:
         label = f"Mean TTFT against {name} (%)"
         panels.append(Panel(f"{prefix}_percent", f"{prefix}_low", f"{prefix}_high", label, zero=True))
