@@ -17,16 +17,28 @@ from experiments.report.lines import SLO, TBT, TTFT, Axis, Quantity, line_panel
 from experiments.report.looks import WORLDS, PolicyLook, looks_of, plain
 from experiments.report.plotting import Figure, Panel, band, line, new_plot
 
-NUMBERS = {"topology": 1, "staleness": 2, "prefix": 3, "ablation": 4, "scale": 5}
-"""Of the paper's figures, by question."""
+NAMES = {
+    "topology": "Figure 1 · Topology",
+    "staleness": "Figure 2 · Staleness",
+    "staleness_map": "Map of staleness",
+    "prefix": "Figure 3 · Prefix sharing",
+    "ablation": "Figure 4 · Ablation ladder",
+    "scale": "Figure 5 · Scalability",
+}
+"""Of the figures, by question, in the paper's order."""
 
 NOTE = CAVEAT.replace("Intervals", "Bands and whiskers", 1)
 
 
-def paper_figures(sweep: Sweep, number: int) -> list[Figure]:
-    """Every figure that a sweep holds data for; `number` keeps their keys apart from those of other sweeps."""
-    if sweep.question not in BUILDERS:
-        return []
+def paper_figures(sweeps: Sequence[Sweep]) -> list[Figure]:
+    """Every figure that the sweeps hold data for, in the paper's order."""
+    numbered = [(number, sweep) for number, sweep in enumerate(sweeps) if sweep.question in BUILDERS]
+    ordered = sorted(numbered, key=lambda pair: (list(NAMES).index(pair[1].question), pair[0]))
+    return [figure for number, sweep in ordered for figure in _figures(sweep, number)]
+
+
+def _figures(sweep: Sweep, number: int) -> list[Figure]:
+    """The figures of one sweep; `number` keeps their keys apart from those of others."""
     results = QUESTIONS[sweep.question].results(sweep.requests)
     return BUILDERS[sweep.question](sweep, results, f"{sweep.question}-{number}") if len(results) else []
 
@@ -45,7 +57,8 @@ def _staleness(sweep: Sweep, results: pd.DataFrame, key: str) -> list[Figure]:
         "Flat lines are policies that read no telemetry. The band of the time to first token is that of the paired"
         " change since the shortest interval."
     )
-    return [*_lines(sweep, paired, key, axis, (ttft, TBT, SLO), [note, NOTE]), *_prediction(sweep, key)]
+    said = QUESTIONS[sweep.question].sentences(results)
+    return [*_lines(sweep, paired, said, key, axis, (ttft, TBT, SLO), [note, NOTE]), *_prediction(sweep, key)]
 
 
 def _prefix(sweep: Sweep, results: pd.DataFrame, key: str) -> list[Figure]:
@@ -59,7 +72,8 @@ def _prefix(sweep: Sweep, results: pd.DataFrame, key: str) -> list[Figure]:
         shown.loc[shown["policy"] == policy, change.column] = float("nan")
     axis = Axis("sharing", "Requests that share a document (%)")
     ttft = Quantity(TTFT.column, TTFT.low, TTFT.high, TTFT.name, "ms", 0, log=True)
-    return _lines(sweep, shown, key, axis, (ttft, *changes), [NOTE])
+    said = QUESTIONS[sweep.question].sentences(results)
+    return _lines(sweep, shown, said, key, axis, (ttft, *changes), [NOTE])
 
 
 def _scale(sweep: Sweep, results: pd.DataFrame, key: str) -> list[Figure]:
@@ -68,15 +82,21 @@ def _scale(sweep: Sweep, results: pd.DataFrame, key: str) -> list[Figure]:
     known = results["decision_us"].notna().any()
     note = "Load and hot spots grow with the fabric."
     quantities = (TTFT, TBT, SLO, decision) if known else (TTFT, TBT, SLO)
-    return _lines(sweep, results, key, Axis("gpus", "GPUs", log=True), quantities, [note, NOTE])
+    said = QUESTIONS[sweep.question].sentences(results)
+    return _lines(sweep, results, said, key, Axis("gpus", "GPUs", log=True), quantities, [note, NOTE])
 
 
 def _lines(
-    sweep: Sweep, results: pd.DataFrame, key: str, axis: Axis, quantities: Sequence[Quantity], notes: Sequence[str]
+    sweep: Sweep,
+    results: pd.DataFrame,
+    said: Sequence[str],
+    key: str,
+    axis: Axis,
+    quantities: Sequence[Quantity],
+    notes: Sequence[str],
 ) -> list[Figure]:
     """A figure a world and workload, a panel a quantity."""
     looks = looks_of(results["policy"])
-    said = QUESTIONS[sweep.question].sentences(results)
     found = []
     for place, ((world, workload), rows) in enumerate(results.groupby(["world", "workload"], sort=False)):
         panels = [line_panel(rows, looks, axis, quantity) for quantity in quantities]
@@ -190,11 +210,9 @@ def _figure(
     looks: dict[str, PolicyLook],
     notes: Sequence[str],
 ) -> Figure:
-    number = f"Figure {NUMBERS[sweep.question]} · " if sweep.question in NUMBERS else ""
-    name = sweep.question.replace("_", " ").capitalize()
     load = f", {workload}" if workload else ""
     legend = [look for policy, look in looks.items() if policy in set(table["policy"])]
-    title = f"{number}{name} on {WORLDS[world]}{load}"
+    title = f"{NAMES[sweep.question]} on {WORLDS[world]}{load}"
     return Figure(key, title, QUESTIONS[sweep.question].title, see, panels, table, legend, notes)
 
 

@@ -46,7 +46,8 @@ def heat_panel(cells: pd.DataFrame, *, row: str, column: str, title: str, axes: 
     )
     plot.update_xaxes(type="category", showgrid=False, showline=False, ticks="")
     plot.update_yaxes(type="category", showgrid=False, showline=False, ticks="")
-    plot.update_layout(annotations=[_number(cell, row, column, most) for cell in found])
+    numbers = [_number(cell, (columns.index(cell[column]), rows.index(cell[row])), most) for cell in found]
+    plot.update_layout(annotations=numbers)
     best = max(found, key=lambda cell: float(cell["gain_percent"]))
     alt = (
         f"Heat map, {title}: gains from {cells['gain_percent'].min():+.1f} to {cells['gain_percent'].max():+.1f} %, the"
@@ -55,14 +56,14 @@ def heat_panel(cells: pd.DataFrame, *, row: str, column: str, title: str, axes: 
     return Panel(title, plot, alt)
 
 
-def _number(cell: Cell, row: str, column: str, most: float) -> dict[str, Any]:
+def _number(cell: Cell, place: tuple[int, int], most: float) -> dict[str, Any]:
     """What stands in a cell: bold where the interval does not hold zero, with a dot where it does."""
     gain = float(cell["gain_percent"])
     sure = cell["gain_low"] > 0 or cell["gain_high"] < 0
     ink = "#ffffff" if abs(gain) > WHITE_BEYOND * most else INK
     text = f"<b>{gain:+.1f}</b>" if sure else f"{gain:+.1f} ·"
-    place = {"x": _step(cell[column]), "y": _step(cell[row])}
-    return {**place, "text": text, "showarrow": False, "font": {"color": ink, "size": 13}}
+    font = {"color": ink, "size": 13}
+    return {"x": place[0], "y": place[1], "text": text, "showarrow": False, "font": font}
 
 
 def _hover(cell: Cell | None, row: str, column: str, axes: tuple[str, str]) -> str:
@@ -71,7 +72,8 @@ def _hover(cell: Cell | None, row: str, column: str, axes: tuple[str, str]) -> s
     interval = f"[{cell['gain_low']:+.1f}, {cell['gain_high']:+.1f}]"
     return (
         f"{axes[0]}: {_step(cell[column])}<br>{axes[1]}: {_step(cell[row])}"
-        f"<br><b>{cell['gain_percent']:+.1f} %</b> saved {interval}<br>{cell['requests']} requests, {cell['seeds']} seeds"
+        f"<br><b>{cell['gain_percent']:+.1f} %</b> saved {interval}<br>{cell['requests']} requests,"
+        f" {cell['seeds']} seeds"
     )
 
 

@@ -13,6 +13,9 @@ from experiments.questions.words import interval_name
 from experiments.report.looks import PolicyLook, plain
 from experiments.report.plotting import Panel, band, line, new_plot
 
+WIDE = 5.0
+"""A quantity that may have a log scale has one where its largest value is this many times its smallest."""
+
 NEVER_AT = 3.0
 """An interval that never ends is drawn this many times right of the longest that does, as in the static figures."""
 
@@ -86,8 +89,10 @@ def line_panel(rows: pd.DataFrame, looks: Mapping[str, PolicyLook], axis: Axis, 
     if quantity.zero:
         plot.add_hline(y=0, line={"color": "#1b2733", "width": 1})
         drawn.append(0.0)
-    if quantity.log:
-        plot.update_yaxes(type="log", dtick="D2")
+    if quantity.log and drawn and min(drawn) > 0 and max(drawn) > WIDE * min(drawn):
+        ticks = [digit * 10.0**power for power in range(-3, 9) for digit in (1, 2, 5)]
+        names = [f"{tick:g}" for tick in ticks]
+        plot.update_yaxes(type="log", tickvals=ticks, ticktext=names)
     else:
         plot.update_yaxes(range=y_range(drawn, quantity), ticksuffix=" %" if quantity.unit == "%" else "")
     policies = ", ".join(looks[name].label for name in looks if name in set(rows["policy"]))

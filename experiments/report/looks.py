@@ -29,7 +29,8 @@ PATTERNS = {".": ".", "+": "+", "\\": "\\", "/": "/", "x": "x", "-": "-", "|": "
 
 CHANGE = re.compile(r"[+−±]\d+(?:\.\d+)?\N{NO-BREAK SPACE}%")
 
-CODE = re.compile(r"`([^`]+)`")
+CODE = re.compile(r"`(netkv [^`]+)`")
+QUOTED = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,6 @@ def typeset(text: Any) -> str:
 
 
 def prose(text: Any) -> Markup:
-    """The same, escaped, with its changes in bold and what stands between backticks as code."""
+    """The same, escaped, with its changes in bold its commands as code and other words between backticks quoted."""
     said = CHANGE.sub(lambda found: f"<b>{found[0]}</b>", str(escape(typeset(text))))
-    return Markup(CODE.sub(r"<code>\1</code>", said))
+    return Markup(QUOTED.sub("“\\1”", CODE.sub(r"<code>\1</code>", said)))

@@ -47,7 +47,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
     sweeps = collect(folder)
     runs = [run for sweep in sweeps for run in sweep.runs]
     comparison = compare_runs(runs)
-    papers = [figure for place, sweep in enumerate(sweeps) for figure in paper_figures(sweep, place)]
+    papers = paper_figures(sweeps)
     found = readings(runs)
     twins = comparison_figures(comparison) if comparison else []
     proof = evidence_figure(found)

@@ -50,7 +50,7 @@ def new_plot(x_title: str, y_title: str, **layout: Any) -> go.Figure:
     """An empty plot in the house style."""
     axis: dict[str, Any] = {
         "gridcolor": GRID,
-        "zerolinecolor": "#b8c2cc",
+        "zeroline": False,
         "linecolor": "#8d99a5",
         "ticks": "outside",
         "tickcolor": "#8d99a5",

@@ -3,7 +3,7 @@
 (() => {
   const { figures } = JSON.parse(document.getElementById("data").textContent);
   const config = { displayModeBar: false, responsive: true, displaylogo: false, scrollZoom: false, doubleClick: false };
-  const dashes = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3", "2px,2px": "2 2" };
+  const dashes = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" };
 
   for (const card of document.querySelectorAll("[data-figure]")) {
     const figure = figures[card.dataset.figure];
@@ -55,7 +55,7 @@
     const svg = document.createElementNS(space, "svg");
     for (const [name, value] of Object.entries({ width: 26, height: 10, "aria-hidden": "true" })) svg.setAttribute(name, value);
     const stroke = document.createElementNS(space, "line");
-    const look = { x1: 1, x2: 25, y1: 5, y2: 5, stroke: colour, "stroke-width": 3, "stroke-dasharray": dashes[dash] ?? "" };
+    const look = { x1: 1, x2: 25, y1: 5, y2: 5, stroke: colour, "stroke-width": 3, "stroke-dasharray": dashes[dash] ?? dash.replaceAll("px", "") };
     for (const [name, value] of Object.entries(look)) stroke.setAttribute(name, value);
     svg.append(stroke);
     return svg;
