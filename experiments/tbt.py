@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.statistics import mean_interval
+from experiments.statistics import mean_interval, units_of
 from experiments.store import read_manifest, read_table
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ def tbt_change(with_policy: pd.DataFrame, without: pd.DataFrame) -> tuple[TbtCha
     ]
     pairs = tables[0].merge(tables[1], on="request_id", suffixes=("_with", "_without"))
     one, other = (pairs[f"tpot_ms_{which}"].to_numpy(dtype=float) for which in ("with", "without"))
-    mean, low, high = mean_interval(one - other)
+    mean, low, high = mean_interval(one - other, units=units_of(pairs.assign(seed=0)))
     p99 = float(np.percentile(one, 99) - np.percentile(other, 99)) if len(one) else float("nan")
     return TbtChange(len(pairs), float(one.mean()), float(other.mean()), mean, low, high, p99), one, other
 

@@ -74,5 +74,5 @@ def test_the_change_is_paired_by_request() -> None:
     change, with_ms, without_ms = tbt_change(one, other)
     assert (change.requests, change.change_ms) == (2, 0.75)
     assert (with_ms - without_ms).tolist() == [0.5, 1.0]
-    assert change.low_ms == 0.5
+    assert change.low_ms < 0.5  # two requests say little
     assert np.isclose(change.with_ms, 35.5)
