@@ -27,11 +27,10 @@ WARM_UP_SHARE = 0.1
 """Share of each run's requests, from its front, that no statistic counts: queues and caches fill meanwhile. What that
 does to a figure is measured in docs/claims.md."""
 
-ENOUGH_SEEDS = 3
-"""From this many seeds on a seed is a unit; Student's t makes the intervals of three wide, and right."""
-
-BLOCKS = 8
-"""With fewer seeds, the least number of blocks that all runs together are cut into."""
+LEAST_UNITS = 8
+"""With fewer seeds than this, each run is cut into just so many blocks of consecutive requests that there are as many
+units. Fewer units make intervals too wide to decide anything once several comparisons are corrected for, more of them
+make blocks too short to be independent: docs/claims.md has the coverage of either."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,11 @@ def counted(requests: pd.DataFrame, warm_up: float = WARM_UP_SHARE) -> pd.DataFr
 def units_of(requests: pd.DataFrame) -> Units:
     """The unit of each row, numbered from 0: its `seed`, or with few seeds its block of consecutive `request_id`."""
     seeds, seed_of = np.unique(requests["seed"].to_numpy(), return_inverse=True)
-    if len(seeds) >= ENOUGH_SEEDS or not len(requests):
+    if len(seeds) >= LEAST_UNITS or not len(requests):
         return seed_of.astype(np.int64)
     in_run = requests["request_id"].groupby(seed_of).rank(method="dense").to_numpy() - 1
     length = requests["request_id"].groupby(seed_of).transform("nunique").to_numpy()
-    blocks = np.minimum(math.ceil(BLOCKS / len(seeds)), length)
+    blocks = np.minimum(math.ceil(LEAST_UNITS / len(seeds)), length)
     _, unit_of = np.unique(np.stack([seed_of, in_run * blocks // length]), axis=1, return_inverse=True)
     return unit_of.reshape(-1).astype(np.int64)
 

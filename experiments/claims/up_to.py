@@ -1,0 +1,137 @@
+"""The claims with a number: `up to` (C4, C5, C6), decided by the best configuration, and `in every condition` (C7).
+
+All configurations looked at are corrected for: their intervals hold together (Bonferroni), so that the best of many is
+not taken at its face value. `up to` F is *reproduced* where the interval of the best configuration reaches F and does
+not reach below F / 2, *not reproduced* where no interval reaches F; `below B everywhere` is reproduced where all
+intervals stay below B, not reproduced where one stays above it. All else is inconclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from experiments.claims.evidence import Comparison, Sweep, compare
+from experiments.claims.verdict import CLAIMS, ClaimVerdict, Verdict
+from experiments.statistics import Estimate, difference, holm, relative_change
+
+ROUND_ROBIN, CLA_STAR = "round_robin", "cla_star"
+LEAST_SHARE = 0.5
+"""An interval that also holds figures below this share of the paper's decides nothing, however high it reaches."""
+
+
+def ttft_saved(sweeps: Sequence[Sweep], world: str) -> list[ClaimVerdict]:
+    """C4 and C5."""
+    return [
+        _up_to(claim, world, compare(sweeps, world, (baseline,), _saved), f"both netkv_full and {baseline}", "topology")
+        for claim, baseline in (("C4", ROUND_ROBIN), ("C5", CLA_STAR))
+    ]
+
+
+def slo_gained(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
+    """C6. The abstract does not say against whom: both references are looked at."""
+    found = compare(sweeps, world, (ROUND_ROBIN, CLA_STAR), _points)
+    return _up_to("C6", world, found, f"netkv_full with {ROUND_ROBIN} or {CLA_STAR}", "topology")
+
+
+def tbt_overhead(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
+    """C7, in the worst configuration."""
+    found = _known(compare(sweeps, world, (ROUND_ROBIN, CLA_STAR), _overhead_ms))
+    if not found:
+        return not_measured("C7", world, f"netkv_full with {ROUND_ROBIN} or {CLA_STAR}", "topology")
+    bound = CLAIMS["C7"].figure or 0.0
+    ends = [comparison.estimate.interval(len(found)) for comparison in found]
+    above = [place for place, (low, _) in enumerate(ends) if low > bound]
+    worst = max(above or range(len(found)), key=lambda place: found[place].estimate.value)
+    verdict: Verdict = "inconclusive"
+    if above:
+        verdict = "not reproduced"
+    elif all(high < bound for _, high in ends):
+        verdict = "reproduced"
+    over = sum(comparison.estimate.value >= bound for comparison in found)
+    sentence = (
+        f"The overhead is largest at {found[worst].at()}; it is {bound:g} ms or more in {over} of"
+        f" {len(found)} comparisons, for certain in {len(above)}."
+    )
+    return decided("C7", world, verdict, sentence, found, worst, truth=bound)
+
+
+def decided(
+    claim: str, world: str, verdict: Verdict, sentence: str, found: Sequence[Comparison], which: int, truth: float = 0.0
+) -> ClaimVerdict:
+    """A verdict with the numbers of the comparison that decides it; `truth`: what its p-value is of."""
+    chosen = found[which]
+    low, high = chosen.estimate.interval(len(found))
+    return ClaimVerdict(
+        claim,
+        world,
+        verdict,
+        sentence,
+        value=chosen.estimate.value,
+        low=low,
+        high=high,
+        p=holm([comparison.estimate.p(truth) for comparison in found])[which],
+        comparisons=len(found),
+        seeds=chosen.seeds,
+        configuration=chosen.configuration,
+        sweep=chosen.sweep,
+        runs=chosen.runs,
+    )
+
+
+def not_measured(claim: str, world: str, needs: str, question: str) -> ClaimVerdict:
+    command = f"netkv sweep {question} --world {world}"
+    return ClaimVerdict(claim, world, "inconclusive", f"not measured: no valid runs of {needs}: run `{command}`")
+
+
+def _up_to(claim: str, world: str, compared: Sequence[Comparison], needs: str, question: str) -> ClaimVerdict:
+    found = _known(compared)
+    if not found:
+        return not_measured(claim, world, needs, question)
+    figure = CLAIMS[claim].figure or 0.0
+    ends = [comparison.estimate.interval(len(found)) for comparison in found]
+    best = max(range(len(found)), key=lambda place: found[place].estimate.value)
+    low, high = ends[best]
+    verdict: Verdict = "inconclusive"
+    if high >= figure and low >= LEAST_SHARE * figure:
+        verdict = "reproduced"
+    elif max(high for _, high in ends) < figure:
+        verdict = "not reproduced"
+    reached = sum(comparison.estimate.value >= figure for comparison in found)
+    sure = sum(low > 0 for low, _ in ends)
+    sentence = (
+        f"The best of {len(found)} comparisons is at {found[best].at()}; {reached} reach {figure:g}, a gain is certain"
+        f" in {sure}, the median is {_median(found):+.1f}."
+    )
+    return decided(claim, world, verdict, sentence, found, best)
+
+
+def _known(compared: Sequence[Comparison]) -> list[Comparison]:
+    """Those with an interval: one unit has none."""
+    return [comparison for comparison in compared if comparison.estimate.error == comparison.estimate.error]
+
+
+def _median(found: Sequence[Comparison]) -> float:
+    return float(pd.Series([comparison.estimate.value for comparison in found]).median())
+
+
+def _saved(base: pd.DataFrame, other: pd.DataFrame) -> Estimate:
+    """Percent of the mean TTFT saved."""
+    return _negative(relative_change(base, other, "ttft_ms"))
+
+
+def _points(base: pd.DataFrame, other: pd.DataFrame) -> Estimate:
+    found = difference(base, other, "slo_met", completed=False)
+    return replace(found, value=100 * found.value, error=100 * found.error)
+
+
+def _overhead_ms(base: pd.DataFrame, other: pd.DataFrame) -> Estimate:
+    """An answer of one token has no time between tokens."""
+    spoke = [frame[frame["output_length"] > 1] for frame in (base, other)]
+    return difference(spoke[0], spoke[1], "tpot_ms", completed=True)
+
+
+def _negative(found: Estimate) -> Estimate:
+    return replace(found, value=-found.value)

@@ -1,0 +1,147 @@
+"""A claim of the paper, and what one world says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+
+WORLDS = ("emulated", "analytic")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper's abstract claims. `figure`: its number, in `unit`, if it has one; `rule`: ours, to decide it."""
+
+    name: str
+    statement: str
+    rule: str
+    figure: float | None = None
+    unit: str = ""
+
+
+BEST = (
+    "the interval of the best configuration reaches the figure and does not reach below half of it; not reproduced if"
+    " no configuration's interval reaches it"
+)
+
+CLAIMS = {
+    claim.name: claim
+    for claim in (
+        Claim(
+            "C1",
+            "ignoring the network term makes cache-aware-only scheduling arbitrarily suboptimal as context length"
+            " grows",
+            "the formulas exceed every ratio tried at a finite context, and in some configuration `ca` is slower than"
+            " netkv_full for certain and the more so the longer the prompt; not reproduced if `ca` is nowhere slower",
+            unit="ms per 1,000 tokens",
+        ),
+        Claim(
+            "C2",
+            "an O(|D|) per-request greedy over the decode instances D",
+            "between the two largest fabrics the log-log slope of the median decision time over |D| is at most 1 for"
+            " certain; not reproduced if it is above 1 for certain",
+            figure=1.0,
+            unit="log-log slope",
+        ),
+        Claim(
+            "C3",
+            "its tier rankings are provably robust to stale telemetry",
+            "the theorem's bound holds, and at every age in every configuration at least 90 % of the requests keep the"
+            " tier they have with the freshest view and mean TTFT stays within 5 % of it; not reproduced if either"
+            " fails for certain somewhere",
+            figure=90.0,
+            unit="% of requests keep their tier",
+        ),
+        Claim(
+            "C4",
+            "mean TTFT up to -21.2 % against round-robin, 64-GPU four-tier fat-tree, Mooncake traces",
+            BEST,
+            figure=21.2,
+            unit="% of mean TTFT saved",
+        ),
+        Claim(
+            "C5",
+            "mean TTFT up to -17.6 % against a tuned cache+load-aware scheduler, CLA*",
+            BEST,
+            figure=17.6,
+            unit="% of mean TTFT saved",
+        ),
+        Claim(
+            "C6",
+            "SLO attainment up to +20.1 percentage points",
+            f"against round-robin and against CLA*: {BEST}",
+            figure=20.1,
+            unit="points of SLO attainment",
+        ),
+        Claim(
+            "C7",
+            "Time Between Tokens overhead below 0.5 ms in every condition tested",
+            "the overhead over round-robin and over CLA* is below 0.5 ms for certain in every configuration; not"
+            " reproduced if it is above for certain in one",
+            figure=0.5,
+            unit="ms of mean time between tokens",
+        ),
+        Claim(
+            "C8",
+            "no change to transport, inference engine or hardware: only a thin operator-to-scheduler interface, the"
+            " network cost oracle",
+            "every pair of valid runs of netkv_full and round-robin on packets differs in the policy and the oracle's"
+            " settings alone",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """What one world says of a claim.
+
+    `value`, `low`, `high`: our figure in the claim's unit in the configuration that decides, and its interval, which
+    holds together with those of all other `comparisons`; `p`: of that configuration, corrected (Holm); None where there
+    is none. `configuration`: its labels; `sweep` and `runs`: where it was measured. `sentence` says the rest.
+    """
+
+    claim: str
+    world: str
+    verdict: Verdict
+    sentence: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    comparisons: int = 0
+    seeds: int = 0
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    sweep: str | None = None
+    runs: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> bool:
+        """Whether any run says anything of it."""
+        return self.comparisons > 0
+
+    @property
+    def about(self) -> Claim:
+        return CLAIMS[self.claim]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, the paper's side included."""
+        paper = {"statement": self.about.statement, "paper": self.about.figure, "unit": self.about.unit}
+        return {**asdict(self), **paper, "rule": self.about.rule, "ours": self.ours}
+
+    @property
+    def ours(self) -> str:
+        """Our number with its interval, as a table has it."""
+        if self.value is None:
+            return "-"
+        if self.low is None or self.high is None:
+            return _short(self.value)
+        return f"{_short(self.value)} [{_short(self.low)}, {_short(self.high)}]"
+
+
+def _short(value: float) -> str:
+    """At most five characters of most figures: three digits that count, and none after the point from 100 on."""
+    return f"{value:+.0f}" if abs(value) >= 100 else f"{value:+.1f}" if abs(value) >= 10 else f"{value:+.2f}"
