@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.kernel import OPTIONAL
 from testbed.send_buffer import LEASE, SETTING
 from testbed.switches import datapath_in_force
 
@@ -41,6 +42,7 @@ def examine() -> list[Finding]:
         _namespaces(),
         _send_buffer(),
         _datapath(),
+        *_kernel_features(),
         _cores(),
     ]
 
@@ -87,6 +89,16 @@ def _send_buffer() -> Finding:
 def _datapath() -> Finding:
     datapath, reason = datapath_in_force()
     return Finding("datapath", True, f"{datapath}: {reason}")
+
+
+def _kernel_features() -> list[Finding]:
+    """Options of the emulation that are to be had here; no run needs them by default. Only root can try."""
+    if os.geteuid() != 0:
+        return []
+    return [
+        Finding(f"kernel: {feature.module}", True, "present" if feature.present() else f"absent: no {feature.field}")
+        for feature in OPTIONAL
+    ]
 
 
 def _cores() -> Finding:

@@ -47,8 +47,9 @@ def _congestion_control(name: str) -> Callable[[], bool]:
     return present
 
 
-FEATURES = (
-    Feature("openvswitch", "datapath=kernel", lambda spec: spec.datapath == "kernel", KERNEL_MODULE.exists),
+SWITCHES = Feature("openvswitch", "datapath=kernel", lambda spec: spec.datapath == "kernel", KERNEL_MODULE.exists)
+
+OPTIONAL = (
     Feature(
         "sch_netem",
         "link_delay_ms",
@@ -71,7 +72,9 @@ FEATURES = (
         for name in ("bbr", "dctcp")
     ),
 )
-"""In the order in which a complaint names them."""
+"""What no run asks for by default."""
+
+FEATURES = (SWITCHES, *OPTIONAL)
 
 
 def check_kernel(spec: EmulationSpec) -> None:

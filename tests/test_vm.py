@@ -1,4 +1,4 @@
-"""The virtual machine's files, as far as they can be judged without booting one: the Vagrantfile, the scripts, the box."""
+"""The virtual machine's files, as far as they can be judged without booting one."""
 
 from __future__ import annotations
 
