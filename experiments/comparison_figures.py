@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from experiments.figures import paper, put_title, save
 from experiments.recorded_run import RUNGS
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 # Okabe and Ito's colour-blind-safe palette, as in `figures`.
 TIERS = {0: ("same server", "#009E73", "v"), 1: ("same rack", "#0072B2", "o"), 2: ("same pod", "#E69F00", "s"),
@@ -27,10 +25,8 @@ RUNG_STYLES = {
 
 def draw_comparison(table: pd.DataFrame, report: dict[str, Any], out: Path) -> list[Path]:
     """Scatter and CDF as `comparison.png` and `.svg` in `out`. Returns the files written."""
-    with plt.rc_context(
-        {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "netkv"}
-    ):
-        figure, (scatter, distribution) = plt.subplots(1, 2, figsize=(11, 4.6))
+    with paper():
+        figure, (scatter, distribution) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
         for tier, rows in table.groupby("tier"):
             label, colour, marker = TIERS[int(str(tier))]
             scatter.scatter(
@@ -46,22 +42,16 @@ def draw_comparison(table: pd.DataFrame, report: dict[str, Any], out: Path) -> l
         ends = 1e3 * np.array([table[RUNGS[-1]].min(), table["taken_s"].max()])
         scatter.plot(ends, ends, color="#000000", lw=0.8)
         scatter.set(xscale="log", yscale="log", xlabel="Fluid replay (ms)", ylabel="Packets (ms)")
-        scatter.legend(frameon=False)
+        scatter.legend()
         for rung in RUNGS:
             label, colour, dash = RUNG_STYLES[rung]
             errors = np.sort(np.abs(table["taken_s"] / table[rung] - 1))
             shares = np.arange(1, len(errors) + 1) / len(errors)
             distribution.plot(100 * errors, shares, color=colour, linestyle=dash, label=label)
         distribution.set(xscale="symlog", xlabel="|error| of a transfer (%)", ylabel="Share of transfers", ylim=(0, 1))
-        distribution.legend(frameon=False, loc="lower right")
+        distribution.legend(loc="lower right")
         for axis in (scatter, distribution):
-            axis.grid(color="#dddddd", linewidth=0.6)
-        figure.suptitle("How far is the fluid answer from packets?", x=0.01, ha="left", fontweight="bold")
+            axis.grid()
         note = f"{report['replay']['transfers']} transfers of {report['runs']} runs ({', '.join(report['verdicts'])})"
-        figure.text(0.01, 0.005, note, fontsize=8, color="#444444")
-        figure.tight_layout(rect=(0, 0.03, 1, 0.97))
-        written = [out / "comparison.png", out / "comparison.svg"]
-        for place in written:
-            figure.savefig(place, dpi=160, metadata={"Date": None} if place.suffix == ".svg" else None)
-        plt.close(figure)
-    return written
+        put_title(figure, "How far is the fluid answer from packets?", note)
+        return save(figure, out / "comparison")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib as mpl
-
-mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from experiments.figures import paper
 from topologies import Fabric, Level, Roles
 
 HEIGHTS = {Level.SERVER: 1.0, Level.TOR: 2.0, Level.AGGREGATION: 3.0, Level.CORE: 4.0}
@@ -32,7 +30,7 @@ def draw_fabric(fabric: Fabric, roles: Roles, out: Path) -> Path:
     """Draw the fabric into a file whose ending names the format."""
     places = place_nodes(fabric)
     width = len(fabric.instances)
-    with plt.rc_context({"font.size": 9, "svg.hashsalt": "netkv"}):
+    with paper(), plt.rc_context({"font.size": 9}):
         figure, axis = plt.subplots(figsize=(max(8.0, width * 0.62), 5.2))
         fastest_bps = max(link.capacity_bps for link in fabric.links)
         for link in fabric.links[::2]:
