@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from experiments.claims.evidence import POLICY, Sweep
 from experiments.claims.up_to import ROUND_ROBIN, not_measured
 from experiments.claims.verdict import ClaimVerdict
+from experiments.spec import RunSpec
 
 ALLOWED = ("policy", "policy_parameters", "oracle")
 """What may differ between a run of NetKV and one of another policy: the decision, and the view that it is given."""
@@ -30,11 +30,10 @@ def only_the_oracle(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
                 by_policy = {name: sorted(part["run"].unique()) for name, part in group.groupby("policy")}
                 for ours in by_policy.get(POLICY, []):
                     for other in by_policy.get(ROUND_ROBIN, []):
-                        if ours in sweep.specs and other in sweep.specs:
-                            pairs += 1
-                            runs |= {ours, other}
-                            folders.add(sweep.folder)
-                            foreign |= set(_different(sweep.specs[ours], sweep.specs[other])) - set(ALLOWED)
+                        pairs += 1
+                        runs |= {ours, other}
+                        folders.add(sweep.folder)
+                        foreign |= set(_different(sweep.specs[ours], sweep.specs[other])) - set(ALLOWED)
     if not pairs:
         return not_measured("C8", world, f"both {POLICY} and {ROUND_ROBIN}", "staleness")
     also = f", and also in {', '.join(sorted(foreign))}" if foreign else " alone"
@@ -50,5 +49,5 @@ def only_the_oracle(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
     )
 
 
-def _different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    return [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+def _different(one: RunSpec, other: RunSpec) -> list[str]:
+    return [name for name in RunSpec.model_fields if getattr(one, name) != getattr(other, name)]

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from experiments.questions.results import refresh_numbers
+from experiments.spec import RunSpec
 from experiments.statistics import Estimate, counted
-from experiments.store import MEASURED
+from experiments.store import MEASURED, StoreError
 from experiments.sweep import read_sweep
-from experiments.sweep_folder import RUNS, read_description
+from experiments.sweep_folder import DESCRIPTION, RUNS, read_description
 
 POLICY = "netkv_full"
 KEPT = (
@@ -37,7 +39,7 @@ class Sweep:
     question: str
     requests: pd.DataFrame
     labels: tuple[str, ...]
-    specs: Mapping[str, Mapping[str, Any]]
+    specs: Mapping[str, RunSpec]
 
     def worlds(self) -> list[str]:
         return sorted(self.requests["world"].unique())
@@ -55,17 +57,19 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two policies, or two ages of one policy's view, in one configuration."""
+    """Two policies, or two ages of one policy's view, in one configuration; `gpus`: the size of its fabric."""
 
     sweep: str
     configuration: Mapping[str, Any]
     estimate: Estimate
     seeds: int
     runs: tuple[str, ...]
+    gpus: int
 
     def at(self) -> str:
         """Where it was made, in words."""
-        return ", ".join(f"{name} {_shown(value)}" for name, value in self.configuration.items())
+        labels = [f"{name} {_shown(value)}" for name, value in self.configuration.items() if name != "question"]
+        return f"{self.configuration['question']} sweep: {', '.join(labels)} ({self.seeds} seeds)"
 
 
 def read_evidence(folders: Sequence[Path]) -> list[Sweep]:
@@ -78,9 +82,9 @@ def read_evidence(folders: Sequence[Path]) -> list[Sweep]:
 
 
 def _sweeps_in(folder: Path) -> list[Path]:
-    if (folder / "sweep.json").exists():
+    if (folder / DESCRIPTION).exists():
         return [folder]
-    return sorted(place.parent for place in folder.glob("*/sweep.json")) or [folder]
+    return sorted(place.parent for place in folder.glob(f"*/{DESCRIPTION}")) or [folder]
 
 
 def _read(folder: Path) -> Sweep:
@@ -89,20 +93,28 @@ def _read(folder: Path) -> Sweep:
     labels = list(dict.fromkeys(name for run in description["runs"].values() for name in run))
     own = tuple(name for name in labels if name not in NOT_OF_A_CONFIGURATION)
     requests = requests[[*KEPT, *labels]].assign(refresh_s=refresh_numbers(requests["refresh_s"]))
-    requests["decision_us"] = _decision_us(folder, requests)
-    return Sweep(str(folder), str(description.get("question")), counted(requests), own, description.get("specs", {}))
+    if "gpus" in own:
+        requests["decision_us"] = _decision_us(folder, requests)
+    return Sweep(str(folder), str(description.get("question")), counted(requests), own, _specs(folder, description))
+
+
+def _specs(folder: Path, description: Mapping[str, Any]) -> dict[str, RunSpec]:
+    try:
+        return {name: RunSpec.model_validate(description["specs"][name]) for name in description["runs"]}
+    except (KeyError, TypeError, ValidationError):
+        raise StoreError(
+            f"{folder}: {DESCRIPTION} is damaged: the specification of a run is missing or wrong"
+        ) from None
 
 
 def _decision_us(folder: Path, requests: pd.DataFrame) -> pd.Series[float]:
-    """The wall time of each decision; of an analytic run, whose table has none, the median of all."""
+    """The wall time of each decision; of an analytic run, whose requests do not have it, the median of them all."""
     medians = {}
-    for run in requests.loc[requests["decision_us"].isna(), "run"].unique():
-        try:
-            found = json.loads((folder / RUNS / run / f"{MEASURED}.json").read_text(encoding="utf-8"))
-            medians[run] = float(found["decision_us"]["p50"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a run without it tells nothing of decisions
-    return requests["decision_us"].fillna(requests["run"].map(medians))
+    for run in requests["run"].unique():
+        place = folder / RUNS / run / f"{MEASURED}.json"
+        if place.is_file():
+            medians[run] = json.loads(place.read_text(encoding="utf-8"))["decision_us"].get("p50")
+    return requests["run"].map(medians).astype(float).fillna(requests["decision_us"])
 
 
 def compare(sweeps: Sequence[Sweep], world: str, baselines: Sequence[str], measure: Measure) -> list[Comparison]:
@@ -144,7 +156,7 @@ def _comparison(
     seeds = set(base["seed"]) & set(other["seed"])
     runs = tuple(sorted({*base["run"].unique(), *other["run"].unique()}))
     known = {name: value for name, value in place.items() if not (isinstance(value, float) and np.isnan(value))}
-    return Comparison(sweep.folder, known, measure(base, other), len(seeds), runs)
+    return Comparison(sweep.folder, known, measure(base, other), len(seeds), runs, sweep.specs[runs[0]].fabric.gpus)
 
 
 def _shown(value: Any) -> str:

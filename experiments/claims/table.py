@@ -14,7 +14,7 @@ def claims_table(found: Sequence[ClaimVerdict]) -> Table:
     """A row a claim and world: the verdict, the paper's number, ours with its interval, p, how many were compared."""
     table = Table(
         title="The paper's claims",
-        caption="intervals hold together over all n comparisons (95 %); p is corrected for n",
+        caption="intervals (95 %) hold together for all n comparisons, and p is corrected",
         box=box.SIMPLE,
         pad_edge=False,
         padding=(0, 1, 0, 0),

@@ -84,7 +84,7 @@ def _family(ratio: float, tokens: float) -> float:
 
 
 def complexity(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
-    """C2: how the median decision grows from the second largest to the largest fabric, seed by seed."""
+    """C2: how the median decision grows with the fabric, seed by seed."""
     found = []
     for sweep in sweeps:
         here = sweep.requests[(sweep.requests["world"] == world) & (sweep.requests["policy"] == POLICY)]
@@ -98,29 +98,26 @@ def complexity(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
     bound = CLAIMS["C2"].figure or 1.0
     verdict: Verdict = "reproduced" if high <= bound else "not reproduced" if low > bound else "inconclusive"
     sentence = (
-        f"A decision takes {medians.iloc[0]:.0f} us at {sizes[0]} GPUs and {medians.iloc[-1]:.0f} us at {sizes[-1]};"
-        f" from {sizes[-2]} to {sizes[-1]} it grows as |D| to the power of {value:.2f}. docs/theory.md has it up to"
-        f" |D| = 4,096."
+        f"A decision takes {medians.iloc[0]:.0f} us at {sizes[0]} GPUs and {medians.iloc[-1]:.0f} us at {sizes[-1]}: it"
+        f" grows as |D| to the power of {value:.2f} ({len(slopes)} seeds). docs/theory.md has it up to |D| = 4,096."
     )
     runs = sweep.requests.loc[(sweep.requests["world"] == world) & (sweep.requests["policy"] == POLICY), "run"]
     return ClaimVerdict(
         "C2", world, verdict, sentence, value, low, high, Estimate(value, _error(slopes), len(slopes), 0).p(bound), 1,
-        len(slopes), {"question": sweep.question, "gpus": f"{sizes[-2]} to {sizes[-1]}"}, sweep.folder,
+        len(slopes), {"question": sweep.question, "gpus": f"{sizes[0]} to {sizes[-1]}"}, sweep.folder,
         tuple(sorted(runs.unique())),
     )  # fmt: skip
 
 
 def _slopes(requests: pd.DataFrame) -> tuple[list[int], np.ndarray[tuple[int], np.dtype[np.float64]], pd.Series[float]]:
-    """The sizes, one slope a seed between the two largest, and the median decision of each size, microseconds.
+    """The sizes, a least-squares slope a seed, and the median decision of each size, microseconds.
 
     |D| is proportional to the GPUs: half of the instances decode.
     """
-    sizes = sorted(int(size) for size in requests["gpus"].unique())
     by_seed = requests.groupby(["seed", "gpus"])["decision_us"].median().unstack("gpus").dropna()
-    growth_of = np.log((by_seed[sizes[-1]] / by_seed[sizes[-2]]).to_numpy(dtype=float)) / math.log(
-        sizes[-1] / sizes[-2]
-    )
-    return sizes, growth_of, by_seed.median()
+    sizes = [int(size) for size in by_seed.columns]
+    rises = np.polyfit(np.log(sizes), np.log(by_seed.to_numpy(dtype=float)).T, 1)[0] if len(by_seed) else np.empty(0)
+    return sizes, rises, by_seed.median()
 
 
 def _error(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
