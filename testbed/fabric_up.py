@@ -123,7 +123,7 @@ class FabricUp:
         return lines[-1] if lines else f"controller ended with exit code {self.controller.returncode}"
 
     def wait_until_programmed(self, deadline_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Return when every switch holds its rules and every link has been measured. TestbedError at the deadline."""
+        """Return when every switch holds its rules and every link is up and measured. TestbedError at the deadline."""
         until_s = clock() + deadline_s
         seen = "its oracle socket never answered"
         while clock() < until_s:
@@ -134,10 +134,12 @@ class FabricUp:
             except OracleUnavailableError:
                 time.sleep(0.05)
                 continue
-            if document["complete"] and not document["switches_missing"]:
+            if document["complete"] and not document["switches_missing"] and not document["links_down"]:
                 return
             done, expected = document["switches_programmed"], document["switches_expected"]
             seen = f"{done} of {expected} switches were programmed"
+            if document["links_down"]:
+                seen += f", and {document['links_down'][0]} is down"
             time.sleep(0.05)
         raise TestbedError(f"the controller did not finish within {deadline_s:g} s: {seen}")
 
