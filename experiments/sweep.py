@@ -98,8 +98,8 @@ def _elsewhere(
 def read_sweep(out: Path) -> pd.DataFrame:
     """Every request of every run of a sweep in one frame: the columns of `requests.parquet` and the sweep's labels.
 
-    Adds `run` (the run's name), `verdict` and `slo_met`. `decision_us` of an analytic run is its mean, as only the wall
-    clock knows it. StoreError when `out` is no sweep.
+    Adds `run` (the run's name), `verdict` and `slo_met`. `decision_us` of an analytic run is its median, as only the
+    wall clock knows it. StoreError when `out` is no sweep.
     """
     frames = []
     for name, labels in read_description(out)["runs"].items():
@@ -116,11 +116,11 @@ def read_sweep(out: Path) -> pd.DataFrame:
 
 
 def _measured_decision_us(folder: Path) -> float | None:
-    """Mean wall time of an analytic run's decisions; None for a run whose requests hold their own."""
+    """Median wall time of an analytic run's decisions; None for a run whose requests hold their own."""
     place = folder / f"{MEASURED}.json"
     if not place.is_file():
         return None
-    found = json.loads(place.read_text(encoding="utf-8"))["decision_us"].get("mean")
+    found = json.loads(place.read_text(encoding="utf-8"))["decision_us"].get("p50")
     return None if found is None else float(found)
 
 

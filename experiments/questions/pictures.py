@@ -30,20 +30,36 @@ LEAST_HEIGHT = 0.1
 
 @dataclass(frozen=True)
 class Panel:
-    """One quantity over what was varied: columns of its value and its band, what its axis says, and its scale."""
+    """One quantity over what was varied: columns of its value and its band, what its axis says, and its scale.
+
+    `zero`: the axis has its zero, marked.
+    """
 
     value: str
     low: str | None
     high: str | None
     label: str
     scale: float = 1.0
-    log: bool = False
     zero: bool = False
 
 
 TTFT = Panel("ttft_ms", "ttft_low_ms", "ttft_high_ms", "Mean time to first token (ms)")
 TBT = Panel("tpot_ms", "tpot_low_ms", "tpot_high_ms", "Mean time between tokens (ms)")
 SLO = Panel("slo_attainment", "slo_low", "slo_high", "Requests within their SLO (%)", 100)
+
+
+def with_paired_bands(results: pd.DataFrame, percent: str = "ttft_change") -> pd.DataFrame:
+    """`band_low` and `band_high`: the interval of a paired change laid on the mean TTFT that it starts from.
+
+    Requests differ far more than policies do, so that only pairs of them say anything.
+    """
+    base = results["ttft_ms"] / (1 + results[f"{percent}_percent"] / 100)
+    sides = {f"band_{side}": base * (1 + results[f"{percent}_{side}"] / 100) for side in ("low", "high")}
+    return results.assign(**sides)
+
+
+PAIRED_TTFT = Panel("ttft_ms", "band_low", "band_high", "Mean time to first token (ms)")
+"""With the bands of `with_paired_bands`."""
 
 
 def line_panels(
@@ -60,7 +76,7 @@ def line_panels(
     never = NEVER_AT * max((value for value in values if math.isfinite(value)), default=1.0)
     with paper():
         figure, axes = plt.subplots(
-            len(worlds), len(panels), figsize=(3.9 * len(panels), 0.9 + 3.1 * len(worlds)),
+            len(worlds), len(panels), figsize=(3.5 * len(panels), 0.9 + 3.0 * len(worlds)),
             squeeze=False, layout="constrained",
         )  # fmt: skip
         for row, world in zip(axes, worlds, strict=True):
@@ -102,9 +118,7 @@ def _finish(axis: Axes, panel: Panel, log: bool) -> None:
         axis.set_xscale("log")
     if panel.zero:
         axis.axhline(0, color="#000000", lw=0.8, zorder=1)
-    if panel.log:
-        axis.set_yscale("log")
-        return
+        axis.margins(y=0.08)
     if panel.value == SLO.value:
         axis.set_ylim(max(axis.get_ylim()[0] - 5, 0), 101)
     elif not panel.zero:

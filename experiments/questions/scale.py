@@ -97,8 +97,8 @@ def sentences(results: pd.DataFrame) -> list[str]:
             said += _tokens(ordered, beside, where)
             points = 100 * (last["slo_attainment"] - first["slo_attainment"])
             said.append(
-                f"{where}: SLO attainment moves by {points:+.1f} points {sizes}; a decision takes"
-                f" {first['decision_us']:.0f} us at {first['gpus']} GPUs and {last['decision_us']:.0f} us at"
+                f"{where}: SLO attainment moves by {points:+.1f} points {sizes}; a decision takes a"
+                f" median of {first['decision_us']:.0f} us at {first['gpus']} GPUs and {last['decision_us']:.0f} us at"
                 f" {last['gpus']}: {last['decision_us'] / first['decision_us']:.1f} times as long for"
                 f" {last['gpus'] / first['gpus']:g} times the instances (C2 bounds it by their number)."
             )
@@ -119,16 +119,17 @@ def _tokens(rows: pd.DataFrame, beside: pd.DataFrame, where: str) -> list[str]:
 
 def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """The four quantities over the number of GPUs."""
-    from experiments.questions.pictures import SLO, TBT, TTFT, Panel, line_panels
+    from experiments.questions.pictures import PAIRED_TTFT, SLO, TBT, Panel, line_panels, with_paired_bands
 
-    decision = Panel("decision_us", None, None, "Mean decision latency (us)", log=True)
+    decision = Panel("decision_us", None, None, "Median decision latency (us)", zero=True)
     return line_panels(
-        results,
-        (TTFT, TBT, SLO, decision),
+        with_paired_bands(results),
+        (PAIRED_TTFT, TBT, SLO, decision),
         "gpus",
         GPUS.name,
         "Does it last as the fabric grows?",
-        f"{note} Load and hot spots grow with the fabric. Bands: 95 % bootstrap intervals. Decisions: wall clock.",
+        f"{note} Load and hot spots grow with the fabric. Bands: 95 % intervals (TTFT: of the paired change against"
+        " CLA*). Decisions: wall clock.",
         out / "scale",
         log=True,
     )

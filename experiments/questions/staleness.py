@@ -78,22 +78,16 @@ def table(results: pd.DataFrame) -> Table:
 
 def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """TTFT, TBT and SLO over the refresh interval, a figure a workload. TTFT's band is that of the paired change."""
-    from experiments.questions.pictures import SLO, TBT, Panel, line_panels
+    from experiments.questions.pictures import PAIRED_TTFT, SLO, TBT, line_panels, with_paired_bands
 
-    ordered = results.sort_values("refresh_s")
-    fresh = ordered.groupby(["world", "workload", "policy"])["ttft_ms"].transform("first")
-    banded = results.assign(
-        band_low=fresh * (1 + results["aged_change_low"] / 100),
-        band_high=fresh * (1 + results["aged_change_high"] / 100),
-    )
-    panels = (Panel("ttft_ms", "band_low", "band_high", "Mean time to first token (ms)"), TBT, SLO)
-    about = f"{note} Bands: 95 % bootstrap intervals (TTFT: of the paired change since the shortest interval)."
+    banded = with_paired_bands(results, "aged_change")
+    about = f"{note} Bands: 95 % intervals (TTFT: of the paired change since the shortest interval)."
     written = []
     workloads = list(dict.fromkeys(results["workload"]))
     for place, workload in enumerate(workloads):
         written += line_panels(
             banded[banded["workload"] == workload],
-            panels,
+            (PAIRED_TTFT, TBT, SLO),
             "refresh_s",
             "Refresh interval of the network view (s)",
             "Does an old network view cost NetKV its gain?",
