@@ -1,6 +1,6 @@
 """How often the intervals of `experiments.statistics` hold the truth, and how long a run takes to warm up.
 
-    python -m tests.bench.coverage [--seeds 400] [--draws 400]
+    python -m tests.bench.coverage [--seeds 400] [--draws 400] [PROFILE ...]
 
 Runs the analytic world on many seeds of the staleness sweep's two profiles; all seeds together are the truth. Then a
 comparison is made of a few seeds drawn at random, again and again, and its nominal 95 % intervals are counted that hold
@@ -159,8 +159,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=400, help="seeds that make the truth")
     parser.add_argument("--draws", type=int, default=400, help="studies drawn from them")
+    parser.add_argument("profiles", nargs="*", metavar="PROFILE", help=f"of {', '.join(PROFILES)} (default: all)")
     options = parser.parse_args()
-    for profile in PROFILES:
+    if unknown := [name for name in options.profiles if name not in PROFILES]:
+        parser.error(f"no such profile: {', '.join(unknown)}")
+    for profile in options.profiles or PROFILES:
         tables = simulate(profile, (BASE, OTHER), options.seeds)
         print(f"\n{profile}: mean TTFT by tenth of the run, ms\n{warm_up(tables)}\n{cut_effect(tables)}", flush=True)
         print(f"\n{profile}: intervals of 100 that hold the truth (median width)\n{coverage(tables, options.draws)}")
