@@ -119,6 +119,8 @@ def _finish(axis: Axes, panel: Panel, log: bool) -> None:
     if panel.zero:
         axis.axhline(0, color="#000000", lw=0.8, zorder=1)
         axis.margins(y=0.08)
+        if axis.dataLim.y0 >= 0:
+            axis.set_ylim(bottom=0)
     if panel.value == SLO.value:
         axis.set_ylim(max(axis.get_ylim()[0] - 5, 0), 101)
     elif not panel.zero:
