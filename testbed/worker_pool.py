@@ -19,6 +19,7 @@ from workloads import Scenario
 DECODE_PORT = 7001
 BACKGROUND_PORT = 7002
 HELLO_DEADLINE_S = 30.0
+CONNECT_DEADLINE_S = 60.0
 QUIT_DEADLINE_S = 5.0
 
 WORKER_PYTHON = (sys.executable, "-S", "-E", "-m")
@@ -49,14 +50,18 @@ class WorkerPool:
     ) -> None:
         self._up = up
         self._wanted = {
-            **{("prefill", instance): (*self._stream_arguments(instance), *REAL_TIME) for instance in roles.prefill},
+            **{("prefill", instance): self._prefill_arguments(instance, scenario) for instance in roles.prefill},
             **{("decode", instance): self._decode_arguments(instance, scenario) for instance in roles.decode},
             **{("background", instance): self._background_arguments(instance) for instance in background},
         }
+        self._roles = roles
+        self._serving = scenario.serving
         self._on_event = on_event
         self._processes: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
         self._writers: dict[tuple[str, int], asyncio.StreamWriter] = {}
         self._ready = asyncio.Event()
+        self._connecting: set[int] = set()
+        self._connected = asyncio.Event()
         self._fatal = ""
         self._control = RUN_DIR / "control.sock"
         self._server: asyncio.Server | None = None
@@ -84,7 +89,32 @@ class WorkerPool:
             ) from None
         if self._fatal:
             raise TestbedError(self._fatal)
+        if self._serving.connections == "warm":
+            await self._connect()
         return self
+
+    async def _connect(self) -> None:
+        """Connect every prefill worker with every decode worker, as engines do when they start."""
+        self._connecting = set(self._roles.prefill)
+        for source in self._roles.prefill:
+            peers = [[self._up.address(target), DECODE_PORT] for target in self._roles.decode if target != source]
+            self.tell("prefill", source, {"do": "connect", "addresses": peers, "stripes": self._serving.stripes})
+        try:
+            await asyncio.wait_for(self._connected.wait(), CONNECT_DEADLINE_S)
+        except TimeoutError:
+            raise TestbedError(
+                f"{len(self._connecting)} prefill workers had no connection to every decode worker within"
+                f" {CONNECT_DEADLINE_S:g} s"
+            ) from None
+        if self._fatal:
+            raise TestbedError(self._fatal)
+
+    def _on_connected(self, instance: int, event: Event) -> None:
+        self._connecting.discard(instance)
+        if event["event"] == "connect_failed":
+            self._fatal = f"the prefill worker on {self._name(instance)}: {event['error']}"
+        if self._fatal or not self._connecting:
+            self._connected.set()
 
     async def __aexit__(self, *_: object) -> None:
         """Ask every worker to quit, then make sure. Returns when none is left."""
@@ -123,7 +153,11 @@ class WorkerPool:
         if len(self._writers) == len(self._wanted):
             self._ready.set()
         while line := await reader.readline():
-            self._on_event(role, instance, json.loads(line))
+            event = json.loads(line)
+            if event["event"] in ("connected", "connect_failed"):
+                self._on_connected(instance, event)
+            else:
+                self._on_event(role, instance, event)
 
     def _name(self, instance: int) -> str:
         return self._up.fabric.instances[instance].name
@@ -133,6 +167,10 @@ class WorkerPool:
 
     def _stream_arguments(self, instance: int) -> tuple[str, ...]:
         return ("--address", self._up.address(instance), "--congestion-control", self._up.spec.congestion_control)
+
+    def _prefill_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
+        keep = ("--keep-connections",) if scenario.serving.connections == "warm" else ()
+        return (*self._stream_arguments(instance), *keep, *REAL_TIME)
 
     def _decode_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         steps = ",".join(f"{batch}:{step_s!r}" for batch, step_s in scenario.model.step_table_s)

@@ -30,7 +30,8 @@ STRIPES = st.integers(1, STRIPES_MAX)
 def headers(draw: st.DrawFn) -> Header:
     stripes, total_bytes = draw(STRIPES), draw(U64)
     stripe = draw(st.integers(0, stripes - 1))
-    return Header(draw(U64), stripe, stripes, stripe_sizes(total_bytes, stripes)[stripe], total_bytes)
+    sizes = stripe_sizes(total_bytes, stripes)
+    return Header(draw(U64), stripe, stripes, sizes[stripe], total_bytes, draw(st.booleans()))
 
 
 def resealed(data: bytes) -> bytes:

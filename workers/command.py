@@ -60,7 +60,16 @@ class Command:
         return str(value)
 
     def address(self, name: str) -> tuple[str, int]:
-        match self.fields.get(name):
+        return self._address(name, self.fields.get(name))
+
+    def addresses(self, name: str) -> list[tuple[str, int]]:
+        values = self.fields.get(name)
+        if not isinstance(values, list):
+            raise self._error(name, "a list of [IPv4 address, port]")
+        return [self._address(name, value) for value in values]
+
+    def _address(self, name: str, value: object) -> tuple[str, int]:
+        match value:
             case [str(host), int(port)] if 0 < port <= PORT_MAX:
                 return host, port
         raise self._error(name, "[IPv4 address, port]")

@@ -158,23 +158,29 @@ class UnwelcomeError(Exception):
 
 
 class Stripe:
-    """One connection: header, payload, ack, then end of file from the sender."""
+    """One connection: header, payload, ack; then end of file from the sender or, on a kept one, all that again."""
 
     def __init__(self, receiver: Receiver, sock: socket.socket, peer: str) -> None:
         self.first_byte_s = 0.0
         self._receiver = receiver
         self._sock = sock
         self._peer = peer
+        self._low_water = 1
+        self._await_header()
+        self._resting = False
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        receiver.loop.watch(sock, READABLE, self._on_readable)
+
+    def _await_header(self) -> None:
+        """Be as new; a kept connection may rest like this for as long as it likes."""
         self._header_bytes = b""
         self._header: Header | None = None
         self._arrival: Arrival | None = None
         self._remaining = 0
-        self._low_water = 1
         self._replied = False
-        self._checked_s = receiver.loop.clock()
+        self._resting = True
+        self._checked_s = self._receiver.loop.clock()
         self._checked_remaining = -1
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        receiver.loop.watch(sock, READABLE, self._on_readable)
 
     def reply(self, status: Status) -> None:
         """Acknowledge; after anything but OK the rest of the payload is read and thrown away."""
@@ -192,9 +198,14 @@ class Stripe:
                 self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._close()
+            return
+        if status is Status.OK and self._header is not None and self._header.kept:
+            self._await_header()
 
     def check_progress(self, now_s: float) -> None:
         """Give up on a peer that has been silent for too long."""
+        if self._resting:
+            return
         deadline_s = IDLE_DEADLINE_S if self._header is not None and not self._replied else HEADER_DEADLINE_S
         if not self._replied and self._remaining != self._checked_remaining:
             self._checked_remaining, self._checked_s = self._remaining, now_s
@@ -226,7 +237,8 @@ class Stripe:
             self._close()
             return
         if not self._header_bytes:
-            self.first_byte_s = self._receiver.loop.clock()
+            self.first_byte_s = self._checked_s = self._receiver.loop.clock()
+            self._resting = False
         self._header_bytes += received
         if len(self._header_bytes) < wire.HEADER_BYTES:
             return

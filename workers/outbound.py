@@ -1,7 +1,7 @@
-"""The sending end of one KV transfer: `stripes` new TCP connections, each with its own ephemeral source port.
+"""The sending end of one KV transfer: a stripe on each connection of a bundle, new or kept.
 
-Owns its sockets until the last ack or the first failure. Payload is one shared buffer of zeros; sendfile(2) from a
-memory file was measured and costs no less.
+Owns the bundle until the last ack, when it is given back, or the first failure, when its connections are reset.
+Payload is one shared buffer of zeros; sendfile(2) from a memory file was measured and costs no less.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from workers import wire
 from workers.loop import READABLE, WRITABLE, Loop
-from workers.streams import ABORT, StreamOptions, retransmitted
+from workers.streams import ABORT, retransmitted
 from workers.wire import Header, Status, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from workers.connections import Connections
 
 SEND_BYTES = 1 << 20  # on loopback 64 KiB costs 1.7 times the CPU of 1 MiB
 
@@ -39,11 +41,12 @@ class Transfer:
         deadline_s: float,
         on_done: Callable[[float, float, list[int], list[int], int], None],
         on_failed: Callable[[str], None],
-        options: StreamOptions,
+        connections: Connections,
     ) -> None:
         self.loop = loop
         self._on_done = on_done
         self._on_failed = on_failed
+        self._connections = connections
         self._started_s = loop.clock()
         self._wire_bytes = total_bytes + stripes * wire.HEADER_BYTES
         self._timer = loop.call_at(
@@ -56,14 +59,16 @@ class Transfer:
         self._over = False
         sizes = wire.stripe_sizes(total_bytes, stripes)
         try:
-            for number, size in enumerate(sizes):
-                sock = options.connect(address)
-                self._source_ports.append(sock.getsockname()[1])
-                self._open.append(_Stripe(self, sock, Header(request_id, number, stripes, size, total_bytes)))
+            self._bundle = connections.take(address, stripes)
         except OSError as error:
             # Reported from the loop, as every other failure, so that nobody is called back while being constructed.
             text = f"cannot connect to {address[0]}:{address[1]}: {error.strerror or error}"
             loop.call_at(self._started_s, lambda: self._fail(text))
+            return
+        for number, (size, sock) in enumerate(zip(sizes, self._bundle.sockets, strict=True)):
+            self._source_ports.append(sock.getsockname()[1])
+            header = Header(request_id, number, stripes, size, total_bytes, connections.keep)
+            self._open.append(_Stripe(self, sock, header))
 
     def abort(self) -> None:
         """Reset every connection; no call-back follows."""
@@ -79,6 +84,7 @@ class Transfer:
             self._over = True
             self._timer.cancel()
             at_s = self.loop.clock()
+            self._connections.give_back(self._bundle)
             self._on_done(self._started_s, at_s, self._source_ports, self._retransmitted, self._wire_bytes)
 
     def stripe_failed(self, error: str) -> None:
@@ -91,7 +97,7 @@ class Transfer:
 
 
 class _Stripe:
-    """One connection: connect, send header and payload, read the ack, close."""
+    """One connection: wait until it is up, send header and payload, read the ack."""
 
     def __init__(self, transfer: Transfer, sock: socket.socket, header: Header) -> None:
         self._transfer = transfer
@@ -100,6 +106,7 @@ class _Stripe:
         self._prefix = wire.pack_header(header)
         self._remaining = header.stripe_bytes
         self._ack = b""
+        self._retransmitted_before = retransmitted(sock)
         transfer.loop.watch(sock, READABLE | WRITABLE, self._on_ready)
 
     def reset(self) -> None:
@@ -147,8 +154,10 @@ class _Stripe:
         elif (ack.request_id, ack.received_bytes) != (self._header.request_id, self._header.stripe_bytes):
             self._fail(f"receiver counted {ack.received_bytes} of {self._header.stripe_bytes} bytes")
         else:
-            sent_again = retransmitted(self._sock)
-            self._close()
+            sent_again = retransmitted(self._sock) - self._retransmitted_before
+            self._transfer.loop.unwatch(self._sock)
+            if not self._header.kept:
+                self._sock.close()
             self._transfer.stripe_acknowledged(self._header.stripe, sent_again)
 
     def _fail(self, error: str) -> None:

@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
+from workers.connections import Connections
 from workers.outbound import Transfer
 from workers.shell import Shell, add_realtime_argument, argument_parser, stamp
 from workers.streams import StreamOptions, add_stream_arguments
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 class PrefillWorker:
     """One prefill at a time on an absolute schedule: a late timer delays its own event and nothing after it."""
 
-    def __init__(self, shell: Shell, options: StreamOptions) -> None:
+    def __init__(self, shell: Shell, connections: Connections) -> None:
         self._shell = shell
         self._loop = shell.loop
-        self._options = options
+        self._connections = connections
         self._queue: deque[tuple[int, float, float]] = deque()  # request, seconds, arrival
         self._free_s = 0.0
         self._busy = False
@@ -67,8 +68,20 @@ class PrefillWorker:
             command.seconds("deadline_s"),
             done,
             failed,
-            self._options,
+            self._connections,
         )
+
+    def connect(self, command: Command) -> None:
+        """Have connections to all peers ready before a transfer asks for them, to be kept."""
+
+        def done() -> None:
+            self._shell.emit("connected")
+
+        def failed(error: str) -> None:
+            self._shell.emit("connect_failed", error=error)
+
+        stripes = command.integer("stripes", minimum=1, maximum=STRIPES_MAX)
+        self._connections.open(command.addresses("addresses"), stripes, done, failed)
 
     def _start_next(self) -> None:
         request_id, prefill_s, arrival_s = self._queue.popleft()
@@ -89,14 +102,18 @@ class PrefillWorker:
 def main() -> int:
     parser = argument_parser("prefill", __doc__)
     add_stream_arguments(parser)
+    parser.add_argument(
+        "--keep-connections", action="store_true", help="use them for one transfer after another (default: new ones)"
+    )
     add_realtime_argument(parser)
     arguments = parser.parse_args()
     shell = Shell("prefill", arguments.name, arguments.control)
     shell.keep_time(arguments.realtime_priority)
     options = StreamOptions.of(arguments)
     shell.check(options)
-    worker = PrefillWorker(shell, options)
-    return shell.run(None, {"prefill": worker.prefill, "transfer": worker.transfer})
+    worker = PrefillWorker(shell, Connections(shell.loop, options, arguments.keep_connections))
+    handlers = {"prefill": worker.prefill, "transfer": worker.transfer, "connect": worker.connect}
+    return shell.run(None, handlers)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 Pure packing and checking; sockets belong to `outbound` and `inbound`. A blob of `total_bytes` is cut into `stripes`
 parts as even as possible (the first parts get the odd bytes), each sent on its own TCP connection:
 
-    header   magic "NKV1" | version | stripe | stripes | 0 | request id | stripe bytes | total bytes | CRC-32
+    header   magic "NKV1" | version | stripe | stripes | kept | request id | stripe bytes | total bytes | CRC-32
     payload  stripe bytes, content meaningless
     ack      magic "NKA1" | version | status | request id | bytes received            (receiver to sender)
 
-All integers are big-endian and unsigned. CRC-32 is zlib's.
+All integers are big-endian and unsigned. CRC-32 is zlib's. `kept` is 1 when the sender keeps the connection: the header
+of another stripe, of another request, may follow the ack; otherwise it is 0 and nothing follows.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Header(NamedTuple):
     stripes: int
     stripe_bytes: int
     total_bytes: int
+    kept: bool = False
 
 
 class Ack(NamedTuple):
@@ -73,7 +75,7 @@ def pack_header(header: Header) -> bytes:
         VERSION,
         header.stripe,
         header.stripes,
-        0,
+        header.kept,
         header.request_id,
         header.stripe_bytes,
         header.total_bytes,
@@ -85,18 +87,20 @@ def unpack_header(data: bytes) -> Header:
     """The header in exactly `HEADER_BYTES` bytes; `WireError` unless every field is right and fits the others."""
     if len(data) != HEADER_BYTES:
         raise WireError(f"a header has {HEADER_BYTES} bytes, not {len(data)}")
-    magic, version, stripe, stripes, _, request_id, stripe_bytes, total_bytes = _HEADER.unpack_from(data)
+    magic, version, stripe, stripes, kept, request_id, stripe_bytes, total_bytes = _HEADER.unpack_from(data)
     if magic != HEADER_MAGIC:
         raise WireError(f"header magic is {magic!r}, not {HEADER_MAGIC!r}")
     if version != VERSION:
         raise WireError(f"header version is {version}, not {VERSION}")
     if _CRC.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
         raise WireError("header checksum does not match")
+    if kept > 1:
+        raise WireError(f"header says {kept} to whether its connection is kept, not 0 or 1")
     if not 0 < stripes <= STRIPES_MAX or stripe >= stripes:
         raise WireError(f"stripe {stripe} of {stripes} does not exist")
     if stripe_bytes != total_bytes // stripes + (stripe < total_bytes % stripes):
         raise WireError(f"stripe {stripe} of {stripes} cannot have {stripe_bytes} of {total_bytes} bytes")
-    return Header(request_id, stripe, stripes, stripe_bytes, total_bytes)
+    return Header(request_id, stripe, stripes, stripe_bytes, total_bytes, kept == 1)
 
 
 def pack_ack(ack: Ack) -> bytes:

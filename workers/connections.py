@@ -1,0 +1,101 @@
+"""The connections of a prefill worker to its peers: new ones for every transfer, or kept ones.
+
+An RDMA engine such as NIXL or Mooncake's connects once and moves every later KV cache over the same queue pairs. Kept
+TCP connections are the like of it: no handshake, no slow start from nothing, and the same path through the fabric.
+"""
+
+from __future__ import annotations
+
+import bisect
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, NamedTuple
+
+from workers.loop import WRITABLE, Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workers.streams import StreamOptions
+
+Address = tuple[str, int]
+
+
+class Bundle(NamedTuple):
+    """The connections of one transfer, a stripe each. The `slot` says which of several bundles to one address it is."""
+
+    slot: int
+    address: Address
+    sockets: list[socket.socket]
+
+
+class Connections:
+    """Bundles of connections. A kept one goes to one transfer at a time; the lowest idle slot is taken first.
+
+    While every kept bundle to an address is in use, the next transfer to it opens one more.
+    """
+
+    def __init__(self, loop: Loop, options: StreamOptions, keep: bool) -> None:
+        self.keep = keep
+        self._loop = loop
+        self._options = options
+        self._idle: dict[tuple[Address, int], list[Bundle]] = {}
+        self._opened: dict[tuple[Address, int], int] = {}
+
+    def take(self, address: Address, count: int) -> Bundle:
+        """A bundle of `count` connections, those of a new one on their way. OSError if one cannot even set out."""
+        if idle := self._idle.get((address, count)):
+            return idle.pop(0)
+        slot = self._opened.get((address, count), 0)
+        sockets: list[socket.socket] = []
+        try:
+            for _ in range(count):
+                sockets.append(self._options.connect(address))
+        except OSError:
+            for sock in sockets:
+                sock.close()
+            raise
+        self._opened[address, count] = slot + 1
+        return Bundle(slot, address, sockets)
+
+    def give_back(self, bundle: Bundle) -> None:
+        """A transfer is over and went well: keep its connections, or close them."""
+        if self.keep:
+            bisect.insort(
+                self._idle.setdefault((bundle.address, len(bundle.sockets)), []), bundle, key=lambda b: b.slot
+            )
+        else:
+            for sock in bundle.sockets:
+                sock.close()
+
+    def open(
+        self, addresses: list[Address], count: int, on_done: Callable[[], None], on_failed: Callable[[str], None]
+    ) -> None:
+        """Have a bundle to every address ready, one address after another; one call back at the end."""
+        if not addresses:
+            on_done()
+            return
+        address, *others = addresses
+        try:
+            bundle = self.take(address, count)
+        except OSError as error:
+            on_failed(f"cannot connect to {address[0]}:{address[1]}: {error.strerror or error}")
+            return
+        waiting = set(bundle.sockets)
+
+        def on_ready(sock: socket.socket) -> None:
+            waiting.discard(sock)
+            self._loop.unwatch(sock)
+            if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                for one in bundle.sockets:
+                    self._loop.unwatch(one)
+                    one.close()
+                reason = os.strerror(error) if error in errno.errorcode else str(error)
+                on_failed(f"cannot connect to {address[0]}:{address[1]}: {reason}")
+            elif not waiting:
+                self.give_back(bundle)
+                self.open(others, count, on_done, on_failed)
+
+        for sock in bundle.sockets:
+            self._loop.watch(sock, WRITABLE, lambda _events, sock=sock: on_ready(sock))  # type: ignore[misc]
