@@ -1,8 +1,8 @@
 """What a capture says of each TCP connection that crossed its port: frames, bytes, what was sent again, round trips.
 
 Streams through the file with scapy's raw reader and takes four header fields from each frame; scapy's full dissection
-takes 30 times as long. The port sees what reaches it: a segment that was lost before it and is sent again is seen once,
-and is then told by its place behind later ones; only the last segments of a connection can be sent again unnoticed.
+takes about 45 times as long. The port sees what reaches it: a segment that was lost before it and is sent again is seen
+once, and is then told by its place behind later ones; only the last ones of a connection can be sent again unnoticed.
 """
 
 from __future__ import annotations
