@@ -110,6 +110,10 @@ def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Pat
     )
     bringups = {json.loads(path.read_text())["evidence"]["bringup_s"] for path in out.glob("runs/*/manifest.json")}
     assert len(bringups) == 1  # one fabric served them all
+    timing = json.loads((out / "timing.json").read_text())
+    assert timing["runs"] == 4
+    assert timing["bring_up_s"] >= bringups.pop()
+    assert timing["replaying_share"] > 0.4  # of runs of a few seconds; a real sweep's are twenty and more
     if done.returncode == 0:
         assert {"staleness.png", "staleness.svg", "staleness.csv"} <= {path.name for path in out.iterdir()}
 
