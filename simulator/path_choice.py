@@ -36,6 +36,31 @@ class PathChoice:
         return sorted(Counter(chosen).items())
 
 
+class KeptConnections:
+    """Which bundle of kept connections a transfer uses: the first of its pair that is idle, as the workers take it.
+
+    A bundle has a number of its own, so that whoever gets it takes the same paths. `instances`: how many there are.
+    """
+
+    def __init__(self, instances: int) -> None:
+        self._instances = instances
+        self._in_use: dict[int, set[int]] = {}  # slots by pair
+        self._held: dict[int, tuple[int, int]] = {}  # pair and slot by request
+
+    def take(self, request_id: int, source: int, target: int) -> int:
+        """The number of the bundle that is the request's until it gives it back."""
+        pair = source * self._instances + target
+        in_use = self._in_use.setdefault(pair, set())
+        slot = next(slot for slot in range(len(in_use) + 1) if slot not in in_use)
+        in_use.add(slot)
+        self._held[request_id] = pair, slot
+        return slot * self._instances**2 + pair
+
+    def give_back(self, request_id: int) -> None:
+        pair, slot = self._held.pop(request_id)
+        self._in_use[pair].remove(slot)
+
+
 def _mixed(word: int) -> int:
     """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): 64 bits in, 64 well-mixed bits out."""
     word = (word + 0x9E3779B97F4A7C15) & _WORD

@@ -89,7 +89,8 @@ class AnalyticWorld:
     def _transport(self, fabric: Fabric, scenario: Scenario) -> Transport:
         if self._simulation.network == "closed_form":
             return ClosedFormTransport(fabric)
-        return FluidTransport(fabric, PathChoice(scenario.seed, self._simulation.spreading))
+        kept = scenario.serving.connections == "warm"
+        return FluidTransport(fabric, PathChoice(scenario.seed, self._simulation.spreading), kept)
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -30,11 +30,11 @@ class EmulationSpec(BaseModel):
     for it and for `rate_scale`, is what this machine has, and what it stood for is what is recorded.
 
     `queue_packets` is the room of every port's queue, and `queue` its discipline: `fifo`; `red`, which drops early;
-    `ecn`, which marks beyond `mark_packets`, as DCTCP wants it. Every link delays by `link_delay_ms` and, with
-    `hop_latency`, by what a hop of the real fabric takes, dilated. `congestion_control` is TCP's, `rto_min_ms` its
-    least retransmission time-out and `initial_window_packets` its first window (Linux by itself: 200 ms and 10),
-    `ecmp` the hashing (`select` is the negative control that polarises)
-    and `ecmp_seed` its seed, `controller` the OpenFlow framework, `prometheus_port` that of its text endpoint on the
+    `ecn`, which marks beyond `mark_packets`, as DCTCP wants it; `fair`, a queue for each connection, in turn. Every
+    link delays by `link_delay_ms` and, with `hop_latency`, by what a hop of the real fabric takes, dilated.
+    `congestion_control` is TCP's, `rto_min_ms` its least retransmission time-out and `initial_window_packets` its first
+    window (Linux by itself: 200 ms and 10), `ecmp` the hashing (`select` is the negative control that polarises) and
+    `ecmp_seed` its seed, `controller` the OpenFlow framework, `prometheus_port` that of its text endpoint on the
     loopback inside the sandbox (none by default). `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s`
     one run beyond its last arrival.
     """

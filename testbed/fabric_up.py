@@ -32,8 +32,13 @@ from topologies.shaping import Shape, ShapingError
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
 CONTROLLER_LOG = RUN_DIR / "controller.log"
-HOST_SETTINGS = ("net.ipv6.conf.all.disable_ipv6=1", "net.ipv4.tcp_no_metrics_save=1")
-"""In every host: no neighbour discovery on the fabric, and no transfer that starts from what an earlier one learned."""
+HOST_SETTINGS = (
+    "net.ipv6.conf.all.disable_ipv6=1",
+    "net.ipv4.tcp_no_metrics_save=1",
+    "net.ipv4.tcp_slow_start_after_idle=0",
+)
+"""In every host: no neighbour discovery on the fabric, no new connection that starts from what an earlier one learned,
+and a kept connection that goes on where it was."""
 
 PROJECT = Path(__file__).parent.parent
 
@@ -208,5 +213,5 @@ def route_options(spec: EmulationSpec) -> list[str]:
 
 def shaped_rate_bps(shown: str) -> float | None:
     """The rate in what `tc class show` prints of an HTB class, bit/s; None where there is none."""
-    found = re.search(r"class htb .* rate (\d+)([KMGT]?)bit ", shown)
+    found = re.search(r"class htb 5:1 root .*?rate (\d+)([KMGT]?)bit ", shown)
     return None if found is None else int(found[1]) * 1000.0 ** " KMGT".index(found[2] or " ")

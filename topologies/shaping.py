@@ -1,6 +1,6 @@
 """What a port does to the frames that leave it: its rate, its queue and its delay, as commands for tc. Pure.
 
-    netem (delay, where there is any)  ->  HTB (rate)  ->  pfifo or RED (queue)
+    netem (delay, where there is any)  ->  HTB (rate)  ->  pfifo or RED (queue), or a pfifo a connection in turn
 
 The delay comes first: a queue must hold what waits for the shaper, and nothing that is merely on its way.
 """
@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-QueueKind = Literal["fifo", "red", "ecn"]
+QueueKind = Literal["fifo", "red", "ecn", "fair"]
 
 DEFAULT_QUEUE_PACKETS = 100
 
@@ -36,6 +36,38 @@ DELAY_LINE_PACKETS = 100_000
 RED_PROBABILITY = 0.02
 """tc's own, and Floyd's; so are a largest mean of a quarter of the room and a least of a third of that (tc-red(8))."""
 
+FAIR_QUEUES = 128
+"""Queues of a fair port: one connection of ten shares its own with another when a dozen cross the port."""
+
+FAIR_RATE_BIT = 8_000
+"""Guaranteed to each of them; all above it is borrowed, in turn, a frame at a time."""
+
+FAIR_CLASSES = 0x100
+"""The first of their class numbers; class 2 takes what is neither TCP nor UDP over IPv4."""
+
+FAIR_HASH = (
+    (0x28, 0, 0, 12),  # the EtherType
+    (0x15, 0, 16, 0x0800),  # not IPv4: to the last line
+    (0x30, 0, 0, 23),  # the protocol
+    (0x15, 1, 0, 6),
+    (0x15, 0, 13, 17),  # neither TCP nor UDP: to the last line
+    (0x20, 0, 0, 34),  # both ports, behind an IPv4 header without options
+    (0x24, 0, 0, 2_654_435_761),  # times an odd number, plus the next word
+    (0x07, 0, 0, 0),
+    (0x20, 0, 0, 26),  # the source
+    (0x0C, 0, 0, 0),
+    (0x24, 0, 0, 2_246_822_519),
+    (0x07, 0, 0, 0),
+    (0x20, 0, 0, 30),  # the destination
+    (0x0C, 0, 0, 0),
+    (0x24, 0, 0, 3_266_489_917),
+    (0x74, 0, 0, 32 - FAIR_QUEUES.bit_length() + 1),  # the highest bits are the best mixed
+    (0x04, 0, 0, 0x50000 + FAIR_CLASSES),
+    (0x16, 0, 0, 0),  # the class is the hash
+    (0x06, 0, 0, 0),  # no class: the default one
+)
+"""A classic BPF program (Linux's networking/filter.rst), which tc-bpf(8) runs on every frame: code, jumps, operand."""
+
 
 class ShapingError(RuntimeError):
     """A rate, a queue or a delay that cannot be, or that tc refused; the message holds the interface."""
@@ -46,7 +78,8 @@ class Shape:
     """One direction of a link.
 
     `queue_packets`: room of the queue, frames. `queue`: `fifo`; `red`, which drops early and at random; `ecn`, which
-    marks every frame beyond `mark_packets`. `delay_s`: how long a frame is on its way, seconds.
+    marks every frame beyond `mark_packets`; `fair`, where every connection has such a queue of its own and they take
+    turns, as rate control a queue pair would have it. `delay_s`: how long a frame is on its way, seconds.
     """
 
     rate_bps: float
@@ -75,13 +108,25 @@ def shaping_command(interface: str, shape: Shape) -> str:
             f"tc qdisc add dev {interface} root handle 4: netem delay {delay_us}us limit {DELAY_LINE_PACKETS}"
         )
         above = "parent 4:1"
-    rate = f"rate {round(shape.rate_bps)}bit ceil {round(shape.rate_bps)}bit"
-    burst = f"burst {shape.burst_bytes}b cburst {shape.burst_bytes}b quantum {HTB_QUANTUM_B}"
+    rate = f"{round(shape.rate_bps)}bit"
+    burst = f"cburst {shape.burst_bytes}b quantum {HTB_QUANTUM_B}"
+    root = f"classid 5:1 htb rate {rate} ceil {rate} burst {shape.burst_bytes}b {burst}"
     commands += [
-        f"tc qdisc add dev {interface} {above} handle 5: htb default 1",
-        f"tc class add dev {interface} parent 5: classid 5:1 htb {rate} {burst}",
-        f"tc qdisc add dev {interface} parent 5:1 handle 10: {_queue(shape)}",
+        f"tc qdisc add dev {interface} {above} handle 5: htb default {2 if shape.queue == 'fair' else 1}",
+        f"tc class add dev {interface} parent 5: {root}",
     ]
+    if shape.queue == "fair":
+        # A leaf without a discipline of its own is a pfifo as long as the interface's queue (tc-htb(8), tc-pfifo(8)).
+        leaf = f"htb rate {FAIR_RATE_BIT}bit ceil {rate} burst {FRAME_B}b {burst}"
+        leaves = f"2 $(seq {FAIR_CLASSES} {FAIR_CLASSES + FAIR_QUEUES - 1})"
+        program = ",".join(" ".join(map(str, line)) for line in FAIR_HASH)
+        commands += [
+            f"ip link set {interface} txqueuelen {shape.queue_packets}",
+            f"printf 'class add dev {interface} parent 5:1 classid 5:%x {leaf}\\n' {leaves} | tc -batch -",
+            f"tc filter add dev {interface} parent 5: protocol all bpf bytecode '{len(FAIR_HASH)},{program}'",
+        ]
+    else:
+        commands.append(f"tc qdisc add dev {interface} parent 5:1 handle 10: {_queue(shape)}")
     return " && ".join(commands)
 
 

@@ -1,0 +1,79 @@
+"""The hash of a fair port, run here as the kernel runs it, and the command that installs it."""
+
+import ipaddress
+import struct
+from collections import Counter
+
+from topologies.shaping import FAIR_CLASSES, FAIR_HASH, FAIR_QUEUES, Shape, shaping_command
+
+WORD = (1 << 32) - 1
+
+
+def classified(frame: bytes) -> int:
+    """What the program returns: a class by major and minor number, 0 for none (Linux's networking/filter.rst)."""
+    at = a = x = 0
+    while True:
+        code, if_true, if_false, operand = FAIR_HASH[at]
+        at += 1
+        match code:
+            case 0x20 | 0x28 | 0x30:
+                width = {0x20: 4, 0x28: 2, 0x30: 1}[code]
+                a = int.from_bytes(frame[operand : operand + width], "big")
+            case 0x15:
+                at += if_true if a == operand else if_false
+            case 0x24:
+                a = a * operand & WORD
+            case 0x0C:
+                a = a + x & WORD
+            case 0x04:
+                a = a + operand & WORD
+            case 0x74:
+                a >>= operand
+            case 0x07:
+                x = a
+            case 0x16:
+                return a
+            case 0x06:
+                return operand
+            case _:
+                raise AssertionError(f"unknown code {code:#x}")
+
+
+def frame(source: str, target: str, ports: tuple[int, int], protocol: int = 6, ethertype: int = 0x0800) -> bytes:
+    ends = (ipaddress.ip_address(source).packed, ipaddress.ip_address(target).packed)
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, protocol, 0, *ends)
+    return bytes(12) + struct.pack("!H", ethertype) + header + struct.pack("!HH", *ports)
+
+
+def test_connections_are_spread_over_all_queues_and_nothing_else() -> None:
+    used = Counter(
+        classified(frame(f"10.0.0.{source}", "10.1.0.1", (port, 7001)))
+        for source in range(1, 9)
+        for port in range(32_768, 32_768 + 2 * 512, 2)
+    )
+    first = 0x50000 + FAIR_CLASSES
+    assert set(used) == set(range(first, first + FAIR_QUEUES))
+    assert max(used.values()) < 3 * 8 * 512 / FAIR_QUEUES
+
+
+def test_the_stripes_of_a_transfer_rarely_share_a_queue() -> None:
+    shared = 0
+    for port in range(32_768, 60_000, 8):
+        stripes = {classified(frame("10.0.0.1", "10.1.0.1", (port + 2 * stripe, 7001))) for stripe in range(4)}
+        shared += len(stripes) < 4
+    assert shared / len(range(32_768, 60_000, 8)) < 0.05
+
+
+def test_what_is_no_tcp_and_no_udp_gets_the_default_class() -> None:
+    assert classified(frame("10.0.0.1", "10.0.0.2", (0, 0), protocol=1)) == 0
+    assert classified(frame("10.0.0.1", "10.0.0.2", (1, 2), ethertype=0x0806)) == 0
+    assert classified(frame("10.0.0.1", "10.0.0.2", (1, 2), protocol=17)) > 0
+
+
+def test_the_command_makes_every_queue_and_lets_it_borrow_the_whole_rate() -> None:
+    command = shaping_command("tor0-eth1", Shape(20e6, queue_packets=70, queue="fair"))
+    assert "htb default 2 " in command
+    assert "ip link set tor0-eth1 txqueuelen 70 " in command
+    assert f"$(seq {FAIR_CLASSES} {FAIR_CLASSES + FAIR_QUEUES - 1})" in command
+    assert command.count("ceil 20000000bit") == 2
+    assert "pfifo" not in command
