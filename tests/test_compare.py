@@ -126,12 +126,15 @@ def test_decisions_part_for_the_first_reason_that_applies() -> None:
 
 
 SLOW = 1.2
+FRAME_S = 8 * 1514 * 2500
+HOPS_S = FRAME_S / 200e9 + 2 * FRAME_S / 3.6e12
+"""Of the last frame within a rack: one of the two links of servers is the slowest and counted as such."""
 
 
 def write_emulated(out: Path, policy: str = "cla", seed: int = 0, verdict: str = "valid") -> Path:
-    """A run whose transfers took 20 % longer than a fluid with frame headers says: two in the rack, far apart."""
+    """A run whose transfers took 20 % longer than a fluid with frames says: two in the rack, far apart."""
     spec = make_spec({}, {"workload.requests": 2, "policy": policy, "seed": seed})
-    alone_s = 25e9 * FRAMES / 25e9
+    alone_s = 25e9 * FRAMES / 25e9 + HOPS_S
     records, decisions, paths = [], [], []
     for number in (0, 1):
         taken_ms = 1e3 * SLOW * alone_s
@@ -161,8 +164,8 @@ def test_the_replay_error_is_what_packets_took_over_what_the_fluid_says(tmp_path
     assert 0 < report["replay"]["makespan_error"] < SLOW - 1
     assert report["replay"]["by_load"].keys() == {"alone"}
     models = [rung["model"] for rung in report["ladder"]]
-    assert models == ["closed_form", "fluid_ideal", "fluid_paths", "fluid_frames"]
-    assert report["ladder"][-1]["removed"] == pytest.approx(FRAMES * SLOW - SLOW)
+    assert models == ["closed_form", "fluid_ideal", "fluid_paths", "fluid_frames", "fluid_hops"]
+    assert report["ladder"][-1]["removed"] == pytest.approx(SLOW * HOPS_S / FRAMES)
     assert np.allclose(table["error"], SLOW - 1)
 
 
@@ -201,6 +204,14 @@ def test_an_invalid_run_is_compared_only_when_asked_for(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="every run is invalid"):
         compare_folders(folder, None, invalid=False)
     assert compare_folders(folder, None, invalid=True)[0]["runs"] == 1
+
+
+def test_a_run_of_before_a_column_was_there_is_one_line_that_names_it(tmp_path: Path) -> None:
+    table = write_emulated(tmp_path / "run") / "paths.parquet"
+    pd.read_parquet(table).drop(columns="rate_bps").to_parquet(table)
+    done = CliRunner().invoke(app, ["compare", str(tmp_path / "run")])
+    assert isinstance(done.exception, StoreError)
+    assert str(done.exception).endswith("run: paths.parquet lacks rate_bps: an older run; make it again")
 
 
 def test_folders_that_are_no_runs_or_of_the_wrong_world_are_refused(tmp_path: Path) -> None:
