@@ -34,7 +34,7 @@ def _trusted(sweep: Sweep, place: int) -> pd.DataFrame:
     requests = counted(sweep.requests)
     fields = {*(item.name for item in dataclasses.fields(RequestRecord)), *STANDARD}
     axes = [name for name in requests.columns if name not in fields]
-    cell = requests[["world", "workload", *axes]].astype(str).agg(" ".join, axis=1) if len(requests) else ""
+    cell = requests.groupby(["world", "workload", *axes], dropna=False, sort=False).ngroup()
     return requests.assign(cell=cell, sweep=place, refresh_s=refresh_numbers(requests["refresh_s"]))
 
 
@@ -70,9 +70,12 @@ def _gain(trusted: pd.DataFrame) -> str:
 
 
 def _comparable(trusted: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.DataFrame, str, str, float] | None:
-    """Baseline's requests and those of NetKV-Full (else the best other policy) with its freshest view."""
+    """Baseline's requests and those of NetKV-Full (else the best other policy) with its freshest view.
+
+    Of all conditions, one on packets, with NetKV-Full and NetKV-Static, and with most requests. None without baseline.
+    """
     best: tuple[Any, ...] | None = None
-    for (_, cell), rows in trusted.groupby(["sweep", "cell"], sort=False):
+    for _, rows in trusted.groupby(["sweep", "cell"], sort=False):
         base, others = rows[rows["policy"] == baseline], rows[rows["policy"] != baseline]
         if base.empty or others.empty:
             continue
@@ -81,7 +84,8 @@ def _comparable(trusted: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.
         refresh_s = mine["refresh_s"].min()
         group = mine[mine["refresh_s"].isna() | (mine["refresh_s"] == refresh_s)]
         world = str(rows["world"].iloc[0])
-        worth = (world == "emulated", policy == HERO, len(group), str(cell))
+        blind = bool((others["policy"] == WITHOUT_TELEMETRY).any())
+        worth = (world == "emulated", policy == HERO, blind, len(group))
         if best is None or worth > best[0]:
             best = (worth, (base, group, str(policy), world, refresh_s))
     return best[1] if best else None
@@ -90,12 +94,11 @@ def _comparable(trusted: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.
 def _staleness(trusted: pd.DataFrame) -> str:
     """The change of NetKV-Full's mean TTFT from its freshest view to its oldest."""
     best: tuple[Any, ...] | None = None
-    for (_, cell, policy), rows in trusted.dropna(subset=["refresh_s"]).groupby(
-        ["sweep", "cell", "policy"], sort=False
-    ):
+    aged = trusted.dropna(subset=["refresh_s"])
+    for (_, _, policy), rows in aged.groupby(["sweep", "cell", "policy"], sort=False):
         intervals = sorted(rows["refresh_s"].unique())
         if len(intervals) > 1:
-            worth = (rows["world"].iloc[0] == "emulated", policy == HERO, len(intervals), len(rows), str(cell))
+            worth = (rows["world"].iloc[0] == "emulated", policy == HERO, len(intervals), len(rows))
             if best is None or worth > best[0]:
                 best = (worth, rows, str(policy), intervals)
     if best is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,8 @@ from experiments.questions.question import workload_name, written
 from experiments.spec import RunSpec
 from experiments.store import StoreError, is_run, read_manifest, read_table
 from experiments.summary import slo_met
-from experiments.sweep import DESCRIPTION, RUNS, read_sweep
+from experiments.sweep import read_sweep
+from experiments.sweep_folder import DESCRIPTION, RUNS, present, read_description
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def _walk(folder: Path, deeper: int) -> Iterator[Sweep]:
     if is_run(folder):
         yield Sweep(folder.name, folder, "", (_read_run(folder),))
     elif (folder / DESCRIPTION).is_file():
-        question, names = _read_description(folder)
-        runs = tuple(_read_run(place) for name in names if is_run(place := folder / RUNS / name))
+        description = read_description(folder)
+        runs = tuple(_read_run(folder / RUNS / name) for name in present(folder, description["runs"]))
         if runs:
-            yield Sweep(folder.name, folder, question, runs)
+            yield Sweep(folder.name, folder, str(description.get("question")), runs)
     elif deeper:
         for place in _folders(folder):
             yield from _walk(place, deeper - 1)
@@ -87,15 +87,6 @@ def _folders(folder: Path) -> list[Path]:
         return sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
     except OSError as problem:
         raise StoreError(f"{folder}: {problem.strerror}") from None
-
-
-def _read_description(folder: Path) -> tuple[str, list[str]]:
-    """The question of a sweep and the names of its runs, those that are still to be made included."""
-    try:
-        found = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        return str(found["question"]), list(found["runs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise StoreError(f"{folder}: {DESCRIPTION} is damaged: not the description of a sweep") from None
 
 
 def _read_run(folder: Path) -> Run:
