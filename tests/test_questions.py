@@ -178,6 +178,7 @@ def test_weights_of_the_users_own_are_kept() -> None:
         ("staleness_map", "oracle.refresh_s", 3, "refresh_s"),
         ("ablation", "workload.profile", "rag", "workload"),
         ("prefix", "workload.profile", "chatbot", "workload"),
+        ("prefix", "workload.sharing", 0.4, "sharing"),
         ("scale", "seed", 3, "seed"),
     ],
 )

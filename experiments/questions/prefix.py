@@ -27,7 +27,7 @@ SHARING = Axis(
     label="sharing",
     name="Requests that share a document (%)",
     tag="sharing{:g}",
-    fields=("workload.sharing",),
+    field="workload.sharing",
     read=lambda spec: spec.workload.sharing,
     settings=shared,
 )

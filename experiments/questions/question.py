@@ -42,29 +42,28 @@ seeds that no sweep uses. Rankings in docs/tune."""
 class Axis:
     """One thing that a question varies.
 
-    `label`: its column; `name`: what a figure calls it; `tag`: how its value is written in a run's name; `fields`: what
-    it sets, all to the value itself unless `settings`, a function of the value and of all other changes, says
-    otherwise; `read`: the value of a specification.
+    `label`: its column; `name`: what a figure calls it; `tag`: how its value is written in a run's name; `read`: the
+    value of a specification. `field`: what it sets, and what a user may give instead of the profile's values. Where it
+    sets more, `settings` makes the changes from the value and all other changes, and a user may not give its `own`.
     """
 
     label: str
     name: str
     tag: str
-    fields: tuple[str, ...]
     read: Callable[[RunSpec], Any]
+    field: str = ""
     settings: Callable[[Any, Changes], Changes] | None = None
+    own: tuple[str, ...] = ()
 
     def changes(self, value: Any, others: Changes) -> Changes:
-        return self.settings(value, others) if self.settings else dict.fromkeys(self.fields, value)
+        return self.settings(value, others) if self.settings else {self.field: value}
 
     def values(self, of_profile: Sequence[Any], given: Changes) -> Sequence[Any]:
-        """The profile's, or the one that a user gives instead. SpecError where it takes more than one field."""
-        for name in self.fields:
+        """The profile's, or the one that a user gives instead. SpecError where none may be given."""
+        for name in self.own:
             if name in given:
-                if len(self.fields) > 1 or self.settings:
-                    raise SpecError(f"{name}: the sweep varies it")
-                return (given[name],)
-        return of_profile
+                raise SpecError(f"{name}: the sweep varies it")
+        return (given[self.field],) if self.field in given else of_profile
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ GPUS = Axis(
     label="gpus",
     name="GPUs",
     tag="{}gpus",
-    fields=("fabric.pods",),
+    own=("fabric.pods",),
     read=lambda spec: spec.fabric.gpus,
     settings=grown,
 )

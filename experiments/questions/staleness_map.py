@@ -22,7 +22,7 @@ TIME_SCALE = Axis(
     label="time_scale_s",
     name="Mean spell of congestion (s)",
     tag="scale{:g}s",
-    fields=("congestion.kind", "congestion.mean_on_s", "congestion.mean_off_s"),
+    own=("congestion.kind", "congestion.mean_on_s", "congestion.mean_off_s"),
     read=lambda spec: spec.congestion.mean_on_s,
     settings=lambda value, _: {
         "congestion.kind": "onoff",

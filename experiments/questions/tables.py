@@ -12,6 +12,9 @@ from rich.table import Table
 
 from experiments.questions.results import NEVER
 
+FIRST_COLUMN = 28
+"""Width of the names of a grid's rows, letters: a narrower table would break its caption into many lines."""
+
 Row = Mapping[Any, Any]
 Column = tuple[str, Callable[[Row], str]]
 """The heading of a column and what it shows of a row."""
@@ -70,7 +73,7 @@ def grid(
     """A row a value of the first column of `at`, a column a value of the second: `gain_percent`, `*` if it may be 0."""
     down, across = at
     table = _empty(title, f"down: {headings[0]}; across: {headings[1]}; * the 95 % interval holds zero")
-    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True, min_width=FIRST_COLUMN)
     values = sorted(cells[across].unique())
     for value in values:
         table.add_column(names(value), justify="right", no_wrap=True)

@@ -25,14 +25,14 @@ AXES = (
         label=AT[0],
         name="Oversubscription at the ToR (n:1)",
         tag="tor{:g}",
-        fields=("fabric.tor_oversubscription",),
+        field="fabric.tor_oversubscription",
         read=lambda spec: float(spec.fabric.tor_oversubscription),
     ),
     Axis(
         label=AT[1],
         name="at the aggregation (n:1)",
         tag="agg{:g}",
-        fields=("fabric.aggregation_oversubscription",),
+        field="fabric.aggregation_oversubscription",
         read=lambda spec: float(spec.fabric.aggregation_oversubscription),
     ),
 )
