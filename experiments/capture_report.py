@@ -57,9 +57,8 @@ def _by_endpoints(run: Path) -> dict[Endpoints, list[dict[str, Any]]]:
     address = [instance_ip(instance) for instance in fabric.instances]
     found: dict[Endpoints, list[dict[str, Any]]] = {}
     names = ["owner", "number", "connection", "source", "target", "source_port", "retransmitted"]
-    for owner, number, connection, source, target, port, sent_again in (
-        read_connections(run).sort_values("started_s")[names].itertuples(index=False)
-    ):
+    told = read_connections(run).sort_values("started_s")[names]
+    for owner, number, connection, source, target, port, sent_again in told.itertuples(index=False):
         row = {"owner": owner, "number": number, "connection": connection, "sent_again": sent_again}
         found.setdefault(Endpoints(address[source], port, address[target], PORTS[owner]), []).append(row)
     return found

@@ -63,7 +63,7 @@ def _warnings(spec: RunSpec, kv_mbps: float, prefill_use: float) -> list[str]:
     if spec.world == "emulated" and kv_mbps > EASY_MBPS:
         found.append(
             f"{kv_mbps:.0f} Mbit/s of KV is beyond the {EASY_MBPS:g} that a userspace datapath carries with ease:"
-            " raise emulation.rate_scale or emulation.time_dilation"
+            " raise emulation.rate_scale or emulation.time_dilation; `netkv plan --calibrate` says to what"
         )
     if prefill_use > 1:
         found.append(f"prefill is offered {prefill_use:.0%} of what it can do: its queue grows without end")

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from experiments.spec import make_spec
+from testbed.verdict import SWITCH_WAIT_INVALID, judge
+from testbed.world import EmulatedWorld
 
 pytestmark = pytest.mark.live
 
@@ -27,7 +34,7 @@ def netkv(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("truth") / "run"
-    done = netkv("run", "--requests", "24", *SHORT, "--out", out)
+    done = netkv("run", "--requests", "24", *SHORT, "--pcap", "h0>srv0", "--pcap", "tor0>agg0", "--out", out)
     assert done.returncode in (0, 1), done.stderr  # 1: complete, but this machine was too busy to trust it
     return out
 
@@ -62,6 +69,76 @@ def test_paths_prints_the_spread_and_the_collisions(run: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "tier 3:" in done.stdout
     assert "had a choice" in done.stdout
+
+
+def captured(run: Path) -> pd.DataFrame:
+    done = netkv("paths", run, "--pcap", "--json")
+    assert done.returncode == 0, done.stderr
+    return pd.DataFrame(json.loads(done.stdout)["captures"])
+
+
+def test_every_frame_that_was_captured_can_be_read_by_others(run: Path) -> None:
+    told = json.loads((run / "manifest.json").read_text())["evidence"]["captures"]
+    assert [capture["link"] for capture in told] == ["h0>srv0", "tor0>agg0"]
+    for capture in told:
+        file = run / "pcap" / capture["file"]
+        read = subprocess.run(["tcpdump", "-n", "-r", file], capture_output=True, text=True, check=True)
+        assert len(read.stdout.splitlines()) == capture["frames"] > 1000
+        assert capture["dropped"] == 0
+
+
+def test_a_capture_at_the_sender_counts_what_its_kernel_says_it_sent_again(run: Path) -> None:
+    """Two counts that know nothing of each other, by connection: scapy's reader, and TCP_INFO of the sender."""
+    rows = captured(run)
+    sender = rows[(rows["link"] == "h0>srv0") & (rows["owner"] == "transfer")]
+    assert len(sender) >= 8
+    assert (sender["retransmitted"] == sender["sent_again"]).all()
+    elsewhere = rows[rows["link"] == "tor0>agg0"]
+    assert (elsewhere["retransmitted"] <= elsewhere["sent_again"]).all()
+    assert rows["retransmitted"].sum() > 0  # a hot spot fills the queues of 100 frames
+
+
+def test_round_trips_are_between_an_idle_path_and_full_queues_all_the_way(run: Path) -> None:
+    rows = captured(run)
+    rtt_ms = rows.loc[(rows["link"] == "h0>srv0") & (rows["owner"] == "transfer"), "rtt_ms"]
+    assert rtt_ms.notna().all()
+    assert rtt_ms.min() > 0.1
+    assert rtt_ms.max() < 6 * 100 * 1514 * 8 / 40e6 * 1e3  # six queues of 100 frames at 40 Mbit/s
+
+
+def test_full_queues_account_for_what_was_lost_and_that_for_what_was_sent_again(run: Path) -> None:
+    evidence = json.loads((run / "manifest.json").read_text())["evidence"]
+    assert 0 < evidence["queue_drops"] <= evidence["lost_frames"] + 1
+    assert evidence["retransmitted"] == pytest.approx(evidence["lost_frames"], rel=0.25, abs=100)
+
+
+@contextmanager
+def starved(share: float) -> Iterator[None]:
+    """Every processor is taken from everybody for a share of the time."""
+    hogs = []
+    try:
+        for cpu in os.sched_getaffinity(0):
+            command = [sys.executable, "-m", "tests.live.hog", str(cpu), str(share)]
+            hogs.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+            assert hogs[-1].stdout is not None
+            assert hogs[-1].stdout.readline() == b"ready\n"
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.communicate()
+
+
+def test_a_starved_machine_makes_a_run_invalid_because_its_switches_wait() -> None:
+    changes = {"workload.requests": 8, "workload.max_output_tokens": 4, "policy": "cla"}
+    spec = make_spec({}, {**changes, "workload.max_input_tokens": 4000, "congestion.kind": "none"})
+    with EmulatedWorld(spec.scenario, spec.emulation) as world, starved(0.6):
+        outcome = world.run(spec.scenario)
+    judged = judge(spec.scenario, outcome)
+    assert judged["verdict"] == "invalid"
+    assert any("the switches waited for a processor" in reason for reason in judged["reasons"])
+    assert outcome.evidence["switch_wait_mean"] > SWITCH_WAIT_INVALID
+    assert outcome.evidence["timer_lag_p99_ms"] > 30
 
 
 def test_links_beyond_this_machine_make_a_run_invalid_for_that_reason(tmp_path: Path) -> None:

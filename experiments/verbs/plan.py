@@ -1,18 +1,21 @@
-"""`netkv plan`: what a run would ask of the fabric, without root and without packets."""
+"""`netkv plan`: what a run would ask of the fabric and, against a calibration, whether this machine carries it."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from experiments.fit import fit, predict_load
 from experiments.plan import plan_run
 from experiments.spec import SpecError, read_spec
 from experiments.verbs.options import AsJson, Congestion, Requests, Seed, Setting, Trace, changes_of
+from testbed.capacity import Capacity, measure_capacity
 
 
 def plan(
@@ -25,12 +28,26 @@ def plan(
     congestion: Congestion = None,
     settings: Setting = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the fabric, .png, .svg or .pdf.")] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure what this machine carries (about 20 s; needs root).")
+    ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Use the measurement in FILE; with --calibrate, write it there."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the fabric, its rates as emulated, and the load that the workload offers. Checks the specification."""
+    """Show the fabric, its rates as emulated, and the load that the workload offers. Checks the specification.
+
+    With a calibration it also predicts whether an emulated run fits this machine, and says which rate_scale and which
+    time_dilation do. Nothing is kept of a calibration but in the FILE of --calibration.
+    """
     changes = changes_of(settings=settings, trace=trace, requests=requests, congestion=congestion, seed=seed)
     spec = read_spec(spec_file, changes)
     planned = plan_run(spec)
+    if (capacity := _capacity(calibrate, calibration)) is not None:
+        planned["capacity"] = asdict(capacity)
+        planned["fit"] = fit(spec, predict_load(spec), capacity)
     if figure is not None:
         if figure.suffix not in (".png", ".svg", ".pdf"):
             raise SpecError(f"--figure {figure}: the name must end in .png, .svg or .pdf")
@@ -67,3 +84,39 @@ def plan(
     )
     for warning in planned["warnings"]:
         console.print(f"warning: {warning}", highlight=False)
+    if "fit" in planned:
+        console.print(_in_words(planned["capacity"], planned["fit"]), highlight=False, soft_wrap=True)
+
+
+def _capacity(calibrate: bool, file: Path | None) -> Capacity | None:
+    """What was measured, now or before; None where nobody asked. SpecError for a file that does not hold it."""
+    if calibrate:
+        found = measure_capacity()
+        if file is not None:
+            try:
+                file.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+            except OSError as problem:
+                raise SpecError(f"--calibration {file}: {problem.strerror or problem}") from None
+        return found
+    if file is None:
+        return None
+    try:
+        return Capacity.read(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as problem:
+        raise SpecError(f"--calibration {file}: {problem.strerror or problem}") from None
+    except ValueError as problem:
+        raise SpecError(f"--calibration {file}: {problem}; `netkv plan --calibrate` makes one") from None
+
+
+def _in_words(capacity: dict[str, Any], found: dict[str, Any]) -> str:
+    uses, proposals = found["uses"], found["proposals"]
+    return (
+        f"this machine carries {capacity['rack_bps'] / 1e6:.0f} Mbit/s in a rack, {capacity['across_bps'] / 1e6:.0f}"
+        f" across pods and {capacity['switched_per_s'] / 1e3:.0f} k frames/s through its switches\n"
+        f"asked: a path of {found['path_mbps']:.0f} Mbit/s ({uses['idle_path']:.0%}) and, in the fullest half second,"
+        f" {found['peak_switched_per_s'] / 1e3:.0f} k frames/s ({uses['switches']:.0%}); bring-up about"
+        f" {found['bringup_s']:.0f} s, the run about {found['run_s']:.0f} s\n"
+        f"prediction: {found['prediction']}; {found['margin']:.2g} times this load would still fit\n"
+        f"the least that fits: emulation.rate_scale={proposals['rate_scale']:g} with time_dilation=1, or"
+        f" emulation.time_dilation={proposals['time_dilation']:g} with the given rate_scale"
+    )

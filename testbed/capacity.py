@@ -1,0 +1,153 @@
+"""What this machine carries: blobs as fast as they go through a small real fabric, a few seconds in a sandbox.
+
+Run as a module it is the first process of that sandbox and prints one JSON line; `measure_capacity` starts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, fields
+from statistics import median
+from typing import Any
+
+from testbed.calibration import ATTEMPTS, Blobs
+from testbed.emulation import EmulationSpec
+from testbed.errors import TestbedError
+from testbed.fabric_up import FabricUp, bring_up
+from testbed.pressure import Pressure
+from testbed.sandbox import furnish, python_in_sandbox, require_root
+from testbed.send_buffer import SendBufferError, SendBufferLease
+from testbed.worker_pool import Event, WorkerPool
+from topologies import FabricSpec
+from workloads import CongestionSpec, Scenario
+
+DEADLINE_S = 90.0
+SMALL = FabricSpec(pods=2, racks_per_pod=1, servers_per_rack=2, aggregations_per_pod=1, cores_per_group=1)
+"""8 hosts and 9 switches: the fewest with two servers a rack and a way across pods."""
+
+RATE_SCALE = 20.0
+"""Links of 5 to 180 Gbit/s: far beyond what a machine carries through software switches."""
+
+BLOB_BYTES = 20_000_000
+FRAME_BYTES, PAYLOAD_BYTES = 1514, 1448
+FRAMES_A_SEGMENT = 1.5
+"""A data frame and half an acknowledgement: Linux acknowledges every second segment (RFC 9293, section 3.8.6.3)."""
+
+IDLE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """`rack_bps`: frames of one transfer between two servers of a rack, bit/s; `across_bps`: the same across pods;
+    `switched_per_s`: frames, each counted at every switch that it passes, of several transfers across pods at once;
+    `idle_cpus`: processors busy while only counters are polled; `bringup_s`: of `hosts` and `switches`.
+    """
+
+    rack_bps: float
+    across_bps: float
+    switched_per_s: float
+    idle_cpus: float
+    bringup_s: float
+    hosts: int
+    switches: int
+
+    @classmethod
+    def read(cls, given: Any) -> Capacity:
+        """From plain data. ValueError when it is not that of a calibration."""
+        names = {item.name for item in fields(cls)}
+        if not isinstance(given, dict) or given.keys() != names:
+            raise ValueError("not a calibration")
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"not a calibration: {name} is {value!r}")
+        return cls(**given)
+
+
+def measure_capacity() -> Capacity:
+    """Take the measurement. TestbedError when something is missing, refused or late."""
+    require_root()
+    try:
+        with SendBufferLease():
+            done = subprocess.run(
+                python_in_sandbox("testbed.capacity"), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+            )
+    except SendBufferError as problem:
+        raise TestbedError(str(problem)) from None
+    except subprocess.TimeoutExpired:
+        raise TestbedError(f"the calibration did not end within {DEADLINE_S:g} s") from None
+    if done.returncode != 0:
+        words = done.stderr.strip().splitlines()
+        raise TestbedError(f"the calibration failed: {words[-1] if words else 'it left no message'}")
+    return Capacity(**json.loads(done.stdout))
+
+
+def switches_passed(up: FabricUp, source: int, target: int) -> int:
+    return len(up.fabric.paths(source, target)[0]) - 1
+
+
+async def _measure(up: FabricUp, scenario: Scenario, bringup_s: float) -> Capacity:
+    _, roles = scenario.build()
+    blobs: list[Blobs] = []
+
+    def on_event(_role: str, _instance: int, event: Event) -> None:
+        for heard in blobs:
+            heard.on_event(event)
+
+    async with WorkerPool(up, roles, (), scenario, on_event) as pool:
+        blobs.append(Blobs(up, scenario.serving.stripes, pool.tell))
+        pressure = Pressure(up, roles.decode[0])
+        watching = asyncio.create_task(pressure.watch())
+        await asyncio.sleep(IDLE_S)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+        async def rate_bps(*pairs: tuple[int, int]) -> list[float]:
+            bits = 8 * BLOB_BYTES * FRAME_BYTES / PAYLOAD_BYTES
+            return [bits / await blobs[0].send(pairs, BLOB_BYTES // len(pairs)) for _ in range(ATTEMPTS)]
+
+        near, far = (
+            next(
+                (p, d) for p in roles.prefill for d in roles.decode if up.fabric.tier(p, d) == tier
+            ) for tier in (1, 3)
+        )  # fmt: skip
+        half = len(roles.decode) // 2
+        crossed = list(zip(roles.prefill, roles.decode[half:] + roles.decode[:half], strict=True))
+        together_bps = median(await rate_bps(*crossed))
+        frames_per_s = together_bps / 8 / FRAME_BYTES * FRAMES_A_SEGMENT
+        return Capacity(
+            rack_bps=max(await rate_bps(near)),
+            across_bps=max(await rate_bps(far)),
+            switched_per_s=frames_per_s * switches_passed(up, *far),
+            idle_cpus=(1 - pressure.evidence()["cpu_idle_mean"]) * (os.cpu_count() or 1),
+            bringup_s=bringup_s,
+            hosts=len(up.fabric.instances),
+            switches=len(up.fabric.switches),
+        )
+
+
+def main() -> int:
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    scenario = Scenario(fabric=SMALL, congestion=CongestionSpec(kind="none"))
+    began_s = time.monotonic()
+    try:
+        furnish()
+        up = bring_up(
+            scenario.build()[0], EmulationSpec(rate_scale=RATE_SCALE), poll_s=scenario.oracle.poll_s, ecmp_seed=0
+        )
+        found = asyncio.run(_measure(up, scenario, time.monotonic() - began_s))
+    except TestbedError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    print(json.dumps(asdict(found)), file=answer, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
