@@ -15,11 +15,13 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.code_identity import code_identity, difference_of_code
+from experiments.code_identity import OtherCodeError, code_identity, difference_of_code
 from experiments.performer import FinishedRun, Performer, PerformerError, UnwantedError
-from experiments.spec import RunSpec
+
+if TYPE_CHECKING:  # a worker, which imports this module, passes runs on without knowing them
+    from experiments.spec import RunSpec
 
 EMULATION = "netkv-emulation"
 """The worker resource that an emulated run takes: who has one of it carries one such run at a time."""
@@ -61,7 +63,7 @@ class Cluster:
     def _perform_part(
         self, world: str, specs: Mapping[str, RunSpec], code: dict[str, str], say: Say
     ) -> Iterator[tuple[str, FinishedRun]]:
-        from distributed import KilledWorker, wait
+        from distributed import wait
         from distributed.client import FuturesCancelledError
 
         waiting, deaths = deque(specs), Counter[str]()
@@ -88,11 +90,7 @@ class Cluster:
                 for future in done:
                     name = running.pop(future)
                     try:
-                        run = future.result()
-                    except KilledWorker as problem:
-                        raise ClusterError(
-                            f"{name}: given up: {problem.allowed_failures + 1} workers died of it"
-                        ) from None
+                        run = self._finished(future, name)
                     except PerformerError as problem:
                         deaths[name] += 1
                         if deaths[name] == MOST_DEATHS:
@@ -106,9 +104,24 @@ class Cluster:
             self._client.cancel(list(running))
 
     def _submit(self, name: str, spec: RunSpec, code: dict[str, str]) -> Any:
+        from experiments.stage import ordered
+
         resources = {EMULATION: 1} if spec.world == "emulated" else None
         key = f"{name}-{uuid.uuid4().hex}"
-        return self._client.submit(perform_on_worker, spec, code, key=key, resources=resources, pure=False)
+        return self._client.submit(perform_on_worker, ordered(spec, code), key=key, resources=resources, pure=False)
+
+    def _finished(self, future: Any, name: str) -> FinishedRun:
+        """What came of a run. The error that it raised; PerformerError when its process died, perhaps by chance."""
+        from distributed import KilledWorker
+
+        from experiments.stage import answered
+
+        try:
+            return answered(future.result())
+        except KilledWorker as problem:
+            raise ClusterError(f"{name}: given up: {problem.allowed_failures + 1} workers died of it") from None
+        except OtherCodeError as problem:
+            raise ClusterError(f"{self._place}: a worker runs other code than this machine: {problem}") from None
 
     def _workers(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
@@ -130,10 +143,11 @@ class Cluster:
             raise ClusterError(
                 f"{self._place}: no worker may emulate (start one, as root, with {start} --resources {EMULATION}=1`)"
             )
-        for address, found in self._client.run(code_identity, on_error="return").items():
+        for address, found in self._client.run(_code_of_worker, on_error="return").items():
             if isinstance(found, Exception):
                 raise ClusterError(f"worker {address}: cannot run this version of netkv: {found}")
-            _check_code(found, code, address)
+            if difference := difference_of_code(code, found):
+                raise ClusterError(f"worker {address}: runs other code than this machine: {difference}")
 
 
 @contextmanager
@@ -170,12 +184,11 @@ def local_cluster(jobs: int, say: Say) -> Iterator[Cluster]:
         yield Cluster(client, f"{jobs} local processes")
 
 
-def perform_on_worker(spec: RunSpec, code: dict[str, str]) -> FinishedRun:
-    """Body of a task: a run by a performer of this worker. What the run raises; ClusterError if our code is another."""
+def perform_on_worker(order: bytes) -> bytes:
+    """Body of a task: the answer of a performer of this worker. PerformerError when it dies of the run."""
     from distributed import Reschedule, get_worker
 
     worker = get_worker()
-    _check_code(code_identity(), code, worker.address)
     task = worker.state.tasks[worker.get_current_task()]
 
     def wanted() -> bool:
@@ -183,7 +196,7 @@ def perform_on_worker(spec: RunSpec, code: dict[str, str]) -> FinishedRun:
 
     performer = _performers.take()
     try:
-        run = performer.perform(spec, wanted)
+        answer = performer.perform(order, wanted)
     except UnwantedError:
         performer.close()
         raise Reschedule from None  # nobody waits for it here; if anybody still does elsewhere, it is run there
@@ -191,7 +204,11 @@ def perform_on_worker(spec: RunSpec, code: dict[str, str]) -> FinishedRun:
         performer.close()
         raise
     _performers.give_back(performer)
-    return run
+    return answer
+
+
+def _code_of_worker() -> dict[str, str]:
+    return code_identity()
 
 
 class _Performers:
@@ -216,11 +233,6 @@ class _Performers:
 
 
 _performers = _Performers()
-
-
-def _check_code(found: dict[str, str], wanted: dict[str, str], address: str) -> None:
-    if difference := difference_of_code(wanted, found):
-        raise ClusterError(f"worker {address}: runs other code than this machine: {difference}")
 
 
 def _quiet() -> None:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cache
 from pathlib import Path
 
 from experiments.machine import git_commit, versions
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("topologies", "workloads", "scheduler", "controller", "workers", "simulator", "testbed")
-MODULES = ("machine", "performer", "spec", "store", "summary", "worlds")
+MODULES = ("code_identity", "machine", "performer", "spec", "stage", "statistics", "store", "summary", "worlds")
 """Of this room only what makes a run; the questions asked and the figures drawn may change under a sweep."""
 
 NOT_OF_THE_CODE = ("kernel", "openvswitch", "mininet", "netkv-testbed")
 """Versions that belong to a machine rather than to its Python environment: a cluster may mix them."""
 
 
-@cache
+class OtherCodeError(RuntimeError):
+    """A run was asked for by other code than that which would make it; the message is the difference."""
+
+
 def code_identity() -> dict[str, str]:
     """`source`, a digest of the modules that make a run, the `commit` they are from, and versions of the packages.
 
-    Read once a process, so that a long-lived worker answers for what it has loaded, not for what its files became.
+    Of the files as they are now: a process that lives on should ask when it starts, and keep the answer.
     """
     packages = {name: found for name, found in versions().items() if name not in NOT_OF_THE_CODE}
     return {"source": _digest(), "commit": git_commit() or "unknown", **packages}

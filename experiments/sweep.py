@@ -16,8 +16,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 
 from experiments.cluster import existing_cluster, local_cluster
 from experiments.code_identity import code_identity
-from experiments.performer import FinishedRun, Stage
+from experiments.performer import FinishedRun
 from experiments.spec import RunSpec
+from experiments.stage import Stage
 from experiments.store import MEASURED, StoreError, is_run, read_manifest, read_table, write_files
 from experiments.summary import slo_met
 from experiments.sweep_folder import CODE, hold, present, read_description
