@@ -1,0 +1,102 @@
+"""Kept connections and fair queues on real packets: a run that uses both, and what a fair port does to a bystander."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.workers_driver import Worker
+from topologies.shaping import QueueKind, Shape, shaping_command
+
+pytestmark = pytest.mark.live
+
+NETKV = Path(sys.executable).with_name("netkv")
+RATE_BPS = 20e6
+ONE_RACK = ("pods=1", "racks_per_pod=1", "aggregations_per_pod=1", "cores_per_group=1")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve requests between two prefill and two decode instances, over kept connections and fair ports."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    fields = [*(f"fabric.{field}" for field in ONE_RACK), "congestion.kind=none", "workload.max_output_tokens=4"]
+    fields += ["serving.connections=warm", "emulation.queue=fair"]
+    settings = [word for field in fields for word in ("--set", field)]
+    command = [str(NETKV), "run", "--world", "emulated", "--policy", "round_robin", "--requests", "12", *settings]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode in (0, 1), done.stderr  # 1: complete, but this machine was too busy to trust it
+    return out
+
+
+def test_every_pair_keeps_its_connections_and_their_paths(run: Path) -> None:
+    paths = pd.read_parquet(run / "paths.parquet")
+    moved = paths[paths["owner"] == "transfer"]
+    assert moved["number"].nunique() == 12
+    for _, of_pair in moved.groupby(["source", "target"]):
+        transfers = of_pair.groupby("number").agg(
+            ports=("source_port", tuple), ways=("path", tuple), start_s=("started_s", "min"), end_s=("ended_s", "max")
+        )
+        assert len(transfers) > 1
+        overlaps = int((transfers["start_s"].iloc[1:].to_numpy() < transfers["end_s"].cummax().iloc[:-1]).sum())
+        assert transfers["ports"].nunique() <= 1 + overlaps
+        assert transfers.groupby("ports")["ways"].nunique().eq(1).all()
+
+
+def test_the_calibration_gets_its_rate_through_fair_ports(run: Path) -> None:
+    evidence = json.loads((run / "manifest.json").read_text())["evidence"]
+    assert max(evidence["calibration"]) > 0.9
+    assert evidence["port_overshoot"] < 1.05
+
+
+@contextmanager
+def cable(queue: QueueKind) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Two namespaces and a cable shaped at the near end: command prefixes of 10.0.0.1 and 10.0.0.2."""
+    holders = [subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE) for _ in "ab"]
+    try:
+        here = os.readlink("/proc/self/ns/net")
+        while any(os.readlink(f"/proc/{holder.pid}/ns/net") == here for holder in holders):
+            time.sleep(0.01)
+        near, far = (("nsenter", "-t", str(holder.pid), "-n") for holder in holders)
+        pair = f"ip link add eth0 type veth peer name eth0 netns {holders[1].pid}"
+        subprocess.run([*near, *pair.split()], check=True)
+        for prefix, address in ((near, "10.0.0.1/24"), (far, "10.0.0.2/24")):
+            up = f"ip link set eth0 up && ip address add {address} dev eth0 && ethtool -K eth0 tx off tso off gso off"
+            subprocess.run([*prefix, "sh", "-c", up], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*near, "sh", "-c", shaping_command("eth0", Shape(RATE_BPS, queue=queue))], check=True)
+        yield near, far
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.communicate()
+
+
+def ping_ms(tmp_path: Path, queue: QueueKind) -> float:
+    """Median round trip of a bystander while eight greedy connections fill the port."""
+    with ExitStack() as stack:
+        near, far = stack.enter_context(cable(queue))
+        address = ("--address", "10.0.0.2", "--port", "7002")
+        stack.enter_context(Worker(tmp_path, "background", "far", *address, command=far))
+        source = stack.enter_context(Worker(tmp_path, "background", "near", "--address", "10.0.0.1", command=near))
+        greedy = {"connections": 8, "rate_bps": None, "protocol": "tcp"}
+        source.tell("flow_start", flow_id=1, address=("10.0.0.2", 7002), **greedy)
+        time.sleep(1.0)
+        ping = [*near, "ping", "-c", "40", "-i", "0.02", "10.0.0.2"]
+        said = subprocess.run(ping, capture_output=True, text=True, check=False).stdout
+    trips_ms = sorted(float(found) for found in re.findall(r"time=([\d.]+) ms", said))
+    return trips_ms[len(trips_ms) // 2]
+
+
+def test_at_a_fair_port_nobody_waits_behind_the_queues_of_others(tmp_path: Path) -> None:
+    behind_all_ms, in_turn_ms = ping_ms(tmp_path, "fifo"), ping_ms(tmp_path, "fair")
+    assert behind_all_ms > 20  # a hundred frames at 20 Mbit/s are 60 ms
+    assert in_turn_ms < behind_all_ms / 4  # eight frames are 5 ms
