@@ -34,6 +34,6 @@ def report(
         typer.echo(json.dumps(written, indent=1))
         return
     typer.echo(
-        f"{place}: {written['bytes'] / 1e6:.1f} MB, {len(written['figures'])} figures, {len(written['scenes'])} scenes of"
-        f" the fabric, {written['replayed']} runs replayed, in {written['seconds']:.1f} s"
+        f"{place}: {written['bytes'] / 1e6:.1f} MB, {len(written['figures'])} figures, {len(written['scenes'])} scenes"
+        f" of the fabric, {written['replayed']} runs replayed, in {written['seconds']:.1f} s"
     )
