@@ -90,6 +90,15 @@ def test_nobody_to_connect_with_is_one_clear_line(pair: tuple[Worker, Worker]) -
     assert prefill.wait_for("connect_failed")["error"] == f"cannot connect to {host}:{port}: Connection refused"
 
 
+def test_an_idle_kept_connection_reminds_the_switches_of_itself() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        for keep in (True, False):
+            (sock,) = Connections(Loop(), StreamOptions(), keep).take(server.getsockname(), 1).sockets
+            with sock:
+                assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is keep
+                assert not keep or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 10
+
+
 def test_new_connections_are_closed_when_they_are_given_back() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         connections = Connections(Loop(), StreamOptions(), keep=False)

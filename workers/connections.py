@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 
+KEEPALIVE_S = 8
+"""An idle kept connection asks after its peer this often (tcp(7)): Open vSwitch forgets what it knows of a connection
+after ten idle seconds (max-idle, ovs-vswitchd.conf.db(5)), and every switch on the path would have to learn it again."""
+
 
 class Bundle(NamedTuple):
     """The connections of one transfer, a stripe each. The `slot` says which of several bundles to one address it is."""
@@ -56,6 +60,11 @@ class Connections:
             for sock in sockets:
                 sock.close()
             raise
+        if self.keep:
+            for sock in sockets:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
         self._opened[address, count] = slot + 1
         return Bundle(slot, address, sockets)
 
