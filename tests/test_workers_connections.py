@@ -56,10 +56,10 @@ def test_connections_that_were_opened_ahead_are_taken(pair: tuple[Worker, Worker
     prefill, decode = pair
     prefill.tell("connect", addresses=[list(decode.address)], stripes=STRIPES)
     prefill.wait_for("connected")
-    first = Path(f"/proc/{decode.first['pid']}/fd")
-    before = len(list(first.iterdir()))
+    open_files = Path(f"/proc/{prefill.first['pid']}/fd")
+    before = len(list(open_files.iterdir()))
     move(pair, 0)
-    assert len(list(first.iterdir())) == before
+    assert len(list(open_files.iterdir())) == before
 
 
 def test_two_at_once_do_not_share_and_both_are_kept(pair: tuple[Worker, Worker]) -> None:

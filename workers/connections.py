@@ -23,7 +23,7 @@ Address = tuple[str, int]
 
 KEEPALIVE_S = 8
 """An idle kept connection asks after its peer this often (tcp(7)): Open vSwitch forgets what it knows of a connection
-after ten idle seconds (max-idle, ovs-vswitchd.conf.db(5)), and every switch on the path would have to learn it again."""
+after ten idle seconds (max-idle, ovs-vswitchd.conf.db(5)), and every switch of the path would have to learn it anew."""
 
 
 class Bundle(NamedTuple):
