@@ -74,10 +74,11 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 """One run each serves all tests. Connections of paced flows are few: Linux does not pace the first ten segments of one.
 A paced flow is held to the plan; a greedy one takes what the paths that its hash gave it leave, so it is held to the
-plan over those: what leaves and enters racks (tiers 1 and 2) and the fullest port as near as the others, the share of
-the cores in it less so, because TCP shares short spells unevenly between near and far senders."""
+plan over those: what reaches its racks (tier 1) and the fullest port as near as the others, the links above less so."""
 
-NEAR_IN_THE_CORE = 0.2
+NEAR_ABOVE_THE_RACKS = 0.2
+"""TCP shares a full port unevenly between near and far senders, and ports before it carry what it drops: one incast of
+14 senders had 1.6 % more than asked at the full port, 13 % more on the links above the racks."""
 
 GREEDY = tuple(name for name in RUNS if name.startswith("greedy"))
 
@@ -111,7 +112,7 @@ def test_the_switches_see_what_was_asked(run: Callable[[str], Outcome], name: st
 @pytest.mark.parametrize("name", GREEDY)
 def test_greedy_traffic_takes_what_its_paths_leave_it(run: Callable[[str], Outcome], name: str) -> None:
     found = run(name).evidence["congestion"]
-    for tier, near in (("1", NEAR), ("2", NEAR), ("3", NEAR_IN_THE_CORE)):
+    for tier, near in (("1", NEAR), ("2", NEAR_ABOVE_THE_RACKS), ("3", NEAR_ABOVE_THE_RACKS)):
         asked, seen = found["tiers"][tier]["asked_on_paths"], found["tiers"][tier]["seen"]
         assert seen == pytest.approx(asked, rel=near, abs=0.01), (tier, found)
     assert found["busiest"]["asked_on_paths"] > 0.2
