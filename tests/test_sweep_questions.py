@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
@@ -48,7 +48,18 @@ FIGURES = {
 }
 
 each = pytest.mark.parametrize("name", list(QUESTIONS))
-Ask = Callable[[str], Path]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sweep that was run: its folder, its requests and its results."""
+
+    folder: Path
+    seen: pd.DataFrame
+    results: pd.DataFrame
+
+
+Ask = Callable[[str], Asked]
 
 
 def tiny(name: str) -> Question:
@@ -58,12 +69,14 @@ def tiny(name: str) -> Question:
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     """The sweep of a tiny question, run once."""
-    made: dict[str, Path] = {}
+    made: dict[str, Asked] = {}
 
-    def sweep_of(name: str) -> Path:
+    def sweep_of(name: str) -> Asked:
         if name not in made:
-            made[name] = tmp_path_factory.mktemp(name) / "sweep"
-            run(tiny(name), made[name])
+            folder = tmp_path_factory.mktemp(name) / "sweep"
+            run(tiny(name), folder)
+            seen = read_sweep(folder)
+            made[name] = Asked(folder, seen, QUESTIONS[name].results(seen))
         return made[name]
 
     return sweep_of
@@ -79,9 +92,8 @@ def run(question: Question, out: Path, *, resume: bool = False) -> None:
 
 @each
 def test_results_are_a_row_a_condition_with_every_column(ask: Ask, name: str) -> None:
-    seen = read_sweep(ask(name))
+    seen, results = ask(name).seen, ask(name).results
     axes = [axis.label for axis in QUESTIONS[name].axes]
-    results = QUESTIONS[name].results(seen)
     assert set(results) >= COLUMNS | set(axes)
     keys = ["world", "workload", *axes, "policy", "refresh_s"]
     assert len(results) == len(results[keys].drop_duplicates()) == len(seen[keys].drop_duplicates())
@@ -90,15 +102,14 @@ def test_results_are_a_row_a_condition_with_every_column(ask: Ask, name: str) ->
     assert (results["decision_us"] > 0).all()
     for place in ("ttft", "tpot"):
         assert (results[f"{place}_low_ms"] <= results[f"{place}_ms"] + 1e-9).all()
-    assert json.loads((ask(name) / "sweep.json").read_text())["question"] == name
+    assert json.loads((ask(name).folder / "sweep.json").read_text())["question"] == name
 
 
 @each
 def test_changes_against_the_reference_are_those_of_the_same_requests(ask: Ask, name: str) -> None:
-    seen = read_sweep(ask(name))
-    question = QUESTIONS[name]
+    seen, question = ask(name).seen, QUESTIONS[name]
     axes = ["world", "workload", *(axis.label for axis in question.axes)]
-    for row in question.results(seen).to_dict("records"):
+    for row in ask(name).results.to_dict("records"):
         inside = seen
         for axis in axes:
             inside = inside[inside[axis] == row[axis]]
@@ -114,8 +125,8 @@ def test_changes_against_the_reference_are_those_of_the_same_requests(ask: Ask, 
 
 
 def test_a_cell_of_the_heat_map_is_what_full_saves_over_cla_star(ask: Ask) -> None:
-    seen = read_sweep(ask("topology"))
-    cells = gains(QUESTIONS["topology"].results(seen), "netkv_full")
+    seen = ask("topology").seen
+    cells = gains(ask("topology").results, "netkv_full")
     assert len(cells) == 2 * 2
     cell = cells[(cells["workload"] == "rag") & (cells["tor_oversubscription"] == 4.0)].iloc[0]
     inside = seen[(seen["workload"] == "rag") & (seen["tor_oversubscription"] == 4.0) & (seen["request_id"] >= 1)]
@@ -125,7 +136,7 @@ def test_a_cell_of_the_heat_map_is_what_full_saves_over_cla_star(ask: Ask) -> No
 
 
 def test_p_values_are_corrected_for_the_comparisons_of_their_world(ask: Ask) -> None:
-    results = QUESTIONS["ablation"].results(read_sweep(ask("ablation")))
+    results = ask("ablation").results
     compared = results[results["policy"] != "cla_star"]
     assert results.loc[results["policy"] == "cla_star", "ttft_change_p"].isna().all()
     assert len(compared) == 8
@@ -135,7 +146,7 @@ def test_p_values_are_corrected_for_the_comparisons_of_their_world(ask: Ask) -> 
 
 
 def test_invalid_runs_are_left_out_of_every_row(ask: Ask) -> None:
-    seen = read_sweep(ask("scale"))
+    seen = ask("scale").seen.copy()
     seen.loc[seen["gpus"] == 128, "verdict"] = "invalid"
     assert set(QUESTIONS["scale"].results(seen)["gpus"]) == {64}
 
@@ -145,14 +156,13 @@ def test_invalid_runs_are_left_out_of_every_row(ask: Ask) -> None:
 
 @each
 def test_figures_are_there_in_both_formats_and_the_same_bytes_twice(ask: Ask, name: str, tmp_path: Path) -> None:
-    question, seen = QUESTIONS[name], read_sweep(ask(name))
+    question, asked = QUESTIONS[name], ask(name)
     drawn = []
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
-        results = question.results(seen)
-        written = question.draw(results, tmp_path / place, "a note")
+        written = question.draw(asked.results, tmp_path / place, "a note")
         if question.draw_requests is not None:
-            written += question.draw_requests(seen, tmp_path / place, "a note")
+            written += question.draw_requests(asked.seen, tmp_path / place, "a note")
         drawn.append({path.name: path.read_bytes() for path in written})
     assert drawn[0] == drawn[1]
     assert list(drawn[0]) == [f"{figure}.{kind}" for figure in FIGURES[name] for kind in ("png", "svg")]
@@ -162,7 +172,7 @@ def test_figures_are_there_in_both_formats_and_the_same_bytes_twice(ask: Ask, na
 @each
 def test_table_and_sentences_name_what_was_compared(ask: Ask, name: str) -> None:
     question = QUESTIONS[name]
-    results = question.results(read_sweep(ask(name)))
+    results = ask(name).results
     console = Console(file=StringIO(), width=80)
     console.print(question.table(results))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
@@ -175,7 +185,7 @@ def test_table_and_sentences_name_what_was_compared(ask: Ask, name: str) -> None
 
 @each
 def test_a_router_of_the_public_has_its_place_in_table_figure_and_words(ask: Ask, name: str, tmp_path: Path) -> None:
-    seen = read_sweep(ask(name))
+    seen = ask(name).seen
     other = seen[seen["policy"] == "netkv_full"]
     other = other.assign(policy="dynamo_qos", run=other["run"] + "-qos")
     question = QUESTIONS[name]
@@ -191,7 +201,7 @@ def test_a_router_of_the_public_has_its_place_in_table_figure_and_words(ask: Ask
 
 @each
 def test_a_sweep_that_lost_a_run_is_completed_and_says_the_same(ask: Ask, name: str, tmp_path: Path) -> None:
-    whole, out = ask(name), tmp_path / "sweep"
+    whole, out = ask(name).folder, tmp_path / "sweep"
     shutil.copytree(whole, out)
     lost = sorted((out / "runs").iterdir())[::2]
     for folder in lost:
