@@ -129,7 +129,7 @@ def evidence_figure(found: Sequence[Reading]) -> list[Figure]:
         return []
     rows = probe_rows(found)
     names = [row["probe"].name for row in reversed(rows)]
-    plot = new_plot("Share of the limit that is used up (%)", "", height=80 + 34 * len(names))
+    plot = new_plot("Share of the limit used (%)", "", height=80 + 34 * len(names))
     for verdict, (colour, marker) in VERDICT_COLOURS.items():
         mine = [reading for reading in found if reading.verdict == verdict]
         plot.add_scatter(

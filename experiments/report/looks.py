@@ -29,6 +29,9 @@ PATTERNS = {".": ".", "+": "+", "\\": "\\", "/": "/", "x": "x", "-": "-", "|": "
 
 CHANGE = re.compile(r"[+−±]\d+(?:\.\d+)?\N{NO-BREAK SPACE}%")
 
+POLICY = re.compile(r"(?<![\w-])(?:" + "|".join(STYLES) + r")(?![\w-])")
+"""A policy of the paper in a sentence; not the part of a run's name."""
+
 CODE = re.compile(r"`(netkv [^`]+)`")
 QUOTED = re.compile(r"`([^`]+)`")
 
@@ -78,8 +81,8 @@ def plain(text: Any) -> str:
 
 def typeset(text: Any) -> str:
     """A sentence as one prints it: policies by their labels, signs, and a space that does not break before a unit."""
-    said = re.sub(r"\b(?:" + "|".join(map(re.escape, STYLES)) + r")\b", lambda found: STYLES[found[0]].label, str(text))
-    said = said.replace("+/-", "±").replace("NetKV's", "NetKV\N{RIGHT SINGLE QUOTATION MARK}s")
+    said = POLICY.sub(lambda found: STYLES[found[0]].label, str(text))
+    said = re.sub(r"(?<=\w)'(?=s\b)", "\N{RIGHT SINGLE QUOTATION MARK}", said.replace("+/-", "±"))
     said = re.sub(r"(?<![\w.\]])-(?=\d)", "−", said)
     return re.sub(r"(?<=\d)\s?%", "\N{NO-BREAK SPACE}%", said)
 

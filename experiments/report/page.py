@@ -22,6 +22,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from experiments.questions.words import CAVEAT
 from experiments.report.answer import three_sentences
 from experiments.report.claims_table import basis, claim_rows
 from experiments.report.collect import Run, Sweep, collect
@@ -65,6 +66,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
             title=_title(folder),
             facts=_facts(sweeps, runs),
             answer=three_sentences(sweeps, comparison),
+            caveat=CAVEAT,
             claims=claims,
             basis=basis,
             figures=papers,
