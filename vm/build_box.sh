@@ -3,6 +3,7 @@
 #
 #   sudo vm/build_box.sh FOLDER                  FOLDER/disk.qcow2 and FOLDER/key, with user `vagrant`, who may use sudo
 #   sudo vm/build_box.sh FOLDER libvirt          and FOLDER/libvirt.box; likewise qemu, virtualbox
+#   sudo vm/build_box.sh FOLDER --provisioned libvirt    with what provision.sh installs in it, so that `vagrant up` is quick
 #
 # Needs what `./provision.sh --vm` installs, no mounts, no loop devices and no virtualisation. Packages come from where
 # this machine's apt has Debian 12 from, else from deb.debian.org.
@@ -30,6 +31,12 @@ done
 mkdir -p -- "$1"
 folder=$(realpath -- "$1")
 shift
+provisioned=no
+if [ "${1:-}" = --provisioned ]; then
+    provisioned=yes
+    shift
+fi
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for provider; do
     case "$provider" in libvirt | qemu | virtualbox) ;; *) fail "$provider: no box can be built for it" ;; esac
 done
@@ -91,13 +98,43 @@ cp /usr/lib/grub/i386-pc/boot.img /root/furnish/
 : >/etc/machine-id
 apt-get clean
 END
+# With the guest's tree as argument: what `vagrant up` would do first, in the place where it will share the project.
+cat >"$work/provision" <<'END'
+#!/usr/bin/env bash
+set -euo pipefail
+place=$1/home/vagrant/netkv
+mkdir -- "$place"
+rm -f -- "$1/etc/resolv.conf"
+cp -- /etc/resolv.conf "$1/etc/"
+git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
+    xargs -0 ls -d 2>/dev/null | tar --create --files-from=- | tar --extract --directory "$place"
+environment=(PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root NETKV_VENV=/opt/netkv)
+for name in http_proxy https_proxy no_proxy PIP_INDEX_URL PIP_EXTRA_INDEX_URL; do
+    [ -z "${!name:-}" ] || environment+=("$name=${!name}")
+done
+if [ -n "${PIP_CERT:-}" ]; then
+    cp -- "$PIP_CERT" "$1/root/furnish/certificates.pem"
+    environment+=(PIP_CERT=/root/furnish/certificates.pem)
+fi
+chroot "$1" env --ignore-environment --chdir=/home/vagrant/netkv "${environment[@]}" ./provision.sh
+chroot "$1" /opt/netkv/bin/python -m compileall -q -j 0 /opt/netkv/lib  # an emulated processor takes minutes for it
+chroot "$1" apt-get clean
+rm -rf -- "$place"
+END
+chmod +x "$work/provision"
 cp -- "$work/key.pub" "$work/files/"
+hooks=(
+    --customize-hook="copy-in $work/files /root"
+    --customize-hook='mv "$1/root/files" "$1/root/furnish"'
+    --customize-hook='chroot "$1" sh /root/furnish/furnish.sh'
+)
+if [ "$provisioned" = yes ]; then
+    hooks+=(--customize-hook="$work/provision")
+fi
 
 echo "[1/3] $(IFS=' '; echo "${#PACKAGES[@]}") Debian packages and what they need, into a tree"
 sources | mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${PACKAGES[*]}")" "${options[@]}" \
-    --customize-hook="copy-in $work/files /root" \
-    --customize-hook='mv "$1/root/files" "$1/root/furnish"' \
-    --customize-hook='chroot "$1" sh /root/furnish/furnish.sh' \
+    "${hooks[@]}" \
     --customize-hook='ln -sf ../run/systemd/resolve/stub-resolv.conf "$1/etc/resolv.conf"' \
     "$SUITE" "$work/tree" -
 
@@ -117,7 +154,7 @@ echo "[3/3] $folder/disk.qcow2${*:+ and boxes: $*}"
 qemu-img convert -f raw -O qcow2 "$raw" "$work/disk.qcow2"
 rm -rf -- "$work/tree" "$raw"
 for provider; do
-    "$(dirname "${BASH_SOURCE[0]}")/pack_box.sh" "$provider" "$work/disk.qcow2" "$work/key" "$folder/$provider.box"
+    vm/pack_box.sh "$provider" "$work/disk.qcow2" "$work/key" "$folder/$provider.box"
 done
 mv -- "$work/key" "$work/disk.qcow2" "$folder/"
 [ -z "${SUDO_UID:-}" ] || chown --recursive "$SUDO_UID:$SUDO_GID" "$folder"

@@ -33,8 +33,6 @@ PREFIX = os.environ.get("NETKV_VM_PREFIX", "").split()
 
 GUEST_PROJECT = "netkv"
 GUEST_CERTIFICATES = "/tmp/netkv-certificates.pem"
-PROXIES = ("http_proxy", "https_proxy", "no_proxy")
-
 REQUESTS = 4
 RESULTS = "results/smoke"
 SETTINGS = (
@@ -154,15 +152,13 @@ def environment_of_guest(guest: Guest) -> str:
 
     What names this machine's own loopback or files means nothing in the guest, and is left out.
     """
-    settings = {name: os.environ.get(name, "") for name in PROXIES}
-    settings |= {
-        f"PIP_{name.upper().replace('-', '_')}": pip_setting(name) for name in ("index-url", "extra-index-url")
-    }
+    settings = {name: os.environ.get(name, "") for name in ("http_proxy", "https_proxy", "no_proxy")}
+    settings |= {pip_variable(name): pip_setting(name) for name in ("index-url", "extra-index-url")}
     here = ("file:", "localhost", "127.0.0.1", "[::1]")
     settings = {name: value for name, value in settings.items() if value and not any(word in value for word in here)}
     if certificates := pip_setting("cert"):
         guest.run(f"cat > {GUEST_CERTIFICATES}", stdin=Path(certificates))
-        settings["PIP_CERT"] = GUEST_CERTIFICATES
+        settings[pip_variable("cert")] = GUEST_CERTIFICATES
     return " ".join(f"{name}={quoted(value)}" for name, value in settings.items())
 
 
@@ -186,9 +182,8 @@ def smoke(folder: Path) -> None:
             guest.wait_for_login()
         with step("copy the project into the guest"):
             guest.copy_project()
-            environment = environment_of_guest(guest)
         with step("set the guest up with vm/guest.sh, as `vagrant up` does"):
-            guest.run(f"cd {GUEST_PROJECT} && sudo {environment} vm/guest.sh", shown=True)
+            guest.run(f"cd {GUEST_PROJECT} && sudo {environment_of_guest(guest)} vm/guest.sh", shown=True)
         with step("set-up a second time has nothing to do"):
             said = guest.run("sudo NETKV_VENV=$NETKV_VENV ./provision.sh")
             expect(said.strip() == "netkv is set up: /opt/netkv/bin/netkv", said)

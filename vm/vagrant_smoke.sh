@@ -76,7 +76,7 @@ trap tidy EXIT
 trap 'exit 143' TERM INT
 
 mkdir -- "$work/project" "$work/vagrant"
-git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null |
+git -c safe.directory='*' ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null |
     tar --create --files-from=- .git | tar --extract --directory "$work/project"
 mkfifo -- "$work/uplink"
 
