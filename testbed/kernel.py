@@ -26,13 +26,23 @@ def _queue_discipline(*words: str) -> Callable[[], bool]:
     """Whether tc can put it onto a loopback interface of its own; that loads its module, too, where there is one."""
 
     def present() -> bool:
-        try:
-            run("unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", *words)
-        except TestbedError:
-            return False
-        return True
+        return _works("tc", "qdisc", "add", "dev", "lo", "root", *words)
 
     return present
+
+
+def _packet_filter() -> bool:
+    """Whether a classic BPF program, here one that takes nothing, can sort packets into classes."""
+    root, program = "tc qdisc add dev lo root handle 5: htb", "1,6 0 0 0"
+    return _works("sh", "-c", f"{root} && tc filter add dev lo parent 5: protocol all bpf bytecode '{program}'")
+
+
+def _works(*command: str) -> bool:
+    try:
+        run("unshare", "--net", *command)
+    except TestbedError:
+        return False
+    return True
 
 
 def _congestion_control(name: str) -> Callable[[], bool]:
@@ -59,9 +69,10 @@ OPTIONAL = (
     Feature(
         "sch_red",
         "queue",
-        lambda spec: spec.queue != "fifo",
+        lambda spec: spec.queue in ("red", "ecn"),
         _queue_discipline("red", "limit", "150000", "min", "15000", "max", "45000", "avpkt", "1500"),
     ),
+    Feature("cls_bpf", "queue=fair", lambda spec: spec.queue == "fair", _packet_filter),
     *(
         Feature(
             f"tcp_{name}",

@@ -54,6 +54,7 @@ def test_dctcp_needs_marks() -> None:
         ({"hop_latency": True}, "link_delay_ms", "sch_netem"),
         ({"queue": "red"}, "queue", "sch_red"),
         ({"queue": "ecn"}, "queue", "sch_red"),
+        ({"queue": "fair"}, "queue=fair", "cls_bpf"),
         ({"congestion_control": "bbr"}, "congestion_control=bbr", "tcp_bbr"),
     ],
 )
