@@ -15,7 +15,7 @@ from experiments.spec import RunSpec, SpecError, make_spec
 from testbed.capacity import Capacity
 
 MACHINE = Capacity(
-    rack_bps=300e6, across_bps=200e6, switched_per_s=200e3, idle_cpus=0.4, bringup_s=3.4, hosts=8, switches=9
+    rack_bps=300e6, across_bps=200e6, switched_per_s=200e3, busy_cpus=0.4, cpus=2, bringup_s=3.4, hosts=8, switches=9
 )
 LOAD = Load(peak_Bps=200e9, mean_Bps=100e9, path_bps=200e9, seconds=30.0)
 
@@ -79,7 +79,17 @@ def test_plan_answers_from_a_file_without_root(tmp_path: Path) -> None:
     arguments = ["plan", "--requests", "10", "--calibration", str(file)]
     told = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
     assert json.loads(told.stdout)["fit"]["prediction"] in ("fits", "doubtful", "does not fit")
-    assert "prediction: " in CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    in_words = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert "prediction: " in in_words
+    assert "beside no other work" not in in_words
+
+
+def test_a_calibration_beside_other_work_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "machine.json"
+    file.write_text(json.dumps(asdict(replace(MACHINE, busy_cpus=1.9))))
+    arguments = ["plan", "--requests", "10", "--calibration", str(file)]
+    told = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert "1.9 of 2 processors were busy" in told
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ from experiments.spec import SpecError, read_spec
 from experiments.verbs.options import AsJson, Congestion, Requests, Seed, Setting, Trace, changes_of
 from testbed.capacity import Capacity, measure_capacity
 
+BUSY = 0.5
+"""Share of the processors that may be busy while nothing but counters is polled."""
+
 
 def plan(
     spec_file: Annotated[
@@ -110,7 +113,13 @@ def _capacity(calibrate: bool, file: Path | None) -> Capacity | None:
 
 def _in_words(capacity: dict[str, Any], found: dict[str, Any]) -> str:
     uses, proposals = found["uses"], found["proposals"]
-    return (
+    warning = ""
+    if capacity["busy_cpus"] > BUSY * capacity["cpus"]:
+        warning = (
+            f"warning: {capacity['busy_cpus']:.1f} of {capacity['cpus']} processors were busy before the calibration"
+            " sent anything: calibrate beside no other work\n"
+        )
+    return warning + (
         f"this machine carries {capacity['rack_bps'] / 1e6:.0f} Mbit/s in a rack, {capacity['across_bps'] / 1e6:.0f}"
         f" across pods and {capacity['switched_per_s'] / 1e3:.0f} k frames/s through its switches\n"
         f"asked: a path of {found['path_mbps']:.0f} Mbit/s ({uses['idle_path']:.0%}) and, in the fullest half second,"
