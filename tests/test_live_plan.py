@@ -19,6 +19,7 @@ SHORT = (
 )
 BEYOND = ("--set", "emulation.rate_scale=100")
 DEADLINE_S = 120
+ATTEMPTS = 3
 
 
 def netkv(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -41,10 +42,15 @@ def predicted(calibration: Path, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def verdict(out: Path, *arguments: str) -> tuple[str, list[str]]:
-    done = netkv("run", *arguments, "--out", out)
-    assert done.returncode in (0, 1), done.stderr
-    manifest = json.loads((out / "manifest.json").read_text())
+def verdict(place: Path, *arguments: str) -> tuple[str, list[str]]:
+    """The verdict of the first run that is valid, or of the last: other work can disturb one, but not make one valid."""
+    for attempt in range(ATTEMPTS):
+        out = place / str(attempt)
+        done = netkv("run", *arguments, "--out", out)
+        assert done.returncode in (0, 1), done.stderr
+        manifest = json.loads((out / "manifest.json").read_text())
+        if manifest["verdict"] == "valid":
+            break
     return manifest["verdict"], manifest["verdict_reasons"]
 
 
@@ -53,8 +59,9 @@ def test_a_transfer_across_pods_is_no_faster_than_one_in_a_rack(calibration: Pat
     assert 20e6 < machine["across_bps"] <= 1.1 * machine["rack_bps"]
 
 
-def test_the_default_is_predicted_to_fit(calibration: Path) -> None:
+def test_the_default_is_predicted_to_fit_and_runs_valid(calibration: Path, tmp_path: Path) -> None:
     assert predicted(calibration)["prediction"] == "fits"
+    assert verdict(tmp_path, "--requests", "24", "--set", "workload.max_output_tokens=8") == ("valid", [])
 
 
 def test_links_beyond_the_machine_do_not_fit_and_what_is_proposed_instead_runs_valid(
@@ -65,4 +72,4 @@ def test_links_beyond_the_machine_do_not_fit_and_what_is_proposed_instead_runs_v
     assert found["margin"] < 0.5
     proposed = ("--set", f"emulation.rate_scale={found['proposals']['rate_scale']:g}")
     assert predicted(calibration, *SHORT, *proposed)["prediction"] == "fits"
-    assert verdict(tmp_path / "run", *SHORT, *proposed) == ("valid", [])
+    assert verdict(tmp_path, *SHORT, *proposed) == ("valid", [])
