@@ -52,7 +52,9 @@ class Observers:
         self._oracle = Telemetry(self._capacity_Bps, oracle.poll_s, phase_s)
         self._log = Telemetry(self._capacity_Bps, oracle.poll_s, phase_s)
         fewest_s = last_arrival_s * len(fabric.links) / simulation.most_link_rows
-        self.link_sample_s = max(simulation.link_sample_s, float(math.ceil(fewest_s)))
+        self.link_sample_s = simulation.link_sample_s
+        if fewest_s > self.link_sample_s:
+            self.link_sample_s = float(math.ceil(fewest_s))
         self.rows: list[dict[str, Any]] = []
 
     def book_first(self) -> None:
