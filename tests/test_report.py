@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -235,16 +236,17 @@ def test_a_single_run_is_a_report_too_and_says_what_it_lacks(results: Path, tmp_
     assert "This folder holds no run on real packets" in found.text
 
 
-def test_the_page_goes_into_the_folder_unless_it_is_told_otherwise(results: Path) -> None:
-    done = CliRunner().invoke(app, ["report", str(results)])
+def test_the_page_goes_into_the_folder_and_replaces_an_older_one(results: Path, tmp_path: Path) -> None:
+    run = next(run for sweep in collect(results) for run in sweep.runs if run.spec.world == "analytic")
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    before = {place.name for place in folder.iterdir()}
+    (folder / "report.html").write_text("an older report is no result")
+    done = CliRunner().invoke(app, ["report", str(folder)])
     assert done.exit_code == 0
-    place = results / "report.html"
-    assert done.output.startswith(f"{place}: ")
-    assert "6 figures" in done.output
-    first = place.stat().st_mtime_ns
-    assert CliRunner().invoke(app, ["report", str(results)]).exit_code == 0  # a report is not a result: it is replaced
-    assert place.stat().st_mtime_ns > first
-    place.unlink()
+    assert done.output.startswith(f"{folder / 'report.html'}: ")
+    assert done.output.endswith("; 0 figures, 1 scene of the fabric, 0 runs replayed\n")
+    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert {place.name for place in folder.iterdir()} - before == {"report.html"}
 
 
 @pytest.mark.parametrize("what", ["missing", "file", "empty", "damaged sweep", "damaged run", "bad out"])
@@ -259,7 +261,7 @@ def test_bad_folders_are_refused(tmp_path: Path, results: Path, what: str) -> No
     if what == "damaged run":
         (folder / "manifest.json").write_text('{"spec": {"fabric": 3}, "verdict": "valid"}')
     done = CliRunner().invoke(app, ["report", str(results if what == "bad out" else folder), "--out",
-                                    str(tmp_path / "no" / "page.html" if what == "bad out" else out)])  # fmt: skip
+                                    str(tmp_path if what == "bad out" else out)])  # fmt: skip
     assert isinstance(done.exception, StoreError)
     assert str(tmp_path) in str(done.exception)
     assert not out.exists()

@@ -33,7 +33,7 @@ from experiments.report.plotting import Figure, as_json
 from experiments.report.rerun import again, origins
 from experiments.report.scenes import scenes
 from experiments.report.twins import compare_runs, comparison_figures
-from experiments.store import strict
+from experiments.store import StoreError, check_writable, strict
 
 MOST_ROWS = 60
 """Rows of a figure's table that the page writes out; its CSV has all of them."""
@@ -43,8 +43,12 @@ MOST_RUNS_LISTED = 200
 
 
 def write_report(folder: Path, out: Path) -> dict[str, Any]:
-    """Write the report on `folder` to the file `out`. Returns what it holds. StoreError without results."""
+    """Write the report on `folder` to the file `out`. Returns what it holds. StoreError without results, or
+    where it cannot be written."""
     started_s = time.monotonic()
+    check_writable(out.parent, out)
+    if out.is_dir():
+        raise StoreError(f"{out}: is a folder; the report is a file")
     sweeps = collect(folder)
     runs = [run for sweep in sweeps for run in sweep.runs]
     comparison = compare_runs(runs)
@@ -89,7 +93,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
             policy=content_policy(scripts.values()),
         )
     )
-    out.write_text(text, encoding="utf-8")
+    _replace(out, text)
     return {
         "out": str(out),
         "bytes": out.stat().st_size,
@@ -100,6 +104,17 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
         "claims": len(claims),
         "replayed": comparison.replayed if comparison else 0,
     }
+
+
+def _replace(out: Path, text: str) -> None:
+    """Write the page beside its place and move it there in one step."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = out.with_name(f".{out.name[:40]}.partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(out)
+    except OSError as problem:
+        raise StoreError(f"{out}: {problem.strerror or problem}") from None
 
 
 def embedded(document: Any) -> str:

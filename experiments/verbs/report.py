@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from experiments.store import StoreError
 from experiments.verbs.options import AsJson
 
 PAGE = "report.html"
@@ -26,14 +25,16 @@ def report(
     from experiments.report.page import write_report  # Plotly and Matplotlib take longer to load than all else
 
     place = folder / PAGE if out is None else out
-    try:
-        written = write_report(folder, place)
-    except OSError as problem:
-        raise StoreError(f"{place}: {problem.strerror or problem}") from None
+    written = write_report(folder, place)
     if as_json:
         typer.echo(json.dumps(written, indent=1))
         return
+    figures, scenes, replayed = len(written["figures"]), len(written["scenes"]), written["replayed"]
     typer.echo(
-        f"{place}: {written['bytes'] / 1e6:.1f} MB, {len(written['figures'])} figures, {len(written['scenes'])} scenes"
-        f" of the fabric, {written['replayed']} runs replayed, in {written['seconds']:.1f} s"
+        f"{place}: {written['bytes'] / 1e6:.1f} MB in {written['seconds']:.1f} s; {_count(figures, 'figure')},"
+        f" {_count(scenes, 'scene')} of the fabric, {_count(replayed, 'run')} replayed"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
