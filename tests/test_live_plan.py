@@ -43,7 +43,7 @@ def predicted(calibration: Path, *arguments: str) -> dict[str, Any]:
 
 
 def verdict(place: Path, *arguments: str) -> tuple[str, list[str]]:
-    """The verdict of the first run that is valid, or of the last: other work can disturb one, but not make one valid."""
+    """The verdict of the first valid run, or of the last one: other work can disturb a run, but not make it valid."""
     for attempt in range(ATTEMPTS):
         out = place / str(attempt)
         done = netkv("run", *arguments, "--out", out)
