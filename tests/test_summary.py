@@ -7,11 +7,9 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.statistics import mean_interval, paired_change
 from experiments.summary import slo_met, summarise
 from scheduler import RequestRecord
 from tests.made_runs import lost, record
@@ -95,49 +93,3 @@ def test_the_slo_is_met_at_its_very_limit_and_by_completed_requests_only() -> No
     beyond = record(1, 250.1, 50.0)
     late_failure = record(2, 1.0, 1.0, status="failed")
     assert slo_met(frame(at_limit, beyond, late_failure), SLO).tolist() == [True, False, False]
-
-
-# Comparing
-
-
-def test_a_change_is_that_of_the_means_over_requests_completed_in_both() -> None:
-    before = frame(record(0, 100.0), record(1, 300.0), record(2, 900.0), seed=0)
-    after = frame(record(0, 90.0), record(1, 270.0), lost(2, "failed", "reset"), seed=0)
-    change = paired_change(before, after, "ttft_ms")
-    assert change.percent == pytest.approx(-10.0)
-    assert (change.low, change.high) == pytest.approx((-10.0, -10.0))  # every pair changed alike
-    assert change.pairs == 2
-
-
-def test_requests_are_paired_by_seed_and_number_whatever_their_order() -> None:
-    before = pd.concat([frame(record(0, 100.0), seed=0), frame(record(0, 200.0), seed=1)])
-    after = pd.concat([frame(record(0, 220.0), seed=1), frame(record(0, 110.0), seed=0)])
-    change = paired_change(before, after, "ttft_ms")
-    assert change.percent == pytest.approx(10.0)
-    assert change.high - change.low == pytest.approx(0, abs=1e-9)
-
-
-def test_the_interval_holds_the_change_and_repeats() -> None:
-    rng = np.random.default_rng(0)
-    before = frame(*(record(k, 100.0) for k in range(200)), seed=0)
-    after = frame(*(record(k, float(90 + rng.normal(0, 20))) for k in range(200)), seed=0)
-    change = paired_change(before, after, "ttft_ms")
-    assert change.low < change.percent < change.high < 0
-    # The standard error of the mean of 200 draws of deviation 20 is 1.41: 2 x 1.96 x 1.41 = 5.5.
-    assert change.high - change.low == pytest.approx(5.5, rel=0.2)
-    assert paired_change(before, after, "ttft_ms") == change
-
-
-def test_nothing_in_common_is_no_number() -> None:
-    change = paired_change(frame(record(0), seed=0), frame(record(0), seed=1), "ttft_ms")
-    assert change.pairs == 0
-    assert all(map(math.isnan, (change.percent, change.low, change.high)))
-
-
-def test_the_interval_of_a_mean() -> None:
-    assert mean_interval(np.array([5.0, 5.0, 5.0])) == (5.0, 5.0, 5.0)
-    mean, low, high = mean_interval(np.arange(101.0))
-    assert mean == 50.0
-    assert low == pytest.approx(50 - 1.96 * 29.15 / math.sqrt(101), abs=0.8)
-    assert high == pytest.approx(50 + 1.96 * 29.15 / math.sqrt(101), abs=0.8)
-    assert all(map(math.isnan, mean_interval(np.array([]))))
