@@ -44,7 +44,8 @@ MOST_IN_LINE = 5
 
 FAINT = "#444444"
 LETTERS_AN_INCH = 15
-"""Letters of the note under a figure on an inch of its width."""
+TITLE_LETTERS_AN_INCH = 9
+"""Letters of the note under a figure, and of its title, on an inch of its width."""
 
 Dash = str | tuple[int, tuple[float, ...]]
 
@@ -107,6 +108,8 @@ def put_title(figure: Figure, title: str, note: str, legend_of: Axes | None = No
 
     For figures of constrained layout.
     """
+    width_in = figure.get_figwidth()
+    title = fill(title, int(TITLE_LETTERS_AN_INCH * width_in))
     handles, labels = legend_of.get_legend_handles_labels() if legend_of is not None else ([], [])
     if handles:
         bold = {"weight": "bold", "size": TITLE_SIZE}
@@ -117,8 +120,7 @@ def put_title(figure: Figure, title: str, note: str, legend_of: Axes | None = No
     else:
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=TITLE_SIZE)
     if note:
-        width = int(LETTERS_AN_INCH * figure.get_figwidth())
-        figure.supxlabel(fill(note, width), x=0.01, ha="left", fontsize=8, color=FAINT)
+        figure.supxlabel(fill(note, int(LETTERS_AN_INCH * width_in)), x=0.01, ha="left", fontsize=8, color=FAINT)
 
 
 def save(figure: Figure, place: Path) -> list[Path]:

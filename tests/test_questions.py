@@ -27,7 +27,7 @@ AXES = {
 }
 QUICK_RUNS = {  # emulated, analytic
     "staleness": (14, 14),
-    "staleness_map": (16, 16),
+    "staleness_map": (8, 16),
     "topology": (4 * 3, 9 * 4 * 5 * 3),
     "prefix": (3 * 3, 5 * 5 * 3),
     "ablation": (3 * 5, 4 * 5 * 5),

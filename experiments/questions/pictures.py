@@ -119,7 +119,7 @@ def _finish(axis: Axes, panel: Panel, log: bool) -> None:
     if panel.zero:
         axis.axhline(0, color="#000000", lw=0.8, zorder=1)
         axis.margins(y=0.08)
-        if axis.dataLim.y0 >= 0:
+        if axis.dataLim.ymin >= 0:
             axis.set_ylim(bottom=0)
     if panel.value == SLO.value:
         axis.set_ylim(max(axis.get_ylim()[0] - 5, 0), 101)
@@ -162,7 +162,7 @@ def heat_maps(
             axis.set_xlabel(axis_names[1])
         for axis in axes[:, 0]:
             axis.set_ylabel(axis_names[0])
-        put_title(figure, title, f"{note} Hatched, grey: the 95 % interval holds zero.")
+        put_title(figure, _in_world(title, worlds), f"{note} Hatched, grey: the 95 % interval holds zero.")
         return save(figure, place)
 
 
@@ -190,6 +190,11 @@ def is_sure(cell: Mapping[Any, Any] | pd.Series) -> bool:
     return bool(cell["gain_low"] > 0 or cell["gain_high"] < 0)
 
 
+def _in_world(title: str, worlds: Sequence[str]) -> str:
+    """A title that says where, unless each panel does."""
+    return f"{title} ({worlds[0]} world)" if len(worlds) == 1 else title
+
+
 def bar_panels(results: pd.DataFrame, panel: Panel, title: str, note: str, place: Path) -> list[Path]:
     """A panel a world (down) and workload (across), a bar a policy from zero, with its change against the reference.
 
@@ -209,7 +214,7 @@ def bar_panels(results: pd.DataFrame, panel: Panel, title: str, note: str, place
                 _draw_bars(axis, inside, policies, panel)
                 axis.set_title(workload if len(worlds) == 1 else f"{workload}, {world}")
             axes[row][0].set_ylabel(panel.label)
-        put_title(figure, title, note, axes[0][0])
+        put_title(figure, _in_world(title, worlds), note, axes[0][0])
         return save(figure, place)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from experiments.questions.question import Axis, Profile, Question
+from experiments.questions.question import Axis, Packets, Profile, Question
 from experiments.questions.results import NEVER, challengers, gains
 from experiments.questions.tables import grid
 from experiments.questions.words import interval_name
@@ -32,12 +32,14 @@ TIME_SCALE = Axis(
 )
 
 PROFILES = {
-    # About 50 s a run, 16 runs: 15 minutes of real packets, seconds of the analytic world.
+    # About 50 s a run on packets.
     "quick": Profile(
         refresh_s=(0.1, 5.0, 30.0),
         axes={"time_scale_s": (0.5, 2.0, 10.0, 30.0)},
         seeds=(0,),
         changes={"workload.requests": 170, "workload.max_input_tokens": 32_768, "workload.max_output_tokens": 64},
+        # Two rows, 8 runs.
+        packets=Packets(axes={"time_scale_s": (2.0, 10.0)}),
     ),
     # Two minutes a run: twice the longest interval and several spells of the slowest congestion.
     "full": Profile(

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from experiments.questions.results import NEVER
 
-FIRST_COLUMN = 28
-"""Width of the names of a grid's rows, letters: a narrower table would break its caption into many lines."""
+LEAST_WIDTH = 64
+"""A narrower table would break its caption into many lines."""
 
 Row = Mapping[Any, Any]
 Column = tuple[str, Callable[[Row], str]]
@@ -73,7 +73,7 @@ def grid(
     """A row a value of the first column of `at`, a column a value of the second: `gain_percent`, `*` if it may be 0."""
     down, across = at
     table = _empty(title, f"down: {headings[0]}; across: {headings[1]}; * the 95 % interval holds zero")
-    table.add_column("", no_wrap=True, min_width=FIRST_COLUMN)
+    table.add_column("", no_wrap=True)
     values = sorted(cells[across].unique())
     for value in values:
         table.add_column(names(value), justify="right", no_wrap=True)
@@ -95,4 +95,6 @@ def _cell(row: Row | None) -> str:
 
 
 def _empty(title: str, caption: str) -> Table:
-    return Table(title=title, caption=caption, box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    return Table(
+        title=title, caption=caption, box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), min_width=LEAST_WIDTH
+    )
