@@ -117,9 +117,10 @@ def _finish(axis: Axes, panel: Panel, log: bool) -> None:
     if log:
         axis.set_xscale("log")
     if panel.zero:
+        above = axis.dataLim.ymin >= 0
         axis.axhline(0, color="#000000", lw=0.8, zorder=1)
         axis.margins(y=0.08)
-        if axis.dataLim.ymin >= 0:
+        if above:
             axis.set_ylim(bottom=0)
     if panel.value == SLO.value:
         axis.set_ylim(max(axis.get_ylim()[0] - 5, 0), 101)
