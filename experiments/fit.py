@@ -21,7 +21,7 @@ WINDOW_S = 0.5
 """The load is that of the fullest such window, real seconds."""
 
 FITS = 0.6
-DOUBTFUL = 0.85
+DOUBTFUL = 1.0
 """Up to which share of what the machine carries a run is expected to be valid, and up to which it may be."""
 
 
