@@ -41,8 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         driver = options.openflow or chosen_driver()
         config_path = options.config or os.environ.get(CONFIG_VARIABLE) or None
-        load_config(config_path)
+        metrics_port = load_config(config_path).prometheus_port
         check_port(options.port)
+        if metrics_port == options.port:
+            raise LaunchError(f"prometheus_port: {metrics_port} is OpenFlow's")
+        if metrics_port is not None:
+            check_port(metrics_port)
         os.environ[DRIVER_VARIABLE] = driver
         if config_path is not None:
             os.environ[CONFIG_VARIABLE] = config_path

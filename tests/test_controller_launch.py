@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from controller.driver import DRIVERS
 from controller.launch import APPS, LaunchError, check_port
@@ -99,6 +101,33 @@ def test_it_publishes_before_any_switch_and_ends_cleanly(start: Start, config: P
     controller.send_signal(signal.SIGTERM)
     assert controller.communicate(timeout=DEADLINE_S)[1] == ""
     assert (controller.returncode, oracle.exists()) == (0, False)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_prometheus_finds_a_page_where_one_is_wanted_and_nothing_when_it_has_ended(
+    start: Start, config: Path, oracle: Path, driver: str
+) -> None:
+    port, page = free_port(), free_port()
+    config.write_text(json.dumps({"oracle_socket": str(oracle), "prometheus_port": page}), encoding="utf-8")
+    controller = start([*LAUNCHER, "--config", str(config), "--port", str(port), "--openflow", driver])
+    ask(oracle, controller)
+    with urllib.request.urlopen(f"http://127.0.0.1:{page}/metrics", timeout=DEADLINE_S) as answer:
+        families = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
+    assert {sample.value for sample in families["netkv_switch_programmed"].samples} == {0.0}
+    assert len(families["netkv_link_bytes"].samples) == 80
+    assert families["netkv_link_utilisation_ratio"].samples == []  # nothing measured, nothing claimed
+    controller.send_signal(signal.SIGTERM)
+    assert controller.communicate(timeout=DEADLINE_S)[1] == ""
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{page}/metrics", timeout=DEADLINE_S)
+
+
+def test_a_page_on_the_port_of_openflow_is_one_line_and_exit_code_2(start: Start, config: Path) -> None:
+    port = free_port()
+    config.write_text(json.dumps({"prometheus_port": port}), encoding="utf-8")
+    controller = start([*LAUNCHER, "--config", str(config), "--port", str(port)])
+    assert controller.communicate(timeout=DEADLINE_S)[1] == f"controller: prometheus_port: {port} is OpenFlow's\n"
+    assert controller.returncode == 2
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
