@@ -25,6 +25,8 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "-
 LAPTOP, PHONE = (1280, 900), (390, 844)
 DEADLINE_S = 20.0
 FIGURE = "staleness-0-0"
+BESIDE = 2.2
+"""How far beside the middle of a cable each of its directions is drawn, units of the picture."""
 
 
 class Browser:
@@ -119,7 +121,8 @@ def test_it_loads_without_a_complaint_and_asks_for_nothing(browser: Browser, pag
         browser.draw(key)
     assert browser.requested() == [page.as_uri()]
     assert browser.complaints() == []
-    assert browser.run("return document.querySelectorAll('.js-plotly-plot').length") == 3 + 3 + 2 + 1 + 2 + 2
+    drawn = browser.run("return document.querySelectorAll('.js-plotly-plot').length")
+    assert drawn == len(browser.every(".plot")) == 3 + 3 + 2 + 1 + 2 + 1
 
 
 @pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
@@ -128,8 +131,8 @@ def test_nothing_is_wider_than_the_window(browser: Browser, page: Path, size: tu
     for details in browser.every("details"):
         browser.run("arguments[0].open = true", details)
     browser.draw("ranking")
-    wide = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    assert browser.run(wide) == [size[0], size[0]]
+    widths = browser.run("const e = document.documentElement; return [e.scrollWidth, e.clientWidth, innerWidth]")
+    assert widths[0] == widths[1] <= widths[2] == size[0]
 
 
 def test_the_slider_moves_the_picture(browser: Browser, page: Path) -> None:
@@ -171,7 +174,7 @@ def test_a_transfer_is_on_its_path_at_the_share_of_its_time(browser: Browser, pa
         return ['cx', 'cy'].map((name) => Number(dot.getAttribute(name)))
             .concat(['x1', 'y1'].map((name) => Number(link.getAttribute(name))));"""
     x, y, node_x, node_y = browser.run(script, middle_s, transfer["id"], way["links"][2])
-    assert (x, y) == pytest.approx((node_x, node_y), abs=0.5)
+    assert (x, y) == pytest.approx((node_x, node_y), abs=2 * BESIDE)
 
 
 def test_playing_moves_the_time_until_it_is_paused(browser: Browser, page: Path) -> None:
