@@ -121,7 +121,9 @@ class Cluster:
         except KilledWorker as problem:
             raise ClusterError(f"{name}: given up: {problem.allowed_failures + 1} workers died of it") from None
         except OtherCodeError as problem:
-            raise ClusterError(f"{self._place}: a worker runs other code than this machine: {problem}") from None
+            raise ClusterError(
+                f"{self._place}: a worker has other code or another trace than this machine: {problem}"
+            ) from None
 
     def _workers(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]

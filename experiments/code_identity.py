@@ -15,6 +15,9 @@ MODULES = ("code_identity", "machine", "performer", "spec", "stage", "statistics
 NOT_OF_THE_CODE = ("kernel", "openvswitch", "mininet", "netkv-testbed")
 """Versions that belong to a machine rather than to its Python environment: a cluster may mix them."""
 
+DIGITS = 12
+"""Of a digest, which tell any two versions apart."""
+
 
 class OtherCodeError(RuntimeError):
     """A run was asked for by other code than that which would make it; the message is the difference."""
@@ -41,6 +44,14 @@ def difference_of_code(one: dict[str, str], other: dict[str, str]) -> str | None
     return None
 
 
+def digest_of(file: Path) -> str:
+    """Of a file that a run reads; `missing` where it cannot be read."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:DIGITS]
+    except OSError:
+        return "missing"
+
+
 def source_files() -> list[Path]:
     """The modules that the digest is of."""
     rooms = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
@@ -51,4 +62,4 @@ def _digest() -> str:
     digest = hashlib.sha256()
     for path in source_files():
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()[:DIGITS]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 
-from experiments.code_identity import OtherCodeError, code_identity, difference_of_code
+from experiments.code_identity import OtherCodeError, code_identity, difference_of_code, digest_of
 from experiments.performer import IDLE_S, FinishedRun, PerformerError, receive, send
 from experiments.spec import RunSpec
 from experiments.store import render_run
@@ -82,8 +82,12 @@ class Stage:
 
 
 def ordered(spec: RunSpec, code: dict[str, str]) -> bytes:
-    """A run as `main` takes it, from whoever has this code."""
-    return pickle.dumps((spec, code))
+    """A run as `main` takes it, from whoever has this code and its trace."""
+    return pickle.dumps((spec, code | _trace_of(spec)))
+
+
+def _trace_of(spec: RunSpec) -> dict[str, str]:
+    return {} if spec.workload.trace is None else {str(spec.workload.trace): digest_of(spec.workload.trace)}
 
 
 def answered(answer: bytes) -> FinishedRun:
@@ -114,7 +118,7 @@ def _performed(stage: Stage, order: bytes, code: dict[str, str]) -> bytes:
     made: FinishedRun | Exception
     try:
         spec, wanted = pickle.loads(order)
-        if difference := difference_of_code(wanted, code):
+        if difference := difference_of_code(wanted, code | _trace_of(spec)):
             raise OtherCodeError(difference)
         made = stage.perform(spec)
     except Exception as problem:  # whoever ordered the run raises it again

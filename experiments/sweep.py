@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from experiments.cluster import existing_cluster, local_cluster
-from experiments.code_identity import code_identity
+from experiments.code_identity import code_identity, digest_of
 from experiments.performer import FinishedRun
 from experiments.spec import RunSpec
 from experiments.stage import Stage
@@ -126,10 +126,12 @@ def _measured_decision_us(folder: Path) -> float | None:
 
 
 def _describe(question: str, conditions: Sequence[Condition]) -> dict[str, Any]:
+    traces = {trace for condition in conditions if (trace := condition.spec.workload.trace) is not None}
     return {
         "question": question,
         "runs": {condition.name: dict(condition.labels) for condition in conditions},
         "specs": {condition.name: condition.spec.model_dump(mode="json") for condition in conditions},
+        "traces": {str(trace): digest_of(trace) for trace in sorted(traces)},
         CODE: code_identity(),
     }
 

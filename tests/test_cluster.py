@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from experiments import cluster
+from experiments import cluster, stage
 from experiments.cluster import EMULATION, ClusterError, existing_cluster, perform_on_worker
 from experiments.code_identity import code_identity
 from experiments.performer import Performer, PerformerError
@@ -163,8 +163,8 @@ def test_errors_are_those_of_one_process(tmp_path: Path, address: str) -> None:
     trace = tmp_path / "trace.jsonl"
     trace.write_text("{}\n")
     broken = spec(workload__trace=str(trace))
-    with Stage() as stage, pytest.raises(WorkloadError) as here:
-        stage.perform(broken)
+    with Stage() as here_alone, pytest.raises(WorkloadError) as here:
+        here_alone.perform(broken)
     with existing_cluster(address) as workers_of, pytest.raises(WorkloadError) as there:
         list(workers_of.perform({"broken": broken}, lambda _: None))
     assert str(there.value) == str(here.value)
@@ -184,9 +184,20 @@ def test_a_worker_with_other_code_that_came_late_is_refused(
 ) -> None:
     monkeypatch.setattr(cluster, "code_identity", lambda: {**code_identity(), "source": "other"})
     monkeypatch.setattr(cluster.Cluster, "_check", lambda *_: None)  # it was not there yet
-    line = rf"^{address}: a worker runs other code than this machine: source was other \(.*\), now \w+ \(.*\)$"
+    line = rf"^{address}: a worker has other code or another trace than this machine: source was other \(.*\), now "
     with pytest.raises(ClusterError, match=line):
         sweep_in(tmp_path / "sweep", CONDITIONS, dask=address)
+
+
+def test_another_trace_under_the_same_name_is_refused(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text('{"timestamp": 0, "input_length": 512, "output_length": 2, "hash_ids": [1]}\n')
+    monkeypatch.setattr(stage, "digest_of", lambda _: "theirs")
+    made = [Condition("one", spec(workload__trace=str(trace)), {})]
+    with pytest.raises(ClusterError, match=f"another trace than this machine: {trace} was theirs, now [0-9a-f]{{12}}$"):
+        sweep_in(tmp_path / "sweep", made, dask=address)
 
 
 def test_nobody_listens_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

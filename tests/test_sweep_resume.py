@@ -171,6 +171,19 @@ def test_a_complete_sweep_may_be_read_again_by_any_code(tmp_path: Path, monkeypa
     assert "6 of 6 runs are there already" in sweep_in(tmp_path, CONDITIONS, resume=True)
 
 
+def test_a_trace_that_changed_under_the_sweep_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, out = tmp_path / "trace.jsonl", tmp_path / "sweep"
+    trace.write_text('{"timestamp": 0, "input_length": 512, "output_length": 2, "hash_ids": [1]}\n')
+    made = small_conditions(2, workload__trace=str(trace))
+    interrupted_after(1, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_in(out, made)
+    trace.write_text(trace.read_text().replace("512", "1024"))
+    line = rf"^{re.escape(str(out))}: holds another sweep: traces\.{re.escape(str(trace))} was '\w+', now '\w+'$"
+    with pytest.raises(SpecError, match=line):
+        sweep_in(out, made, resume=True)
+
+
 def interrupted_after(runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files, written = sweep.write_files, []
 
