@@ -71,7 +71,8 @@ def test_what_was_sent_is_what_was_not_cached(run: Path) -> None:
 
 def test_bytes_on_the_wire_are_the_scaled_blobs_and_their_headers(run: Path) -> None:
     decisions = pd.read_parquet(run / "decisions.parquet")
-    blobs = (decisions["kv_bytes"] / 2500).round()
+    rate_scale = json.loads((run / "manifest.json").read_text())["spec"]["emulation"]["rate_scale"]
+    blobs = (decisions["kv_bytes"] / rate_scale).round()
     headers = (decisions["wire_bytes"] - blobs)[blobs > 0]
     assert headers.nunique() == 1  # a fixed header on each of four stripes
     assert 0 < headers.iloc[0] <= 4 * 64

@@ -32,4 +32,4 @@ case "$provider" in
             "$(dirname "${BASH_SOURCE[0]}")/box.ovf" >"$work/box.ovf"
         ;;
 esac
-tar --create --gzip --owner=0 --group=0 --file "$box" --directory "$work" .
+tar --create --owner=0 --group=0 --file "$box" --directory "$work" .

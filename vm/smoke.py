@@ -52,6 +52,9 @@ class Guest:
     """A machine of its own for as long as the context lasts. FailedStepError when it does not do as told in time."""
 
     def __init__(self, folder: Path, until_s: float) -> None:
+        for name in ("disk.qcow2", "key"):
+            if not (folder / name).exists():
+                raise FailedStepError(f"{folder / name} is missing: sudo vm/build_box.sh {folder}")
         self._folder = folder
         self._until_s = until_s
         self._work = Path(tempfile.mkdtemp(prefix="netkv-guest.", dir=folder))
