@@ -45,7 +45,9 @@ class PathTracer:
     def __init__(self, fabric: Fabric, ask: Ask) -> None:
         self._fabric = fabric
         self._ask = ask
-        self._interface_of_port = {int(port): name for name, port in PORT.findall(ask("dpif/show"))}
+        self._interface_of_port = {
+            (name.rpartition("-")[0], int(port)): name for name, port in PORT.findall(ask("dpif/show"))
+        }
         self._link_of_interface = {interface_of(link): link.index for link in fabric.links}
 
     def path(self, connection: Connection) -> int:
@@ -73,7 +75,7 @@ class PathTracer:
         found = OUTPUT.search(self._ask("ofproto/trace", switch, flow))
         if found is None:
             return UNKNOWN
-        return self._link_of_interface.get(self._interface_of_port.get(int(found[1]), ""), UNKNOWN)
+        return self._link_of_interface.get(self._interface_of_port.get((switch, int(found[1])), ""), UNKNOWN)
 
 
 def trace_paths(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.switches import datapath_in_force
-from topologies.shaping import DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
+from topologies.shaping import DEFAULT_BURST_PACKETS, DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AUTO = "auto"
@@ -32,11 +32,12 @@ class EmulationSpec(BaseModel):
     `queue_packets` is the room of every port's queue, and `queue` its discipline: `fifo`; `red`, which drops early;
     `ecn`, which marks beyond `mark_packets`, as DCTCP wants it; `fair`, a queue for each connection, in turn. Every
     link delays by `link_delay_ms` and, with `hop_latency`, by what a hop of the real fabric takes, dilated.
-    `congestion_control` is TCP's, `rto_min_ms` its least retransmission time-out and `initial_window_packets` its first
-    window (Linux by itself: 200 ms and 10), `ecmp` the hashing (`select` is the negative control that polarises) and
-    `ecmp_seed` its seed, `controller` the OpenFlow framework, `prometheus_port` that of its text endpoint on the
-    loopback inside the sandbox (none by default). `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s`
-    one run beyond its last arrival.
+    `burst_packets` is what a shaper lets an idle port send at once. `congestion_control` is TCP's, `rto_min_ms` its
+    least retransmission time-out and `initial_window_packets` its first window (Linux by itself: 200 ms and 10), `ecmp`
+    the hashing (`select` is the negative control that polarises) and `ecmp_seed` its seed, `vswitchd` one process for
+    all switches or each its own, `controller` the OpenFlow framework, `prometheus_port` that of its text endpoint on
+    the loopback inside the sandbox (none by default). `bringup_deadline_s` bounds the wait for the fabric,
+    `run_deadline_s` one run beyond its last arrival.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,7 @@ class EmulationSpec(BaseModel):
     queue_packets: Annotated[int, Field(ge=1, le=100_000)] = DEFAULT_QUEUE_PACKETS
     queue: QueueKind = "fifo"
     mark_packets: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_MARK_PACKETS
+    burst_packets: Annotated[int, Field(ge=1, le=1000)] = DEFAULT_BURST_PACKETS
     link_delay_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0.0
     hop_latency: bool = False
     congestion_control: Literal["cubic", "reno", "bbr", "dctcp"] = "cubic"
@@ -54,6 +56,7 @@ class EmulationSpec(BaseModel):
     initial_window_packets: Annotated[int, Field(ge=1, le=1000)] = 10
     ecmp: Literal["bundle", "select"] = "bundle"
     ecmp_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    vswitchd: Literal["shared", "own"] = "shared"
     controller: Literal["ryu", "os_ken"] = "ryu"
     controller_port: Annotated[int, Field(ge=1, le=65535)] = 6653
     prometheus_port: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -71,6 +74,12 @@ class EmulationSpec(BaseModel):
     def _dctcp_sees_marks(self) -> EmulationSpec:
         if self.congestion_control == "dctcp" and self.queue != "ecn":
             raise ValueError("congestion_control: dctcp goes by marks: it needs queue=ecn")
+        return self
+
+    @model_validator(mode="after")
+    def _the_kernel_forwards_for_all(self) -> EmulationSpec:
+        if self.vswitchd == "own" and self.datapath != "user":
+            raise ValueError("vswitchd: own is for datapath=user, where that process forwards the packets")
         return self
 
     def link_delay_s(self, hop_latency_s: float) -> float:

@@ -23,6 +23,7 @@ from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.kernel import check_kernel
 from testbed.oracle_client import OracleClient, OracleUnavailableError
+from testbed.own_daemon import OwnDaemonSwitch
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import datapath_in_force, start_switches
 from topologies import Fabric, instance_ip
@@ -173,17 +174,19 @@ def bring_up(
     check_kernel(spec)
     up = FabricUp(fabric, spec, poll_s, ecmp_seed)
     say("starting Open vSwitch")
-    start_switches()
+    own = spec.vswitchd == "own"
+    start_switches([switch.name for switch in fabric.switches] if own else [""])
     say("starting the controller")
     up.start_controller()
-    shape = Shape(0.0, spec.queue_packets, spec.queue, spec.mark_packets, spec.link_delay_s(fabric.spec.hop_latency_s))
+    delay_s = spec.link_delay_s(fabric.spec.hop_latency_s)
+    shape = Shape(0.0, spec.queue_packets, spec.queue, spec.mark_packets, delay_s, spec.burst_packets)
     say(f"building {len(fabric.instances)} hosts and {len(fabric.switches)} switches")
     setLogLevel("error")
     Mininet.inited = True  # its limits are host-wide settings: not ours to touch
     try:
         up.net = Mininet(
             topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, shape=shape),
-            switch=lambda name, **given: OVSSwitch(name, datapath=up.datapath, **given),
+            switch=lambda name, **given: (OwnDaemonSwitch if own else OVSSwitch)(name, datapath=up.datapath, **given),
             controller=lambda name: RemoteController(name, ip="127.0.0.1", port=spec.controller_port),
             build=True,
             waitConnected=False,

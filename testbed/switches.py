@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +11,7 @@ from testbed.sandbox import run
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 DATABASE = "/etc/openvswitch/conf.db"
+BACKGROUND = ("--detach", "--no-chdir", "--log-file", "-vconsole:off")
 KERNEL_MODULE = Path("/sys/module/openvswitch")
 
 
@@ -25,22 +28,50 @@ def datapath_in_force() -> tuple[Datapath, str]:
     return "user", "the openvswitch kernel module is not loaded, so switches run in userspace"
 
 
-def start_switches() -> None:
-    """Start ovsdb-server and ovs-vswitchd on the sandbox's private directories. TestbedError when either refuses."""
-    run("ovsdb-tool", "create", DATABASE, SCHEMA)
-    run(
-        "ovsdb-server",
-        DATABASE,
-        "--remote=punix:/run/openvswitch/db.sock",
-        "--remote=db:Open_vSwitch,Open_vSwitch,manager_options",
-        "--pidfile",
-        "--detach",
-        "--no-chdir",
-        "--log-file",
-        "-vconsole:off",
-    )
-    run("ovs-vsctl", "--no-wait", "init")
-    run("ovs-vswitchd", "--pidfile", "--detach", "--no-chdir", "--log-file", "-vconsole:off")
+@dataclass(frozen=True)
+class Daemon:
+    """One ovs-vswitchd with its database: of every switch, its files where the tools look, or of the switch `name`."""
+
+    name: str = ""
+
+    @property
+    def database(self) -> str:
+        """Where ovs-vsctl is to connect (`--db`)."""
+        return f"unix:{self._run_file}db.sock"
+
+    @property
+    def _run_file(self) -> str:
+        return f"/run/openvswitch/{self.name}." if self.name else "/run/openvswitch/"
+
+    def commands(self) -> list[list[str]]:
+        """What starts it, in order."""
+        stored = f"/etc/openvswitch/{self.name}.db" if self.name else DATABASE
+        server, daemon = [*BACKGROUND], [*BACKGROUND]
+        if self.name:
+            base = f"/run/openvswitch/ovs-vswitchd.{self.name}"
+            server += [f"--pidfile={self._run_file}db.pid", f"--unixctl={self._run_file}db.ctl"]
+            # Its own datapath type: two of the usual one would both want the network device `ovs-netdev`. The `dummy`
+            # one is the same code without that device, which nothing here uses.
+            daemon += ["--enable-dummy", f"--pidfile={base}.pid", f"--unixctl={base}.ctl", self.database]
+        else:
+            server += ["--pidfile", "--remote=db:Open_vSwitch,Open_vSwitch,manager_options"]
+            daemon += ["--pidfile"]
+        return [
+            ["ovsdb-tool", "create", stored, SCHEMA],
+            ["ovsdb-server", stored, f"--remote=p{self.database}", *server],
+            ["ovs-vsctl", f"--db={self.database}", "--no-wait", "init"],
+            ["ovs-vswitchd", *daemon],
+        ]
+
+
+def start_switches(names: Sequence[str] = ("",)) -> None:
+    """Start ovsdb-server and ovs-vswitchd on the sandbox's private directories, once for each name.
+
+    TestbedError when one refuses.
+    """
+    for name in names:
+        for command in Daemon(name).commands():
+            run(*command)
 
 
 def show_datapaths() -> str:

@@ -17,48 +17,60 @@ DEADLINE_S = 10.0
 
 
 class VSwitchd:
-    """The control socket of the ovs-vswitchd of this sandbox; a context manager. TestbedError when it is deaf."""
+    """The control sockets of the ovs-vswitchd of this sandbox, one or a switch each; a context manager.
+
+    TestbedError when one is deaf.
+    """
 
     def __init__(self, folder: Path = RUN_FOLDER) -> None:
         self._folder = folder
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(DEADLINE_S)
+        self._sockets: dict[str, socket.socket] = {}
         self._decoder = json.JSONDecoder()
         self._asked = 0
 
     def __enter__(self) -> VSwitchd:
-        sockets = sorted(self._folder.glob("ovs-vswitchd.*.ctl"))
-        if not sockets:
+        paths = sorted(self._folder.glob("ovs-vswitchd.*.ctl"))
+        if not paths:
             raise TestbedError(f"no ovs-vswitchd runs here: {self._folder} has no control socket of it")
-        try:
-            self._socket.connect(str(sockets[0]))
-        except OSError as problem:
-            raise TestbedError(f"{sockets[0]}: {problem.strerror or problem}") from None
+        for path in paths:
+            control = self._sockets[path.name.split(".")[1]] = socket.socket(socket.AF_UNIX)
+            control.settimeout(DEADLINE_S)
+            try:
+                control.connect(str(path))
+            except OSError as problem:
+                raise TestbedError(f"{path}: {problem.strerror or problem}") from None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        for control in self._sockets.values():
+            control.close()
 
     def ask(self, command: str, *arguments: str) -> str:
-        """What `ovs-appctl COMMAND ARGUMENTS` prints. TestbedError when it is refused or not answered."""
+        """What `ovs-appctl COMMAND ARGUMENTS` prints; of the daemon of the switch that is the first argument, else of
+        all in turn. TestbedError when it is refused or not answered."""
+        if arguments and arguments[0] in self._sockets:
+            return self._ask(self._sockets[arguments[0]], command, arguments)
+        return "".join(self._ask(control, command, arguments) for control in self._sockets.values())
+
+    def _ask(self, control: socket.socket, command: str, arguments: tuple[str, ...]) -> str:
         self._asked += 1
         question = {"id": self._asked, "method": command, "params": list(arguments)}
         try:
-            self._socket.sendall(json.dumps(question).encode())
-            answer = self._answer()
+            control.sendall(json.dumps(question).encode())
+            answer = self._answer(control)
         except OSError as problem:
             raise TestbedError(f"ovs-vswitchd did not answer `{command}`: {problem.strerror or problem}") from None
         if answer.get("error"):
             raise TestbedError(f"ovs-vswitchd refused `{command}`: {answer['error']}")
         return str(answer["result"])
 
-    def _answer(self) -> dict[str, object]:
+    def _answer(self, control: socket.socket) -> dict[str, object]:
         """The next whole JSON object; one question at a time, so nothing follows it."""
         received = b""
         while True:
-            chunk = self._socket.recv(1 << 16)
+            chunk = control.recv(1 << 16)
             if not chunk:
                 raise ConnectionResetError("it closed the connection")
             received += chunk

@@ -24,8 +24,8 @@ FRAME_B = 1_514
 HTB_QUANTUM_B = FRAME_B
 """Explicit, because tc derives one from the rate and complains (or stalls a class) when it falls out of its range."""
 
-LEAST_BURST_B = 15_000
-"""Bucket of the shaper: ten frames, Mininet's own choice (`burst 15k`)."""
+DEFAULT_BURST_PACKETS = 10
+"""Bucket of the shaper, each 1,500 B: Mininet's own choice (`burst 15k`)."""
 
 BURST_S = 200e-6
 """What a faster shaper may send at once: its timer is that late at times, and what it then may not send is lost."""
@@ -80,6 +80,7 @@ class Shape:
     `queue_packets`: room of the queue, frames. `queue`: `fifo`; `red`, which drops early and at random; `ecn`, which
     marks every frame beyond `mark_packets`; `fair`, where every connection has such a queue of its own and they take
     turns, as rate control a queue pair would have it. `delay_s`: how long a frame is on its way, seconds.
+    `burst_packets`: what an idle port may send at once, at the least.
     """
 
     rate_bps: float
@@ -87,11 +88,12 @@ class Shape:
     queue: QueueKind = "fifo"
     mark_packets: int = DEFAULT_MARK_PACKETS
     delay_s: float = 0.0
+    burst_packets: int = DEFAULT_BURST_PACKETS
 
     @property
     def burst_bytes(self) -> int:
         """How far the shaper may run ahead of its rate."""
-        return max(LEAST_BURST_B, round(self.rate_bps / 8 * BURST_S))
+        return max(1_500 * self.burst_packets, round(self.rate_bps / 8 * BURST_S))
 
 
 def shaping_command(interface: str, shape: Shape) -> str:
