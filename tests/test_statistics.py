@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from experiments.statistics import (
     LEAST_UNITS,
@@ -289,6 +290,12 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("digits", [1, 12], ids=["with ties", "without"])
+def test_holm_is_that_of_statsmodels(digits: int) -> None:
+    p_values = list(np.random.default_rng(5).beta(0.3, 2, 200).round(digits))
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
 
 
 def test_a_comparison_that_could_not_be_made_is_not_counted() -> None:
