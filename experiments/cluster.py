@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # a worker, which imports this module, passes runs on without
 EMULATION = "netkv-emulation"
 """The worker resource that an emulated run takes: who has one of it carries one such run at a time."""
 
+LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "dashboard": False}
+
 CONNECT_S = 10.0
 PATIENCE_S = 60.0
 """How long a sweep waits for a worker that can take its runs, once it has had one: a killed one is started anew."""
@@ -173,17 +175,19 @@ def local_cluster(jobs: int, say: Say) -> Iterator[Cluster]:
 
     _quiet()
     say(f"starting {jobs} worker processes")
-    here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "dashboard": False}
-    options = {**here, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
-    workers = {
-        job: {"cls": Nanny, "options": {**options, "resources": {} if job else {EMULATION: 1}}} for job in range(jobs)
-    }
-    scheduler = {"cls": Scheduler, "options": {**here, "port": 0}}
+    workers = {job: {"cls": Nanny, "options": options} for job, options in enumerate(local_workers(jobs))}
+    scheduler = {"cls": Scheduler, "options": {**LOOPBACK, "port": 0}}
     with (
         SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL) as cluster,
         Client(cluster) as client,
     ):
         yield Cluster(client, f"{jobs} local processes")
+
+
+def local_workers(jobs: int) -> list[dict[str, Any]]:
+    """The options of each worker of this machine, of one thread and without a limit to its memory."""
+    options = {**LOOPBACK, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+    return [{**options, "resources": {} if job else {EMULATION: 1}} for job in range(jobs)]
 
 
 def perform_on_worker(order: bytes) -> bytes:

@@ -20,7 +20,7 @@ import pytest
 from distributed import Client
 
 from experiments import cluster, stage
-from experiments.cluster import EMULATION, ClusterError, existing_cluster, perform_on_worker
+from experiments.cluster import EMULATION, ClusterError, existing_cluster, local_workers, perform_on_worker
 from experiments.code_identity import code_identity
 from experiments.performer import Performer, PerformerError
 from experiments.stage import Stage, answered, ordered
@@ -273,7 +273,13 @@ def test_a_run_that_nobody_waits_for_is_ended_on_its_worker(address: str) -> Non
         wait_until(lambda: sum(observer.run(at_work).values()) == 0, "the end of the run", 5)
 
 
-# One process
+# One process, one machine
+
+
+def test_of_local_workers_one_may_emulate_and_none_listens_beyond_loopback() -> None:
+    made = local_workers(3)
+    assert [options["resources"] for options in made] == [{EMULATION: 1}, {}, {}]
+    assert {options["host"] for options in made} == {"127.0.0.1"}
 
 
 def test_a_performer_keeps_its_process_and_tells_its_last_words() -> None:

@@ -80,7 +80,7 @@ class World:
 
     def processes(self) -> set[int]:
         """Every living process of this world, the guardian of its send buffer among them."""
-        return {pid for pid in _processes() if self._mark in _environment(pid)}
+        return processes_with(self._mark)
 
     def namespaces(self) -> set[str]:
         """The namespaces in which they live, without the host's own."""
@@ -102,6 +102,16 @@ class World:
         for line in self.process.stdout:
             self._lines.put(line)
         self._lines.put(None)
+
+
+def processes_with(mark: str) -> set[int]:
+    """Every living process whose environment holds a mark such as `NAME=value`."""
+    return {pid for pid in _processes() if mark in _environment(pid)}
+
+
+def sandboxes_of(mark: str) -> set[str]:
+    """The process namespaces, other than the host's, in which processes with a mark live: one a sandbox."""
+    return {_namespace(str(pid), "pid") for pid in processes_with(mark)} - {_namespace("self", "pid"), ""}
 
 
 def inhabited(namespaces: set[str]) -> set[str]:
