@@ -170,7 +170,9 @@ class WorkerPool:
 
     def _prefill_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         keep = ("--keep-connections",) if scenario.serving.connections == "warm" else ()
-        return (*self._stream_arguments(instance), *keep, *REAL_TIME)
+        line_bps = self._up.fabric.spec.nic_rate_bps / self._up.link_divisor
+        pace = ("--pace-bps", repr(line_bps)) if self._up.spec.paced else ()
+        return (*self._stream_arguments(instance), *keep, *pace, *REAL_TIME)
 
     def _decode_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         steps = ",".join(f"{batch}:{step_s!r}" for batch, step_s in scenario.model.step_table_s)

@@ -99,6 +99,16 @@ def test_an_idle_kept_connection_reminds_the_switches_of_itself() -> None:
                 assert not keep or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 10
 
 
+def test_a_paced_stream_is_no_faster_than_its_pace(tmp_path: Path) -> None:
+    with (
+        Worker(tmp_path, "prefill", "h0", "--pace-bps", "40e6") as prefill,
+        Worker(tmp_path, "decode", "h3", *DECODE) as decode,
+    ):
+        sent = move((prefill, decode), 0, 20_000_000)
+        bits_a_s = 20_000_000 * 8 / (sent["at_s"] - sent["started_s"])
+    assert 0.5 * STRIPES * 40e6 < bits_a_s < 1.25 * STRIPES * 40e6  # the first window is not paced, and large on loopback
+
+
 def test_new_connections_are_closed_when_they_are_given_back() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         connections = Connections(Loop(), StreamOptions(), keep=False)

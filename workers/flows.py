@@ -15,12 +15,11 @@ import termios
 from typing import TYPE_CHECKING
 
 from workers.loop import READABLE, WRITABLE, Loop
-from workers.streams import ABORT, StreamOptions, retransmitted
+from workers.streams import ABORT, SO_MAX_PACING_RATE, StreamOptions, retransmitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SO_MAX_PACING_RATE = 47  # asm-generic/socket.h; bytes per second, 64 bits since Linux 4.20
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 NOTSENT_BYTES = 1 << 17
 SEND_BYTES = 1 << 16

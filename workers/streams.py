@@ -22,16 +22,22 @@ TCP_CONGESTION_NAME_BYTES = 16  # linux/tcp.h, TCP_CA_NAME_MAX
 TCP_INFO_RETRANSMITTED = struct.Struct("@100xI")  # linux/tcp.h: tcpi_total_retrans after 8 bytes and 23 words
 
 
+SO_MAX_PACING_RATE = 47
+"""asm-generic/socket.h; bytes per second, 64 bits since Linux 4.20. Without the fq queueing discipline TCP paces by
+itself (since 4.13)."""
+
+
 class StreamOptions(NamedTuple):
     """What every outgoing stream of a worker has in common; None leaves the kernel's default."""
 
     source_address: str | None = None
     send_buffer_bytes: int | None = None
     congestion_control: str | None = None
+    pace_bps: float | None = None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> StreamOptions:
-        return cls(arguments.address, arguments.stripe_buffer_bytes, arguments.congestion_control)
+        return cls(arguments.address, arguments.stripe_buffer_bytes, arguments.congestion_control, arguments.pace_bps)
 
     def connect(self, address: tuple[str, int]) -> socket.socket:
         """A non-blocking TCP socket on its way to `address`; OSError if it cannot even set out."""
@@ -61,6 +67,9 @@ class StreamOptions(NamedTuple):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer_bytes)
             if self.congestion_control is not None:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self.congestion_control.encode())
+            if self.pace_bps is not None:
+                pace_Bps = max(round(self.pace_bps / 8), 1)
+                sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@Q", pace_Bps))
             if self.source_address is not None:
                 sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
                 sock.bind((self.source_address, 0))
@@ -80,3 +89,4 @@ def retransmitted(sock: socket.socket) -> int:
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stripe-buffer-bytes", type=int, help="SO_SNDBUF of each stream (default: automatic)")
     parser.add_argument("--congestion-control", help="cubic, reno, bbr, ... (default: the namespace's)")
+    parser.add_argument("--pace-bps", type=float, help="most that each stream sends, bit/s (default: no limit)")
