@@ -37,30 +37,39 @@ BASE = {
     "serving.connections": "fresh",
     "emulation.queue": "fifo",
     "emulation.rate_scale": 2500.0,
+    "emulation.vswitchd": "shared",
+    "emulation.burst_packets": 10,
+    "emulation.paced": False,
 }
 """Short requests, so that a run takes seconds; a policy blind to the network, so that cells differ less."""
 
 WARM = {"serving.connections": "warm"}
 FAIR = {"emulation.queue": "fair"}
 SLOW = {"emulation.rate_scale": 5000.0}
-ALL = {**WARM, **FAIR, **SLOW}
+OWN = {"emulation.vswitchd": "own"}
+TIGHT = {"emulation.burst_packets": 3}
+PACED = {"emulation.paced": True}
+BEST = {**WARM, **FAIR, **SLOW, **OWN, **TIGHT, **PACED}
 
 CELLS: dict[str, dict[str, Any]] = {
-    "all": ALL,
-    "all_moderate": {**ALL, "congestion.kind": "constant"},
-    "all_stripes_1": {**ALL, "serving.stripes": 1},
-    "fair_slow": {**FAIR, **SLOW},
-    "warm_slow": {**WARM, **SLOW},
-    "slow": SLOW,
+    "best": BEST,
+    "best_moderate": {**BEST, "congestion.kind": "constant"},
+    "best_but_fresh": {**BEST, "serving.connections": "fresh"},
     "default": {},
-    "warm": WARM,
     "moderate": {"congestion.kind": "constant"},
+    "best_but_shared": {**BEST, "emulation.vswitchd": "shared"},
+    "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
+    "best_but_fast": {**BEST, "emulation.rate_scale": 2500.0},
+    "best_but_bursts": {**BEST, "emulation.burst_packets": 10},
+    "best_but_unpaced": {**BEST, "emulation.paced": False},
+    "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},
+    "best_but_queue_30": {**BEST, "emulation.queue_packets": 30},
+    "best_stripes_1": {**BEST, "serving.stripes": 1},
+    "best_dilation_2": {**BEST, "emulation.time_dilation": 2.0},
+    "warm": WARM,
     "fair": FAIR,
-    "warm_fair": {**WARM, **FAIR},
-    "all_queue_30": {**ALL, "emulation.queue_packets": 30},
-    "all_bbr": {**ALL, "emulation.congestion_control": "bbr"},
-    "all_window_4": {**ALL, "emulation.initial_window_packets": 4},
-    "all_dilation_2": {**ALL, "emulation.time_dilation": 2.0},
+    "slow": SLOW,
+    "own": OWN,
     "queue_30": {"emulation.queue_packets": 30},
     "queue_1000": {"emulation.queue_packets": 1000},
     "reno": {"emulation.congestion_control": "reno"},
@@ -68,6 +77,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "stripes_1": {"serving.stripes": 1},
     "dilation_4": {"emulation.time_dilation": 4.0},
 }
+"""Each remedy taken from the best of them, and each alone."""
 
 RUN_S = 16.0
 """About what a run takes: none is begun with less of the budget left."""
