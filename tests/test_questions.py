@@ -129,6 +129,13 @@ def test_every_workload_lasts_as_long_at_its_own_rate(workload: str) -> None:
     assert {spec.slo.ttft_s for spec in made} == {WORKLOADS[workload].ttft_s}
 
 
+def test_a_workload_of_the_users_own_lasts_as_long_unless_requests_are_counted() -> None:
+    made = runs(QUESTIONS["topology"], workload__profile="chatbot")
+    assert {run.spec.workload.requests for run in made} == {320}
+    counted = runs(QUESTIONS["topology"], workload__profile="chatbot", workload__requests=7)
+    assert {run.spec.workload.requests for run in counted} == {7}
+
+
 def test_load_and_congestion_grow_with_the_fabric() -> None:
     made = [run.spec for run in runs(QUESTIONS["scale"])]
     for spec in made:
@@ -198,6 +205,7 @@ def test_a_value_of_the_users_own_replaces_the_profiles(question: str, field: st
         ("prefix", {"workload.trace": "/dev/null"}, "workload.trace: a trace shares what it shares"),
         ("topology", {"fabric.tor_oversubscription": 0.5}, "tor_oversubscription: 0.5 is below 1"),
         ("ablation", {"workload.requests": 0}, "workload.requests: "),
+        ("ablation", {"workload.profile": "poetry"}, "workload.profile: 'poetry' is not one of conversation, chatbot"),
     ],
 )
 def test_what_cannot_be_varied_or_run_is_named(question: str, changes: dict[str, Any], complaint: str) -> None:

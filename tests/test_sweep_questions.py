@@ -169,6 +169,16 @@ def test_figures_are_there_in_both_formats_and_the_same_bytes_twice(ask: Ask, na
     assert all(content.startswith(b"\x89PNG") for path, content in drawn[0].items() if path.endswith("png"))
 
 
+@pytest.mark.parametrize("name", ["topology", "ablation"])
+def test_a_panel_that_one_world_did_not_run_says_so(ask: Ask, name: str, tmp_path: Path) -> None:
+    analytic = ask(name).results
+    emulated = analytic[analytic["workload"] == "rag"].assign(world="emulated")
+    written = QUESTIONS[name].draw(pd.concat([emulated, analytic]), tmp_path, "")
+    svg = next(path for path in written if path.suffix == ".svg").read_text()
+    assert svg.count("<!-- not run -->") == 1
+    assert "rag, emulated" in svg
+
+
 @each
 def test_table_and_sentences_name_what_was_compared(ask: Ask, name: str) -> None:
     question = QUESTIONS[name]

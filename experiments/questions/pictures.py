@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from experiments.figures import paper, put_title, save, style_of
+from experiments.figures import FAINT, paper, put_title, save, style_of
 
 COLOURS = "PuOr_r"
 """Diverging and colour-blind-safe (ColorBrewer): orange above zero, purple below."""
@@ -22,7 +22,8 @@ COLOURS = "PuOr_r"
 NEVER_AT = 3.0
 """An interval that never ends is drawn this many times right of the longest that does."""
 
-HATCHED = "#b5b5b5"
+HATCHED, NOT_RUN = "#b5b5b5", "#ececec"
+"""Of cells that may be zero, and of those that nobody ran."""
 
 LEAST_HEIGHT = 0.1
 """An axis is never so near that nothing looks like much: it spans this part of its largest value."""
@@ -77,7 +78,7 @@ def line_panels(
     with paper():
         figure, axes = plt.subplots(
             len(worlds), len(panels), figsize=(3.5 * len(panels), 0.9 + 3.0 * len(worlds)),
-            squeeze=False, layout="constrained",
+            squeeze=False, sharex=True, layout="constrained",
         )  # fmt: skip
         for row, world in zip(axes, worlds, strict=True):
             of_world = results[results["world"] == world]
@@ -86,6 +87,7 @@ def line_panels(
                     _draw_line(axis, of_world[of_world["policy"] == policy], policy, panel, at, never)
                 _finish(axis, panel, log)
                 axis.set_xlabel(axis_name)
+                axis.tick_params(labelbottom=True)
                 axis.set_xticks([min(value, never) for value in values], [ticks(value) for value in values])
                 axis.minorticks_off()
             row[0].set_title(f"{world} world")
@@ -152,18 +154,22 @@ def heat_maps(
         ):
             axis = axes[row][column]
             inside = cells[(cells["world"] == world) & (cells["workload"] == workload)]
+            if inside.empty:
+                _not_run(axis, f"{workload}, {world}")
+                continue
             image = _draw_cells(axis, inside.set_index(list(at)), down, across, most)
             axis.set_title(workload if len(worlds) == 1 else f"{workload}, {world}")
             axis.set_xticks(range(len(across)), [ticks(value) for value in across])
             axis.set_yticks(range(len(down)), [ticks(value) for value in down])
             axis.spines[:].set_visible(False)
             axis.tick_params(length=0)
+            axis.set_facecolor(NOT_RUN)
         figure.colorbar(image, ax=axes.ravel().tolist(), label=colour_name)
         for axis in axes[-1]:
             axis.set_xlabel(axis_names[1])
         for axis in axes[:, 0]:
             axis.set_ylabel(axis_names[0])
-        put_title(figure, _in_world(title, worlds), f"{note} Hatched, grey: the 95 % interval holds zero.")
+        put_title(figure, _in_world(title, worlds), f"{note} Hatched: the 95 % interval holds zero.")
         return save(figure, place)
 
 
@@ -191,6 +197,12 @@ def is_sure(cell: Mapping[Any, Any] | pd.Series) -> bool:
     return bool(cell["gain_low"] > 0 or cell["gain_high"] < 0)
 
 
+def _not_run(axis: Axes, title: str) -> None:
+    axis.set_axis_off()
+    axis.set_title(title)
+    axis.text(0.5, 0.5, "not run", ha="center", va="center", color=FAINT, transform=axis.transAxes)
+
+
 def _in_world(title: str, worlds: Sequence[str]) -> str:
     """A title that says where, unless each panel does."""
     return f"{title} ({worlds[0]} world)" if len(worlds) == 1 else title
@@ -212,6 +224,9 @@ def bar_panels(results: pd.DataFrame, panel: Panel, title: str, note: str, place
             for column, workload in enumerate(workloads):
                 axis = axes[row][column]
                 inside = results[(results["world"] == world) & (results["workload"] == workload)]
+                if inside.empty:
+                    _not_run(axis, f"{workload}, {world}")
+                    continue
                 _draw_bars(axis, inside, policies, panel)
                 axis.set_title(workload if len(worlds) == 1 else f"{workload}, {world}")
             axes[row][0].set_ylabel(panel.label)

@@ -93,9 +93,11 @@ class Profile:
     packets: Packets = Packets()
 
     def load(self, workload: str | None) -> Changes:
-        """What makes a run one of that workload, None for the specification's own."""
+        """What makes a run one of that workload, None for the specification's own. SpecError for an unknown one."""
         if workload is None:
             return {}
+        if workload not in WORKLOADS:
+            raise SpecError(f"workload.profile: {workload!r} is not one of {', '.join(WORKLOADS)}")
         count = math.ceil(self.span_s * WORKLOADS[workload].rate_rps)
         return {"workload.profile": workload, **({"workload.requests": count} if count else {})}
 
@@ -156,8 +158,10 @@ class Question:
         axes = [axis.values({**asked.axes, **cut.axes}[axis.label], given) for axis in self.axes]
         seeds = (given["seed"],) if "seed" in given else cut.seeds or asked.seeds
         workloads: Sequence[str | None] = cut.workloads or asked.workloads or (None,)
-        if "workload.profile" in given or "workload.trace" in given:
+        if "workload.trace" in given:
             workloads = (None,)
+        elif "workload.profile" in given:
+            workloads = (str(given["workload.profile"]),)
         for values, workload, seed, policy in product(product(*axes), workloads, seeds, policies):
             others = {**asked.changes, **asked.load(workload), **given, "world": world, "policy": policy, "seed": seed}
             for axis, value in zip(self.axes, values, strict=True):
