@@ -24,7 +24,7 @@ def bar_panel(rows: pd.DataFrame, looks: Mapping[str, PolicyLook], title: str) -
             x=[plain(look.label)], y=[row["ttft_ms"]], name=plain(look.label), meta=policy,
             marker={"color": rgba(look.colour, 0.85), "line": {"color": look.colour, "width": 1.5},
                     "pattern": {"shape": look.pattern, "fillmode": "overlay",
-                                "fgcolor": "#ffffff", "fgopacity": 0.7, "size": 7, "solidity": 0.25}},
+                                "fgcolor": "#ffffff", "fgopacity": 0.45, "size": 7, "solidity": 0.25}},
             error_y={"type": "data", "symmetric": False, "array": [row["ttft_high_ms"] - row["ttft_ms"]],
                      "arrayminus": [row["ttft_ms"] - row["ttft_low_ms"]], "color": INK, "thickness": 1.2, "width": 4},
             hovertemplate=f"<b>{plain(look.label)}</b><br>{row['ttft_ms']:.0f} ms"

@@ -42,6 +42,10 @@ class Sweep:
     question: str
     runs: tuple[Run, ...]
 
+    @property
+    def on_packets(self) -> bool:
+        return any(run.spec.world == "emulated" for run in self.runs)
+
     @cached_property
     def requests(self) -> pd.DataFrame:
         """Every request of every run, with the labels of the sweep, `run`, `verdict` and `slo_met`."""

@@ -156,8 +156,9 @@ def evidence_figure(found: Sequence[Reading]) -> list[Figure]:
         }
         for reading in found
     )
+    place = "Farthest beyond" if worst.used > 1 else "Nearest to"
     see = (
-        f"Nearest to its limit came {worst.probe.name.lower()} ({worst.probe.what}): {worst.text} in {worst.run}, where"
+        f"{place} its limit came {worst.probe.name.lower()} ({worst.probe.what}): {worst.text} in {worst.run}, where"
         f" {worst.probe.limit} {'is asked' if worst.probe.limit != 'none' else 'are allowed'}."
     )
     return [

@@ -31,9 +31,9 @@ NOTE = CAVEAT.replace("Intervals", "Bands and whiskers", 1)
 
 
 def paper_figures(sweeps: Sequence[Sweep]) -> list[Figure]:
-    """Every figure that the sweeps hold data for, in the paper's order."""
+    """Every figure that the sweeps hold data for, in the paper's order, those on packets first."""
     numbered = [(number, sweep) for number, sweep in enumerate(sweeps) if sweep.question in BUILDERS]
-    ordered = sorted(numbered, key=lambda pair: (list(NAMES).index(pair[1].question), pair[0]))
+    ordered = sorted(numbered, key=lambda pair: (list(NAMES).index(pair[1].question), not pair[1].on_packets, pair[0]))
     return [figure for number, sweep in ordered for figure in _figures(sweep, number)]
 
 

@@ -32,7 +32,7 @@ from experiments.report.looks import WORLDS, prose, typeset
 from experiments.report.plotting import Figure, as_json
 from experiments.report.rerun import again, origins
 from experiments.report.scenes import scenes
-from experiments.report.twins import compare_runs, comparison_figures
+from experiments.report.twins import compare_runs, comparison_figures, rung_name
 from experiments.store import StoreError, check_writable, strict
 
 MOST_ROWS = 60
@@ -81,6 +81,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
             evidence=proof,
             comparison=comparison,
             twins=twins,
+            rung_name=rung_name,
             again=[again(sweep) for sweep in sweeps],
             origins=origins(runs),
             most_listed=MOST_RUNS_LISTED,

@@ -29,7 +29,7 @@ WINDOW_S = 60.0
 """A scene ends here: what it shows is to be watched, and the page has to stay small."""
 
 MOST_SCENES = 3
-MOST_RUNS = 8
+MOST_RUNS = 12
 MOST_CELLS = 24_000
 """Links x samples of a run; more samples than that are averaged in bins."""
 
@@ -41,9 +41,10 @@ MOST_REPEATED = 2_000
 
 
 def scenes(sweeps: Sequence[Sweep]) -> list[dict[str, Any]]:
-    """The scenes worth watching, those on packets and with most policies first."""
+    """The scenes worth watching, those on packets and with most policies first. Invalid runs are in none."""
     groups: dict[str, dict[str, Run]] = {}
-    for run in (run for sweep in sweeps for run in sweep.runs):
+    trusted = [run for sweep in sweeps for run in sweep.runs if run.verdict != "invalid"]
+    for run in sorted(trusted, key=lambda run: run.spec.world != "emulated"):
         groups.setdefault(_scenario_key(run), {}).setdefault(run_label(run.spec), run)
     ranked = sorted(groups.values(), key=lambda group: _worth(group.values()), reverse=True)
     chosen: list[dict[str, Run]] = []
@@ -62,7 +63,7 @@ def _scenario_key(run: Run) -> str:
 
 def _worth(runs: Iterable[Run]) -> tuple[int, int, int]:
     group = list(runs)
-    emulated = sum(run.spec.world == "emulated" and run.verdict != "invalid" for run in group)
+    emulated = sum(run.spec.world == "emulated" for run in group)
     return (emulated, len({run.spec.policy for run in group}), -group[0].spec.fabric.instances)
 
 

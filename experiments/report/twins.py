@@ -98,8 +98,7 @@ def comparison_figures(comparison: Comparison) -> list[Figure]:
         f"Half of the {report['replay']['transfers']} transfers are within {kv['median_abs_error']:.0%} of the replay,"
         f" nine in ten within {kv['p90_abs_error']:.0%}; the makespan of"
         f" a run differs by {report['replay']['makespan_error']:+.1%}.",
-        f"Of the models {RUNG_STYLES[best['model']][0].lower().lstrip('. ')} comes nearest in the median"
-        f" ({best['median_abs_error']:.0%}).",
+        f"Nearest in the median comes `{rung_name(best['model'])}` ({best['median_abs_error']:.0%}).",
     ]
     columns = ["run", "request_id", "tier", "kv_bytes", "sharers", "taken_s", *RUNGS, "error"]
     found = [
@@ -117,6 +116,11 @@ def comparison_figures(comparison: Comparison) -> list[Figure]:
         )
     ]
     return found + _rankings(report["free"]["rankings"])
+
+
+def rung_name(rung: str) -> str:
+    """What a model of the ladder is called, here and in the static figure."""
+    return RUNG_STYLES[rung][0]
 
 
 def _scatter(table: pd.DataFrame) -> Any:
