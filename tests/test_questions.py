@@ -224,5 +224,6 @@ def test_a_profile_or_policies_that_are_not_there_are_refused(question: Question
 def test_a_figure_says_what_it_was_made_of() -> None:
     text = note_on(runs(QUESTIONS["scale"]), ["one"])
     assert text == (
-        "75 runs without 1 invalid ones, 5 seeds; 64 to 1024 GPUs, llama-3-70b; workload conversation; congestion onoff."
+        "75 runs without 1 invalid ones, 5 seeds; 64 to 1024 GPUs, llama-3-70b; workload conversation;"
+        " congestion onoff."
     )
