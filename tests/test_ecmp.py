@@ -31,7 +31,8 @@ class FakeSwitches:
     def __init__(self, fabric: Fabric, up: dict[str, int]) -> None:
         self._fabric = fabric
         self._up = up
-        self._number = {interface_of(link): 100 + link.index for link in fabric.links}
+        # Alike on all switches, as where each has its own daemon; of one daemon they would differ.
+        self._number = {interface_of(link): 100 + link.source_port for link in fabric.links}
         self.asked: list[str] = []
 
     def ask(self, command: str, *arguments: str) -> str:
