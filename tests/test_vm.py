@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -70,3 +71,15 @@ def test_a_box_cannot_be_built_for_just_any_provider(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == "pack_box.sh: hyperv: no box can be packed for it\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_the_virtual_hardware_of_the_virtualbox_box_hangs_together() -> None:
+    text = (ROOT / "vm/box.ovf").read_text().replace("@CAPACITY@", "1").replace("@FILE_SIZE@", "2")
+    ovf = "{http://schemas.dmtf.org/ovf/envelope/1}"
+    tree = ElementTree.fromstring(text)
+    (file,) = tree.iter(f"{ovf}File")
+    (disk,) = tree.iter(f"{ovf}Disk")
+    assert disk.get(f"{ovf}fileRef") == file.get(f"{ovf}id")
+    assert (disk.get(f"{ovf}capacity"), file.get(f"{ovf}size"), file.get(f"{ovf}href")) == ("1", "2", "disk.vmdk")
+    assert f"/disk/{disk.get(f'{ovf}diskId')}" in text
+    assert "disk.vmdk" in (ROOT / "vm/pack_box.sh").read_text()

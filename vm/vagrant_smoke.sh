@@ -6,7 +6,8 @@
 # As root. libvirt, its networks and the guest live in a sandbox of their own, which the kernel removes whole: the host's
 # libvirt, its interfaces and its firewall are never touched. The guest reaches the world through slirp4netns. The
 # processor is emulated, so that no virtualisation is needed.
-set -euo pipefail
+set -eEuo pipefail
+trap 'echo "vagrant_smoke.sh: line $LINENO failed: $BASH_COMMAND" >&2' ERR
 
 DEADLINE_S=${NETKV_VM_DEADLINE_S:-1500}
 PRIVATE=(/run /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt)
@@ -14,7 +15,7 @@ PRIVATE=(/run /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt)
 # The first process of the sandbox. Everything below is what a user types, and what is to be seen then.
 inside() {
     local work=$1
-    read -r _ <"$work/uplink"  # slirp4netns is ready
+    head --bytes=1 <"$work/uplink" >/dev/null  # slirp4netns is ready
     for directory in "${PRIVATE[@]}"; do
         mkdir -p -- "$directory"
     done
@@ -31,10 +32,10 @@ inside() {
     libvirtd --daemon
     sysctl -qw net.ipv4.ip_forward=1
 
-    export VAGRANT_HOME=$work/vagrant VAGRANT_DEFAULT_PROVIDER=libvirt
+    export VAGRANT_HOME=$work/vagrant VAGRANT_DEFAULT_PROVIDER=libvirt VAGRANT_NO_COLOR=1
     cd "$work/project"
     step "vagrant up"
-    vagrant up
+    vagrant up 2>&1 | tr '\r' '\n' | grep --line-buffered -v 'Progress: '
     step "netkv doctor, in the guest"
     vagrant ssh -c 'netkv doctor'
     vagrant ssh -c 'netkv doctor' | grep -q 'kernel: the openvswitch kernel module is loaded'
