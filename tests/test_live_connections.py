@@ -1,4 +1,4 @@
-"""Kept connections and fair queues on real packets: a run that uses both, and what a fair port does to a bystander."""
+"""Kept connections, fair queues and a daemon a switch on real packets: a run, and what a fair port does to others."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ ONE_RACK = ("pods=1", "racks_per_pod=1", "aggregations_per_pod=1", "cores_per_gr
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve requests between two prefill and two decode instances, over kept connections and fair ports."""
+    """Twelve requests between two prefill and two decode instances, with everything that brings packets near the fluid."""
     out = tmp_path_factory.mktemp("run") / "run"
     fields = [*(f"fabric.{field}" for field in ONE_RACK), "congestion.kind=none", "workload.max_output_tokens=4"]
-    fields += ["serving.connections=warm", "emulation.queue=fair"]
+    fields += ["serving.connections=warm", "emulation.queue=fair", "emulation.vswitchd=own"]
+    fields += ["emulation.burst_packets=3", "emulation.paced=true"]
     settings = [word for field in fields for word in ("--set", field)]
     command = [str(NETKV), "run", "--world", "emulated", "--policy", "round_robin", "--requests", "12", *settings]
     done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, timeout=120, check=False)
@@ -42,6 +43,7 @@ def test_every_pair_keeps_its_connections_and_their_paths(run: Path) -> None:
     paths = pd.read_parquet(run / "paths.parquet")
     moved = paths[paths["owner"] == "transfer"]
     assert moved["number"].nunique() == 12
+    assert (moved["path"] >= 0).all()
     for _, of_pair in moved.groupby(["source", "target"]):
         transfers = of_pair.groupby("number").agg(
             ports=("source_port", tuple), ways=("path", tuple), start_s=("started_s", "min"), end_s=("ended_s", "max")
