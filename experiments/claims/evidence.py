@@ -69,7 +69,9 @@ class Comparison:
     def at(self) -> str:
         """Where it was made, in words."""
         labels = [f"{name} {_shown(value)}" for name, value in self.configuration.items() if name != "question"]
-        return f"{self.configuration['question']} sweep: {', '.join(labels)} ({self.seeds} seeds)"
+        return (
+            f"{', '.join(labels)} ({self.configuration['question']} sweep {Path(self.sweep).name}, {self.seeds} seeds)"
+        )
 
 
 def read_evidence(folders: Sequence[Path]) -> list[Sweep]:

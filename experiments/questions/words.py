@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 CAVEAT = (
-    "Intervals are 95 %: over seeds where there are eight or more, else over blocks of consecutive requests, long enough"
-    " to be nearly independent. The first tenth of every run, while queues and caches fill, is not counted."
+    "Intervals are 95 %: over seeds where there are eight or more, else over blocks of consecutive requests, long"
+    " enough to be nearly independent. The first tenth of every run, while queues and caches fill, is not counted."
 )
 
 
