@@ -27,7 +27,7 @@ ONE_RACK = ("pods=1", "racks_per_pod=1", "aggregations_per_pod=1", "cores_per_gr
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve requests between two prefill and two decode instances, with everything that brings packets near the fluid."""
+    """Twelve requests between two prefill and two decode instances, with all that brings packets near the fluid."""
     out = tmp_path_factory.mktemp("run") / "run"
     fields = [*(f"fabric.{field}" for field in ONE_RACK), "congestion.kind=none", "workload.max_output_tokens=4"]
     fields += ["serving.connections=warm", "emulation.queue=fair", "emulation.vswitchd=own"]
