@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from scheduler import Outcome
@@ -176,13 +176,13 @@ def _network(evidence: dict[str, Any]) -> Iterator[Finding]:
     if overshoot > OVERSHOOT:
         words = f"a port carried {overshoot:.2f} x what its shaper allows in a tenth of a second (limit {OVERSHOOT:g})"
         yield Finding("port_overshoot", words, True, overshoot / OVERSHOOT)
-    conserved = _conserved(evidence)
-    if conserved is not None and not CONSERVED[0] <= conserved <= CONSERVED[1]:
+    delivered = conserved(evidence)
+    if delivered is not None and not CONSERVED[0] <= delivered <= CONSERVED[1]:
         words = (
-            f"switches delivered {conserved:.2f} x the bytes of the workers (between {CONSERVED[0]} and {CONSERVED[1]})"
+            f"switches delivered {delivered:.2f} x the bytes of the workers (between {CONSERVED[0]} and {CONSERVED[1]})"
         )
-        invalid = conserved < CONSERVED[0]
-        excess = CONSERVED[0] / max(conserved, 1e-3) if invalid else conserved / CONSERVED[1]
+        invalid = delivered < CONSERVED[0]
+        excess = CONSERVED[0] / max(delivered, 1e-3) if invalid else delivered / CONSERVED[1]
         yield Finding("conservation", words, invalid, excess)
 
 
@@ -227,8 +227,11 @@ def _paths(scenario: Scenario, outcome: Outcome) -> Iterator[Finding]:
         yield Finding("paths", words, False, mismatch / PATHS_MISMATCH)
 
 
-def _conserved(evidence: dict[str, Any]) -> float | None:
-    """None where datagrams, of which nobody acknowledges what arrived, or too few bytes leave nothing to compare."""
+def conserved(evidence: Mapping[str, Any]) -> float | None:
+    """Bytes that switches delivered over those of the workers, with headers.
+
+    None where datagrams, of which nobody acknowledges what arrived, or too few bytes leave nothing to compare.
+    """
     workers = (evidence.get("kv_wire_bytes", 0) + evidence.get("background_bytes", 0)) / PAYLOAD_OF_WIRE
     if workers < LEAST_BYTES or "delivered_bytes" not in evidence or evidence.get("background_udp"):
         return None
