@@ -16,7 +16,7 @@ pytestmark = pytest.mark.live
 
 NETKV = Path(sys.executable).with_name("netkv")
 SMALL = ("--set", "fabric.racks_per_pod=1", "--set", "emulation.rate_scale=5000")
-"""A rack a pod: 8 instances on 12 switches."""
+"""A rack a pod: 8 instances on 14 switches."""
 
 DEADLINE_S = 100
 
@@ -32,7 +32,7 @@ def test_it_watches_a_fabric_and_tells_what_telemetry_gives_and_costs() -> None:
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert (told["switches"], told["poll_s"]) == (12, 0.1)
+    assert (told["switches"], told["poll_s"]) == (14, 0.1)
     assert len(told["looks"]) == 4
     first, *_, last = told["looks"]
     assert last["complete"]
@@ -42,7 +42,7 @@ def test_it_watches_a_fabric_and_tells_what_telemetry_gives_and_costs() -> None:
     assert 0 < last["round_trip_ms"]["p50"] <= last["round_trip_ms"]["p99"] < 100
     assert 0 < last["sample_age_ms"]["mean"] <= last["sample_age_ms"]["highest"] < 250
     asked = last["polls_answered"] + last["polls_missed"] - first["polls_answered"] - first["polls_missed"]
-    assert asked == pytest.approx(12 * 3 / 0.1, rel=0.1)
+    assert asked == pytest.approx(14 * 3 / 0.1, rel=0.1)
     assert 0 < last["controller_cpu"] < 0.5
     assert 20_000 < last["control_bytes_per_s"] < 200_000
 
