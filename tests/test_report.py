@@ -209,6 +209,9 @@ def test_every_probe_is_shown_as_a_share_of_its_limit(results: Path) -> None:
     assert rows["Switch wait"]["worst"].used == pytest.approx(0.1 / 0.08)
     assert rows["Calibration"]["worst"].used == pytest.approx(0.04 / 0.15)
     assert rows["Overshoot"]["worst"].used == 0
+    assert rows["Losses"]["worst"].value == pytest.approx(400 / (32 * 20 + 100))
+    assert rows["Sent again"]["worst"].used == pytest.approx(100 / (0.25 * 500 + 100))
+    assert rows["Squeezes"]["worst"].used == pytest.approx(0.5)
     assert rows["Timers"]["worst"].text == "2.0 ms"
     assert rows["Conservation"]["worst"].value == pytest.approx(1.02)
     assert all(row["runs"] == 4 for row in rows.values())

@@ -13,7 +13,6 @@ from experiments.report.collect import Run
 from experiments.report.looks import plain
 from experiments.report.plotting import Figure, Panel, new_plot
 from testbed import verdict as limits
-from testbed.calibration import PAYLOAD_OF_WIRE
 
 VERDICT_COLOURS = {"valid": ("#009E73", "circle"), "suspect": ("#E69F00", "diamond"), "invalid": ("#D55E00", "x")}
 FARTHEST = 3.0
@@ -39,12 +38,28 @@ def _value(key: str) -> Callable[[Evidence], float | None]:
     return lambda evidence: evidence.get(key)
 
 
-def _conserved(evidence: Evidence) -> float | None:
-    """Bytes that switches delivered over those of the workers with headers; None where nothing can be compared."""
-    workers = (evidence.get("kv_wire_bytes", 0) + evidence.get("background_bytes", 0)) / PAYLOAD_OF_WIRE
-    if "delivered_bytes" not in evidence or evidence.get("background_udp") or workers < limits.LEAST_BYTES:
+def _unexplained(evidence: Evidence) -> float | None:
+    """Frames lost over those that full queues account for."""
+    if "queue_drops" not in evidence:
         return None
-    return float(evidence["delivered_bytes"] / workers)
+    spare = limits.LEAST_LOSS * evidence["delivered_frames"]
+    explained = limits.LOSSES_A_DROP * evidence["queue_drops"] + spare
+    return float(max(evidence["lost_frames"], 0) / max(explained, 1))
+
+
+def _sent_again(evidence: Evidence) -> float | None:
+    """How far segments sent again are from frames lost, over what is allowed; datagrams are never sent again."""
+    if "retransmitted" not in evidence or evidence.get("background_udp"):
+        return None
+    lost, again = max(evidence["lost_frames"], 0), evidence["retransmitted"]
+    spare = limits.LEAST_LOSS * evidence["delivered_frames"]
+    return float(abs(again - lost) / max(limits.RETRANSMISSIONS_OFF * max(again, lost) + spare, 1))
+
+
+def _squeezed(evidence: Evidence) -> float | None:
+    if "softnet_squeezes" not in evidence:
+        return None
+    return float(evidence["softnet_squeezes"] / max(evidence["delivered_frames"], 1))
 
 
 def _conserved_use(value: float) -> float:
@@ -63,10 +78,13 @@ PROBES = (
           f"at most {limits.OVERSHOOT:g}", "{:.3f}", _value("port_overshoot"),
           lambda value: max(value - 1, 0.0) / (limits.OVERSHOOT - 1)),
     Probe("Conservation", "bytes that reached hosts over those that workers acknowledged, with headers",
-          f"{limits.CONSERVED[0]:g} to {limits.CONSERVED[1]:g}", "{:.3f}", _conserved, _conserved_use),
+          f"{limits.CONSERVED[0]:g} to {limits.CONSERVED[1]:g}", "{:.3f}", limits.conserved, _conserved_use),
     Probe("Paths", "bytes on links of choice that the paths told do not explain",
           f"at most {limits.PATHS_MISMATCH:.0%}", "{:.1%}", _value("paths_mismatch"),
           lambda value: value / limits.PATHS_MISMATCH),
+    Probe("Losses", "frames lost over those that full queues account for", "at most 1", "{:.2f}", _unexplained, float),
+    Probe("Sent again", "how far segments sent again are from frames lost, over what is allowed", "at most 1", "{:.2f}",
+          _sent_again, float),
     Probe("Arrivals", "how late requests were issued, 99th percentile", f"at most {limits.LATE_SUSPECT_MS:g} ms",
           "{:.1f} ms", _value("arrival_lateness_p99_ms"), lambda value: value / limits.LATE_SUSPECT_MS),
     Probe("Timers", "how late timers fired, 99th percentile", f"at most {limits.LAG_SUSPECT_MS:g} ms", "{:.1f} ms",
@@ -76,6 +94,8 @@ PROBES = (
           lambda value: value / limits.SWITCH_WAIT_SUSPECT),
     Probe("Processor", "share of quarter seconds without idle processor time", f"at most {limits.STARVED_SUSPECT:.0%}",
           "{:.0%}", _value("cpu_starved"), lambda value: value / limits.STARVED_SUSPECT),
+    Probe("Squeezes", "times that the kernel put off received packets, over frames delivered",
+          f"at most {limits.SQUEEZED:.1%}", "{:.2%}", _squeezed, lambda value: value / limits.SQUEEZED),
     Probe("Kernel drops", "packets that the kernel dropped before any switch saw them", "none", "{:.0f}",
           _value("softnet_drops"), lambda value: 0.0 if not value else 1.0 + value / 100),
 )  # fmt: skip

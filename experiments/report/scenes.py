@@ -80,7 +80,7 @@ def _scene(runs: dict[str, Run]) -> dict[str, Any]:
     shown = [_run(label, run, fabric) for label, run in runs.items()]
     workload = spec.workload.trace.name if spec.workload.trace else spec.workload.profile
     return {
-        "name": f"{workload}, {spec.fabric.gpus} GPUs, seed {spec.seed}",
+        "name": f"{workload}, {spec.fabric.gpus} GPUs, {spec.workload.requests} requests, seed {spec.seed}",
         "nodes": _nodes(fabric, roles),
         "levels": [{"name": "instances", "y": 0.0}, *({"name": NAMES[level], "y": level + 1.0} for level in Level)],
         "links": [[link.source, link.target, round(link.capacity_bps / 1e9, 1)] for link in fabric.links],
