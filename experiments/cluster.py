@@ -70,6 +70,7 @@ class Cluster:
 
         waiting, deaths = deque(specs), Counter[str]()
         running: dict[Any, str] = {}
+        ended: list[tuple[str, FinishedRun]] = []
         had_slots_s = time.monotonic()
         try:
             while waiting or running:
@@ -78,10 +79,12 @@ class Cluster:
                 while waiting and len(running) < slots:
                     name = waiting.popleft()
                     running[self._submit(name, specs[name], code)] = name
+                say(f"{len(running)} {world} run{'s' * (len(running) != 1)} at a time on {self._place}")
+                yield from ended  # to be written while the next ones run
+                ended.clear()
                 had_slots_s = time.monotonic() if slots else had_slots_s
                 if time.monotonic() - had_slots_s > PATIENCE_S:
                     raise ClusterError(f"{self._place}: no worker has been left for {PATIENCE_S:g} s")
-                say(f"{len(running)} {world} run{'s' * (len(running) != 1)} at a time on {self._place}")
                 if not running:
                     time.sleep(POLL_S)
                     continue
@@ -92,16 +95,18 @@ class Cluster:
                 for future in done:
                     name = running.pop(future)
                     try:
-                        run = self._finished(future, name)
+                        ended.append((name, self._finished(future, name)))
                     except PerformerError as problem:
                         deaths[name] += 1
                         if deaths[name] == MOST_DEATHS:
                             raise ClusterError(f"{name}: given up: {MOST_DEATHS} times {problem}") from None
                         waiting.appendleft(name)
-                    else:
-                        yield name, run
+            yield from ended
         except FuturesCancelledError:
-            raise ClusterError(f"{self._place}: the scheduler is gone") from None
+            raise self._gone() from None
+        except Exception:
+            yield from ended  # what is finished is kept
+            raise
         finally:
             self._client.cancel(list(running))
 
@@ -128,8 +133,14 @@ class Cluster:
             ) from None
 
     def _workers(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        try:
+            found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        except (OSError, RuntimeError):
+            raise self._gone() from None
         return found
+
+    def _gone(self) -> ClusterError:
+        return ClusterError(f"{self._place}: the scheduler is gone")
 
     def _slots(self, world: str) -> int:
         """How many runs of a world the workers can have at a time."""
