@@ -94,7 +94,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
             policy=content_policy(scripts.values()),
         )
     )
-    _replace(out, text)
+    _write(out, text)
     return {
         "out": str(out),
         "bytes": out.stat().st_size,
@@ -107,7 +107,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def _replace(out: Path, text: str) -> None:
+def _write(out: Path, text: str) -> None:
     """Write the page beside its place and move it there in one step."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
