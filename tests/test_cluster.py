@@ -107,8 +107,9 @@ def test_what_a_policy_prints_does_not_get_into_its_run(tmp_path: Path, address:
 # What dies
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, address: str) -> None:
-    made = theirs("Slow", seeds=4, workload__requests=15)
+    made = theirs("Slow", seeds=3, workload__requests=12)
     killed: list[int] = []
 
     def kill_a_busy_worker() -> None:
@@ -127,6 +128,7 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, address: str) ->
     assert kept(tmp_path / "there") == kept(tmp_path / "here")
 
 
+@pytest.mark.slow
 def test_a_run_that_always_kills_its_worker_is_named_and_the_others_are_kept(tmp_path: Path, address: str) -> None:
     made = [CONDITIONS[0], *theirs("Murderous", workload__requests=2)]
     with pytest.raises(ClusterError, match=r"^Murderous-0: given up: 2 workers died of it$"):
@@ -145,6 +147,7 @@ def test_a_run_that_always_kills_its_process_is_named(
         sweep_in(tmp_path, theirs("Fatal", workload__requests=2), dask=address)
 
 
+@pytest.mark.slow
 def test_the_scheduler_is_gone(tmp_path: Path) -> None:
     made = theirs("Slow", seeds=2, workload__requests=15)
     with scheduler(tmp_path) as address, workers(address, tmp_path, {}):
@@ -234,6 +237,7 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 def test_an_ended_sweep_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     mark, out = uuid.uuid4().hex, tmp_path / "sweep"
