@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from testbed.errors import TestbedError
+from testbed.precedence import give_precedence
 from testbed.sandbox import run
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 DATABASE = "/etc/openvswitch/conf.db"
 PRIORITY = -10
-"""Of the process that forwards packets, ahead of ordinary ones: what ovs-ctl(8) starts it with."""
+"""Nice value of the process that forwards packets, and of its session: what ovs-ctl(8) starts it with."""
 
 BACKGROUND = ("--detach", "--no-chdir", "--log-file", "-vconsole:off")
 KERNEL_MODULE = Path("/sys/module/openvswitch")
@@ -46,6 +48,13 @@ class Daemon:
     def _run_file(self) -> str:
         return f"/run/openvswitch/{self.name}." if self.name else "/run/openvswitch/"
 
+    @property
+    def pid_file(self) -> Path:
+        """Where ovs-vswitchd writes down its number."""
+        return Path(
+            f"/run/openvswitch/ovs-vswitchd.{self.name}.pid" if self.name else "/run/openvswitch/ovs-vswitchd.pid"
+        )
+
     def commands(self) -> list[list[str]]:
         """What starts it, in order."""
         stored = f"/etc/openvswitch/{self.name}.db" if self.name else DATABASE
@@ -55,7 +64,7 @@ class Daemon:
             server += [f"--pidfile={self._run_file}db.pid", f"--unixctl={self._run_file}db.ctl"]
             # Its own datapath type: two of the usual one would both want the network device `ovs-netdev`. The `dummy`
             # one is the same code without that device, which nothing here uses.
-            daemon += ["--enable-dummy", f"--pidfile={base}.pid", f"--unixctl={base}.ctl", self.database]
+            daemon += ["--enable-dummy", f"--pidfile={self.pid_file}", f"--unixctl={base}.ctl", self.database]
         else:
             server += ["--pidfile", "--remote=db:Open_vSwitch,Open_vSwitch,manager_options"]
             daemon += ["--pidfile"]
@@ -70,11 +79,16 @@ class Daemon:
 def start_switches(names: Sequence[str] = ("",)) -> None:
     """Start ovsdb-server and ovs-vswitchd on the sandbox's private directories, once for each name.
 
-    TestbedError when one refuses.
+    What forwards packets comes before all else on the machine. TestbedError when one refuses.
     """
     for name in names:
-        for command in Daemon(name).commands():
+        daemon = Daemon(name)
+        for command in daemon.commands():
             run(*command)
+        try:
+            give_precedence(int(daemon.pid_file.read_text(encoding="ascii")), PRIORITY)
+        except OSError as problem:
+            raise TestbedError(f"ovs-vswitchd gets no precedence: {problem}") from None
 
 
 def show_datapaths() -> str:
