@@ -21,7 +21,7 @@ from experiments.store import PATHS, read_table
 from experiments.worlds import open_world
 from scheduler import POLICIES, PolicyError
 from simulator.errors import SimulationError
-from simulator.path_choice import TRANSFER, PathChoice
+from simulator.path_choice import TRANSFER, KeptConnections, PathChoice
 from topologies import Fabric, Level, Roles
 from workloads import WorkloadError
 
@@ -207,13 +207,23 @@ def _dealt_ways(run: Run, fabric: Fabric, moved: pd.DataFrame) -> dict[int, list
         return {}
     started_s = decisions.set_index("request_id")["transfer_started_s"]
     choice = PathChoice(run.spec.seed, run.spec.simulation.spreading)
+    kept = KeptConnections(len(fabric.instances)) if run.spec.serving.connections == "warm" else None
     ways: dict[int, list[dict[str, Any]]] = {}
-    for row in moved.to_dict("records"):
+    on_their_way: dict[int, float] = {}
+    for row in sorted(moved.to_dict("records"), key=lambda row: float(started_s[int(row["request_id"])])):
         request_id = int(row["request_id"])
-        paths = fabric.paths(int(row["prefill_id"]), int(row["decode_id"]))
+        source, target = int(row["prefill_id"]), int(row["decode_id"])
+        paths = fabric.paths(source, target)
         start_s = float(started_s[request_id])
         end_s = start_s + row["kv_transfer_ms"] / 1e3
-        dealt = choice.deal(TRANSFER, request_id, run.spec.serving.stripes, len(paths))
+        number = request_id
+        if kept is not None:
+            for over in [one for one, ended_s in on_their_way.items() if ended_s <= start_s]:
+                kept.give_back(over)
+                del on_their_way[over]
+            number = kept.take(request_id, source, target)
+            on_their_way[request_id] = end_s
+        dealt = choice.deal(TRANSFER, number, run.spec.serving.stripes, len(paths))
         ways[request_id] = [_way(list(paths[path]), count, start_s, end_s) for path, count in dealt]
     return ways
 
