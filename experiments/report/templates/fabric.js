@@ -6,7 +6,7 @@
   if (!player) return;
   const find = (selector) => player.querySelector(selector);
   const [slider, clock, play, speed] = ["#time", "#clock", "#play", "#speed"].map(find);
-  const [width, height, left, right, top, bottom] = [500, 352, 66, 8, 22, 20];
+  const [width, height, left, right, top, bottom] = [500, 352, 70, 8, 22, 20];
   const ramp = [[0, [219, 225, 231]], [0.2, [253, 212, 158]], [0.5, [252, 141, 89]], [0.78, [196, 50, 10]], [1, [95, 15, 15]]];
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   let scene, sides, ticking = null;
@@ -71,8 +71,8 @@
 
   function draw_tree(svg) {
     const at = Object.fromEntries(scene.nodes.map((node) => [node.name, place(node)]));
-    const step = (width - left - right) / scene.nodes.filter((node) => node.y === 0).length;
-    const shift = Math.min(2.2, step / 5);
+    const steps = scene.levels.map(({ y }) => (width - left - right) / scene.nodes.filter((node) => node.y === y).length);
+    const shift = Math.min(2.2, steps[0] / 5);
     const ends = scene.links.map(([source, target]) => {
       const [[x0, y0], [x1, y1]] = [at[source], at[target]];
       const long = Math.hypot(x1 - x0, y1 - y0) || 1;
@@ -86,22 +86,22 @@
     });
     const labels = scene.levels.map(({ name, y }) => {
       const [, ly] = place({ x: 0, y });
-      return element("text", { x: 5, y: ly + 3.5, "font-size": 10, fill: "#4d5b68" }, name);
+      return element("text", { x: 5, y: ly + 3.5, "font-size": 9.6, fill: "#4d5b68" }, name);
     });
     const [trails, moving] = ["trails", "moving"].map((name) => element("g", { class: name }));
-    svg.replaceChildren(...links, trails, ...scene.nodes.map((node) => draw_node(node, step)), ...labels, moving);
+    svg.replaceChildren(...links, trails, ...scene.nodes.map((node) => draw_node(node, steps[node.y])), ...labels, moving);
     return { links, ends, trails, moving };
   }
 
   function draw_node(node, step) {
     const [x, y] = place(node);
     const leaf = node.y === 0;
-    const half = leaf ? Math.min(11, step * 0.42) : Math.min(15, step * 0.62);
+    const half = Math.min(leaf ? 11 : 15, step * 0.42);
     const colour = { prefill: "#e69f00", decode: "#0072b2", switch: "#44505c" }[node.kind];
     const made = element("g", { class: `node ${node.kind}` });
     made.append(element("title", {}, `${node.name} (${node.kind})`),
       element("rect", { x: x - half, y: y - 8, width: 2 * half, height: 16, rx: 4, fill: colour, stroke: "#fff" }));
-    if (half >= 8) {
+    if (2 * half > 4.7 * node.name.length) {
       const ink = node.kind === "prefill" ? "#1b2733" : "#fff";
       made.append(element("text", { x, y: y + 3, "font-size": 8.4, "text-anchor": "middle", fill: ink }, node.name));
     }
