@@ -16,6 +16,7 @@ from rich.console import Console
 from experiments.claims import CLAIMS, ClaimVerdict, claim_lines, claims_table, verdicts
 from experiments.claims.__main__ import main
 from experiments.claims.theory_claims import RATIOS, arbitrarily_bad, bound_is_exact, context_beyond
+from experiments.claims.up_to import LEAST_CONFIGURATIONS
 from experiments.store import MEASURED, StoreError, write_json
 from experiments.sweep_folder import DESCRIPTION, RUNS
 from tests.made_sweeps import REQUESTS, SEEDS, Shape, Sweeps
@@ -60,7 +61,9 @@ def by_turns(percent: float, swing: float) -> Shape:
 def test_a_gain_of_up_to_the_papers_figure(
     sweeps: Sweeps, claim: str, base: str, figure: float, gain: Callable[[float], Shape], verdict: str
 ) -> None:
-    sweeps.pair("topology", base, ttft=gain(figure))
+    sweeps.pair("topology", base, ttft=gain(figure), labels={"at": 0})
+    for at in range(1, LEAST_CONFIGURATIONS):
+        sweeps.pair("topology", base, ttft=less(-40), labels={"at": at})
     found = found_in(sweeps, claim)
     assert found.verdict == verdict
     assert found.about.figure == figure
@@ -68,7 +71,26 @@ def test_a_gain_of_up_to_the_papers_figure(
     assert found.high is not None
     assert found.value is not None
     assert found.low <= found.value <= found.high
-    assert (found.comparisons, found.seeds) == (1, SEEDS)
+    assert (found.comparisons, found.seeds) == (LEAST_CONFIGURATIONS, SEEDS)
+    assert found.configuration["at"] == 0
+
+
+def test_a_few_configurations_cannot_speak_of_all(sweeps: Sweeps) -> None:
+    for at in range(LEAST_CONFIGURATIONS):
+        for refresh_s in (0.5, 2.0):  # of one configuration they count once
+            sweeps.run("topology", "netkv_full", 0, ttft=less(5), labels={"at": at, "refresh_s": refresh_s})
+        sweeps.run("topology", "round_robin", 0, labels={"at": at})
+        few = at < LEAST_CONFIGURATIONS - 1
+        assert found_in(sweeps, "C4").verdict == ("inconclusive" if few else "not reproduced")
+        assert found_in(sweeps, "C6").verdict == ("inconclusive" if few else "not reproduced")
+        assert found_in(sweeps, "C7").verdict == ("inconclusive" if few else "reproduced")
+        assert ("to speak of all takes 4" in found_in(sweeps, "C7").sentence) == few
+
+
+def test_but_one_is_enough_to_show_what_can_be(sweeps: Sweeps) -> None:
+    sweeps.pair("topology", "round_robin", ttft=less(30), tpot_ms=12.0)
+    assert found_in(sweeps, "C4").verdict == "reproduced"
+    assert found_in(sweeps, "C7").verdict == "not reproduced"
 
 
 def test_up_to_is_decided_by_the_best_configuration_and_names_it(sweeps: Sweeps) -> None:
@@ -105,7 +127,7 @@ def test_c4_is_about_64_gpus(sweeps: Sweeps) -> None:
     sweeps.pair("scale", "round_robin", ttft=less(30), labels={"gpus": 128}, fabric__pods=4)
     assert not found_in(sweeps, "C4").measured
     sweeps.pair("scale", "round_robin", ttft=less(5), labels={"gpus": 64})
-    assert found_in(sweeps, "C4").verdict == "not reproduced"
+    assert found_in(sweeps, "C4").measured
     assert found_in(sweeps, "C4").configuration["gpus"] == 64
 
 
@@ -113,7 +135,8 @@ def test_c4_is_about_64_gpus(sweeps: Sweeps) -> None:
     ("every", "verdict"), [(4, "reproduced"), (10, "not reproduced")], ids=["a quarter more", "a tenth more"]
 )
 def test_the_objective_is_met_by_so_many_more(sweeps: Sweeps, every: int, verdict: str) -> None:
-    sweeps.pair("topology", "cla_star", base_met=lambda number: number % every != 0)
+    for at in range(LEAST_CONFIGURATIONS):
+        sweeps.pair("topology", "cla_star", base_met=lambda number: number % every != 0, labels={"at": at})
     found = found_in(sweeps, "C6")
     assert found.verdict == verdict
     missed = sum(number % every == 0 for number in range(4, 40))  # the first four are not counted
@@ -131,10 +154,14 @@ def test_an_objective_met_by_more_in_half_of_the_run_only_decides_nothing(sweeps
 
 @pytest.mark.parametrize(
     ("overheads_ms", "verdict", "worst"),
-    [((0.1, 0.4), "reproduced", 0.4), ((0.0, 0.7), "not reproduced", 0.7), ((-3.0, -1.0), "reproduced", -1.0)],
+    [
+        ((0.1, 0.4, 0.2, 0.1), "reproduced", 0.4),
+        ((0.0, 0.7, 0.0, 0.0), "not reproduced", 0.7),
+        ((-3.0, -1.0, -2.0, -2.0), "reproduced", -1.0),
+    ],
 )
 def test_the_overhead_in_every_condition(
-    sweeps: Sweeps, overheads_ms: tuple[float, float], verdict: str, worst: float
+    sweeps: Sweeps, overheads_ms: tuple[float, ...], verdict: str, worst: float
 ) -> None:
     for at, overhead_ms in enumerate(overheads_ms):
         sweeps.pair("topology", "cla_star", tpot_ms=10 + overhead_ms, labels={"at": at})
@@ -303,7 +330,8 @@ def test_invalid_runs_never_count(sweeps: Sweeps) -> None:
     sweeps.pair("topology", "round_robin", ttft=less(5), labels={"at": 0})
     sweeps.pair("topology", "round_robin", ttft=less(40), labels={"at": 1}, verdict="invalid")
     found = found_in(sweeps, "C4")
-    assert (found.verdict, found.comparisons, found.configuration["at"]) == ("not reproduced", 1, 0)
+    assert (found.comparisons, found.configuration["at"]) == (1, 0)
+    assert found.verdict != "reproduced"
 
 
 def test_suspect_runs_do(sweeps: Sweeps) -> None:
@@ -315,7 +343,8 @@ def test_the_worlds_are_judged_apart(sweeps: Sweeps) -> None:
     sweeps.pair("topology", "round_robin", ttft=less(30), world="analytic")
     sweeps.pair("topology", "round_robin", ttft=less(5), world="emulated")
     assert found_in(sweeps, "C4", "analytic").verdict == "reproduced"
-    assert found_in(sweeps, "C4", "emulated").verdict == "not reproduced"
+    assert found_in(sweeps, "C4", "emulated").verdict == "inconclusive"
+    assert found_in(sweeps, "C4", "emulated").value == pytest.approx(5, abs=0.3)
 
 
 def test_neither_the_order_of_the_folders_nor_naming_one_twice_matters(sweeps: Sweeps) -> None:

@@ -3,7 +3,8 @@
 All configurations looked at are corrected for: their intervals hold together (Bonferroni), so that the best of many is
 not taken at its face value. `up to` F is *reproduced* where the interval of the best configuration reaches F and does
 not reach below F / 2, *not reproduced* where no interval reaches F; `below B everywhere` is reproduced where all
-intervals stay below B, not reproduced where one stays above it. All else is inconclusive.
+intervals stay below B, not reproduced where one stays above it. That none reaches F, or that all stay below B, takes
+`LEAST_CONFIGURATIONS` to say. All else is inconclusive.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ CLAIMED_GPUS = 64
 
 LEAST_SHARE = 0.5
 """An interval that also holds figures below this share of the paper's decides nothing, however high it reaches."""
+
+
+LEAST_CONFIGURATIONS = 4
+"""Workloads or values of what is varied; refresh intervals of one configuration count once. The emulated topology sweep
+of the quick profile has just so many."""
 
 
 def ttft_saved(sweeps: Sequence[Sweep], world: str) -> list[ClaimVerdict]:
@@ -55,12 +61,12 @@ def tbt_overhead(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
     verdict: Verdict = "inconclusive"
     if above:
         verdict = "not reproduced"
-    elif all(high < bound for _, high in ends):
+    elif all(high < bound for _, high in ends) and _are_enough(found):
         verdict = "reproduced"
     over = sum(comparison.estimate.value >= bound for comparison in found)
     sentence = (
         f"The overhead is largest at {found[worst].at()}; it is {bound:g} ms or more in {over} of"
-        f" {len(found)} comparisons, for certain in {len(above)}."
+        f" {len(found)} comparisons, for certain in {len(above)}.{_caution(found)}"
     )
     return decided("C7", world, verdict, sentence, found, worst, truth=bound)
 
@@ -104,13 +110,13 @@ def _up_to(claim: str, world: str, compared: Sequence[Comparison], needs: str, q
     verdict: Verdict = "inconclusive"
     if high >= figure and low >= LEAST_SHARE * figure:
         verdict = "reproduced"
-    elif max(high for _, high in ends) < figure:
+    elif max(high for _, high in ends) < figure and _are_enough(found):
         verdict = "not reproduced"
     reached = sum(comparison.estimate.value >= figure for comparison in found)
     sure = sum(low > 0 for low, _ in ends)
     sentence = (
         f"The best of {len(found)} comparisons is at {found[best].at()}; {reached} reach {figure:g}, a gain is certain"
-        f" in {sure}, the median is {_median(found):+.1f}."
+        f" in {sure}, the median is {_median(found):+.1f}.{_caution(found)}"
     )
     return decided(claim, world, verdict, sentence, found, best)
 
@@ -118,6 +124,23 @@ def _up_to(claim: str, world: str, compared: Sequence[Comparison], needs: str, q
 def _known(compared: Sequence[Comparison]) -> list[Comparison]:
     """Those with an interval: one unit has none."""
     return [comparison for comparison in compared if comparison.estimate.error == comparison.estimate.error]
+
+
+def _configurations(found: Sequence[Comparison]) -> int:
+    """How many configurations were looked at, however often and against whom."""
+    asked = ("question", "refresh_s", "against")
+    places = [{name: value for name, value in one.configuration.items() if name not in asked} for one in found]
+    return len({tuple(sorted(place.items())) for place in places})
+
+
+def _are_enough(found: Sequence[Comparison]) -> bool:
+    return _configurations(found) >= LEAST_CONFIGURATIONS
+
+
+def _caution(found: Sequence[Comparison]) -> str:
+    if _are_enough(found):
+        return ""
+    return f" Configurations: {_configurations(found)}; to speak of all takes {LEAST_CONFIGURATIONS}."
 
 
 def _median(found: Sequence[Comparison]) -> float:
