@@ -43,10 +43,10 @@ def _gain(trusted: pd.DataFrame) -> str:
     compared = _comparable(trusted, BASELINE)
     if compared is None:
         runs = trusted.groupby("policy")["ttft_ms"].mean()
-        means = ", ".join(f"{style_of(str(policy)).label} {mean:.0f} ms" for policy, mean in runs.items())
+        means = ", ".join(f"{mean:.0f} ms with {style_of(str(policy)).label}" for policy, mean in runs.items())
         return (
-            f"With the requests of this folder the mean time to first token was {means}; no two policies of it served"
-            " the same requests with round-robin among them, so no gain can be told."
+            f"The mean time to first token was {means}; no other policy served the same requests beside round-robin in this"
+            " folder, so no gain can be told."
             if means
             else "No run of this folder can be trusted, so it says nothing of any policy."
         )
@@ -132,7 +132,10 @@ def _evidence(sweeps: Sequence[Sweep], comparison: Comparison | None) -> str:
             " on real packets."
         )
     valid = sum(run.verdict == "valid" for run in emulated)
-    text = f"{valid} of {len(emulated)} runs on real packets are valid by every probe"
+    share = f"{valid} of {len(emulated)} runs on real packets are"
+    if valid == len(emulated):
+        share = f"Every run on real packets ({valid}) is"
+    text = f"{share} valid by every probe"
     if comparison is None:
         return text + "; none of them could be replayed in the fluid model."
     kv = comparison.report["replay"]["kv_transfer"]

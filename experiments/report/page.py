@@ -167,6 +167,7 @@ def _facts(sweeps: Sequence[Sweep], runs: Sequence[Run]) -> list[tuple[str, str]
     worlds = Counter(str(run.spec.world) for run in runs)
     gpus = sorted({run.spec.fabric.gpus for run in runs})
     requests = sum(len(sweep.requests) for sweep in sweeps)
+    policies = len({run.spec.policy for run in runs})
     models = ", ".join(dict.fromkeys(run.spec.model.name for run in runs))
     return [
         (str(worlds[name]), f"run{'s' if worlds[name] != 1 else ''} on {told}")
@@ -174,7 +175,7 @@ def _facts(sweeps: Sequence[Sweep], runs: Sequence[Run]) -> list[tuple[str, str]
         if worlds[name]
     ] + [
         (f"{requests:,}", "requests"),
-        (str(len({run.spec.policy for run in runs})), "policies"),
+        (str(policies), "policy" if policies == 1 else "policies"),
         (f"{gpus[0]}" if len(gpus) == 1 else f"{gpus[0]}–{gpus[-1]}", "GPUs"),
         (models, "model"),
     ]
