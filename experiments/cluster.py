@@ -9,6 +9,7 @@ loaded only when it is used: it takes longer than all else.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 import uuid
@@ -28,6 +29,7 @@ EMULATION = "netkv-emulation"
 
 LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "dashboard": False}
 
+ADDRESS = re.compile(r"((tcp|tls|wss?)://)?[^\s/]+:\d{1,5}")
 CONNECT_S = 10.0
 PATIENCE_S = 60.0
 """How long a sweep waits for a worker that can take its runs, once it has had one: a killed one is started anew."""
@@ -168,12 +170,14 @@ class Cluster:
 @contextmanager
 def existing_cluster(address: str) -> Iterator[Cluster]:
     """The cluster whose scheduler listens at an address such as `tcp://host:8786`. ClusterError when none does."""
+    if not ADDRESS.fullmatch(address):
+        raise ClusterError(f"--dask {address}: the address of a scheduler was expected, such as tcp://host:8786")
     from distributed import Client
 
     _quiet()
     try:
         client = Client(address, timeout=CONNECT_S)
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, TypeError) as problem:  # TypeError: TLS without its keys
         raise ClusterError(f"{address}: no Dask scheduler can be reached there: {problem}") from None
     with client:
         yield Cluster(client, address)

@@ -213,6 +213,20 @@ def test_nobody_listens_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("wrong", ["", "host", "http://host:8786", "inproc://host:1", "tcp://host", "tcp://a b:1"])
+def test_what_is_no_address_is_refused(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(ClusterError, match=f"^--dask {wrong}: the address of a scheduler was expected"):
+        sweep_in(tmp_path / "sweep", CONDITIONS, dask=wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tls_without_keys_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        ClusterError, match=r"^tls://127\.0\.0\.1:1: no Dask scheduler can be reached there: TLS expects"
+    ):
+        sweep_in(tmp_path / "sweep", CONDITIONS, dask="tls://127.0.0.1:1")
+
+
 def test_a_cluster_without_workers_says_how_to_start_one(tmp_path: Path) -> None:
     emulated = Condition("emulated", spec(world="emulated"), {})
     with scheduler(tmp_path) as address:
