@@ -45,8 +45,8 @@ def _gain(trusted: pd.DataFrame) -> str:
         runs = trusted.groupby("policy")["ttft_ms"].mean()
         means = ", ".join(f"{mean:.0f} ms with {style_of(str(policy)).label}" for policy, mean in runs.items())
         return (
-            f"The mean time to first token was {means}; no other policy served the same requests beside round-robin in this"
-            " folder, so no gain can be told."
+            f"The mean time to first token was {means}; no other policy served the same requests beside round-robin"
+            " in this folder, so no gain can be told."
             if means
             else "No run of this folder can be trusted, so it says nothing of any policy."
         )
