@@ -38,14 +38,15 @@ FRAME_BYTES, PAYLOAD_BYTES = 1514, 1448
 FRAMES_A_SEGMENT = 1.5
 """A data frame and half an acknowledgement: Linux acknowledges every second segment (RFC 9293, section 3.8.6.3)."""
 
-IDLE_S = 1.0
+LEAST_CPUS = 1e-3
+"""What is told of others where none could be seen: the two accounts are not exact to less."""
 
 
 @dataclass(frozen=True)
 class Capacity:
     """`rack_bps`: frames of one transfer between two servers of a rack, bit/s; `across_bps`: the same across pods;
     `switched_per_s`: frames, each counted at every switch that it passes, of several transfers across pods at once;
-    `busy_cpus`: processors that were busy, of `cpus`, before anything was sent; `bringup_s`: of `hosts` and `switches`.
+    `busy_cpus`: processors that others kept busy meanwhile, of `cpus`; `bringup_s`: of `hosts` and `switches`.
     """
 
     rack_bps: float
@@ -103,9 +104,6 @@ async def _measure(up: FabricUp, scenario: Scenario, bringup_s: float) -> Capaci
         blobs.append(Blobs(up, scenario.serving.stripes, pool.tell))
         pressure = Pressure(up, roles.decode[0])
         watching = asyncio.create_task(pressure.watch())
-        await asyncio.sleep(IDLE_S)
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
 
         async def rate_bps(*pairs: Pair) -> float:
             """The best of a few: other work on the machine only ever slows one down."""
@@ -120,13 +118,16 @@ async def _measure(up: FabricUp, scenario: Scenario, bringup_s: float) -> Capaci
         half = len(roles.decode) // 2
         crossed = list(zip(roles.prefill, roles.decode[half:] + roles.decode[:half], strict=True))
         together_bps = await rate_bps(*crossed)
-        cpus = os.cpu_count() or 1
+        rack_bps, across_bps = await rate_bps(near), await rate_bps(far)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        seen, cpus = pressure.evidence(), os.cpu_count() or 1
         frames_per_s = together_bps / 8 / FRAME_BYTES * FRAMES_A_SEGMENT
         return Capacity(
-            rack_bps=await rate_bps(near),
-            across_bps=await rate_bps(far),
+            rack_bps=rack_bps,
+            across_bps=across_bps,
             switched_per_s=frames_per_s * switches_passed(up, *far),
-            busy_cpus=(1 - pressure.evidence()["cpu_idle_mean"]) * cpus,
+            busy_cpus=max((1 - seen["cpu_idle_mean"]) * cpus - seen["own_cpus"], LEAST_CPUS),
             cpus=cpus,
             bringup_s=bringup_s,
             hosts=len(up.fabric.instances),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
 from testbed.worker_pool import WORKER_PYTHON
 
+PROCESSES = Path("/proc")
 STAT = Path("/proc/stat")
 PRESSURE = Path("/proc/pressure/cpu")
 RUN_FOLDER = Path("/run/openvswitch")
@@ -20,6 +22,7 @@ WINDOW_S = 0.25
 """A starved quarter of a second is as long as a typical transfer."""
 
 CANARY_DEADLINE_S = 5.0
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Pressure:
@@ -35,14 +38,18 @@ class Pressure:
         self._pressed: list[float] = []
         self._waits: list[float] = []
         self._canary: dict[str, float] = {}
+        self._own_cpus = 0.0
 
     async def watch(self) -> None:
         """Look at every window until cancelled."""
         log = RUN_DIR / "canary.log"
         canary = self._up.spawn(self._instance, *WORKER_PYTHON, "testbed.canary", log=log)
+        began_s, spent_s = time.monotonic(), spent_by_process_s()
         try:
             await self._sample()
         finally:
+            more_s = sum(now_s - spent_s.get(pid, 0.0) for pid, now_s in spent_by_process_s().items())
+            self._own_cpus = more_s / (time.monotonic() - began_s)
             canary.terminate()
             try:
                 canary.wait(CANARY_DEADLINE_S)
@@ -70,6 +77,7 @@ class Pressure:
     def evidence(self) -> dict[str, Any]:
         """`cpu_idle_mean`, `cpu_starved`: shares of all cores and of the windows with under 2 % idle.
 
+        `own_cpus`: processors that the sandbox's own processes kept busy, whatever else the machine did.
         `cpu_pressure_mean`, `cpu_pressure_p90`: share of a window in which some process waited for a processor, over
         the windows. `switch_wait_mean`: the same of vswitchd alone, of several the one that waited longest.
         `timer_lag_p99_ms`: the canary's.
@@ -79,6 +87,7 @@ class Pressure:
         pressed = sorted(self._pressed)
         return {
             "cpu_idle_mean": sum(self._idle) / len(self._idle),
+            "own_cpus": self._own_cpus,
             "cpu_starved": sum(idle < 0.02 for idle in self._idle) / len(self._idle),
             "cpu_pressure_mean": sum(pressed) / len(pressed),
             "cpu_pressure_p90": pressed[int(0.9 * (len(pressed) - 1))],
@@ -91,6 +100,18 @@ def _ticks() -> tuple[int, int]:
     """Idle and total processor time since boot, in clock ticks, over all cores (proc(5))."""
     fields = [int(word) for word in STAT.read_text().split("\n", 1)[0].split()[1:9]]
     return fields[3] + fields[4], sum(fields)
+
+
+def spent_by_process_s() -> dict[int, float]:
+    """Processor seconds of every process that can be seen, in a sandbox its own ones, by number (proc_pid_stat(5))."""
+    found = {}
+    for place in PROCESSES.glob("[0-9]*"):
+        try:
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
+        found[int(place.name)] = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return found
 
 
 def switches_waited_s() -> dict[str, float]:

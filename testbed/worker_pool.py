@@ -19,6 +19,9 @@ from workloads import Scenario
 DECODE_PORT = 7001
 BACKGROUND_PORT = 7002
 HELLO_DEADLINE_S = 30.0
+BACKLOG = 4096
+"""Workers that may have connected before the first is heard: all of them do while the last is being started."""
+
 CONNECT_DEADLINE_S = 60.0
 QUIT_DEADLINE_S = 5.0
 
@@ -68,7 +71,9 @@ class WorkerPool:
 
     async def __aenter__(self) -> WorkerPool:
         self._control.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, path=str(self._control), limit=1 << 24)
+        self._server = await asyncio.start_unix_server(
+            self._serve, path=str(self._control), limit=1 << 24, backlog=BACKLOG
+        )
         for (role, instance), arguments in self._wanted.items():
             self._processes[role, instance] = self._up.spawn(
                 instance,

@@ -89,7 +89,7 @@ def test_a_calibration_beside_other_work_is_warned_of(tmp_path: Path) -> None:
     file.write_text(json.dumps(asdict(replace(MACHINE, busy_cpus=1.9))))
     arguments = ["plan", "--requests", "10", "--calibration", str(file)]
     told = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
-    assert "1.9 of 2 processors were busy" in told
+    assert "1.9 of 2 processors were busy with other things" in told
 
 
 @pytest.mark.parametrize(

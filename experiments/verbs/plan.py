@@ -17,8 +17,8 @@ from experiments.spec import SpecError, read_spec
 from experiments.verbs.options import AsJson, Congestion, Requests, Seed, Setting, Trace, changes_of
 from testbed.capacity import Capacity, measure_capacity
 
-BUSY = 0.5
-"""Share of the processors that may be busy while nothing but counters is polled."""
+BUSY = 0.2
+"""Share of the processors that others may keep busy during a calibration."""
 
 
 def plan(
@@ -116,8 +116,8 @@ def _in_words(capacity: dict[str, Any], found: dict[str, Any]) -> str:
     warning = ""
     if capacity["busy_cpus"] > BUSY * capacity["cpus"]:
         warning = (
-            f"warning: {capacity['busy_cpus']:.1f} of {capacity['cpus']} processors were busy before the calibration"
-            " sent anything: calibrate beside no other work\n"
+            f"warning: {capacity['busy_cpus']:.1f} of {capacity['cpus']} processors were busy with other things during"
+            " the calibration: calibrate beside no other work\n"
         )
     return warning + (
         f"this machine carries {capacity['rack_bps'] / 1e6:.0f} Mbit/s in a rack, {capacity['across_bps'] / 1e6:.0f}"
