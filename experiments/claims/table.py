@@ -10,10 +10,10 @@ from rich.table import Table
 from experiments.claims.verdict import ClaimVerdict
 
 
-def claims_table(found: Sequence[ClaimVerdict]) -> Table:
+def claims_table(found: Sequence[ClaimVerdict], title: str = "The paper's claims") -> Table:
     """A row a claim and world: the verdict, the paper's number, ours with its interval, p, how many were compared."""
     table = Table(
-        title="The paper's claims",
+        title=title,
         caption="intervals (95 %) hold together for all n comparisons, and p is corrected",
         box=box.SIMPLE,
         pad_edge=False,

@@ -12,10 +12,11 @@ import pandas as pd
 import typer
 from rich.console import Console
 
+from experiments.claims import claims_table, verdicts
 from experiments.questions import QUESTIONS
 from experiments.questions.question import Question, note_on, written
 from experiments.spec import SpecError
-from experiments.store import StoreError
+from experiments.store import StoreError, strict
 from experiments.sweep import RUNS, read_sweep, run_sweep
 from experiments.verbs.options import (
     AsJson,
@@ -98,12 +99,17 @@ def sweep(
         figures += asked.draw_requests(seen, place, note)
     said = asked.sentences(results)
     (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
+    judged = [verdict for verdict in verdicts([place], WORLDS[world]) if verdict.measured]
     if as_json:
-        typer.echo(json.dumps(_report(place, results, figures, left_out, said), indent=1, default=str))
+        report = _report(place, results, figures, left_out, said)
+        report["claims"] = strict([verdict.as_json() for verdict in judged])
+        typer.echo(json.dumps(report, indent=1, default=str))
     else:
         console.print(asked.table(results))
         for sentence in said:
             console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
+        if judged:
+            console.print(claims_table(judged, "The paper's claims, by this sweep alone"))
     drawn = f"figure:  {figures[0]} (and .svg)\n" if figures else ""
     console.print(f"{drawn}table:   {table_file}\nruns:    {place / RUNS}", highlight=False, soft_wrap=True)
     if left_out:
