@@ -37,7 +37,7 @@ HOT = {"congestion.kind": "onoff", "congestion.mean_on_s": 60.0, "congestion.mea
 
 @dataclass(frozen=True)
 class Cost:
-    """One run: seconds of bring-up, of the run and of the replay within it, processors that its own processes kept busy,
+    """One run: seconds of bring-up, of the run and of the replay in it, processors that its own processes kept busy,
     verdict and evidence."""
 
     bringup_s: float
