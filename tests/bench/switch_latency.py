@@ -1,6 +1,6 @@
 """How long a packet is on its way through the fabric, idle and with other packets elsewhere: what small transfers pay.
 
-    sudo .venv/bin/python -m tests.bench.switch_latency [--rate-scale 2500] [--queue fifo|fair]
+    sudo .venv/bin/python -m tests.bench.switch_latency [--rate-scale 2500] [--vswitchd shared|own]
 
 Brings the default fabric up, pings from the first host to one in its server, its pod and another pod, first alone and
 then while eight connections between two hosts of another rack run as fast as they can; prints a table in Markdown.
@@ -64,10 +64,10 @@ def ping_ms(up: FabricUp, target: int) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate-scale", type=float, default=2500.0)
-    parser.add_argument("--queue", default="fifo")
+    parser.add_argument("--vswitchd", default="shared")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    spec = EmulationSpec.model_validate({"rate_scale": arguments.rate_scale, "queue": arguments.queue})
+    spec = EmulationSpec.model_validate({"rate_scale": arguments.rate_scale, "vswitchd": arguments.vswitchd})
     if arguments.inside:
         inside(spec)
         return 0
