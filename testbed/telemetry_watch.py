@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from testbed.background import BackgroundPlayer
 from testbed.errors import TestbedError
@@ -43,6 +44,7 @@ class TelemetryMeter:
         self._client = OracleClient(ORACLE_SOCKET)
         self._tier_of = link_tiers(up.fabric)
         self._ages_s: list[float] = []
+        self._earlier = self.note_age()
         self._before = self._costs()
 
     def note_age(self) -> dict[str, Any]:
@@ -56,16 +58,17 @@ class TelemetryMeter:
         return document
 
     def look(self) -> Look:
-        """`tiers` (mean and highest utilisation of each tier's links), `round_trip_ms`, `sample_age_ms`,
-        `polls_answered` and `polls_missed` since the controller started, `control_bytes_per_s` (both ways, with TCP and
-        IP headers), `controller_cpu` (part of one processor), `switches_missing` and `links_down`.
+        """`tiers` (mean and highest of the links' mean utilisation, by tier; 0 where unmeasured), `round_trip_ms`,
+        `sample_age_ms`, `polls_answered` and `polls_missed` since the controller started, `control_bytes_per_s` (both
+        ways, with TCP and IP headers), `controller_cpu` (part of one processor), `switches_missing` and `links_down`.
         """
         document = self.note_age()
         now = self._costs()
         at_s, cpu_s, control_bytes = (b - a for a, b in zip(self._before, now, strict=True))
         self._before = now
         ages_ms, self._ages_s = [1e3 * age_s for age_s in self._ages_s], []
-        utilisation = np.array([link["utilisation"] or 0.0 for link in document["links"].values()])
+        utilisation = mean_utilisation(self._earlier, document)
+        self._earlier = document
         return {
             "seconds": round(at_s, 3),
             "complete": document["complete"],
@@ -92,6 +95,18 @@ class TelemetryMeter:
     def _costs(self) -> tuple[float, float, int]:
         """The time, the controller's processor time and the bytes of the control channel so far."""
         return time.monotonic(), cpu_s(self._controller), loopback_bytes()
+
+
+def mean_utilisation(earlier: dict[str, Any], later: dict[str, Any]) -> NDArray[np.float64]:
+    """Of every link between the samples of two documents, by the bytes carried, [links]; 0 where no time passed."""
+    begin_s, end_s = (document["sampled_monotonic_s"] for document in (earlier, later))
+    links = later["links"]
+    if begin_s is None or end_s <= begin_s:
+        return np.zeros(len(links))
+    bits = [8 * later["rate_scale"] * (link["bytes"] - earlier["links"][name]["bytes"]) for name, link in links.items()]
+    capacity = np.array([link["capacity_bps"] for link in links.values()])
+    found: NDArray[np.float64] = np.array(bits) / (end_s - begin_s) / capacity
+    return found
 
 
 async def watch(up: FabricUp, scenario: Scenario, seconds: float, tell: Callable[[Look], None]) -> None:
