@@ -7,8 +7,9 @@ import json
 import os
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
@@ -59,7 +60,7 @@ class Pressure:
                 self._canary = {"lag_p99_ms": CANARY_DEADLINE_S * 1e3}
 
     async def _sample(self) -> None:
-        before, waited_s, pressed_s = _ticks(), switches_waited_s(), pressed_so_far_s()
+        before, switches, pressed_s = _ticks(), switches_scheduled(), pressed_so_far_s()
         while True:
             began_s = time.monotonic()
             await asyncio.sleep(WINDOW_S)
@@ -68,10 +69,9 @@ class Pressure:
             total = after[1] - before[1]
             if total:
                 self._idle.append((after[0] - before[0]) / total)
-            before, waited_before_s, waited_s = after, waited_s, switches_waited_s()
+            before, switches_before, switches = after, switches, switches_scheduled()
             pressed_before_s, pressed_s = pressed_s, pressed_so_far_s()
-            waits_s = [waited_s[file] - waited_before_s.get(file, 0.0) for file in waited_s]
-            self._waits.append(max(waits_s, default=0.0) / window_s)
+            self._waits.append(wait_share(switches_before, switches, window_s))
             self._pressed.append((pressed_s - pressed_before_s) / window_s)
 
     def evidence(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Pressure:
 
         `own_cpus`: processors that the sandbox's own processes kept busy, whatever else the machine did.
         `cpu_pressure_mean`, `cpu_pressure_p90`: share of a window in which some process waited for a processor, over
-        the windows. `switch_wait_mean`: the same of vswitchd alone, of several the one that waited longest.
+        the windows. `switch_wait_mean`: the same of vswitchd alone (`wait_share`).
         `timer_lag_p99_ms`: the canary's.
         """
         if not self._idle:
@@ -114,19 +114,39 @@ def spent_by_process_s() -> dict[int, float]:
     return found
 
 
-def switches_waited_s() -> dict[str, float]:
-    """How long the main thread of every vswitchd has waited for a processor since it started, seconds, by its file.
+class Scheduled(NamedTuple):
+    """What a thread has had of the processors since it started, seconds: running, and waiting for one to run on."""
 
-    Its userspace datapath forwards in that thread (sched-stats.rst). 0 where the kernel keeps no such account.
+    ran_s: float
+    waited_s: float
+
+
+def switches_scheduled() -> dict[str, Scheduled]:
+    """The main thread of every vswitchd, which forwards the packets of its userspace datapath, by its file.
+
+    Nothing where the kernel keeps no such account (Linux's scheduler/sched-stats.rst).
     """
     found = {}
     for file in RUN_FOLDER.glob("ovs-vswitchd*.pid"):
-        try:
+        with suppress(FileNotFoundError):
             pid = file.read_text().strip()
-            found[file.name] = int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
-        except FileNotFoundError:
-            found[file.name] = 0.0
+            ran_ns, waited_ns, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()
+            found[file.name] = Scheduled(int(ran_ns) / 1e9, int(waited_ns) / 1e9)
     return found
+
+
+def wait_share(before: dict[str, Scheduled], after: dict[str, Scheduled], window_s: float) -> float:
+    """Share of a window for which a vswitchd waited; of several their mean, weighted by how long each ran.
+
+    So it is that of the switch at which packets were.
+    """
+    nothing = Scheduled(0.0, 0.0)
+    ran_s = {file: now.ran_s - before.get(file, nothing).ran_s for file, now in after.items()}
+    waited_s = {file: now.waited_s - before.get(file, nothing).waited_s for file, now in after.items()}
+    in_all_s = sum(ran_s.values())
+    if not in_all_s:
+        return 0.0
+    return sum(waited_s[file] * ran_s[file] for file in after) / in_all_s / window_s
 
 
 def pressed_so_far_s() -> float:

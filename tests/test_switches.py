@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from testbed.emulation import EmulationSpec
+from testbed.pressure import Scheduled, wait_share
 from testbed.switches import Daemon
 from testbed.vswitchd import VSwitchd
 
@@ -56,3 +57,12 @@ def test_a_switch_is_asked_by_its_name_and_all_when_none_is_named(tmp_path: Path
         vswitchd = stack.enter_context(VSwitchd(tmp_path))
         assert vswitchd.ask("ofproto/trace", "tor1", "tcp") == "tor1\n"
         assert vswitchd.ask("dpif/show") == "tor0\ntor1\n"
+
+
+def test_one_daemon_waits_for_what_it_waits_and_of_many_the_busy_ones_count() -> None:
+    before = {"busy": Scheduled(10.0, 1.0), "idle": Scheduled(5.0, 0.5)}
+    after = {"busy": Scheduled(10.2, 1.05), "idle": Scheduled(5.0, 0.7)}
+    assert wait_share({"busy": before["busy"]}, {"busy": after["busy"]}, 0.25) == pytest.approx(0.2)
+    assert wait_share(before, after, 0.25) == pytest.approx(0.2)
+    assert wait_share({}, {"one": Scheduled(0.3, 0.0), "other": Scheduled(0.1, 0.2)}, 1.0) == pytest.approx(0.05)
+    assert wait_share(after, after, 0.25) == wait_share({}, {}, 0.25) == 0.0
