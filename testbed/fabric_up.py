@@ -195,7 +195,7 @@ def bring_up(
     except ShapingError as problem:
         raise TestbedError(str(problem)) from None
     for instance in fabric.instances:
-        up.run_in(instance.index, "sysctl", "-qw", *HOST_SETTINGS)
+        up.run_in(instance.index, "sysctl", "-eqw", *HOST_SETTINGS)
         route = ("ip", "route", "replace", FABRIC_PREFIX, "dev", f"{instance.name}-eth0", "scope", "link")
         up.run_in(instance.index, *route, *route_options(spec))
     say("waiting for the controller")

@@ -50,8 +50,9 @@ def furnish() -> None:
             raise TestbedError(f"{directory} is missing: install Open vSwitch (./provision.sh)")
         run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", directory)
     run("mount", "-t", "sysfs", "sysfs", "/sys")
-    # No router solicitations and multicast reports of the switches' interfaces on the links that are measured.
-    run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1", "net.ipv6.conf.all.disable_ipv6=1")
+    # No router solicitations and multicast reports of the switches' interfaces on the links that are measured
+    # (-e: a kernel without IPv6 has none).
+    run("sysctl", "-eqw", "net.ipv6.conf.default.disable_ipv6=1", "net.ipv6.conf.all.disable_ipv6=1")
     run("ip", "link", "set", "lo", "up")
     Path("/run/openvswitch").mkdir()
     RUN_DIR.mkdir(mode=0o755)
