@@ -53,8 +53,8 @@ def predict_load(spec: RunSpec) -> Load:
     ]
     near = min(apart, key=lambda pair: fabric.tier(*pair))
     return Load(
-        peak_Bps=max(rates, default=0.0),
-        mean_Bps=sum(rates) / max(len(rates), 1),
+        peak_Bps=float(max(rates, default=0.0)),
+        mean_Bps=float(sum(rates) / max(len(rates), 1)),
         path_bps=min(fabric.links[link].capacity_bps for link in fabric.paths(*near)[0]),
         seconds=outcome.duration_s,
     )
