@@ -70,6 +70,8 @@ CELLS: dict[str, dict[str, Any]] = {
     "fair": FAIR,
     "slow": SLOW,
     "own": OWN,
+    "fair_slow": {**FAIR, **SLOW},
+    "own_fair_slow": {**OWN, **FAIR, **SLOW},
     "queue_30": {"emulation.queue_packets": 30},
     "queue_1000": {"emulation.queue_packets": 1000},
     "reno": {"emulation.congestion_control": "reno"},
@@ -172,11 +174,12 @@ def draw(tables: Mapping[str, pd.DataFrame], out: Path) -> None:
             values = [100 * rows[name][f"{key}_abs_error"] for name in names]
             axis.plot(values, heights, linestyle="", marker=marker, color=colour, label=label)
             axis.axvline(GOALS[key], color=colour, linestyle=":", linewidth=1)
-        labels = [f"{name} ({rows[name]['runs']} runs)" for name in names]
+        labels = [f"{name} ({rows[name]['runs']} run{'s'[: rows[name]['runs'] - 1]})" for name in names]
         axis.set(xscale="log", xlabel="|error| of a transfer (%); dotted: the goals", yticks=heights)
         axis.set_yticklabels(labels)
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.grid(axis="x")
-        axis.legend(loc="lower right")
+        axis.legend(loc="upper right")
         axis.set_title("How far packets are from the fluid replay", loc="left")
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=160)
