@@ -1,7 +1,7 @@
 """A Mininet switch with an ovs-vswitchd of its own.
 
 One ovs-vswitchd forwards a packet at every hop in the same loop, in which it also looks after every other port and
-switch. With one a switch, a hop takes a quarter of the time, and the switches run on all processors.
+switch. With one a switch, a hop is a loop of few ports, and the switches run on all processors (docs/fidelity.md).
 """
 
 from __future__ import annotations
