@@ -31,7 +31,7 @@ QUICK_RUNS = {  # emulated, analytic
     "topology": (4 * 3, 9 * 4 * 5 * 3),
     "prefix": (3 * 3, 5 * 5 * 3),
     "ablation": (3 * 5, 4 * 5 * 5),
-    "scale": (2 * 2 * 3, 5 * 5 * 3),
+    "scale": (2 * 3, 5 * 5 * 3),
 }
 MOST_ON_PACKETS = 18
 """Runs of about 20 s of a quick sweep that is meant to end within eight minutes."""
@@ -144,6 +144,13 @@ def test_load_and_congestion_grow_with_the_fabric() -> None:
         assert (spec.congestion.hot_spots, spec.fabric.pods) == (factor, 2 * factor)
     assert sorted({spec.fabric.gpus for spec in made}) == [64, 128, 256, 512, 1024]
     assert {run.spec.fabric.gpus for run in runs(QUESTIONS["scale"], "emulated", "full")} == {64, 128}
+
+
+def test_packets_of_both_sizes_go_at_half_speed_unless_told() -> None:
+    made = runs(QUESTIONS["scale"], "emulated")
+    assert {(run.spec.fabric.gpus, run.spec.emulation.time_dilation) for run in made} == {(64, 2.0), (128, 2.0)}
+    told = runs(QUESTIONS["scale"], "emulated", emulation__time_dilation=3)
+    assert {run.spec.emulation.time_dilation for run in told} == {3.0}
 
 
 def test_requests_of_the_users_own_are_those_of_the_smallest_fabric() -> None:

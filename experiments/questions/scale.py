@@ -50,6 +50,10 @@ GPUS = Axis(
     settings=grown,
 )
 
+SLOWLY = {"emulation.time_dilation": 2.0}
+"""Packets of 128 GPUs at full speed were too many for two cores (verdict `invalid`: late timers, bursts at the ports);
+at half of it 128 GPUs ask of the switches what 64 ask at full speed. The analytic world has no such thing."""
+
 PROFILES = {
     "quick": Profile(
         axes={"gpus": (64, 128, 256, 512, 1024)},
@@ -60,14 +64,15 @@ PROFILES = {
             "workload.max_output_tokens": 64,
             "congestion.mean_on_s": 2.5,
             "congestion.mean_off_s": 2.5,
+            **SLOWLY,
         },
-        # Two fabrics of 16 and 32 hosts, 6 runs each.
-        packets=Packets(axes={"gpus": (64, 128)}, seeds=(0, 1)),
+        # Two fabrics of 16 and 32 hosts, 3 runs each.
+        packets=Packets(axes={"gpus": (64, 128)}, seeds=(0,)),
     ),
     "full": Profile(
         axes={"gpus": (64, 128, 256, 512, 1024)},
         seeds=(0, 1, 2, 3, 4),
-        changes={"workload.requests": 400, "workload.max_output_tokens": 256},
+        changes={"workload.requests": 400, "workload.max_output_tokens": 256, **SLOWLY},
         packets=Packets(axes={"gpus": (64, 128)}),
     ),
 }
