@@ -13,11 +13,12 @@ from experiments.cli import app
 from experiments.fit import DOUBTFUL, FITS, Load, fit, predict_load
 from experiments.spec import RunSpec, SpecError, make_spec
 from testbed.capacity import Capacity
+from workloads import load_requests
 
 MACHINE = Capacity(
     rack_bps=300e6, across_bps=200e6, switched_per_s=200e3, busy_cpus=0.4, cpus=2, bringup_s=3.4, hosts=8, switches=9
 )
-LOAD = Load(peak_Bps=200e9, mean_Bps=100e9, path_bps=200e9, seconds=30.0)
+LOAD = Load(busy_Bps=200e9, mean_Bps=100e9, path_bps=200e9, seconds=30.0)
 
 
 def spec(**emulation: float) -> RunSpec:
@@ -26,9 +27,9 @@ def spec(**emulation: float) -> RunSpec:
 
 def test_the_load_is_frames_at_every_switch_acknowledgements_included() -> None:
     found = fit(spec(rate_scale=2500), LOAD, MACHINE)
-    assert found["peak_switched_per_s"] == pytest.approx(200e9 / 2500 / 1448 * 1.5)
-    assert found["mean_switched_per_s"] == pytest.approx(found["peak_switched_per_s"] / 2)
-    assert found["uses"]["switches"] == pytest.approx(found["peak_switched_per_s"] / 200e3)
+    assert found["busy_switched_per_s"] == pytest.approx(200e9 / 2500 / 1448 * 1.5)
+    assert found["mean_switched_per_s"] == pytest.approx(found["busy_switched_per_s"] / 2)
+    assert found["uses"]["switches"] == pytest.approx(found["busy_switched_per_s"] / 200e3)
     assert found["uses"]["idle_path"] == pytest.approx(80e6 / 300e6)
 
 
@@ -48,8 +49,8 @@ def test_scale_and_dilation_lighten_the_load_alike() -> None:
 def test_what_binds_more_decides(binding: str, share: float, found: str) -> None:
     given = spec(rate_scale=1000)
     path_bps = share * 300e6 * 1000 if binding == "idle_path" else 1.0
-    peak_Bps = share * 200e3 * 1448 / 1.5 * 1000 if binding == "switches" else 1.0
-    answer = fit(given, replace(LOAD, path_bps=path_bps, peak_Bps=peak_Bps), MACHINE)
+    busy_Bps = share * 200e3 * 1448 / 1.5 * 1000 if binding == "switches" else 1.0
+    answer = fit(given, replace(LOAD, path_bps=path_bps, busy_Bps=busy_Bps), MACHINE)
     assert (answer["prediction"], answer["binding"]) == (found, binding)
 
 
@@ -69,8 +70,9 @@ def test_the_predicted_load_is_what_crosses_the_switches() -> None:
     alone = make_spec({}, {"workload.requests": 1, "congestion.kind": "none", "policy": "netkv_topo_only"})
     load = predict_load(alone)
     assert load.path_bps == alone.fabric.nic_rate_bps
-    assert 0 < load.peak_Bps <= 3 * alone.fabric.nic_rate_bps / 8
-    assert 0 < load.mean_Bps <= load.peak_Bps
+    moved_bytes = load_requests(alone.scenario)[0].input_length * alone.model.kv_bytes_per_token
+    assert load.mean_Bps * load.seconds == pytest.approx(3 * moved_bytes, rel=0.15)  # the last window is not whole
+    assert 0 <= load.busy_Bps <= 3 * alone.fabric.nic_rate_bps / 8
 
 
 def test_plan_answers_from_a_file_without_root(tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ def _in_words(capacity: dict[str, Any], found: dict[str, Any]) -> str:
     return warning + (
         f"this machine carries {capacity['rack_bps'] / 1e6:.0f} Mbit/s in a rack, {capacity['across_bps'] / 1e6:.0f}"
         f" across pods and {capacity['switched_per_s'] / 1e3:.0f} k frames/s through its switches\n"
-        f"asked: a path of {found['path_mbps']:.0f} Mbit/s ({uses['idle_path']:.0%}) and, in the fullest half second,"
-        f" {found['peak_switched_per_s'] / 1e3:.0f} k frames/s ({uses['switches']:.0%}); bring-up about"
+        f"asked: a path of {found['path_mbps']:.0f} Mbit/s ({uses['idle_path']:.0%}) and, in the fullest tenth of it,"
+        f" {found['busy_switched_per_s'] / 1e3:.0f} k frames/s ({uses['switches']:.0%}); bring-up about"
         f" {found['bringup_s']:.0f} s, the run about {found['run_s']:.0f} s\n"
         f"prediction: {found['prediction']}; {found['margin']:.2g} times this load would still fit\n"
         f"the least that fits: emulation.rate_scale={proposals['rate_scale']:g} with time_dilation=1, or"
