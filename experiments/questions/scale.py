@@ -51,8 +51,8 @@ GPUS = Axis(
 )
 
 SLOWLY = {"emulation.time_dilation": 2.0}
-"""Packets of 128 GPUs at full speed were too many for two cores (verdict `invalid`: late timers, bursts at the ports);
-at half of it 128 GPUs ask of the switches what 64 ask at full speed. The analytic world has no such thing."""
+"""At half speed 128 GPUs ask of the switches what 64 ask at full speed, which was too much for two busy cores (verdict
+`invalid`: late timers, bursts at the ports). The analytic world has no such thing."""
 
 PROFILES = {
     "quick": Profile(
