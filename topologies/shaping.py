@@ -136,14 +136,20 @@ def _queue(shape: Shape) -> str:
     if shape.queue == "fifo":
         return f"pfifo limit {shape.queue_packets}"
     limit_B = shape.queue_packets * FRAME_B
+    bandwidth = (
+        f"bandwidth {round(shape.rate_bps)}bit"  # how fast the mean forgets while idle; tc would assume 10 Mbit/s
+    )
     if shape.queue == "ecn":
         # A step: the mean is the last value seen but for a half, and beyond the least every frame is marked.
         least_B = shape.mark_packets * FRAME_B
         return (
             f"red limit {limit_B} min {least_B} max {least_B + FRAME_B} avpkt {FRAME_B}"
-            f" burst {shape.mark_packets} probability 1 ecn"
+            f" burst {shape.mark_packets} probability 1 {bandwidth} ecn"
         )
     most_B = max(limit_B // 4, 3 * FRAME_B)
     least_B = most_B // 3
     burst = math.ceil((2 * least_B + most_B) / (3 * FRAME_B))
-    return f"red limit {limit_B} min {least_B} max {most_B} avpkt {FRAME_B} burst {burst} probability {RED_PROBABILITY}"
+    return (
+        f"red limit {limit_B} min {least_B} max {most_B} avpkt {FRAME_B}"
+        f" burst {burst} probability {RED_PROBABILITY} {bandwidth}"
+    )
