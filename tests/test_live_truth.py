@@ -131,7 +131,8 @@ def starved(share: float) -> Iterator[None]:
 
 def test_a_starved_machine_makes_a_run_invalid_because_its_switches_wait() -> None:
     changes = {"workload.requests": 8, "workload.max_output_tokens": 4, "policy": "cla"}
-    spec = make_spec({}, {**changes, "workload.max_input_tokens": 4000, "congestion.kind": "none"})
+    always = {"congestion.kind": "shuffle"}  # so that the switches have work all the time
+    spec = make_spec({}, {**changes, **always, "workload.max_input_tokens": 4000})
     with EmulatedWorld(spec.scenario, spec.emulation) as world, starved(0.6):
         outcome = world.run(spec.scenario)
     judged = judge(spec.scenario, outcome)
