@@ -52,6 +52,7 @@ def test_a_change_beyond_the_margin_is_none_and_says_since_when() -> None:
 
 def test_a_wide_interval_decides_nothing() -> None:
     assert "cannot be told: an interval reaches beyond" in said(made(0.1), made(60.0, 4.0, half=3.0))
+    assert "beyond +/-5 %, -1.0 % [-9.0, +7.0] at 5 s" in said(made(0.1), made(5.0, -1.0, half=8.0), made(60.0, 2.0))
 
 
 @pytest.mark.parametrize(

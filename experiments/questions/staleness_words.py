@@ -53,9 +53,12 @@ def _invariance(rows: pd.DataFrame, where: str) -> str:
         return f"{where}: mean TTFT is NOT invariant {names}: {beyond}; worst {change}."
     if inside.all():
         return f"{where}: mean TTFT is invariant {names} within +/-{MARGIN_PERCENT:g} %; worst {change}."
+    reach = aged[["aged_change_low", "aged_change_high"]].abs().max(axis=1)
+    widest = aged.iloc[int(reach.to_numpy().argmax())]
     return (
         f"{where}: whether mean TTFT is invariant {names} cannot be told: an interval reaches beyond"
-        f" +/-{MARGIN_PERCENT:g} %; worst {change}."
+        f" +/-{MARGIN_PERCENT:g} %, {changed(widest, 'aged_change')} at {interval_name(widest['refresh_s'])}"
+        f" ({seeds_of(widest)})."
     )
 
 
