@@ -23,7 +23,7 @@ CLAIMED_PERCENT = -17.6
 AXES = (
     Axis(
         label=AT[0],
-        name="Oversubscription at the ToR (n:1)",
+        name="Oversubscription\nat the ToR (n:1)",
         tag="tor{:g}",
         field="fabric.tor_oversubscription",
         read=lambda spec: float(spec.fabric.tor_oversubscription),
