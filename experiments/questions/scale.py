@@ -79,7 +79,7 @@ PROFILES = {
 
 
 def table(results: pd.DataFrame) -> Table:
-    return listing(results, "From 64 to 1024 GPUs", (axis_column("gpus", "GPUs"), *MEANS, DECISION))
+    return listing(results, "As the fabric grows", (axis_column("gpus", "GPUs"), *MEANS, DECISION))
 
 
 def sentences(results: pd.DataFrame) -> list[str]:
