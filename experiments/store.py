@@ -189,7 +189,7 @@ def is_run(folder: Path) -> bool:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a run folder. StoreError when it is none."""
-    manifest = _read_json(folder, "manifest.json")
+    manifest = read_json(folder, "manifest.json")
     for name in ("spec", "verdict"):
         if name not in manifest:
             raise StoreError(f"{folder}: manifest.json is damaged: {name} is missing")
@@ -198,7 +198,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """The summary of a run folder. StoreError when it is none."""
-    return _read_json(folder, "summary.json")
+    return read_json(folder, "summary.json")
 
 
 def read_table(folder: Path, table: str) -> pd.DataFrame:
@@ -209,11 +209,12 @@ def read_table(folder: Path, table: str) -> pd.DataFrame:
         raise StoreError(f"{folder}: not a run folder: {table}.parquet: {problem}") from None
 
 
-def _read_json(folder: Path, name: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str, kind: str = "run folder") -> dict[str, Any]:
+    """A JSON object of a folder of some kind. StoreError when it is none, or the object is damaged."""
     try:
         found = json.loads((folder / name).read_text(encoding="utf-8"))
     except OSError as problem:
-        raise StoreError(f"{folder}: not a run folder: {name}: {problem.strerror}") from None
+        raise StoreError(f"{folder}: not a {kind}: {name}: {problem.strerror}") from None
     except ValueError as problem:
         raise StoreError(f"{folder}: {name} is damaged: {problem}") from None
     if not isinstance(found, dict):

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from experiments.code_identity import difference_of_code
 from experiments.spec import SpecError
-from experiments.store import StoreError, check_writable, is_run, is_taken, sweep_away_partial, sync
+from experiments.store import StoreError, check_writable, is_run, is_taken, read_json, sweep_away_partial, sync
 
 RUNS = "runs"
 DESCRIPTION = "sweep.json"
@@ -65,13 +65,8 @@ def present(out: Path, names: Collection[str]) -> list[str]:
 
 def read_description(out: Path) -> dict[str, Any]:
     """What a sweep's folder is for. StoreError when it is none."""
-    try:
-        found = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise StoreError(f"{out}: not a sweep: {DESCRIPTION}: {problem.strerror}") from None
-    except ValueError as problem:
-        raise StoreError(f"{out}: {DESCRIPTION} is damaged: {problem}") from None
-    if not isinstance(found, dict) or not isinstance(found.get("runs"), dict):
+    found = read_json(out, DESCRIPTION, "sweep")
+    if not isinstance(found.get("runs"), dict):
         raise StoreError(f"{out}: {DESCRIPTION} is damaged: not the description of a sweep")
     return found
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from scheduler.dispatcher import Decision
+from workloads import Request
 
 Status = Literal["completed", "failed", "rejected"]
 
@@ -49,6 +50,11 @@ class RequestRecord:
     decision_us: float = NAN
     status: Status = "failed"
     error: str = ""
+
+    @classmethod
+    def of(cls, request: Request, policy: str) -> RequestRecord:
+        """A request that has just arrived."""
+        return cls(request.request_id, request.timestamp_s, request.input_length, request.output_length, policy)
 
     def decided(self, decision: Decision) -> None:
         """Copy what the scheduler chose and believed."""

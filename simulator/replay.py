@@ -57,7 +57,7 @@ class Replay:
         self._transport = transport
         self._say = say
         self._requests = {request.request_id: request for request in requests}
-        self._records = {request.request_id: _record(request, scenario.policy) for request in requests}
+        self._records = {request.request_id: RequestRecord.of(request, scenario.policy) for request in requests}
         self._decisions: dict[int, Decision] = {}
         self._received_s: dict[int, float] = {}
         self._closed = 0
@@ -261,13 +261,3 @@ class Replay:
 
 def _row(decision: Decision) -> dict[str, Any]:
     return {name: getattr(decision, name) for name in _DECISION_FIELDS}
-
-
-def _record(request: Request, policy: str) -> RequestRecord:
-    return RequestRecord(
-        request_id=request.request_id,
-        timestamp_s=request.timestamp_s,
-        input_length=request.input_length,
-        output_length=request.output_length,
-        policy=policy,
-    )

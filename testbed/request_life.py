@@ -56,7 +56,7 @@ class RequestLives:
         self._started_s: dict[int, float] = {}
         self._received_s: dict[int, float] = {}
         self.dispatcher = Dispatcher(scenario, up.fabric, roles)
-        self.records = {request.request_id: _record(request, scenario.policy) for request in requests}
+        self.records = {request.request_id: RequestRecord.of(request, scenario.policy) for request in requests}
         self.token_gaps_ms: list[float] = []
         self.lateness_s: list[float] = []
         self.policy_error = ""
@@ -210,13 +210,3 @@ class RequestLives:
         self.policy_error = error
         for open_id in sorted(self._open):
             self._close(open_id, error if open_id == request_id else ENDED_EARLY)
-
-
-def _record(request: Request, policy: str) -> RequestRecord:
-    return RequestRecord(
-        request_id=request.request_id,
-        timestamp_s=request.timestamp_s,
-        input_length=request.input_length,
-        output_length=request.output_length,
-        policy=policy,
-    )

@@ -8,10 +8,12 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from experiments.questions.question import ALL_WORKLOADS, Packets, Profile, Question
+from experiments.questions.question import ALL_WORKLOADS, SHORT, Packets, Profile, Question
+from experiments.questions.results import change_column
 from experiments.questions.tables import MEANS, listing
 from experiments.questions.words import CAVEAT, changed, told
 
+TITLE = "Which rung of the ladder brings how much?"
 LADDER = ("cla_star", "netkv_topo_only", "netkv_static", "netkv_full")
 
 PROFILES = {
@@ -19,12 +21,7 @@ PROFILES = {
         seeds=(0, 1, 2, 3, 4),
         workloads=ALL_WORKLOADS,
         span_s=20.0,
-        changes={
-            "workload.max_input_tokens": 65_536,
-            "workload.max_output_tokens": 64,
-            "congestion.mean_on_s": 2.5,
-            "congestion.mean_off_s": 2.5,
-        },
+        changes={"workload.max_input_tokens": 65_536, **SHORT},
         # One fabric, 15 runs: the paper's three workloads.
         packets=Packets(seeds=(0,), workloads=("chatbot", "rag", "long_context")),
     ),
@@ -49,7 +46,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
         rungs = [name for name in LADDER if name in by_policy]
         steps = []
         for below, rung in pairwise(rungs):
-            prefix = "ttft_change" if below == LADDER[0] else f"ttft_change_{below}"
+            prefix = change_column(below, LADDER)
             steps.append(f"{rung} {changed(by_policy[rung], prefix)} on {below} ({told(by_policy[rung], prefix)})")
         if not steps:
             continue
@@ -65,12 +62,12 @@ def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     from experiments.questions.pictures import TTFT, bar_panels
 
     about = f"{note} Numbers and whiskers: paired change against CLA* in percent, and its 95 % interval."
-    return bar_panels(results, TTFT, "Which rung of the ladder brings how much?", about, out / "ablation")
+    return bar_panels(results, TTFT, TITLE, about, out / "ablation")
 
 
 QUESTION = Question(
     name="ablation",
-    title="Which rung of the ladder brings how much?",
+    title=TITLE,
     asks="CLA*, Topo-Only, Static, Full on every workload profile (Figure 4)",
     axes=(),
     policies=("round_robin", *LADDER),

@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from experiments.questions.question import Axis, Changes, Packets, Profile, Question
-from experiments.questions.results import challengers
+from experiments.questions.question import SHORT, Axis, Changes, Packets, Profile, Question
+from experiments.questions.results import challengers, change_column
 from experiments.questions.tables import MEANS, axis_column, listing
 from experiments.questions.words import CAVEAT, changed
 from experiments.spec import SpecError
 
+TITLE = "Does NetKV-Full keep its advantage as more requests share a prefix?"
 REFERENCES = ("cla_star", "ca")
 
 
@@ -38,11 +39,7 @@ PROFILES = {
         seeds=(0, 1, 2, 3, 4),
         workloads=("rag",),
         span_s=20.0,
-        changes={
-            "workload.max_output_tokens": 64,
-            "congestion.mean_on_s": 2.5,
-            "congestion.mean_off_s": 2.5,
-        },
+        changes=SHORT,
         # One fabric, 9 runs.
         packets=Packets(axes={"sharing": (0.0, 0.5, 1.0)}, seeds=(0,)),
     ),
@@ -67,7 +64,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
         for (world, workload), rows in results[results["policy"] == policy].groupby(["world", "workload"], sort=False):
             ordered = rows.sort_values("sharing")
             for reference in REFERENCES:
-                prefix = "ttft_change" if reference == REFERENCES[0] else f"ttft_change_{reference}"
+                prefix = change_column(reference, REFERENCES)
                 known = ordered.dropna(subset=[f"{prefix}_percent"])
                 if len(known) > 1:
                     where = f"{policy} on {workload} in the {world} world"
@@ -89,9 +86,10 @@ def _over(rows: pd.DataFrame, prefix: str) -> str:
 
 def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """TTFT of every policy, and the change against each reference."""
+    from experiments.figures import style_of
     from experiments.questions.pictures import PAIRED_TTFT, Panel, line_panels, with_paired_bands
 
-    columns = [("ttft_change", "CLA*")] + [(f"ttft_change_{name}", name.upper()) for name in REFERENCES[1:]]
+    columns = [(change_column(name, REFERENCES), style_of(name).label) for name in REFERENCES]
     panels = [PAIRED_TTFT]
     for prefix, name in columns:
         label = f"Mean TTFT against {name} (%)"
@@ -104,7 +102,7 @@ def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
         panels,
         "sharing",
         SHARING.name,
-        "Does NetKV-Full keep its advantage as more requests share a prefix?",
+        TITLE,
         f"{note} Bands: 95 % intervals of the paired change (left: against CLA*).",
         out / "prefix",
         ticks=lambda value: f"{100 * value:g}",
@@ -113,7 +111,7 @@ def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
 
 QUESTION = Question(
     name="prefix",
-    title="Does NetKV-Full keep its advantage as more requests share a prefix?",
+    title=TITLE,
     asks="the share of RAG requests that have a prefix in common (Figure 3)",
     axes=(SHARING,),
     policies=("ca", "cla_star", "netkv_full"),

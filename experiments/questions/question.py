@@ -26,6 +26,13 @@ from workloads import PROFILES as WORKLOADS
 Changes = Mapping[str, Any]
 """Dotted names of a specification's fields, and their values."""
 
+SHORT: Changes = {
+    "workload.max_output_tokens": 64,
+    "congestion.mean_on_s": 2.5,
+    "congestion.mean_off_s": 2.5,
+}
+"""Runs of some 20 s: answers cut short, and congestion that moves often enough for a run to see several states."""
+
 ALL_WORKLOADS = ("conversation", "chatbot", "rag", "long_context")
 
 TUNED_CLA_STAR: Mapping[str, Mapping[str, float]] = {

@@ -15,6 +15,11 @@ Further = Callable[[pd.DataFrame, pd.DataFrame], Mapping[str, float]]
 """Figures of a row that only one question has: of its requests, and all those of the same world, workload and axes."""
 
 
+def change_column(reference: str, references: Sequence[str]) -> str:
+    """What the columns of the change against `reference` begin with: the first of the references needs no name."""
+    return "ttft_change" if reference == references[0] else f"ttft_change_{reference}"
+
+
 def tidy(
     requests: pd.DataFrame, axes: Sequence[str], references: Sequence[str], further: Further | None = None
 ) -> pd.DataFrame:
@@ -38,11 +43,11 @@ def tidy(
         for (policy, refresh_s), group in warm.groupby(["policy", "refresh_s"], dropna=False, sort=False):
             row = {**dict(zip(place, at, strict=True)), "policy": policy, "refresh_s": refresh_s}
             row |= _counts(beside[beside["run"].isin(group["run"])]) | _means(group) | {"reference": references[0]}
-            for position, reference in enumerate(references):
-                prefix = "ttft_change" if position == 0 else f"ttft_change_{reference}"
+            for reference in references:
+                prefix = change_column(reference, references)
                 change = paired_change(warm[warm["policy"] == reference], group, "ttft_ms")
                 row |= {f"{prefix}_percent": change.percent, f"{prefix}_low": change.low, f"{prefix}_high": change.high}
-                if position == 0:
+                if reference == references[0]:
                     row["ttft_change_p"] = math.nan if policy == reference else change.p
             rows.append(row | dict(further(group, warm) if further else {}))
     results = pd.DataFrame(rows)

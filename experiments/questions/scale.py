@@ -12,12 +12,13 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from experiments.questions.question import Axis, Changes, Packets, Profile, Question
-from experiments.questions.results import challengers
+from experiments.questions.question import SHORT, Axis, Changes, Packets, Profile, Question
+from experiments.questions.results import challengers, change_column
 from experiments.questions.tables import DECISION, MEANS, axis_column, listing
 from experiments.questions.words import CAVEAT, changed, told
 from experiments.spec import SpecError, make_spec
 
+TITLE = "Does it last as the fabric grows?"
 REFERENCES = ("cla_star", "round_robin")
 BASE_GPUS = 64
 """The size that the workload and the congestion of a specification are meant for."""
@@ -58,14 +59,7 @@ PROFILES = {
     "quick": Profile(
         axes={"gpus": (64, 128, 256, 512, 1024)},
         seeds=(0, 1, 2, 3, 4),
-        changes={
-            "workload.requests": 75,
-            "workload.max_input_tokens": 65_536,
-            "workload.max_output_tokens": 64,
-            "congestion.mean_on_s": 2.5,
-            "congestion.mean_off_s": 2.5,
-            **SLOWLY,
-        },
+        changes={"workload.requests": 75, "workload.max_input_tokens": 65_536, **SHORT, **SLOWLY},
         # Two fabrics of 16 and 32 hosts, 3 runs each.
         packets=Packets(axes={"gpus": (64, 128)}, seeds=(0,)),
     ),
@@ -91,7 +85,8 @@ def sentences(results: pd.DataFrame) -> list[str]:
             first, last = ordered.iloc[0], ordered.iloc[-1]
             where = f"{policy} on {workload} in the {world} world"
             sizes = f"from {first['gpus']} to {last['gpus']} GPUs"
-            for prefix, reference in (("ttft_change", REFERENCES[0]), ("ttft_change_round_robin", REFERENCES[1])):
+            for reference in REFERENCES:
+                prefix = change_column(reference, REFERENCES)
                 known = ordered.dropna(subset=[f"{prefix}_percent"])
                 if len(known):
                     at = ", ".join(f"{changed(row, prefix)} at {row['gpus']}" for _, row in known.iterrows())
@@ -134,7 +129,7 @@ def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
         (PAIRED_TTFT, TBT, SLO, decision),
         "gpus",
         GPUS.name,
-        "Does it last as the fabric grows?",
+        TITLE,
         f"{note} Load and hot spots grow with the fabric. Bands: 95 % intervals (TTFT: of the paired change against"
         " CLA*). Decisions: wall clock.",
         out / "scale",
@@ -144,7 +139,7 @@ def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
 
 QUESTION = Question(
     name="scale",
-    title="Does it last as the fabric grows?",
+    title=TITLE,
     asks="64 to 1024 GPUs, load and congestion growing with them (Figure 5)",
     axes=(GPUS,),
     policies=("round_robin", "cla_star", "netkv_full"),

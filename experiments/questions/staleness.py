@@ -14,7 +14,7 @@ import pandas as pd
 from rich.table import Table
 
 from experiments.questions import prediction_error, staleness_words
-from experiments.questions.question import ALL_WORKLOADS, Profile, Question
+from experiments.questions.question import ALL_WORKLOADS, SHORT, Profile, Question
 from experiments.questions.results import NEVER
 from experiments.questions.tables import AGE, MEANS, REFRESH, listing
 from experiments.statistics import paired_change
@@ -31,9 +31,7 @@ PROFILES = {
             "workload.requests": 75,
             "workload.speedup": 1.5,
             "workload.max_input_tokens": 32_768,
-            "workload.max_output_tokens": 64,
-            "congestion.mean_on_s": 2.5,
-            "congestion.mean_off_s": 2.5,
+            **SHORT,
         },
     ),
     # Two minutes a run: twice the longest refresh interval, so that even the oldest view is replaced once.

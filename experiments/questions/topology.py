@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from experiments.questions.question import ALL_WORKLOADS, Axis, Packets, Profile, Question
+from experiments.questions.question import ALL_WORKLOADS, SHORT, Axis, Packets, Profile, Question
 from experiments.questions.results import challengers, gains
 from experiments.questions.tables import grid
 from experiments.questions.words import CAVEAT, against_claim, changed
@@ -43,12 +43,7 @@ PROFILES = {
         seeds=(0, 1, 2, 3, 4),
         workloads=ALL_WORKLOADS,
         span_s=20.0,
-        changes={
-            "workload.max_input_tokens": 65_536,
-            "workload.max_output_tokens": 64,
-            "congestion.mean_on_s": 2.5,
-            "congestion.mean_off_s": 2.5,
-        },
+        changes={"workload.max_input_tokens": 65_536, **SHORT},
         # A fabric a cell: four of them, 12 runs.
         packets=Packets(axes=dict.fromkeys(AT, (1.0, 4.0)), seeds=(0,), workloads=("conversation",)),
     ),

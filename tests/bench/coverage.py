@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.questions.staleness import PROFILES as STALENESS
 from experiments.spec import make_spec
 from experiments.statistics import Estimate, counted, difference, relative_change
 from experiments.summary import slo_met
@@ -27,17 +28,7 @@ from scheduler.candidates import Candidates
 from scheduler.view import View
 from workloads import Request
 
-PROFILES: dict[str, dict[str, Any]] = {
-    "quick": {
-        "workload.requests": 75,
-        "workload.speedup": 1.5,
-        "workload.max_input_tokens": 32_768,
-        "workload.max_output_tokens": 64,
-        "congestion.mean_on_s": 2.5,
-        "congestion.mean_off_s": 2.5,
-    },
-    "full": {"workload.requests": 400, "workload.max_output_tokens": 256},
-}
+PROFILES = {name: dict(profile.changes) for name, profile in STALENESS.items()}
 """Those of `netkv sweep staleness`: about 15 s and 118 s of arrivals."""
 
 BASE, OTHER = "round_robin", "netkv_full"
