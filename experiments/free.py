@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from experiments.spec import RunSpec
-from experiments.statistics import CONFIDENCE, RESAMPLES, Change, paired_change
+from experiments.statistics import CONFIDENCE, RESAMPLES, Change, paired_change, units_of
 
 REASONS = ("prefill instance", "prefix cache", "network or load")
 """Why a decision parted, the first that applies: the request was prefilled elsewhere, another prefix was held at the
@@ -65,7 +66,7 @@ def free_report(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {
         "runs": [_means(pair) for pair in pairs],
         "decisions": parting(pd.concat([_joined(pair) for pair in pairs])),
-        "rankings": ranked,
+        "rankings": [ranking for ranking in ranked if ranking],
     }
 
 
@@ -91,23 +92,31 @@ def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float:
     return float(sum(a * b for a, b in signs) / np.sqrt(untied)) if untied else float("nan")
 
 
-def _ranking(group: Sequence[Pair]) -> dict[str, Any]:
-    """Kendall's tau of mean TTFT over the policies of one condition, and the gains against the first of them."""
+def _ranking(group: Sequence[Pair]) -> dict[str, Any] | None:
+    """Kendall's tau of mean TTFT over the policies of one condition, and the gains against the first of them.
+
+    The interval of tau is a percentile bootstrap over seeds or blocks of requests (`units_of`). None where no request
+    was completed by every policy in both worlds.
+    """
     frames: dict[str, list[pd.DataFrame]] = {}
     for pair in group:
         frames.setdefault(pair.policy, []).append(_joined(pair).assign(seed=pair.emulated.spec.seed))
     tables = {policy: pd.concat(parts) for policy, parts in frames.items()}
     common = _common(list(tables.values()))
+    if not len(common):
+        return None
+    units = units_of(common.to_frame(index=False))
     emulated, analytic = (
-        np.array([table.loc[common, f"ttft_ms_{world}"].to_numpy(dtype=float) for table in _indexed(tables)])
+        np.array([_sums(table.loc[common, f"ttft_ms_{world}"], units) for table in _indexed(tables)])
         for world in ("emulated", "analytic")
     )
-    means = emulated.mean(axis=1), analytic.mean(axis=1)
-    drawn = np.random.default_rng(0).integers(0, len(common), (RESAMPLES, len(common)))
-    taus = np.array([kendall_tau(emulated[:, rows].mean(axis=1), analytic[:, rows].mean(axis=1)) for rows in drawn])
+    count = emulated.shape[1]
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    taus = np.array([kendall_tau(emulated @ often, analytic @ often) for often in drawn])
     tail = 100 * (1 - CONFIDENCE) / 2
     known = taus[~np.isnan(taus)]
     low, high = np.percentile(known, [tail, 100 - tail]) if len(known) else (float("nan"), float("nan"))
+    means = emulated.sum(axis=1) / len(common), analytic.sum(axis=1) / len(common)
     return {
         "policies": list(tables),
         "refresh_s": group[0].emulated.spec.oracle.refresh_s,
@@ -117,6 +126,11 @@ def _ranking(group: Sequence[Pair]) -> dict[str, Any]:
         "kendall_tau_interval": [float(low), float(high)],
         "gains": _gains(tables),
     }
+
+
+def _sums(values: pd.Series[float], units: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The sum of each unit's values. Resamples draw whole units, so policies rank by sums as they do by means."""
+    return np.bincount(units, weights=values.to_numpy(dtype=float)).astype(np.float64)
 
 
 def _gains(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.comparison import compare_folders
 from experiments.ecmp_report import busiest_links, collisions, spread_by_tier
-from experiments.free import FreeRun, kendall_tau, pair_up, parting
+from experiments.free import FreeRun, Pair, free_report, kendall_tau, pair_up, parting
 from experiments.recorded_run import read_recorded
 from experiments.spec import make_spec
 from experiments.store import StoreError, write_run
@@ -112,6 +112,31 @@ def test_kendalls_tau_counts_pairs_in_the_same_order(one: list[float], other: li
 
 def test_kendalls_tau_of_ties_alone_is_not_a_number() -> None:
     assert math.isnan(kendall_tau([1, 1], [1, 2]))
+
+
+def test_the_interval_of_tau_rests_on_stretches_of_a_run_not_on_requests() -> None:
+    """One policy is behind only in the first eighth, where all its requests wait: that is one event, not ten."""
+    names = ["request_id", "status", "ttft_ms", "kv_transfer_ms", "decode_id", "prefill_id", "cached_tokens", "tier"]
+    behind_ms = np.where(np.arange(80) < 10, 20.0, -1.0)
+    pairs = []
+    for policy, analytic_ms, emulated_ms in (("ca", 100.0, 100.0), ("cla", 101.0, 100.0 + behind_ms)):
+        spec = make_spec({}, {"policy": policy})
+        runs = [
+            FreeRun(spec, pd.DataFrame({"request_id": range(80), "ttft_ms": ttft_ms}).assign(
+                status="completed", kv_transfer_ms=1.0, decode_id=2, prefill_id=1, cached_tokens=0, tier=1)[names])
+            for ttft_ms in (emulated_ms, analytic_ms)
+        ]  # fmt: skip
+        pairs.append(Pair(*runs))
+    ranking = free_report(pairs)["rankings"][0]
+    assert ranking["kendall_tau"] == 1
+    assert ranking["kendall_tau_interval"] == [-1, 1]  # over requests it would be [1, 1]
+
+
+def test_no_ranking_where_no_request_was_completed_by_all() -> None:
+    names = ["request_id", "status", "ttft_ms", "kv_transfer_ms", "decode_id", "prefill_id", "cached_tokens", "tier"]
+    lost = pd.DataFrame([(0, "failed", np.nan, np.nan, -1, -1, 0, -1)], columns=names)
+    pairs = [Pair(*[FreeRun(make_spec({}, {"policy": policy}), lost)] * 2) for policy in ("ca", "cla")]
+    assert free_report(pairs)["rankings"] == []
 
 
 def test_decisions_part_for_the_first_reason_that_applies() -> None:
