@@ -9,7 +9,7 @@ export NETKV_VENV=/opt/netkv  # not in the project: that is shared with the host
 ./provision.sh
 
 # Sandboxes have no modules of their own: what they use is loaded before them, now and at every boot.
-printf '%s\n' openvswitch sch_htb sch_netem sch_red tcp_dctcp tcp_bbr >/etc/modules-load.d/netkv.conf
+printf '%s\n' openvswitch sch_htb sch_netem sch_red cls_bpf tcp_dctcp tcp_bbr >/etc/modules-load.d/netkv.conf
 xargs modprobe --all </etc/modules-load.d/netkv.conf
 
 install -m 755 /dev/stdin /usr/local/bin/netkv <<END

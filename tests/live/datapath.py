@@ -12,6 +12,9 @@ from tests.live.lab import Lab
 
 LOADED_S = 3.0
 
+NAMES = ("cubic", "reno", "bbr", "dctcp", "ecn")
+"""What `ss -i` says of a connection, among other things: whether it heeds marks, and its congestion control."""
+
 
 def datapaths(_lab: Lab) -> str:
     """What Open vSwitch says its switches run on."""
@@ -31,11 +34,12 @@ def round_trips(lab: Lab) -> list[dict[str, Any]]:
 
 
 def ecn(lab: Lab) -> dict[str, Any]:
-    """Frames that the switches' queues marked of four greedy flows, and the congestion control of each connection."""
+    """Frames that the switches' queues marked of four greedy flows, and what `ss` calls each connection."""
     source, target = lab.pair_of_tier(3)
     flow = lab.start_flow(source, target, connections=4)
     time.sleep(LOADED_S)
     said = lab.up.run_in(source, "ss", "-Htin", "dst", lab.up.address(target))
     lab.stop_flow(source, flow)
     marked = sum(int(count) for count in re.findall(r" marked (\d+)", run("tc", "-s", "qdisc", "show")))
-    return {"marked": marked, "connections": re.findall(r"^\s+.*?\b(cubic|dctcp)\b.*?\becn\b", said, re.MULTILINE)}
+    details = [line.split() for line in said.splitlines() if "wscale" in line]
+    return {"marked": marked, "connections": [[word for word in line if word in NAMES] for line in details]}

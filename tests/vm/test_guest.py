@@ -24,7 +24,7 @@ SMALL = {"pods": 2, "racks_per_pod": 1, "servers_per_rack": 2}
 
 SLOW = {"rate_scale": 20_000.0, "bringup_deadline_s": 400.0}
 DELAY_MS = 10.0
-MODULES = ("openvswitch", "sch_htb", "sch_netem", "sch_red", "tcp_dctcp")
+MODULES = ("openvswitch", "sch_htb", "sch_netem", "sch_red", "cls_bpf", "tcp_dctcp")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_bytes_are_conserved(guest: dict[str, Any]) -> None:
 
 
 def test_dctcp_runs_and_full_queues_mark(guest: dict[str, Any]) -> None:
-    assert guest["ecn"]["connections"] == ["dctcp"] * 4
+    assert guest["ecn"]["connections"] == [["ecn", "dctcp"]] * 4
     assert guest["ecn"]["marked"] > 0
 
 
