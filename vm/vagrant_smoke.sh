@@ -37,8 +37,8 @@ inside() {
     step "vagrant up"
     vagrant up 2>&1 | tr '\r' '\n' | grep --line-buffered -v 'Progress: '
     step "netkv doctor, in the guest"
-    vagrant ssh -c 'netkv doctor'
-    vagrant ssh -c 'netkv doctor' | grep -q 'kernel: the openvswitch kernel module is loaded'
+    vagrant ssh -c 'netkv doctor' | tee "$work/doctor"
+    grep -q 'kernel: the openvswitch kernel module is loaded' "$work/doctor"
     step "results are to be seen on the host"
     vagrant ssh -c 'mkdir -p results/smoke && date >results/smoke/written_by_the_guest'
     if [ ! -s results/smoke/written_by_the_guest ]; then
