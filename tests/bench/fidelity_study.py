@@ -64,6 +64,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "best_but_unpaced": {**BEST, "emulation.paced": False},
     "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},
     "best_but_queue_30": {**BEST, "emulation.queue_packets": 30},
+    "best_but_window_40": {**BEST, "emulation.initial_window_packets": 40},
     "best_stripes_1": {**BEST, "serving.stripes": 1},
     "best_dilation_2": {**BEST, "emulation.time_dilation": 2.0},
     "warm": WARM,
