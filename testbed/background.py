@@ -35,6 +35,7 @@ class BackgroundPlayer:
         self._clock = clock
         self._tell = tell
         self._running: set[int] = set()
+        self._stopping: set[int] = set()
         self._by_id = {flow.flow_id: flow for flow in plan}
         self.rows: list[dict[str, Any]] = []
         self.failures: list[str] = []
@@ -50,28 +51,38 @@ class BackgroundPlayer:
         return tuple(sorted({end for flow in self._plan for end in (flow.source, flow.target)}))
 
     async def play(self) -> None:
-        """Start and stop every flow at its time."""
+        """Start and stop every flow at its time, but what flows at the run's zero at once.
+
+        That is traffic in its stride. Hundreds of connections which set out together are not: each of them sends ten
+        segments before Linux paces it, and needs its entries in the switches' tables.
+        """
         edges = sorted(
             [(flow.start_s, 1, flow) for flow in self._plan] + [(flow.stop_s, 0, flow) for flow in self._plan],
             key=lambda edge: (edge[0], edge[1], edge[2].flow_id),
         )
         for at_s, starts, flow in edges:
-            await self._clock.until(at_s)
+            if at_s > 0:
+                await self._clock.until(at_s)
             if starts:
                 self._running.add(flow.flow_id)
                 address = (self._up.address(flow.target), BACKGROUND_PORT)
                 self._tell("background", flow.source, start_command(flow, address, self._up.link_divisor))
-            elif flow.flow_id in self._running:
-                self._tell("background", flow.source, {"do": "flow_stop", "flow_id": flow.flow_id})
+            else:
+                self._stop(flow)
 
     async def stop(self) -> None:
         """Stop what still runs and wait until its workers have said so."""
         for flow in self._plan:
-            if flow.flow_id in self._running:
-                self._tell("background", flow.source, {"do": "flow_stop", "flow_id": flow.flow_id})
+            self._stop(flow)
         until_s = time.monotonic() + STOP_DEADLINE_S
         while self._running and time.monotonic() < until_s:
             await asyncio.sleep(0.01)
+
+    def _stop(self, flow: BackgroundFlow) -> None:
+        """Have it stopped, once."""
+        if flow.flow_id in self._running - self._stopping:
+            self._stopping.add(flow.flow_id)
+            self._tell("background", flow.source, {"do": "flow_stop", "flow_id": flow.flow_id})
 
     def _on_stopped(self, event: Event) -> None:
         flow = self._by_id[event["flow_id"]]
@@ -81,7 +92,7 @@ class BackgroundPlayer:
             {
                 **{"flow_id": flow.flow_id, "source": flow.source, "target": flow.target},
                 **{"rate_bps": flow.rate_bps, "protocol": flow.protocol},
-                "started_s": self._clock.real_s(event["started_s"]),
+                "started_s": max(self._clock.real_s(event["started_s"]), 0.0),
                 "ended_s": self._clock.real_s(event["at_s"]),
                 "bytes": event["bytes"] * self._up.spec.rate_scale,
                 "source_ports": event["source_ports"],

@@ -18,7 +18,8 @@ ORACLE_DEADLINE_S = 0.5
 async def log_links(rows: list[dict[str, Any]], real_s: Callable[[float], float], rate_scale: float) -> None:
     """Append a row a link whenever the controller has a new sample, until cancelled; bytes of the real system.
 
-    Bytes are counted from the first row on: the controller's counters hold every run on this fabric.
+    Bytes are counted from the first row on, the first after the run's zero: the controller's counters hold every run on
+    this fabric.
     """
     client = OracleClient(ORACLE_SOCKET)
     last_s = None
@@ -29,7 +30,7 @@ async def log_links(rows: list[dict[str, Any]], real_s: Callable[[float], float]
         except OracleUnavailableError:
             document = {}
         sampled_s = document.get("sampled_monotonic_s")
-        if sampled_s is not None and sampled_s != last_s:
+        if sampled_s is not None and sampled_s != last_s and real_s(sampled_s) >= 0:
             last_s = sampled_s
             for name, link in document["links"].items():
                 carried = link["bytes"] - baseline.setdefault(name, link["bytes"])

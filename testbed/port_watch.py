@@ -21,6 +21,11 @@ DEVICES = Path("/proc/net/dev")
 SOFTNET = Path("/proc/net/softnet_stat")
 WINDOW_S = 0.1
 
+STILL_S = 0.2
+"""Without a frame on any link for so long, the queues of the fabric are empty."""
+
+STILL_DEADLINE_S = 5.0
+
 BUSY = 0.85
 BUSY_WINDOWS = 4
 """A port is saturated where it was this full in so many windows in a row; the first and the last do not count."""
@@ -64,10 +69,18 @@ class PortWatch:
         before_s = time.monotonic()
         while True:
             await asyncio.sleep(WINDOW_S)
-            now_s, now = time.monotonic(), self.read()
+            begun_s, now, read_s = time.monotonic(), self.read(), time.monotonic()
             for name, count in now.items():
-                self._note(name, count.bytes - self._last[name].bytes, now_s - before_s)
-            before_s, self._last = now_s, now
+                self._note(name, count.bytes - self._last[name].bytes, read_s - before_s)
+            before_s, self._last = begun_s, now
+
+    async def until_still(self) -> None:
+        """Return when nothing moves any more, or at the deadline: a slow port with a full queue takes its time."""
+        until_s = time.monotonic() + STILL_DEADLINE_S
+        before = None
+        while (now := self.read()) != before and time.monotonic() < until_s:
+            before = now
+            await asyncio.sleep(STILL_S)
 
     def evidence(self) -> dict[str, Any]:
         """What came of it, in bytes of the emulation. To be asked once nothing moves any more.

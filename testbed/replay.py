@@ -26,13 +26,10 @@ from testbed.worker_pool import Event, WorkerPool
 from topologies import Roles
 from workloads import BackgroundFlow, Request, Scenario
 
-LEAD_S = 0.25
-"""From the last worker's hello to the run's zero, wall seconds."""
+LEAD_S = 1.0
+"""From the last worker's hello to the run's zero, wall seconds: what flows at the zero is in its stride by then."""
 
 PROGRESS_S = 0.5
-
-SETTLE_S = 0.2
-"""From the last flow's end until the queues of the fabric are empty, wall seconds."""
 
 
 class Replay:
@@ -71,7 +68,7 @@ class Replay:
             await self._play(ports)
             self._outcome.duration_s = self._clock.now_s()
             await self._background.stop()
-            await asyncio.sleep(SETTLE_S)
+            await ports.until_still()
             self._outcome.evidence |= ports.evidence()
             calibrated.append(await self._calibration.measure())
             self._outcome.evidence["calibration"] = calibrated

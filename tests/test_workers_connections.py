@@ -1,6 +1,7 @@
 """Kept connections between real workers over loopback: used again, not by two transfers at once, replaced when lost."""
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tests.workers_driver import Event, Worker
 from workers.connections import Connections
+from workers.inbound import HEADER_DEADLINE_S, Receiver
 from workers.loop import Loop
 from workers.streams import StreamOptions
 
@@ -116,3 +118,24 @@ def test_new_connections_are_closed_when_they_are_given_back() -> None:
         connections.give_back(bundle)
         assert [sock.fileno() for sock in bundle.sockets] == [-1, -1]
         assert connections.take(server.getsockname(), 2).slot == 1
+
+
+def test_a_connection_opened_ahead_may_wait_for_its_first_blob_but_a_header_may_not_stop_halfway() -> None:
+    ahead_s = 0.0
+    errors: list[str] = []
+    loop = Loop(lambda: time.monotonic() + ahead_s)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        Receiver(loop, listener, lambda *_: None, lambda error, *_: errors.append(error))
+        address = listener.getsockname()
+        with socket.create_connection(address) as silent, socket.create_connection(address) as halting:
+            halting.send(b"K")
+            for _ in range(3):
+                loop.call_at(loop.clock() + 0.05, loop.stop)
+                loop.run()
+                ahead_s += 2 * HEADER_DEADLINE_S
+            assert errors == [f"nothing arrived for {HEADER_DEADLINE_S:g} s"]
+            assert halting.recv(1)
+            silent.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                silent.recv(1)

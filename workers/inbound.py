@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 20
 WAKE_BYTES = 1 << 16
 SWEEP_S = 5.0
-HEADER_DEADLINE_S = 10.0  # for the header to arrive, and for a peer to close after its ack
+HEADER_DEADLINE_S = 10.0  # for a header to arrive that has begun to, and for a peer to close after its ack
 IDLE_DEADLINE_S = 60.0  # for a stripe without progress, and for a blob that no `expect` announces
 
 _discard = bytearray(READ_BYTES)  # never written to: MSG_TRUNC copies nothing
@@ -167,12 +167,11 @@ class Stripe:
         self._peer = peer
         self._low_water = 1
         self._await_header()
-        self._resting = False
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         receiver.loop.watch(sock, READABLE, self._on_readable)
 
     def _await_header(self) -> None:
-        """Be as new; a kept connection may rest like this for as long as it likes."""
+        """Be as new. Connections that are kept rest like this for as long as they like, before the first blob, too."""
         self._header_bytes = b""
         self._header: Header | None = None
         self._arrival: Arrival | None = None
