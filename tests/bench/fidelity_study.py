@@ -44,40 +44,33 @@ BASE = {
 """Short requests, so that a run takes seconds; a policy blind to the network, so that cells differ less."""
 
 WARM = {"serving.connections": "warm"}
-FAIR = {"emulation.queue": "fair"}
+FAIR = {"emulation.queue": "fair", "emulation.queue_packets": 25}
 SLOW = {"emulation.rate_scale": 5000.0}
-OWN = {"emulation.vswitchd": "own"}
 TIGHT = {"emulation.burst_packets": 3}
 PACED = {"emulation.paced": True}
-BEST = {**WARM, **FAIR, **SLOW, **OWN, **TIGHT, **PACED}
+BEST = {**WARM, **FAIR, **SLOW, **TIGHT, **PACED}
+MODERATE = {"congestion.kind": "constant"}
 
 CELLS: dict[str, dict[str, Any]] = {
     "best": BEST,
-    "best_moderate": {**BEST, "congestion.kind": "constant"},
-    "best_but_fresh": {**BEST, "serving.connections": "fresh"},
+    "best_moderate": {**BEST, **MODERATE},
     "default": {},
-    "moderate": {"congestion.kind": "constant"},
-    "best_but_shared": {**BEST, "emulation.vswitchd": "shared"},
-    "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
-    "best_but_fast": {**BEST, "emulation.rate_scale": 2500.0},
+    "moderate": MODERATE,
+    "best_but_fresh": {**BEST, "serving.connections": "fresh"},
+    "best_but_fresh_moderate": {**BEST, **MODERATE, "serving.connections": "fresh"},
+    "best_but_fifo": {**BEST, "emulation.queue": "fifo", "emulation.queue_packets": 100},
+    "best_but_deep": {**BEST, "emulation.queue_packets": 100},
     "best_but_bursts": {**BEST, "emulation.burst_packets": 10},
     "best_but_unpaced": {**BEST, "emulation.paced": False},
     "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},
-    "best_but_queue_30": {**BEST, "emulation.queue_packets": 30},
     "best_but_window_40": {**BEST, "emulation.initial_window_packets": 40},
-    "best_stripes_1": {**BEST, "serving.stripes": 1},
-    "best_dilation_2": {**BEST, "emulation.time_dilation": 2.0},
-    "warm": WARM,
-    "fair": FAIR,
+    "best_but_stripes_1": {**BEST, "serving.stripes": 1},
+    "best_but_fast": {**BEST, "emulation.rate_scale": 2500.0},
+    "best_but_own": {**BEST, "emulation.vswitchd": "own"},
+    "best_dilated_moderate": {**BEST, **MODERATE, "emulation.rate_scale": 2500.0, "emulation.time_dilation": 2.0},
     "slow": SLOW,
-    "own": OWN,
-    "fair_slow": {**FAIR, **SLOW},
-    "own_fair_slow": {**OWN, **FAIR, **SLOW},
-    "queue_30": {"emulation.queue_packets": 30},
+    "warm": WARM,
     "queue_1000": {"emulation.queue_packets": 1000},
-    "reno": {"emulation.congestion_control": "reno"},
-    "bbr": {"emulation.congestion_control": "bbr"},
-    "stripes_1": {"serving.stripes": 1},
     "dilation_4": {"emulation.time_dilation": 4.0},
 }
 """Each remedy taken from the best of them, and each alone."""
