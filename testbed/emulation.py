@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.switches import datapath_in_force
-from topologies.shaping import DEFAULT_BURST_PACKETS, DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
+from topologies.shaping import DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AUTO = "auto"
 
-RATE_SCALE = {"user": 2500.0, "kernel": 200.0}
-"""By datapath: a 200 Gbit/s NIC becomes an 80 Mbit/s link where one process forwards every packet, and a 1 Gbit/s link
+RATE_SCALE = {"user": 5000.0, "kernel": 200.0}
+"""By datapath: a 200 Gbit/s NIC becomes a 40 Mbit/s link where one process forwards every packet, and a 1 Gbit/s link
 where the kernel does, on every core."""
 
 
@@ -29,9 +29,10 @@ class EmulationSpec(BaseModel):
     and takes time_dilation times as long; results are given in real-system units. `datapath` is Open vSwitch's; `auto`,
     for it and for `rate_scale`, is what this machine has, and what it stood for is what is recorded.
 
-    `queue_packets` is the room of every port's queue, and `queue` its discipline: `fifo`; `red`, which drops early;
-    `ecn`, which marks beyond `mark_packets`, as DCTCP wants it; `fair`, a queue for each connection, in turn. Every
-    link delays by `link_delay_ms` and, with `hop_latency`, by what a hop of the real fabric takes, dilated.
+    `queue` is the discipline of every port, and `queue_packets` the room of a queue: `fair`, a queue for each
+    connection, in turn; `fifo`; `red`, which drops early; `ecn`, which marks beyond `mark_packets`, as DCTCP wants it.
+    The defaults are those that bring packets nearest to the fluid on two cores (docs/fidelity.md). Every link delays by
+    `link_delay_ms` and, with `hop_latency`, by what a hop of the real fabric takes, dilated.
     `burst_packets` is what a shaper lets an idle port send at once. `congestion_control` is TCP's, `rto_min_ms` its
     least retransmission time-out and `initial_window_packets` its first window (Linux by itself: 200 ms and 10);
     stripes that are `paced` send at most at the rate of a server's NIC, never a whole window at once. `ecmp` is the
@@ -46,16 +47,16 @@ class EmulationSpec(BaseModel):
     datapath: Literal["user", "kernel"] = Field(default_factory=lambda: datapath_in_force()[0])
     rate_scale: float = Field(default_factory=_usual_rate_scale, ge=1, allow_inf_nan=False)
     time_dilation: Annotated[float, Field(ge=0.1, le=100, allow_inf_nan=False)] = 1.0
+    queue: QueueKind = "fair"
     queue_packets: Annotated[int, Field(ge=1, le=100_000)] = DEFAULT_QUEUE_PACKETS
-    queue: QueueKind = "fifo"
     mark_packets: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_MARK_PACKETS
-    burst_packets: Annotated[int, Field(ge=1, le=1000)] = DEFAULT_BURST_PACKETS
+    burst_packets: Annotated[int, Field(ge=1, le=1000)] = 3
     link_delay_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0.0
     hop_latency: bool = False
     congestion_control: Literal["cubic", "reno", "bbr", "dctcp"] = "cubic"
     rto_min_ms: Annotated[int, Field(ge=1, le=1000)] = 100
     initial_window_packets: Annotated[int, Field(ge=1, le=1000)] = 10
-    paced: bool = False
+    paced: bool = True
     ecmp: Literal["bundle", "select"] = "bundle"
     ecmp_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     vswitchd: Literal["shared", "own"] = "shared"

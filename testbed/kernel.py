@@ -83,7 +83,7 @@ OPTIONAL = (
         for name in ("bbr", "dctcp")
     ),
 )
-"""What no run asks for by default."""
+"""What only some runs ask for."""
 
 FEATURES = (SWITCHES, *OPTIONAL)
 

@@ -36,6 +36,7 @@ BASE = {
     "policy": "cla",
     "serving.connections": "fresh",
     "emulation.queue": "fifo",
+    "emulation.queue_packets": 100,
     "emulation.rate_scale": 2500.0,
     "emulation.vswitchd": "shared",
     "emulation.burst_packets": 10,
@@ -44,7 +45,7 @@ BASE = {
 """Short requests, so that a run takes seconds; a policy blind to the network, so that cells differ less."""
 
 WARM = {"serving.connections": "warm"}
-FAIR = {"emulation.queue": "fair", "emulation.queue_packets": 25}
+FAIR = {"emulation.queue": "fair"}
 SLOW = {"emulation.rate_scale": 5000.0}
 TIGHT = {"emulation.burst_packets": 3}
 PACED = {"emulation.paced": True}
@@ -58,8 +59,9 @@ CELLS: dict[str, dict[str, Any]] = {
     "moderate": MODERATE,
     "best_but_fresh": {**BEST, "serving.connections": "fresh"},
     "best_but_fresh_moderate": {**BEST, **MODERATE, "serving.connections": "fresh"},
-    "best_but_fifo": {**BEST, "emulation.queue": "fifo", "emulation.queue_packets": 100},
-    "best_but_deep": {**BEST, "emulation.queue_packets": 100},
+    "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
+    "best_but_queue_25": {**BEST, "emulation.queue_packets": 25},
+    "best_but_queue_25_moderate": {**BEST, **MODERATE, "emulation.queue_packets": 25},
     "best_but_bursts": {**BEST, "emulation.burst_packets": 10},
     "best_but_unpaced": {**BEST, "emulation.paced": False},
     "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},

@@ -81,7 +81,7 @@ def select_groups(live_machine: None, emulation: dict[str, Any]) -> dict[str, An
 @pytest.fixture(scope="session")
 def deep_queues(live_machine: None, emulation: dict[str, Any]) -> dict[str, Any]:
     """The same fabric with queues of 1000 frames."""
-    return probe({**emulation, "queue_packets": 1000}, "isolation")
+    return probe({**emulation, "queue": "fifo", "queue_packets": 1000}, "isolation")
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +90,7 @@ def kernel_default(live_machine: None, emulation: dict[str, Any]) -> dict[str, A
     for _ in range(3):
         reclaim()
         wait_until(lambda: not LEASE.exists(), OTHERS_S, "the end of other runs that hold the send buffer")
-        found = probe({**emulation, "queue_packets": 1000}, "isolation", lease=False)
+        found = probe({**emulation, "queue": "fifo", "queue_packets": 1000}, "isolation", lease=False)
         if not LEASE.exists():
             return found
     pytest.fail("other runs take the send buffer again and again", pytrace=False)

@@ -9,7 +9,6 @@ import pytest
 
 from testbed.emulation import EmulationSpec
 from topologies.fabric import HOPS_OF_TIER
-from topologies.shaping import DEFAULT_BURST_PACKETS
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -43,7 +42,7 @@ def payload_seen(frames: Numbers, stripes: int) -> int:
 
 def burst_share(transfer: Numbers) -> float:
     """What an idle port lets pass at once, as a share of a transfer: it comes on top of the port's rate."""
-    return float(DEFAULT_BURST_PACKETS * (MSS_B + HEADERS_B) / transfer["bytes"])
+    return float(EmulationSpec().burst_packets * (MSS_B + HEADERS_B) / transfer["bytes"])
 
 
 def test_every_instance_reaches_every_other(measured: Numbers) -> None:
