@@ -151,7 +151,7 @@ def test_decisions_part_for_the_first_reason_that_applies() -> None:
 
 
 SLOW = 1.2
-FRAME_S = 8 * 1514 * 2500
+FRAME_S = 8 * 1514 * make_spec({}, {}).emulation.rate_scale
 HOPS_S = FRAME_S / 200e9 + 2 * FRAME_S / 3.6e12
 """Of the last frame within a rack: one of the two links of servers is the slowest and counted as such."""
 
