@@ -42,6 +42,7 @@ def rates(lab: Lab) -> Numbers:
         show = ("tc", "class", "show", "dev", interface_of(link))
         on_switch = link.source in lab.fabric.switch_by_name
         said = run(*show) if on_switch else lab.up.run_in(int(link.source[1:]), *show)
+        said = "\n".join(line for line in said.splitlines() if " root " in line)  # not the queues below it
         rate_bps, ceil_bps = (_bits(re.search(rf" {word} (\S+)bit", said)) for word in ("rate", "ceil"))
         found[interface_of(link)] = {
             "asked": link.capacity_bps / lab.up.link_divisor,
