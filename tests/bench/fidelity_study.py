@@ -1,6 +1,6 @@
 """What makes TCP miss the fluid answer: cells that differ in a few knobs, the same seeds in every cell.
 
-    python -m tests.bench.fidelity_study --out results/fidelity --repeats 10 [--cells default,warm] [--budget-s 100]
+    python -m tests.bench.fidelity_study --out results/fidelity --repeats 10 [--cells best,former] [--budget-s 100]
     python -m tests.bench.fidelity_study --out results/fidelity --report [--figure docs/img/fidelity-study.png]
 
 Makes what is not there yet and repeats what did not come out `valid`: what other work on the machine does to packets is
@@ -42,7 +42,8 @@ BASE = {
     "emulation.burst_packets": 10,
     "emulation.paced": False,
 }
-"""Short requests, so that a run takes seconds; a policy blind to the network, so that cells differ less."""
+"""Short requests, so that a run takes seconds; a policy blind to the network, so that cells differ less. The
+emulation is what used to be the default before this study."""
 
 WARM = {"serving.connections": "warm"}
 FAIR = {"emulation.queue": "fair"}
@@ -55,8 +56,8 @@ MODERATE = {"congestion.kind": "constant"}
 CELLS: dict[str, dict[str, Any]] = {
     "best": BEST,
     "best_moderate": {**BEST, **MODERATE},
-    "default": {},
-    "moderate": MODERATE,
+    "former": {},
+    "former_moderate": MODERATE,
     "best_but_fresh": {**BEST, "serving.connections": "fresh"},
     "best_but_fresh_moderate": {**BEST, **MODERATE, "serving.connections": "fresh"},
     "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
