@@ -9,7 +9,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.kernel import OPTIONAL
+from testbed.emulation import EmulationSpec
+from testbed.kernel import FEATURES, Feature
 from testbed.send_buffer import LEASE, SETTING
 from testbed.switches import datapath_in_force
 
@@ -92,13 +93,18 @@ def _datapath() -> Finding:
 
 
 def _kernel_features() -> list[Finding]:
-    """Options of the emulation that are to be had here; no run needs them by default. Only root can try."""
+    """What fields of the emulation ask of the kernel: a lack counts where the defaults ask. Only root can try."""
     if os.geteuid() != 0:
         return []
-    return [
-        Finding(f"kernel: {feature.module}", True, "present" if feature.present() else f"absent: no {feature.field}")
-        for feature in OPTIONAL
-    ]
+    default = EmulationSpec()
+    return [_kernel_feature(feature, feature.asked_by(default)) for feature in FEATURES]
+
+
+def _kernel_feature(feature: Feature, needed: bool) -> Finding:
+    if feature.present():
+        return Finding(f"kernel: {feature.module}", True, "present")
+    mend = f"modprobe {feature.module}" if needed else ""
+    return Finding(f"kernel: {feature.module}", not needed, f"absent: no {feature.field}", mend)
 
 
 def _cores() -> Finding:

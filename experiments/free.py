@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.spec import RunSpec
-from experiments.statistics import CONFIDENCE, RESAMPLES, Change, paired_change, units_of
+from experiments.statistics import CONFIDENCE, Change, paired_change, resamples, units_of
 
 REASONS = ("prefill instance", "prefix cache", "network or load")
 """Why a decision parted, the first that applies: the request was prefilled elsewhere, another prefix was held at the
@@ -110,9 +110,7 @@ def _ranking(group: Sequence[Pair]) -> dict[str, Any] | None:
         np.array([_sums(table.loc[common, f"ttft_ms_{world}"], units) for table in _indexed(tables)])
         for world in ("emulated", "analytic")
     )
-    count = emulated.shape[1]
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    taus = np.array([kendall_tau(emulated @ often, analytic @ often) for often in drawn])
+    taus = np.array([kendall_tau(emulated @ often, analytic @ often) for often in resamples(emulated.shape[1])])
     tail = 100 * (1 - CONFIDENCE) / 2
     known = taus[~np.isnan(taus)]
     low, high = np.percentile(known, [tail, 100 - tail]) if len(known) else (float("nan"), float("nan"))

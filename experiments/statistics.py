@@ -104,6 +104,11 @@ def units_of(requests: pd.DataFrame) -> Units:
     return unit_of.reshape(-1).astype(np.int64)
 
 
+def resamples(count: int, seed: int = 0) -> NDArray[np.int64]:
+    """How often each of `count` units is in each resample of the bootstrap, shape [RESAMPLES, count]."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+
+
 def paired_change(baseline: pd.DataFrame, other: pd.DataFrame, column: str, seed: int = 0) -> Change:
     """How much the mean of `column` changes from `baseline` to `other`, over the requests that completed in both.
 
@@ -277,6 +282,5 @@ def _bootstrap(units: Units, statistic: Callable[[NDArray[np.int64]], Floats], s
     value = float(statistic(np.ones((1, count), np.int64))[0])
     if count < 2:
         return value, math.nan
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    spread = float(np.std(statistic(drawn), ddof=1))
+    spread = float(np.std(statistic(resamples(count, seed)), ddof=1))
     return value, spread * math.sqrt(count / (count - 1))

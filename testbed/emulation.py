@@ -35,11 +35,12 @@ class EmulationSpec(BaseModel):
     `link_delay_ms` and, with `hop_latency`, by what a hop of the real fabric takes, dilated.
     `burst_packets` is what a shaper lets an idle port send at once. `congestion_control` is TCP's, `rto_min_ms` its
     least retransmission time-out and `initial_window_packets` its first window (Linux by itself: 200 ms and 10);
-    stripes that are `paced` send at most at the rate of a server's NIC, never a whole window at once. `ecmp` is the
-    hashing (`select` is the negative control that polarises) and `ecmp_seed` its seed, `vswitchd` one process for all
-    switches or each its own, `controller` the OpenFlow framework, `prometheus_port` that of its text endpoint on the
-    loopback inside the sandbox (none by default). `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s`
-    one run beyond its last arrival.
+    `limit_output_bytes` is how much of a connection may wait in its host's own queue (`tcp_limit_output_bytes`; by
+    itself Linux allows a millisecond's worth, 1 to 4 MB at most); stripes that are `paced` send at most at the rate of
+    a server's NIC, never a whole window at once. `ecmp` is the hashing (`select` is the negative control that
+    polarises) and `ecmp_seed` its seed, `vswitchd` one process for all switches or each its own, `controller` the
+    OpenFlow framework, `prometheus_port` that of its text endpoint on the loopback inside the sandbox (none by
+    default). `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s` one run beyond its last arrival.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class EmulationSpec(BaseModel):
     congestion_control: Literal["cubic", "reno", "bbr", "dctcp"] = "cubic"
     rto_min_ms: Annotated[int, Field(ge=1, le=1000)] = 100
     initial_window_packets: Annotated[int, Field(ge=1, le=1000)] = 10
+    limit_output_bytes: Annotated[int, Field(ge=1, le=2**30)] | None = None
     paced: bool = True
     ecmp: Literal["bundle", "select"] = "bundle"
     ecmp_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -195,13 +195,20 @@ def bring_up(
     except ShapingError as problem:
         raise TestbedError(str(problem)) from None
     for instance in fabric.instances:
-        up.run_in(instance.index, "sysctl", "-eqw", *HOST_SETTINGS)
+        up.run_in(instance.index, "sysctl", "-eqw", *host_settings(spec))
         route = ("ip", "route", "replace", FABRIC_PREFIX, "dev", f"{instance.name}-eth0", "scope", "link")
         up.run_in(instance.index, *route, *route_options(spec))
     say("waiting for the controller")
     up.wait_until_programmed(spec.bringup_deadline_s)
     up.check_rates()
     return up
+
+
+def host_settings(spec: EmulationSpec) -> list[str]:
+    """Every host's own settings, as sysctl(8) takes them."""
+    if spec.limit_output_bytes is None:
+        return [*HOST_SETTINGS]
+    return [*HOST_SETTINGS, f"net.ipv4.tcp_limit_output_bytes={spec.limit_output_bytes}"]
 
 
 def route_options(spec: EmulationSpec) -> list[str]:

@@ -39,9 +39,12 @@ class Count(NamedTuple):
 
 
 class PortWatch:
-    """Samples every directed link of a fabric for as long as `watch` runs; `evidence` sums up what was seen."""
+    """Samples every directed link of a fabric for as long as `watch` runs; `evidence` sums up what was seen.
 
-    def __init__(self, fabric: Fabric, link_divisor: float) -> None:
+    `link_divisor` and `burst_packets`: of the emulation, which say what the shapers let through.
+    """
+
+    def __init__(self, fabric: Fabric, link_divisor: float, burst_packets: int) -> None:
         self._fabric = fabric
         switches = fabric.switch_by_name
         # A host's own interface is in its namespace: its link is read where it arrives.
@@ -51,7 +54,9 @@ class PortWatch:
             else (f"{link.target}-eth{link.target_port}", False)
             for link in fabric.links
         }
-        self._rate_Bps = {link.name: link.capacity_bps / link_divisor / 8 for link in fabric.links}
+        self._shapes = {
+            link.name: Shape(link.capacity_bps / link_divisor, burst_packets=burst_packets) for link in fabric.links
+        }
         self._first = self._last = self.read()
         self._softnet = softnet()
         self._dropped = dropped(_queues())
@@ -116,9 +121,10 @@ class PortWatch:
         }
 
     def _note(self, name: str, moved_bytes: int, window_s: float) -> None:
-        rate_Bps = self._rate_Bps[name]
-        self._overshoot = max(self._overshoot, moved_bytes / (rate_Bps * window_s + Shape(rate_Bps * 8).burst_bytes))
-        full = moved_bytes / (rate_Bps * window_s)
+        shape = self._shapes[name]
+        drained_bytes = shape.rate_bps / 8 * window_s
+        self._overshoot = max(self._overshoot, moved_bytes / (drained_bytes + shape.burst_bytes))
+        full = moved_bytes / drained_bytes
         if full >= BUSY:
             self._busy[name].append(full)
         else:

@@ -114,27 +114,24 @@ def test_kendalls_tau_of_ties_alone_is_not_a_number() -> None:
     assert math.isnan(kendall_tau([1, 1], [1, 2]))
 
 
+DECIDED = {"status": "completed", "kv_transfer_ms": 1.0, "decode_id": 2, "prefill_id": 1, "cached_tokens": 0, "tier": 1}
+
+
 def test_the_interval_of_tau_rests_on_stretches_of_a_run_not_on_requests() -> None:
     """One policy is behind only in the first eighth, where all its requests wait: that is one event, not ten."""
-    names = ["request_id", "status", "ttft_ms", "kv_transfer_ms", "decode_id", "prefill_id", "cached_tokens", "tier"]
     behind_ms = np.where(np.arange(80) < 10, 20.0, -1.0)
     pairs = []
     for policy, analytic_ms, emulated_ms in (("ca", 100.0, 100.0), ("cla", 101.0, 100.0 + behind_ms)):
         spec = make_spec({}, {"policy": policy})
-        runs = [
-            FreeRun(spec, pd.DataFrame({"request_id": range(80), "ttft_ms": ttft_ms}).assign(
-                status="completed", kv_transfer_ms=1.0, decode_id=2, prefill_id=1, cached_tokens=0, tier=1)[names])
-            for ttft_ms in (emulated_ms, analytic_ms)
-        ]  # fmt: skip
-        pairs.append(Pair(*runs))
+        tables = [pd.DataFrame({"request_id": range(80), "ttft_ms": ms}) for ms in (emulated_ms, analytic_ms)]
+        pairs.append(Pair(*[FreeRun(spec, table.assign(**DECIDED)) for table in tables]))
     ranking = free_report(pairs)["rankings"][0]
     assert ranking["kendall_tau"] == 1
     assert ranking["kendall_tau_interval"] == [-1, 1]  # over requests it would be [1, 1]
 
 
 def test_no_ranking_where_no_request_was_completed_by_all() -> None:
-    names = ["request_id", "status", "ttft_ms", "kv_transfer_ms", "decode_id", "prefill_id", "cached_tokens", "tier"]
-    lost = pd.DataFrame([(0, "failed", np.nan, np.nan, -1, -1, 0, -1)], columns=names)
+    lost = pd.DataFrame({"request_id": [0], "ttft_ms": [np.nan]}).assign(**DECIDED | {"status": "failed"})
     pairs = [Pair(*[FreeRun(make_spec({}, {"policy": policy}), lost)] * 2) for policy in ("ca", "cla")]
     assert free_report(pairs)["rankings"] == []
 

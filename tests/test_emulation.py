@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from experiments import doctor
 from testbed import kernel, switches
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
-from testbed.fabric_up import route_options
+from testbed.fabric_up import host_settings, route_options
 from testbed.kernel import Feature, check_kernel
 
 
@@ -37,6 +38,11 @@ def test_a_delay_is_given_or_the_fabrics_own() -> None:
     assert EmulationSpec(hop_latency=True, time_dilation=10.0).link_delay_s(1e-6) == pytest.approx(1e-5)
 
 
+def test_a_hosts_own_queue_is_linuxs_unless_asked_for() -> None:
+    assert not [setting for setting in host_settings(EmulationSpec()) if "limit_output" in setting]
+    assert host_settings(EmulationSpec(limit_output_bytes=3028))[-1] == "net.ipv4.tcp_limit_output_bytes=3028"
+
+
 def test_dctcp_needs_marks() -> None:
     with pytest.raises(ValidationError, match="dctcp goes by marks: it needs queue=ecn"):
         EmulationSpec(congestion_control="dctcp")
@@ -52,8 +58,8 @@ def test_dctcp_needs_marks() -> None:
         ({"datapath": "kernel"}, "datapath=kernel", "openvswitch"),
         ({"link_delay_ms": 1.0}, "link_delay_ms", "sch_netem"),
         ({"hop_latency": True}, "link_delay_ms", "sch_netem"),
-        ({"queue": "red"}, "queue", "sch_red"),
-        ({"queue": "ecn"}, "queue", "sch_red"),
+        ({"queue": "red"}, "queue=red or ecn", "sch_red"),
+        ({"queue": "ecn"}, "queue=red or ecn", "sch_red"),
         ({"queue": "fair"}, "queue=fair", "cls_bpf"),
         ({"congestion_control": "bbr"}, "congestion_control=bbr", "tcp_bbr"),
     ],
@@ -69,6 +75,20 @@ def test_what_the_kernel_lacks_is_one_line_that_names_field_and_module(
         check_kernel(EmulationSpec.model_validate({**modest, **asked}))
     assert str(told.value).startswith(f"emulation.{field}: this kernel has no module {module}, or it is not loaded")
     assert "\n" not in str(told.value)
+
+
+def test_the_doctor_misses_what_the_defaults_ask_for_and_only_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    absent = tuple(Feature(one.module, one.field, one.asked_by, lambda: False) for one in kernel.FEATURES)
+    monkeypatch.setattr(doctor, "FEATURES", absent)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(switches, "KERNEL_MODULE", tmp_path / "openvswitch")
+    found = {one.name: one for one in doctor.examine() if one.name.startswith("kernel: ")}
+    missing = found.pop("kernel: cls_bpf")
+    assert (missing.ok, missing.found, missing.mend) == (False, "absent: no queue=fair", "modprobe cls_bpf")
+    assert len(found) == len(absent) - 1
+    assert [one.name for one in found.values() if not one.ok] == []
 
 
 def test_a_feature_that_is_there_is_not_complained_about() -> None:
