@@ -25,7 +25,9 @@ from experiments.report.rerun import again
 from experiments.report.scenes import MOST_CELLS, WINDOW_S, scenes
 from experiments.report.twins import compare_runs
 from experiments.spec import make_spec, parse_settings
-from experiments.store import StoreError
+from experiments.store import StoreError, write_run
+from experiments.worlds import open_world
+from simulator.path_choice import TRANSFER, PathChoice
 from tests.report_folders import ATTACK, SLOWER, hostile_sweep, staleness_conditions, write_sweep
 
 LARGEST_B = 8e6
@@ -164,6 +166,34 @@ def test_the_analytic_paths_are_those_that_the_simulator_dealt(results: Path) ->
     assert told == dealt
     assert "switches say" in emulated["about"]
     assert "dealt again" in analytic["about"]
+
+
+def test_the_paths_of_kept_connections_are_those_that_the_simulator_dealt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several transfers of a pair at once take several bundles, and the lowest idle one first."""
+    loaded = {"workload.requests": 40, "workload.speedup": 20.0, "fabric.pods": 1, "serving.connections": "warm"}
+    spec = make_spec({"world": "analytic"}, {**loaded, "policy": "round_robin"})
+    dealt: list[list[tuple[int, int]]] = []
+
+    class Spied(PathChoice):
+        def deal(self, owner: int, number: int, connections: int, paths: int) -> list[tuple[int, int]]:
+            found = super().deal(owner, number, connections, paths)
+            if owner == TRANSFER:
+                dealt.append(found)
+            return found
+
+    with monkeypatch.context() as spying, open_world(spec) as world:
+        spying.setattr("simulator.world.PathChoice", Spied)
+        write_run(tmp_path / "run", spec, world.run(spec.scenario), {"verdict": "valid", "reasons": []})
+    ((run,),) = (scene["runs"] for scene in scenes(collect(tmp_path)))
+    fabric, _ = spec.build()
+    told = []
+    for transfer in run["transfers"]:
+        paths = fabric.paths(int(transfer["from"][1:]), int(transfer["to"][1:]))
+        told.append([(paths.index(tuple(way["links"])), way["stripes"]) for way in transfer["ways"]])
+    assert told == dealt
+    assert len(told) == 40
 
 
 def test_what_a_scene_says_of_a_link_is_its_utilisation(results: Path) -> None:

@@ -94,8 +94,8 @@ class WorkloadSpec(Section):
 
 class ServingSpec(Section):
     """How the instances serve. `transfer`: move only what the decode instance lacks (`missing`) or everything (`full`).
-    `connections`: every transfer opens its own (`fresh`), or each pair of instances keeps a connection for each of the
-    `stripes` (`warm`), and so the paths that these hash to, as RDMA engines keep their queue pairs.
+    `connections`: each pair of instances keeps a connection for each of the `stripes` (`warm`), and so the paths that
+    these hash to, as RDMA engines keep their queue pairs; or every transfer opens its own (`fresh`).
 
     `kv_memory_tokens` is the room for KV of running requests; `prefix_cache_tokens` the room for finished prefixes that
     a decode instance keeps. Defaults follow 4 x 80 GB with 140 GB of fp16 weights: about 165 GB of KV at 327,680 B a
@@ -105,7 +105,7 @@ class ServingSpec(Section):
     placement: str = "segregated"
     transfer: Literal["missing", "full"] = "missing"
     stripes: Annotated[int, Field(ge=1, le=64)] = 4
-    connections: Literal["warm", "fresh"] = "fresh"
+    connections: Literal["warm", "fresh"] = "warm"
     batch_slots: Annotated[int, Field(ge=1, le=65_536)] = 64
     kv_memory_tokens: Count = 400_000
     prefix_cache_tokens: Annotated[int, Field(ge=0, le=1_000_000_000)] = 100_000

@@ -201,7 +201,7 @@ def _told_ways(connections: pd.DataFrame, fabric: Fabric) -> dict[int, list[dict
 
 
 def _dealt_ways(run: Run, fabric: Fabric, moved: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
-    """The same for an analytic run: its paths depend on nothing but the seed and the request."""
+    """The same for an analytic run: its paths depend on nothing but the seed, the request and what was kept idle."""
     decisions = read_table(run.folder, "decisions")
     if "transfer_started_s" not in decisions.columns:
         return {}
