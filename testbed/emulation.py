@@ -33,14 +33,15 @@ class EmulationSpec(BaseModel):
     connection, in turn; `fifo`; `red`, which drops early; `ecn`, which marks beyond `mark_packets`, as DCTCP wants it.
     The defaults are those that bring packets nearest to the fluid on two cores (docs/fidelity.md). Every link delays by
     `link_delay_ms` and, with `hop_latency`, by what a hop of the real fabric takes, dilated.
-    `burst_packets` is what a shaper lets an idle port send at once. `congestion_control` is TCP's, `rto_min_ms` its
-    least retransmission time-out and `initial_window_packets` its first window (Linux by itself: 200 ms and 10);
-    `limit_output_bytes` is how much of a connection may wait in its host's own queue (`tcp_limit_output_bytes`; by
-    itself Linux allows a millisecond's worth, 1 to 4 MB at most); stripes that are `paced` send at most at the rate of
-    a server's NIC, never a whole window at once. `ecmp` is the hashing (`select` is the negative control that
-    polarises) and `ecmp_seed` its seed, `vswitchd` one process for all switches or each its own, `controller` the
-    OpenFlow framework, `prometheus_port` that of its text endpoint on the loopback inside the sandbox (none by
-    default). `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s` one run beyond its last arrival.
+    `burst_packets` is what a shaper lets an idle port send at once beside the frame that is due. `congestion_control`
+    is TCP's, `rto_min_ms` its least retransmission time-out and `initial_window_packets` its first window (Linux by
+    itself: 200 ms and 10); `limit_output_bytes` is how much of a connection may wait in its host's own queue
+    (`tcp_limit_output_bytes`; by itself Linux allows a millisecond's worth, 1 to 4 MB at most); stripes that are
+    `paced` send at most at the rate of a server's NIC, never a whole window at once. `ecmp` is the hashing (`select`
+    is the negative control that polarises) and `ecmp_seed` its seed, `vswitchd` one process for all switches or each
+    its own, `controller` the OpenFlow framework, `prometheus_port` that of its text endpoint on the loopback inside
+    the sandbox (none by default). `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s` one run beyond
+    its last arrival.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +52,7 @@ class EmulationSpec(BaseModel):
     queue: QueueKind = "fair"
     queue_packets: Annotated[int, Field(ge=1, le=100_000)] = DEFAULT_QUEUE_PACKETS
     mark_packets: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_MARK_PACKETS
-    burst_packets: Annotated[int, Field(ge=1, le=1000)] = 3
+    burst_packets: Annotated[int, Field(ge=0, le=1000)] = 0
     link_delay_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0.0
     hop_latency: bool = False
     congestion_control: Literal["cubic", "reno", "bbr", "dctcp"] = "cubic"

@@ -30,8 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve requests between two prefill and two decode instances, with all that brings packets near the fluid."""
     out = tmp_path_factory.mktemp("run") / "run"
     fields = [*(f"fabric.{field}" for field in ONE_RACK), "congestion.kind=none", "workload.max_output_tokens=4"]
-    fields += ["serving.connections=warm", "emulation.queue=fair", "emulation.vswitchd=own"]
-    fields += ["emulation.burst_packets=3", "emulation.paced=true"]
+    fields += ["serving.connections=warm", "emulation.queue=fair", "emulation.vswitchd=own", "emulation.paced=true"]
     settings = [word for field in fields for word in ("--set", field)]
     command = [str(NETKV), "run", "--world", "emulated", "--policy", "round_robin", "--requests", "12", *settings]
     done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, timeout=120, check=False)
@@ -62,7 +61,7 @@ def test_the_calibration_gets_its_rate_through_fair_ports(run: Path) -> None:
 
 
 @contextmanager
-def cable(queue: QueueKind) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+def cable(queue: QueueKind, burst_packets: int = 10) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Two namespaces and a cable shaped at the near end: command prefixes of 10.0.0.1 and 10.0.0.2."""
     holders = [subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE) for _ in "ab"]
     try:
@@ -75,7 +74,8 @@ def cable(queue: QueueKind) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]
         for prefix, address in ((near, "10.0.0.1/24"), (far, "10.0.0.2/24")):
             up = f"ip link set eth0 up && ip address add {address} dev eth0 && ethtool -K eth0 tx off tso off gso off"
             subprocess.run([*prefix, "sh", "-c", up], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run([*near, "sh", "-c", shaping_command("eth0", Shape(RATE_BPS, queue=queue))], check=True)
+        shape = Shape(RATE_BPS, queue=queue, burst_packets=burst_packets)
+        subprocess.run([*near, "sh", "-c", shaping_command("eth0", shape)], check=True)
         yield near, far
     finally:
         for holder in holders:
@@ -103,3 +103,37 @@ def test_at_a_fair_port_nobody_waits_behind_the_queues_of_others(tmp_path: Path)
     behind_all_ms, in_turn_ms = ping_ms(tmp_path, "fifo"), ping_ms(tmp_path, "fair")
     assert behind_all_ms > 20  # a hundred frames at 20 Mbit/s are 60 ms
     assert in_turn_ms < behind_all_ms / 4  # eight frames are 5 ms
+
+
+VOLLEY = """
+import socket, time
+senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
+for number, sender in enumerate(senders):
+    sender.bind(("10.0.0.1", 5000 + number))
+for _ in range(3):
+    for _ in range(5):
+        for sender in senders:
+            sender.sendto(bytes(1472), ("10.0.0.2", 9))
+    time.sleep(1.0)
+"""
+
+
+def test_an_idle_port_lets_a_frame_go_and_then_keeps_to_its_rate() -> None:
+    """Four connections, five frames each, at once; once a second, so that each finds an idle port with full buckets.
+
+    The first volley is left out: a connection's very first frame is guaranteed to it and leaves at once.
+    """
+    with cable("fair", burst_packets=0) as (near, far):
+        watch = ["timeout", "10", "tcpdump", "-i", "eth0", "-n", "-tt", "-l", "-c", "60", "udp port 9"]
+        watcher = subprocess.Popen([*far, *watch], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert watcher.stderr is not None
+        assert "listening" in "".join(watcher.stderr.readline() for _ in range(2))
+        subprocess.run([*near, sys.executable, "-c", VOLLEY], check=True)
+        seen, _ = watcher.communicate(timeout=15)
+    arrived_s = [float(line.split()[0]) for line in seen.splitlines()]
+    assert len(arrived_s) == 60
+    frame_s = 8 * 1514 / RATE_BPS
+    for first in (20, 40):
+        later_frames = [(at_s - arrived_s[first]) / frame_s for at_s in arrived_s[first : first + 20]]
+        assert sum(after < 0.5 for after in later_frames) <= 2, later_frames
+        assert later_frames[-1] > 17.5, later_frames

@@ -39,8 +39,9 @@ RED_PROBABILITY = 0.02
 FAIR_QUEUES = 128
 """Queues of a fair port: one connection of ten shares its own with another when a dozen cross the port."""
 
-FAIR_RATE_BIT = 8_000
-"""Guaranteed to each of them; all above it is borrowed, in turn, a frame at a time."""
+FAIR_RATE_BIT = 8
+"""Guaranteed to each of them, the least that tc takes: what is guaranteed leaves at once, whatever the port carries,
+and with 8 kbit/s that were two frames of every connection. All above it is borrowed from the port, a frame in turn."""
 
 FAIR_CLASSES = 0x100
 """The first of their class numbers; class 2 takes what is neither TCP nor UDP over IPv4."""
@@ -80,7 +81,7 @@ class Shape:
     `queue_packets`: room of the queue, frames. `queue`: `fifo`; `red`, which drops early and at random; `ecn`, which
     marks every frame beyond `mark_packets`; `fair`, where every connection has such a queue of its own and they take
     turns, as rate control a queue pair would have it. `delay_s`: how long a frame is on its way, seconds.
-    `burst_packets`: what an idle port may send at once, at the least.
+    `burst_packets`: what an idle port may send at once, at the least, beside the frame that is due.
     """
 
     rate_bps: float
@@ -93,7 +94,7 @@ class Shape:
     @property
     def burst_bytes(self) -> int:
         """How far the shaper may run ahead of its rate."""
-        return max(1_500 * self.burst_packets, round(self.rate_bps / 8 * BURST_S))
+        return max(1_500 * self.burst_packets, round(self.rate_bps / 8 * BURST_S), 1)
 
 
 def shaping_command(interface: str, shape: Shape) -> str:
@@ -119,7 +120,7 @@ def shaping_command(interface: str, shape: Shape) -> str:
     ]
     if shape.queue == "fair":
         # A leaf without a discipline of its own is a pfifo as long as the interface's queue (tc-htb(8), tc-pfifo(8)).
-        leaf = f"htb rate {FAIR_RATE_BIT}bit ceil {rate} burst {FRAME_B}b {burst}"
+        leaf = f"htb rate {FAIR_RATE_BIT}bit ceil {rate} burst 1b {burst}"
         leaves = f"2 $(seq {FAIR_CLASSES} {FAIR_CLASSES + FAIR_QUEUES - 1})"
         program = ",".join(" ".join(map(str, line)) for line in FAIR_HASH)
         commands += [

@@ -48,7 +48,7 @@ emulation is what used to be the default before this study."""
 WARM = {"serving.connections": "warm"}
 FAIR = {"emulation.queue": "fair"}
 SLOW = {"emulation.rate_scale": 5000.0}
-TIGHT = {"emulation.burst_packets": 3}
+TIGHT = {"emulation.burst_packets": 0}
 PACED = {"emulation.paced": True}
 BEST = {**WARM, **FAIR, **SLOW, **TIGHT, **PACED}
 MODERATE = {"congestion.kind": "constant"}
@@ -63,6 +63,9 @@ CELLS: dict[str, dict[str, Any]] = {
     "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
     "best_but_queue_25": {**BEST, "emulation.queue_packets": 25},
     "best_but_queue_25_moderate": {**BEST, **MODERATE, "emulation.queue_packets": 25},
+    "best_but_bursts_3": {**BEST, "emulation.burst_packets": 3},
+    "best_but_bursts_3_moderate": {**BEST, **MODERATE, "emulation.burst_packets": 3},
+    "best_quiet": {**BEST, "congestion.kind": "none"},
     "best_but_bursts": {**BEST, "emulation.burst_packets": 10},
     "best_but_unpaced": {**BEST, "emulation.paced": False},
     "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},

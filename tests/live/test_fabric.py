@@ -9,6 +9,7 @@ import pytest
 
 from testbed.emulation import EmulationSpec
 from topologies.fabric import HOPS_OF_TIER
+from topologies.shaping import Shape
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -42,7 +43,8 @@ def payload_seen(frames: Numbers, stripes: int) -> int:
 
 def burst_share(transfer: Numbers) -> float:
     """What an idle port lets pass at once, as a share of a transfer: it comes on top of the port's rate."""
-    return float(EmulationSpec().burst_packets * (MSS_B + HEADERS_B) / transfer["bytes"])
+    shape = Shape(transfer["rate_bps"], burst_packets=EmulationSpec().burst_packets)
+    return float((shape.burst_bytes + MSS_B + HEADERS_B) / transfer["bytes"])
 
 
 def test_every_instance_reaches_every_other(measured: Numbers) -> None:
