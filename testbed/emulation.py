@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.switches import datapath_in_force
-from topologies.shaping import DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
+from topologies.shaping import DEFAULT_BURST_S, DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AUTO = "auto"
@@ -15,6 +15,14 @@ AUTO = "auto"
 RATE_SCALE = {"user": 5000.0, "kernel": 200.0}
 """By datapath: a 200 Gbit/s NIC becomes a 40 Mbit/s link where one process forwards every packet, and a 1 Gbit/s link
 where the kernel does, on every core."""
+
+
+BURST_MS = {"user": 1e3 * DEFAULT_BURST_S, "kernel": 0.2}
+"""By datapath: the kernel forwards frame by frame, and only a timer is late at times."""
+
+
+def _usual_burst_ms(validated: dict[str, Any]) -> float:
+    return BURST_MS[validated.get("datapath", "user")]
 
 
 def _usual_rate_scale(validated: dict[str, Any]) -> float:
@@ -33,9 +41,9 @@ class EmulationSpec(BaseModel):
     connection, in turn; `fifo`; `red`, which drops early; `ecn`, which marks beyond `mark_packets`, as DCTCP wants it.
     The defaults are those that bring packets nearest to the fluid on two cores (docs/fidelity.md). Every link delays by
     `link_delay_ms` and, with `hop_latency`, by what a hop of the real fabric takes, dilated.
-    `burst_packets` is what a shaper lets an idle port send at once beside the frame that is due. `congestion_control`
-    is TCP's, `rto_min_ms` its least retransmission time-out and `initial_window_packets` its first window (Linux by
-    itself: 200 ms and 10); `limit_output_bytes` is how much of a connection may wait in its host's own queue
+    `burst_ms` is how much of its time an idle port may catch up on and send at once. `congestion_control` is TCP's,
+    `rto_min_ms` its least retransmission time-out and `initial_window_packets` its first window (Linux by itself: 200
+    ms and 10); `limit_output_bytes` is how much of a connection may wait in its host's own queue
     (`tcp_limit_output_bytes`; by itself Linux allows a millisecond's worth, 1 to 4 MB at most); stripes that are
     `paced` send at most at the rate of a server's NIC, never a whole window at once. `ecmp` is the hashing (`select`
     is the negative control that polarises) and `ecmp_seed` its seed, `vswitchd` one process for all switches or each
@@ -52,7 +60,7 @@ class EmulationSpec(BaseModel):
     queue: QueueKind = "fair"
     queue_packets: Annotated[int, Field(ge=1, le=100_000)] = DEFAULT_QUEUE_PACKETS
     mark_packets: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_MARK_PACKETS
-    burst_packets: Annotated[int, Field(ge=0, le=1000)] = 0
+    burst_ms: float = Field(default_factory=_usual_burst_ms, ge=0, le=100, allow_inf_nan=False)
     link_delay_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0.0
     hop_latency: bool = False
     congestion_control: Literal["cubic", "reno", "bbr", "dctcp"] = "cubic"

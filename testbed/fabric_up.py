@@ -179,7 +179,7 @@ def bring_up(
     say("starting the controller")
     up.start_controller()
     delay_s = spec.link_delay_s(fabric.spec.hop_latency_s)
-    shape = Shape(0.0, spec.queue_packets, spec.queue, spec.mark_packets, delay_s, spec.burst_packets)
+    shape = Shape(0.0, spec.queue_packets, spec.queue, spec.mark_packets, delay_s, spec.burst_ms / 1e3)
     say(f"building {len(fabric.instances)} hosts and {len(fabric.switches)} switches")
     setLogLevel("error")
     Mininet.inited = True  # its limits are host-wide settings: not ours to touch

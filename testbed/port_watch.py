@@ -41,10 +41,10 @@ class Count(NamedTuple):
 class PortWatch:
     """Samples every directed link of a fabric for as long as `watch` runs; `evidence` sums up what was seen.
 
-    `link_divisor` and `burst_packets`: of the emulation, which say what the shapers let through.
+    `link_divisor` and `burst_s`: of the emulation, which say what the shapers let through.
     """
 
-    def __init__(self, fabric: Fabric, link_divisor: float, burst_packets: int) -> None:
+    def __init__(self, fabric: Fabric, link_divisor: float, burst_s: float) -> None:
         self._fabric = fabric
         switches = fabric.switch_by_name
         # A host's own interface is in its namespace: its link is read where it arrives.
@@ -54,9 +54,7 @@ class PortWatch:
             else (f"{link.target}-eth{link.target_port}", False)
             for link in fabric.links
         }
-        self._shapes = {
-            link.name: Shape(link.capacity_bps / link_divisor, burst_packets=burst_packets) for link in fabric.links
-        }
+        self._shapes = {link.name: Shape(link.capacity_bps / link_divisor, burst_s=burst_s) for link in fabric.links}
         self._first = self._last = self.read()
         self._softnet = softnet()
         self._dropped = dropped(_queues())

@@ -63,7 +63,7 @@ class Replay:
     async def run(self) -> Outcome:
         async with self._pool:
             calibrated = [await self._calibration.measure()]
-            ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_packets)
+            ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_ms / 1e3)
             self._clock.start(LEAD_S)
             await self._play(ports)
             self._outcome.duration_s = self._clock.now_s()

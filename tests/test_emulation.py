@@ -15,14 +15,17 @@ from testbed.fabric_up import host_settings, route_options
 from testbed.kernel import Feature, check_kernel
 
 
-@pytest.mark.parametrize(("loaded", "datapath", "nic_bps"), [(False, "user", 40e6), (True, "kernel", 1e9)])
+@pytest.mark.parametrize(
+    ("loaded", "datapath", "nic_bps", "burst_ms"), [(False, "user", 40e6, 2.0), (True, "kernel", 1e9, 0.2)]
+)
 def test_the_datapath_and_with_it_the_rates_are_what_the_machine_has(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loaded: bool, datapath: str, nic_bps: float
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loaded: bool, datapath: str, nic_bps: float, burst_ms: float
 ) -> None:
     monkeypatch.setattr(switches, "KERNEL_MODULE", tmp_path if loaded else tmp_path / "openvswitch")
     for spec in (EmulationSpec(), EmulationSpec.model_validate({"datapath": "auto", "rate_scale": "auto"})):
         assert spec.datapath == datapath
         assert 200e9 / spec.link_divisor == nic_bps
+        assert spec.burst_ms == burst_ms
     assert EmulationSpec.model_validate(EmulationSpec().model_dump(mode="json")) == EmulationSpec()
 
 

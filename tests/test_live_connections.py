@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from tests.workers_driver import Worker
-from topologies.shaping import QueueKind, Shape, shaping_command
+from topologies.shaping import DEFAULT_BURST_S, QueueKind, Shape, shaping_command
 
 pytestmark = pytest.mark.live
 
@@ -61,7 +61,7 @@ def test_the_calibration_gets_its_rate_through_fair_ports(run: Path) -> None:
 
 
 @contextmanager
-def cable(queue: QueueKind, burst_packets: int = 10) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+def cable(queue: QueueKind, burst_s: float = DEFAULT_BURST_S) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Two namespaces and a cable shaped at the near end: command prefixes of 10.0.0.1 and 10.0.0.2."""
     holders = [subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE) for _ in "ab"]
     try:
@@ -74,7 +74,7 @@ def cable(queue: QueueKind, burst_packets: int = 10) -> Iterator[tuple[tuple[str
         for prefix, address in ((near, "10.0.0.1/24"), (far, "10.0.0.2/24")):
             up = f"ip link set eth0 up && ip address add {address} dev eth0 && ethtool -K eth0 tx off tso off gso off"
             subprocess.run([*prefix, "sh", "-c", up], check=True, stdout=subprocess.DEVNULL)
-        shape = Shape(RATE_BPS, queue=queue, burst_packets=burst_packets)
+        shape = Shape(RATE_BPS, queue=queue, burst_s=burst_s)
         subprocess.run([*near, "sh", "-c", shaping_command("eth0", shape)], check=True)
         yield near, far
     finally:
@@ -123,7 +123,7 @@ def test_an_idle_port_lets_a_frame_go_and_then_keeps_to_its_rate() -> None:
 
     The first volley is left out: a connection's very first frame is guaranteed to it and leaves at once.
     """
-    with cable("fair", burst_packets=0) as (near, far):
+    with cable("fair", burst_s=2e-4) as (near, far):
         watch = ["timeout", "10", "tcpdump", "-i", "eth0", "-n", "-tt", "-l", "-c", "60", "udp port 9"]
         watcher = subprocess.Popen([*far, *watch], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert watcher.stderr is not None

@@ -26,7 +26,7 @@ SHORT = (
 )
 LOSSY = (
     *("--set", "emulation.queue=fifo", "--set", "emulation.rate_scale=2500"),
-    *("--set", "emulation.burst_packets=10", "--set", "emulation.paced=false"),
+    *("--set", "emulation.burst_ms=3", "--set", "emulation.paced=false"),
 )
 """One queue a port that a hot spot fills: with a queue a connection nothing is lost, and losses are looked at here."""
 

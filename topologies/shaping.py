@@ -24,11 +24,10 @@ FRAME_B = 1_514
 HTB_QUANTUM_B = FRAME_B
 """Explicit, because tc derives one from the rate and complains (or stalls a class) when it falls out of its range."""
 
-DEFAULT_BURST_PACKETS = 10
-"""Bucket of the shaper, each 1,500 B: Mininet's own choice (`burst 15k`)."""
-
-BURST_S = 200e-6
-"""What a faster shaper may send at once: its timer is that late at times, and what it then may not send is lost."""
+DEFAULT_BURST_S = 2e-3
+"""How much of its time an idle port may catch up on, and so send at once. Userspace switches bring frames in handfuls:
+less of it and what a port misses while they do something else is lost, more and small blobs pass as if there were no
+shaper (docs/fidelity.md has both). Mininet's own is 15 kB, whatever the rate."""
 
 DELAY_LINE_PACKETS = 100_000
 """Room for what is on its way: 1.2 s of full frames at 1 Gbit/s."""
@@ -81,7 +80,7 @@ class Shape:
     `queue_packets`: room of the queue, frames. `queue`: `fifo`; `red`, which drops early and at random; `ecn`, which
     marks every frame beyond `mark_packets`; `fair`, where every connection has such a queue of its own and they take
     turns, as rate control a queue pair would have it. `delay_s`: how long a frame is on its way, seconds.
-    `burst_packets`: what an idle port may send at once, at the least, beside the frame that is due.
+    `burst_s`: how much of its time an idle port may send at once, beside the frame that is due, seconds.
     """
 
     rate_bps: float
@@ -89,12 +88,12 @@ class Shape:
     queue: QueueKind = "fifo"
     mark_packets: int = DEFAULT_MARK_PACKETS
     delay_s: float = 0.0
-    burst_packets: int = DEFAULT_BURST_PACKETS
+    burst_s: float = DEFAULT_BURST_S
 
     @property
     def burst_bytes(self) -> int:
         """How far the shaper may run ahead of its rate."""
-        return max(1_500 * self.burst_packets, round(self.rate_bps / 8 * BURST_S), 1)
+        return max(round(self.rate_bps / 8 * self.burst_s), 1)
 
 
 def shaping_command(interface: str, shape: Shape) -> str:

@@ -39,16 +39,16 @@ BASE = {
     "emulation.queue_packets": 100,
     "emulation.rate_scale": 2500.0,
     "emulation.vswitchd": "shared",
-    "emulation.burst_packets": 10,
+    "emulation.burst_ms": 3.0,
     "emulation.paced": False,
 }
 """Short requests, so that a run takes seconds; a policy blind to the network, so that cells differ less. The
-emulation is what used to be the default before this study."""
+emulation is what used to be the default before this study (its buckets held ten packets, 1.5 to 6 ms by link)."""
 
 WARM = {"serving.connections": "warm"}
 FAIR = {"emulation.queue": "fair"}
 SLOW = {"emulation.rate_scale": 5000.0}
-TIGHT = {"emulation.burst_packets": 0}
+TIGHT = {"emulation.burst_ms": 2.0}
 PACED = {"emulation.paced": True}
 BEST = {**WARM, **FAIR, **SLOW, **TIGHT, **PACED}
 MODERATE = {"congestion.kind": "constant"}
@@ -63,10 +63,13 @@ CELLS: dict[str, dict[str, Any]] = {
     "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
     "best_but_queue_25": {**BEST, "emulation.queue_packets": 25},
     "best_but_queue_25_moderate": {**BEST, **MODERATE, "emulation.queue_packets": 25},
-    "best_but_bursts_3": {**BEST, "emulation.burst_packets": 3},
-    "best_but_bursts_3_moderate": {**BEST, **MODERATE, "emulation.burst_packets": 3},
+    "best_but_queue_1000": {**BEST, "emulation.queue_packets": 1000},
+    "best_but_reno": {**BEST, "emulation.congestion_control": "reno"},
     "best_quiet": {**BEST, "congestion.kind": "none"},
-    "best_but_bursts": {**BEST, "emulation.burst_packets": 10},
+    "best_but_burst_02ms": {**BEST, "emulation.burst_ms": 0.2},
+    "best_but_burst_02ms_moderate": {**BEST, **MODERATE, "emulation.burst_ms": 0.2},
+    "best_but_burst_6ms": {**BEST, "emulation.burst_ms": 6.0},
+    "best_but_burst_6ms_moderate": {**BEST, **MODERATE, "emulation.burst_ms": 6.0},
     "best_but_unpaced": {**BEST, "emulation.paced": False},
     "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},
     "best_but_window_40": {**BEST, "emulation.initial_window_packets": 40},
