@@ -19,8 +19,7 @@ RUNG_STYLES = {
     "closed_form": ("Closed form", "#999999", ":"),
     "fluid_ideal": ("Fluid, ideal spreading", "#56B4E9", "-."),
     "fluid_paths": ("Fluid, paths taken", "#0072B2", "--"),
-    "fluid_frames": ("... and frame headers", "#CC79A7", "--"),
-    "fluid_hops": ("... and hops of the last frame", "#D55E00", "-"),
+    "fluid_frames": ("... and frame headers", "#D55E00", "-"),
 }
 
 

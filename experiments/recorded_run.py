@@ -23,12 +23,9 @@ FRAME_B = 1514
 PAYLOAD_B = 1448
 """Of a full Ethernet frame, and of that what TCP with timestamps delivers (RFC 7323): the shaper counts the former."""
 
-RUNGS = ("closed_form", "fluid_ideal", "fluid_paths", "fluid_frames", "fluid_hops")
+RUNGS = ("closed_form", "fluid_ideal", "fluid_paths", "fluid_frames")
 """Models from the roughest to the nearest: tier bandwidth over an even share; max-min with ideal spreading; with the
-paths that were taken; with the headers of frames; with the hops of the last frame as well. `fluid_hops` is the replay.
-
-A fluid has no frames: its last drop is in when it has left. On packets the last frame is stored and forwarded by every
-switch, and at an emulated rate that takes `rate_scale` times as long as on the real link."""
+paths that were taken; with the headers of frames as well. `fluid_frames` is the replay."""
 
 OWNERS = {"transfer": TRANSFER, "background": BACKGROUND}
 NEEDED = ("transfer_started_s", "source_ports", "paths")
@@ -52,8 +49,7 @@ class RecordedRun:
 
     def replayed_s(self, rung: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """How long each of `transfers` would have taken on one of the models of `RUNGS`, seconds."""
-        frames = FRAME_B / PAYLOAD_B if rung in ("fluid_frames", "fluid_hops") else 1.0
-        hops = rung == "fluid_hops"
+        frames = FRAME_B / PAYLOAD_B if rung == "fluid_frames" else 1.0
         rows = self.transfers
         recorded = [
             RecordedTransfer(*row)
@@ -65,19 +61,7 @@ class RecordedRun:
             )
         ]
         finish_s = replay_recorded(self._transport(rung), recorded, self._background())
-        return np.array(
-            [
-                finish_s[one.request_id] - max(one.start_s, 0.0) + hops * self._hops_s(one.source, one.target)
-                for one in recorded
-            ]
-        )
-
-    def _hops_s(self, source: int, target: int) -> float:
-        """How long a full frame takes over all links of a path but the slowest, whose time the fluid counts."""
-        frame_bits = 8 * FRAME_B * self.spec.emulation.rate_scale
-        links = self.fabric.paths(source, target)[0]
-        each_s = [frame_bits / self.fabric.links[link].capacity_bps for link in links]
-        return sum(each_s) - max(each_s)
+        return np.array([finish_s[one.request_id] - max(one.start_s, 0.0) for one in recorded])
 
     def _transport(self, rung: str) -> Transport:
         if rung == "closed_form":
