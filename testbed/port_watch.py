@@ -60,7 +60,7 @@ class PortWatch:
         self._dropped = dropped(_queues())
         self._busy: dict[str, list[float]] = {name: [] for name in self._sent}
         self._saturated: list[float] = []
-        self._overshoot = 0.0
+        self._overshoot = 0.0, ""
 
     def read(self) -> dict[str, Count]:
         """Every link's counter now."""
@@ -88,10 +88,10 @@ class PortWatch:
     def evidence(self) -> dict[str, Any]:
         """What came of it, in bytes of the emulation. To be asked once nothing moves any more.
 
-        `port_overshoot`: the most that a port carried in a window over what its shaper allows. `saturated_rate`: median
-        of full ports' rates over the shaper's, with `saturated_windows` to take it from. `link_bytes`: what each link
-        carried. `delivered_bytes`: what reached hosts. `lost_frames`: went into the fabric and did not come out, of
-        which the switches' full queues dropped `queue_drops`.
+        `port_overshoot`: the most that a port carried in a window over what its shaper allows, and `port_overshoot_at`
+        the link that it was. `saturated_rate`: median of full ports' rates over the shaper's, with `saturated_windows`
+        to take it from. `link_bytes`: what each link carried. `delivered_bytes`: what reached hosts. `lost_frames`:
+        went into the fabric and did not come out, of which the switches' full queues dropped `queue_drops`.
         `softnet_squeezes`, `softnet_drops`: the kernel ran out of its budget of packets, or of room for them.
         """
         end = self.read()
@@ -107,7 +107,8 @@ class PortWatch:
         squeezes, drops = (b - a for a, b in zip(self._softnet, softnet(), strict=True))
         return {
             "link_bytes": {name: count.bytes for name, count in moved.items()},
-            "port_overshoot": self._overshoot,
+            "port_overshoot": self._overshoot[0],
+            "port_overshoot_at": self._overshoot[1],
             "saturated_windows": len(rates),
             "saturated_rate": rates[len(rates) // 2] if rates else None,
             "delivered_bytes": sum(count.bytes for count in out),
@@ -121,7 +122,7 @@ class PortWatch:
     def _note(self, name: str, moved_bytes: int, window_s: float) -> None:
         shape = self._shapes[name]
         drained_bytes = shape.rate_bps / 8 * window_s
-        self._overshoot = max(self._overshoot, moved_bytes / (drained_bytes + shape.burst_bytes))
+        self._overshoot = max(self._overshoot, (moved_bytes / (drained_bytes + shape.burst_bytes), name))
         full = moved_bytes / drained_bytes
         if full >= BUSY:
             self._busy[name].append(full)

@@ -174,7 +174,8 @@ def _network(evidence: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("saturated_rate", words, False, abs(saturated - 1) / SATURATED_OFF)
     overshoot = evidence.get("port_overshoot", 0.0)
     if overshoot > OVERSHOOT:
-        words = f"a port carried {overshoot:.2f} x what its shaper allows in a tenth of a second (limit {OVERSHOOT:g})"
+        port = evidence.get("port_overshoot_at") or "a port"
+        words = f"{port} carried {overshoot:.2f} x what its shaper allows in a tenth of a second (limit {OVERSHOOT:g})"
         yield Finding("port_overshoot", words, True, overshoot / OVERSHOOT)
     delivered = conserved(evidence)
     if delivered is not None and not CONSERVED[0] <= delivered <= CONSERVED[1]:
