@@ -69,7 +69,7 @@ class PortWatch:
 
     async def watch(self) -> None:
         """Look at every window until cancelled."""
-        before_s = time.monotonic()
+        before_s, self._last = time.monotonic(), self.read()
         while True:
             await asyncio.sleep(WINDOW_S)
             begun_s, now, read_s = time.monotonic(), self.read(), time.monotonic()
