@@ -15,12 +15,18 @@ from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
 from topologies import Roles
 from workloads import Scenario
+from workloads.scenario import ServingSpec
 
 DECODE_PORT = 7001
 BACKGROUND_PORT = 7002
 HELLO_DEADLINE_S = 30.0
 BACKLOG = 4096
 """Workers that may have connected before the first is heard: all of them do while the last is being started."""
+
+AHEAD_MOST = 1024
+"""Kept connections that are opened before the first request. Every switch on the way of each learns it and has to be
+reminded of it: with 4,096 between 64 hosts vswitchd fell so far behind that hosts could not find each other. Of more than
+these each is opened when it is first needed, and kept."""
 
 CONNECT_DEADLINE_S = 60.0
 QUIT_DEADLINE_S = 5.0
@@ -34,6 +40,12 @@ REAL_TIME = ("--realtime-priority", "1")
 Event = dict[str, Any]
 Tell = Callable[[str, int, dict[str, Any]], None]
 """Send a command to the worker of a role on an instance: `WorkerPool.tell`."""
+
+
+def connects_ahead(roles: Roles, serving: ServingSpec) -> bool:
+    """Whether every prefill worker connects with every decode worker before the first request."""
+    kept = len(roles.prefill) * len(roles.decode) * serving.stripes
+    return serving.connections == "warm" and kept <= AHEAD_MOST
 
 
 class WorkerPool:
@@ -94,7 +106,7 @@ class WorkerPool:
             ) from None
         if self._fatal:
             raise TestbedError(self._fatal)
-        if self._serving.connections == "warm":
+        if connects_ahead(self._roles, self._serving):
             await self._connect()
         return self
 
