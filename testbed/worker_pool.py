@@ -14,8 +14,7 @@ from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
 from topologies import Roles
-from workloads import Scenario
-from workloads.scenario import ServingSpec
+from workloads import Scenario, ServingSpec
 
 DECODE_PORT = 7001
 BACKGROUND_PORT = 7002
@@ -25,8 +24,8 @@ BACKLOG = 4096
 
 AHEAD_MOST = 1024
 """Kept connections that are opened before the first request. Every switch on the way of each learns it and has to be
-reminded of it: with 4,096 between 64 hosts vswitchd fell so far behind that hosts could not find each other. Of more than
-these each is opened when it is first needed, and kept."""
+reminded of it: with 4,096 between 64 hosts vswitchd fell so far behind that hosts could not find each other. Where
+there would be more than these, each is opened when it is first needed, and kept."""
 
 CONNECT_DEADLINE_S = 60.0
 QUIT_DEADLINE_S = 5.0
