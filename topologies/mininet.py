@@ -16,7 +16,7 @@ from typing import Any
 
 from mininet.link import Link as MininetLink
 from mininet.link import TCIntf
-from mininet.node import Host, Node
+from mininet.node import Host, Node, OVSSwitch
 from mininet.topo import Topo
 
 # `mn --custom FILE` executes this file outside its package: make the package importable from where the file stands.
@@ -36,14 +36,20 @@ DEFAULT_RATE_SCALE = 2500.0
 class ShapedIntf(TCIntf):
     """An interface that sends as its `shape` says.
 
-    A TCIntf, so that Mininet's OVS switch applies it again after Open vSwitch has reset the queueing discipline.
+    A TCIntf, so that Mininet's OVS switch asks again once Open vSwitch has reset the queueing discipline of a port that
+    it took. Until then a port of such a switch is not shaped: a fair port is 129 classes, and for each the kernel walks
+    a list of all there are.
     Hosts get their transmit offloads switched off: a userspace datapath would drop every TCP segment that lacks its
     checksum, and on any datapath a shaper should see frames of the size that the wire would carry.
     """
 
+    _was_asked = False
+
     def config(self, shape: Shape | None = None, **params: Any) -> dict[str, Any]:
         result: dict[str, Any] = super(TCIntf, self).config(**params)
-        if shape is not None:
+        will_be_asked_again = isinstance(self.node, OVSSwitch) and not self._was_asked
+        self._was_asked = True
+        if shape is not None and not will_be_asked_again:
             self._run(shaping_command(self.name, shape))
         if isinstance(self.node, Host):
             self._run(f"ethtool -K {self.name} tx off tso off gso off >/dev/null")
