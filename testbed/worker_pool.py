@@ -44,7 +44,7 @@ Tell = Callable[[str, int, dict[str, Any]], None]
 def connects_ahead(roles: Roles, serving: ServingSpec) -> bool:
     """Whether every prefill worker connects with every decode worker before the first request."""
     kept = len(roles.prefill) * len(roles.decode) * serving.stripes
-    return serving.connections == "warm" and kept <= AHEAD_MOST
+    return serving.connections == "warm" and 0 < kept <= AHEAD_MOST
 
 
 class WorkerPool:

@@ -17,6 +17,7 @@ from workloads.scenario import ServingSpec
         (64, {}, False),
         (64, {"stripes": 1}, True),
         (16, {"connections": "fresh"}, False),
+        (0, {}, False),
     ],
 )
 def test_connections_are_made_ahead_where_the_switches_can_keep_them_all(
