@@ -22,7 +22,8 @@ PORTS = {"transfer": DECODE_PORT, "background": BACKGROUND_PORT}
 
 
 def read_captures(run: Path) -> pd.DataFrame:
-    """A row a connection and captured link that it crossed, in order of link, owner, number and connection.
+    """A row a connection (of a kept one: a transfer) and captured link that it crossed, in order of link, owner, number
+    and connection.
 
     Columns: link, owner (`transfer` or `background`), number (request or flow), connection (stripe), frames, bytes (of
     those frames), retransmitted (of those frames), sent_again (the sender's kernel's own count of the connection; a
@@ -39,11 +40,14 @@ def read_captures(run: Path) -> pd.DataFrame:
     for capture in captures:
         met: dict[Endpoints, int] = {}
         for found in read_capture(run / PCAP / capture["file"], frozenset(PORTS.values())):
-            turn = met.setdefault(found.endpoints, 0)
-            met[found.endpoints] += 1
             known = connections.get(found.endpoints, [])
-            if turn < len(known):  # the others are calibration transfers
-                rows.append({"link": capture["link"], **known[turn], **_figures(found)})
+            if found.request_id is not None:
+                mine = [row for row in known if row["number"] == found.request_id]
+            else:
+                turn = met.setdefault(found.endpoints, 0)
+                met[found.endpoints] += 1
+                mine = known[turn : turn + 1]
+            rows += [{"link": capture["link"], **row, **_figures(found)} for row in mine]  # calibration transfers: none
     columns = ["link", "owner", "number", "connection", *FIGURES, "sent_again"]
     return pd.DataFrame(rows, columns=columns).sort_values(columns[:4], ignore_index=True)
 

@@ -18,6 +18,7 @@ from scapy.error import Scapy_Exception
 from scapy.utils import RawPcapReader
 
 from testbed.errors import TestbedError
+from workers.wire import HEADER_BYTES, HEADER_MAGIC, WireError, unpack_header
 
 ETHERNET_B = 14
 IPV4, TCP = b"\x08\x00", 6
@@ -39,14 +40,17 @@ class Endpoints(NamedTuple):
 
 @dataclass
 class Conversation:
-    """One connection at one port, from the source's side: its `frames` and `frame_bytes` on the wire, `retransmitted`
-    of them, and a round trip, port to target and back, a segment that was acknowledged by itself (`round_trip_s`).
+    """What one connection sent through one port, or on a kept one what one transfer did.
 
-    Segments that were in flight when something was sent again give no round trip (Karn's rule, RFC 6298).
+    From the source's side: its `frames` and `frame_bytes` on the wire, `retransmitted` of them, and a round trip, port
+    to target and back, a segment that was acknowledged by itself (`round_trip_s`). Segments that were in flight when
+    something was sent again give no round trip (Karn's rule, RFC 6298). `request_id`: of the header that a transfer
+    begins with; None where none was seen.
     """
 
     endpoints: Endpoints
     first_sequence: int
+    request_id: int | None = None
     frames: int = 0
     frame_bytes: int = 0
     retransmitted: int = 0
@@ -56,6 +60,10 @@ class Conversation:
 
     def __post_init__(self) -> None:
         self._highest = self.first_sequence
+
+    def next_transfer(self, request_id: int) -> Conversation:
+        """What begins on the same connection with the header of another request."""
+        return Conversation(self.endpoints, self._highest, request_id)
 
     def sent(self, at_s: float, sequence: int, length: int, frame_bytes: int) -> None:
         """A frame of the source, of `length` numbers of sequence."""
@@ -93,12 +101,14 @@ class Segment(NamedTuple):
     flags: int
     payload_bytes: int
     frame_bytes: int
+    payload_begins: bytes
 
 
 def read_capture(file: Path, listening: frozenset[int]) -> list[Conversation]:
     """Every connection to one of the `listening` ports, in order of its beginning. TestbedError when it is no capture.
 
-    A pair of ports that is used again after a connection has ended is another conversation.
+    A pair of ports that is used again after a connection has ended is another conversation, and so is every transfer
+    on a kept one.
     """
     found: list[Conversation] = []
     current: dict[tuple[bytes, int, bytes, int], Conversation] = {}
@@ -109,6 +119,12 @@ def read_capture(file: Path, listening: frozenset[int]) -> list[Conversation]:
             known = current.get(key)
             if known is None or (opens and segment.sequence != known.first_sequence):
                 known = current[key] = Conversation(_endpoints(key), segment.sequence)
+                found.append(known)
+            request_id = _announced(segment.payload_begins)
+            if request_id is not None and known.request_id is None:
+                known.request_id = request_id
+            elif request_id is not None and known.request_id != request_id:
+                known = current[key] = known.next_transfer(request_id)
                 found.append(known)
             known.sent(segment.at_s, segment.sequence, segment.payload_bytes + opens, segment.frame_bytes)
         elif segment.source_port in listening and segment.flags & ACK:
@@ -128,7 +144,7 @@ def segments(file: Path) -> Iterator[Segment]:
                 tcp_at = ETHERNET_B + (data[14] & 15) * 4
                 ports_and_numbers = TCP_FIELDS.unpack_from(data, tcp_at)
                 source_port, target_port, sequence, acknowledgement, length_and_flags = ports_and_numbers
-                headers = tcp_at - ETHERNET_B + (length_and_flags >> 12) * 4
+                payload_at = tcp_at + (length_and_flags >> 12) * 4
                 yield Segment(
                     meta.sec + meta.usec / 1e6,
                     data[26:30],
@@ -138,11 +154,20 @@ def segments(file: Path) -> Iterator[Segment]:
                     sequence,
                     acknowledgement,
                     length_and_flags & 0x3F,
-                    (data[16] << 8 | data[17]) - headers,
+                    (data[16] << 8 | data[17]) + ETHERNET_B - payload_at,
                     meta.wirelen,
+                    data[payload_at : payload_at + HEADER_BYTES],
                 )
     except (OSError, Scapy_Exception, struct.error, IndexError, EOFError) as problem:
         raise TestbedError(f"{file}: not a capture: {problem}") from None
+
+
+def _announced(payload_begins: bytes) -> int | None:
+    """The request whose stripe begins here; None for any other bytes."""
+    try:
+        return unpack_header(payload_begins).request_id if payload_begins.startswith(HEADER_MAGIC) else None
+    except WireError:
+        return None
 
 
 def _endpoints(key: tuple[bytes, int, bytes, int]) -> Endpoints:

@@ -22,6 +22,7 @@ from testbed.capture import file_name, port_of
 from testbed.capture_reader import Endpoints, read_capture
 from testbed.errors import TestbedError
 from topologies import FabricSpec, build_fattree, instance_ip
+from workers.wire import Header, pack_header
 
 FABRIC = build_fattree(FabricSpec())
 HERE, THERE = (instance_ip(FABRIC.instances[instance]) for instance in (0, 8))
@@ -84,6 +85,29 @@ def test_a_syn_sent_again_is_one_and_other_first_numbers_are_another_connection(
     first, second = read_capture(written(tmp_path / "d.pcap", *packets), PORTS)
     assert (first.frames, first.retransmitted) == (3, 1)
     assert (second.frames, second.retransmitted) == (1, 0)
+
+
+def announcing(at_s: float, offset: int, request_id: int) -> Packet:
+    """The first segment of a transfer of 2000 bytes in one stripe on a kept connection."""
+    packet = ours(at_s, offset, 0)
+    header = pack_header(Header(request_id, 0, 1, 2000, 2000, kept=True))
+    packet[TCP].payload = Raw(header + b"\0" * (1000 - len(header)))
+    return stamped(at_s, packet)
+
+
+def test_every_transfer_on_a_kept_connection_is_told_apart(tmp_path: Path) -> None:
+    first = (announcing(0.1, 1, 7), ours(0.2, 1001), ours(0.3, 1001), theirs(0.4, 2001))
+    second = (announcing(1.1, 2001, 9), ours(1.2, 3001), announcing(1.3, 2001, 9), ours(1.4, 4001))
+    file = written(tmp_path / "kept.pcap", ours(0.0, 0, 0, "S"), *first, *second)
+    found = read_capture(file, PORTS)
+    assert [(one.request_id, one.frames, one.retransmitted) for one in found] == [(7, 4, 1), (9, 4, 1)]
+
+
+def test_a_header_that_comes_after_later_segments_was_sent_again(tmp_path: Path) -> None:
+    lost_before = (ours(1.2, 3001), announcing(1.3, 2001, 9), ours(1.4, 4001))
+    file = written(tmp_path / "late.pcap", announcing(0.1, 1, 7), ours(0.2, 1001), *lost_before)
+    found = read_capture(file, PORTS)
+    assert [(one.request_id, one.retransmitted) for one in found] == [(7, 0), (9, 1)]
 
 
 def test_other_ports_and_other_protocols_are_nobodys(tmp_path: Path) -> None:
