@@ -8,11 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from experiments import doctor
+from experiments.spec import make_spec
 from testbed import kernel, switches
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import host_settings, route_options
 from testbed.kernel import Feature, check_kernel
+from tests.bench.fidelity_study import spec_of
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,12 @@ def test_the_datapath_and_with_it_the_rates_are_what_the_machine_has(
         assert 200e9 / spec.link_divisor == nic_bps
         assert spec.burst_ms == burst_ms
     assert EmulationSpec.model_validate(EmulationSpec().model_dump(mode="json")) == EmulationSpec()
+
+
+def test_the_best_cell_of_the_study_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(switches, "KERNEL_MODULE", tmp_path / "openvswitch")  # the study is of userspace switches
+    best, default = spec_of("best", 0), make_spec({}, {})
+    assert (best.emulation, best.serving) == (default.emulation, default.serving)
 
 
 def test_what_is_asked_for_is_not_second_guessed() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from testbed.worker_pool import connects_ahead
-from topologies.placement import Roles
-from workloads.scenario import ServingSpec
+from topologies import Roles
+from workloads import ServingSpec
 
 
 @pytest.mark.parametrize(
