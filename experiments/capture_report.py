@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.recorded_run import read_connections
-from experiments.spec import RunSpec
-from experiments.store import PCAP, StoreError, read_manifest
+from experiments.store import PCAP, StoreError, read_manifest, spec_of
 from testbed.capture_reader import Conversation, Endpoints, read_capture
 from testbed.worker_pool import BACKGROUND_PORT, DECODE_PORT
 from topologies import instance_ip
@@ -57,7 +56,7 @@ FIGURES = ("frames", "bytes", "retransmitted", "rtt_ms", "rtt_p90_ms")
 
 def _by_endpoints(run: Path) -> dict[Endpoints, list[dict[str, Any]]]:
     """The connections of a run by what a capture sees of them; those that used the same ports, in order of time."""
-    fabric, _ = RunSpec.model_validate(read_manifest(run)["spec"]).build()
+    fabric, _ = spec_of(run, read_manifest(run)).build()
     address = [instance_ip(instance) for instance in fabric.instances]
     found: dict[Endpoints, list[dict[str, Any]]] = {}
     names = ["owner", "number", "connection", "source", "target", "source_port", "retransmitted"]

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
 from experiments.free import FreeRun, free_report, pair_up
 from experiments.recorded_run import read_recorded
 from experiments.replay_error import ladder_report, replay_report, replay_table
 from experiments.spec import RunSpec
-from experiments.store import StoreError, is_run, read_manifest, read_table
+from experiments.store import StoreError, is_run, read_manifest, read_table, spec_of
 from experiments.worlds import open_world
 from scheduler import find_policy
 from scheduler.record import Outcome
@@ -99,11 +98,7 @@ def simulated(spec: RunSpec) -> FreeRun:
 
 
 def _read(folder: Path) -> FreeRun:
-    try:
-        spec = RunSpec.model_validate(read_manifest(folder)["spec"])
-    except ValidationError as problem:
-        raise StoreError(f"{folder}: manifest.json is damaged: {problem.errors()[0]['msg']}") from None
-    return FreeRun(spec, read_table(folder, "requests"))
+    return FreeRun(spec_of(folder, read_manifest(folder)), read_table(folder, "requests"))
 
 
 def _world(folder: Path) -> str:

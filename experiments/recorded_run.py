@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from experiments.spec import RunSpec
-from experiments.store import PATHS, StoreError, read_manifest, read_table
+from experiments.store import PATHS, StoreError, read_manifest, read_table, spec_of
 from simulator.closed_form import ClosedFormTransport
 from simulator.path_choice import BACKGROUND, TRANSFER, PathChoice
 from simulator.recorded import RecordedPaths, RecordedTransfer, replay_recorded
@@ -88,10 +87,7 @@ class RecordedRun:
 def read_recorded(folder: Path) -> RecordedRun:
     """Read an emulated run. StoreError when it is none, moved nothing, or was made before paths were recorded."""
     manifest = read_manifest(folder)
-    try:
-        spec = RunSpec.model_validate(manifest["spec"])
-    except ValidationError as problem:
-        raise StoreError(f"{folder}: manifest.json is damaged: {problem.errors()[0]['msg']}") from None
+    spec = spec_of(folder, manifest)
     if spec.world != "emulated":
         raise StoreError(f"{folder}: is a run of the {spec.world} world; the first folder must be of the emulated one")
     decisions = read_table(folder, "decisions")

@@ -59,7 +59,7 @@ def make_spec(fields: Mapping[str, Any], changes: Mapping[str, Any], place: str 
         _check_trace(spec)
         spec.build()
     except ValidationError as problem:
-        raise SpecError(_prefixed(place, _one_line(problem))) from None
+        raise SpecError(_prefixed(place, complaint(problem))) from None
     except RecursionError:
         raise SpecError(_prefixed(place, "a field that holds itself")) from None
     except ValueError as problem:  # of the fabric, the placement or the policy
@@ -129,7 +129,7 @@ def _check_trace(spec: RunSpec) -> None:
         raise SpecError(f"workload.trace: {trace}: no permission to read it")
 
 
-def _one_line(problem: ValidationError) -> str:
+def complaint(problem: ValidationError) -> str:
     """The first complaint, with the dotted name of its field."""
     first = problem.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])

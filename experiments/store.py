@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from experiments.machine import describe_machine, git_commit, versions
-from experiments.spec import RunSpec
+from experiments.spec import RunSpec, complaint
 from experiments.summary import summarise
 from scheduler import Decision, Outcome, RequestRecord
 
@@ -194,6 +195,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if name not in manifest:
             raise StoreError(f"{folder}: manifest.json is damaged: {name} is missing")
     return manifest
+
+
+def spec_of(folder: Path, manifest: Mapping[str, Any]) -> RunSpec:
+    """The specification in the manifest of a run folder. StoreError when it is none that this version knows."""
+    try:
+        return RunSpec.model_validate(manifest["spec"])
+    except ValidationError as problem:
+        raise StoreError(
+            f"{folder}: manifest.json: spec: {complaint(problem)}; of another version, or damaged: make the run again"
+        ) from None
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -233,6 +233,17 @@ def test_a_run_of_before_a_column_was_there_is_one_line_that_names_it(tmp_path: 
     assert str(done.exception).endswith("run: paths.parquet lacks rate_bps: an older run; make it again")
 
 
+@pytest.mark.parametrize("verb", ["compare", "report"])
+def test_a_run_of_a_version_with_other_fields_is_one_line_that_names_the_field(tmp_path: Path, verb: str) -> None:
+    manifest = write_emulated(tmp_path / "run") / "manifest.json"
+    told = json.loads(manifest.read_text())
+    told["spec"]["emulation"]["burst_packets"] = 3
+    manifest.write_text(json.dumps(told))
+    done = CliRunner().invoke(app, [verb, str(tmp_path / "run")])
+    assert isinstance(done.exception, StoreError)
+    assert "run: manifest.json: spec: emulation.burst_packets: no such field" in str(done.exception)
+
+
 def test_folders_that_are_no_runs_or_of_the_wrong_world_are_refused(tmp_path: Path) -> None:
     emulated = write_emulated(tmp_path / "run")
     (tmp_path / "empty").mkdir()

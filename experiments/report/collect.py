@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
 from experiments.questions.question import workload_name, written
 from experiments.spec import RunSpec
-from experiments.store import StoreError, is_run, read_manifest, read_table
+from experiments.store import StoreError, is_run, read_manifest, read_table, spec_of
 from experiments.summary import slo_met
 from experiments.sweep import read_sweep
 from experiments.sweep_folder import DESCRIPTION, RUNS, present, read_description
@@ -95,7 +94,4 @@ def _folders(folder: Path) -> list[Path]:
 
 def _read_run(folder: Path) -> Run:
     manifest = read_manifest(folder)
-    try:
-        return Run(folder.name, folder, manifest, RunSpec.model_validate(manifest["spec"]))
-    except ValidationError as problem:
-        raise StoreError(f"{folder}: manifest.json is damaged: {problem.errors()[0]['msg']}") from None
+    return Run(folder.name, folder, manifest, spec_of(folder, manifest))
