@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Brings the box up through `vagrant up --provider=libvirt`, uses it as its user would, and destroys it.
 #
-#   vm/vagrant_smoke.sh FOLDER       FOLDER holds libvirt.box (vm/build_box.sh FOLDER libvirt)
+#   vm/vagrant_smoke.sh FOLDER [COMMAND ...]    FOLDER holds libvirt.box (vm/build_box.sh FOLDER libvirt)
+#
+# Each COMMAND is typed in the guest, too, and has to end with 0: 'netkv run --seed 1', for one. NETKV_VM_DEADLINE_S
+# seconds (1500) are for all of it together.
 #
 # As root. libvirt, its networks and the guest live in a sandbox of their own, which the kernel removes whole: the host's
 # libvirt, its interfaces and its firewall are never touched. The guest reaches the world through slirp4netns. The
@@ -15,6 +18,7 @@ PRIVATE=(/run /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt)
 # The first process of the sandbox. Everything below is what a user types, and what is to be seen then.
 inside() {
     local work=$1
+    shift
     head --bytes=1 <"$work/uplink" >/dev/null  # slirp4netns is ready
     for directory in "${PRIVATE[@]}"; do
         mkdir -p -- "$directory"
@@ -43,6 +47,11 @@ inside() {
     vagrant ssh -c 'netkv run --world analytic --requests 4 --out results/smoke'
     test -s results/smoke/summary.json || vm/fetch_results.sh
     test -s results/smoke/summary.json
+    for command; do
+        step "in the guest: $command"
+        vagrant ssh -c "$command"
+    done
+    step "results on the host: $(find results -name manifest.json | wc -l) runs"
     step "vagrant destroy"
     vagrant destroy --force
     test -z "$(virsh list --all --name)"
@@ -54,13 +63,15 @@ step() {
 }
 
 if [ "${1:-}" = --inside ]; then
-    inside "$2"
+    shift
+    inside "$@"
     exit
 fi
 
-[ $# = 1 ] || { echo 'vagrant_smoke.sh: takes the folder of libvirt.box' >&2 && exit 1; }
+[ $# -ge 1 ] || { echo 'vagrant_smoke.sh: takes the folder of libvirt.box' >&2 && exit 1; }
 [ "$(id -u)" = 0 ] || { echo 'vagrant_smoke.sh: needs root for its sandbox' >&2 && exit 1; }
 folder=$(realpath -- "$1")
+shift
 self=$(realpath -- "${BASH_SOURCE[0]}")
 cd "$(dirname -- "$self")/.."
 work=$(mktemp --directory -- "$folder/vagrant.XXXXXX")
@@ -81,7 +92,7 @@ mkfifo -- "$work/uplink"
 
 export NETKV_BOX_URL=file://$folder/libvirt.box NETKV_EMULATE=1 NETKV_CPUS=2 NETKV_MEMORY=3072
 setpriv --pdeathsig KILL ${NETKV_VM_PREFIX:-} unshare --net --pid --mount --propagation private --fork --mount-proc --kill-child=SIGKILL \
-    -- timeout "$DEADLINE_S" "$self" --inside "$work" &
+    -- timeout "$DEADLINE_S" "$self" --inside "$work" "$@" &
 sandbox=$!
 until first=$(pgrep --parent "$sandbox") && [ "$(readlink "/proc/$first/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do
     sleep 0.1
