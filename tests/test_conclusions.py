@@ -79,8 +79,10 @@ def test_transfers_are_judged_apart_from_the_prefill_that_dilutes_them() -> None
 def test_telemetry_is_worth_its_gain_over_none() -> None:
     text = said(made(0.1), made(5.0, 0.5), made(60.0, 4.0))
     assert "-2.0 % [-3.0, -1.0] at 0.1 s, at worst +2.0 % [+1.0, +3.0] at 60 s" in text
-    assert "telemetry gains for certain up to a refresh of 5 s; an old view can cost more than none." in text
+    assert "can be told at a refresh of 0.1 s, 5 s, not at 60 s; an old view can cost more than none." in text
     assert "no gain of telemetry can be told" in said(made(0.1, 2.0), made(60.0, 2.0))
+    uneven = said(made(0.1, 2.0), made(5.0, -1.0), made(60.0, 4.0))
+    assert "can be told at a refresh of 5 s, not at 0.1 s, 60 s" in uneven
 
 
 def test_worlds_and_workloads_are_judged_apart() -> None:
@@ -155,7 +157,7 @@ def test_a_cell_is_what_full_saves_over_static(mapped: pd.DataFrame) -> None:
 def test_the_map_in_words_and_as_a_table(mapped: pd.DataFrame) -> None:
     (text,) = MAP.sentences(mapped)
     assert "congestion of 5 s: the freshest view gains +20.0 %" in text
-    assert "a gain can be told up to a refresh of 0.1 s; from never the old view costs more than having none" in text
+    assert "a gain can be told at a refresh of 0.1 s; at never the old view costs more than having none" in text
     console = Console(file=StringIO(), width=80)
     console.print(MAP.table(mapped))
     assert "+20.0" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from rich.table import Table
 from experiments.questions.question import Axis, Packets, Profile, Question
 from experiments.questions.results import NEVER, challengers, gains
 from experiments.questions.tables import grid
-from experiments.questions.words import interval_name
+from experiments.questions.words import interval_name, interval_names
 
 REFERENCE = "netkv_static"
 AT = ("time_scale_s", "refresh_s")
@@ -77,11 +77,11 @@ def sentences(results: pd.DataFrame) -> list[str]:
                 f" {best['gain_percent']:+.1f} % [{best['gain_low']:+.1f}, {best['gain_high']:+.1f}]"
             )
             if len(certain):
-                text += f"; a gain can be told up to a refresh of {interval_name(certain.iloc[-1]['refresh_s'])}"
+                text += f"; a gain can be told at a refresh of {interval_names(certain['refresh_s'])}"
             else:
                 text += "; no gain can be told at any refresh interval"
             if len(lost):
-                text += f"; from {interval_name(lost.iloc[0]['refresh_s'])} the old view costs more than having none"
+                text += f"; at {interval_names(lost['refresh_s'])} the old view costs more than having none"
             said.append(text + ".")
     return said
 

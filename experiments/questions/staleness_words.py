@@ -9,7 +9,7 @@ import math
 
 import pandas as pd
 
-from experiments.questions.words import CAVEAT, changed, interval_name, seeds_of
+from experiments.questions.words import CAVEAT, changed, interval_name, interval_names, seeds_of
 
 MARGIN_PERCENT = 5.0
 """A change of the mean TTFT within this is none in practice: invariance holds where the whole interval is inside."""
@@ -121,7 +121,10 @@ def _worth(rows: pd.DataFrame, where: str) -> list[str]:
     if better.empty:
         text += "; no gain of telemetry can be told at any interval"
     else:
-        text += f"; telemetry gains for certain up to a refresh of {interval_name(better.iloc[-1]['refresh_s'])}"
+        text += f"; a gain of telemetry can be told at a refresh of {interval_names(better['refresh_s'])}"
+        untold = known.drop(better.index)
+        if len(untold):
+            text += f", not at {interval_names(untold['refresh_s'])}"
     if worst["ttft_change_netkv_static_low"] > 0:
         text += "; an old view can cost more than none"
     return [text + "."]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,11 @@ CAVEAT = (
 def interval_name(refresh_s: float) -> str:
     """A refresh interval as people say it."""
     return f"{refresh_s:g} s" if math.isfinite(refresh_s) else "never"
+
+
+def interval_names(refresh_s: Iterable[float]) -> str:
+    """The same of several, one after the other: `0.1 s, 1 s, never`."""
+    return ", ".join(interval_name(value) for value in refresh_s)
 
 
 def changed(row: Mapping[Any, Any] | pd.Series, prefix: str = "ttft_change") -> str:
