@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.capacity import FRAME_BYTES, FRAMES_A_SEGMENT, PAYLOAD_BYTES
-from testbed.emulation import BURST_MS
+from testbed.emulation import EmulationSpec
 from testbed.sandbox import furnish, python_in_sandbox, run
 from topologies.shaping import QueueKind, Shape, shaping_command
 
@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate-Mbps", type=float, nargs="+", default=[0, 200, 1000])
     parser.add_argument("--queue", choices=("fair", "fifo"), nargs="+", default=["fair"])
-    parser.add_argument("--burst-ms", type=float, nargs="+", default=[BURST_MS["kernel"]])
+    parser.add_argument("--burst-ms", type=float, nargs="+", default=[EmulationSpec().burst_ms])
     parser.add_argument("--connections", type=int, nargs="+", default=[4])
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
