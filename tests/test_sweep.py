@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from experiments import store, sweep
+from experiments.cli import app
 from experiments.questions import QUESTIONS, Profile
 from experiments.spec import RunSpec, SpecError
 from experiments.store import StoreError, is_run
@@ -317,3 +320,29 @@ def test_a_users_policy_has_a_line_of_its_own(tmp_path: Path, seen: pd.DataFrame
     mine = seen[seen["policy"] == "netkv_full"].assign(policy="mine:Policy")
     STALENESS.draw(STALENESS.results(pd.concat([seen, mine])), tmp_path, "")
     assert "mine:Policy" in (tmp_path / "staleness.svg").read_text()
+
+
+def test_a_sweep_of_invalid_runs_alone_says_so_and_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        sys.modules["experiments.verbs.sweep"], "read_sweep", lambda place: read_sweep(place).assign(verdict="invalid")
+    )
+    settings = [
+        "--requests",
+        "2",
+        "--refresh",
+        "1",
+        "--policies",
+        "round_robin",
+        "--out",
+        str(tmp_path / "new"),
+        "--json",
+    ]
+    with pytest.raises(SystemExit, match="1"):
+        app(["sweep", "staleness", "--world", "analytic", "--profile", "quick", *settings])
+    printed = capsys.readouterr()
+    left_out = json.loads(printed.out)["left_out"]
+    assert left_out == ["analytic-round_robin-seed0", "analytic-round_robin-seed1"]
+    assert "every run is invalid: verdict_reasons in" in printed.err
+    assert "`netkv plan --calibrate` what this machine carries" in printed.err

@@ -16,7 +16,7 @@ from experiments.claims import claims_table, verdicts
 from experiments.questions import QUESTIONS
 from experiments.questions.question import Question, note_on, written
 from experiments.spec import SpecError
-from experiments.store import StoreError, strict
+from experiments.store import strict
 from experiments.sweep import RUNS, read_sweep, run_sweep
 from experiments.verbs.options import (
     AsJson,
@@ -90,7 +90,15 @@ def sweep(
     left_out = sorted(seen.loc[seen["verdict"] == "invalid", "run"].unique())
     results = asked.results(seen)
     if results.empty:
-        raise StoreError(f"{place}: every run is invalid: see verdict_reasons in {RUNS}/{left_out[0]}/manifest.json")
+        if as_json:
+            typer.echo(json.dumps(_report(place, results, [], left_out, []), indent=1))
+        console.print(
+            f"every run is invalid: verdict_reasons in {place / RUNS}/*/manifest.json say why,"
+            " `netkv plan --calibrate` what this machine carries",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
     table_file = place / f"{asked.name}.csv"
     results.to_csv(table_file, index=False)
     note = note_on(conditions, left_out)
