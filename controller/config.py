@@ -20,7 +20,7 @@ from controller.plan import ECMP_MODES
 from topologies import FabricError, FabricSpec
 
 ENVIRONMENT_VARIABLE = "NETKV_CONTROLLER_CONFIG"
-DEFAULT_RATE_SCALE = 2500.0
+DEFAULT_RATE_SCALE = 5000.0
 """As in `topologies.mininet`, which this room cannot import where Mininet is not installed; a test holds them equal."""
 
 SOCKET_PATH_LIMIT_B = 107

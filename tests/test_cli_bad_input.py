@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -304,16 +303,15 @@ def test_a_users_policy_is_looked_for_in_the_folder_the_command_is_typed_in(netk
 # The real console script, and a user who is not root
 
 
-def console_script(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> Said:
+def console_script(folder: Path, *arguments: str) -> Said:
     done = subprocess.run(
-        [*before, str(CONSOLE_SCRIPT), *arguments],
+        [str(CONSOLE_SCRIPT), *arguments],
         cwd=folder, capture_output=True, text=True, timeout=60, check=False,
         env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C"},
     )  # fmt: skip
     return Said(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.skipif(not CONSOLE_SCRIPT.exists(), reason="netkv is not installed beside this Python")
 def test_the_console_script_itself(folder: Path) -> None:
     before = everything_in(folder)
     assert refused(console_script(folder, *RUN, "--policy", "fastest")).startswith("policy: 'fastest' is not one of")
@@ -321,30 +319,15 @@ def test_the_console_script_itself(folder: Path) -> None:
 
 
 @pytest.fixture
-def as_nobody(folder: Path) -> tuple[str, ...]:
-    """What to put before a command so that somebody without rights runs it, in a folder that is theirs."""
-    if os.geteuid() != 0:
-        return ()
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        pytest.skip("setpriv is not installed")
+def nobodys(folder: Path) -> Path:
+    """A folder that belongs to somebody without rights."""
     os.chown(folder, NOBODY, NOBODY)
     for above in (folder, *folder.parents[:3]):  # pytest's own folders are for their owner only
         above.chmod(above.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
-    command = (setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    if subprocess.run([*command, "test", "-x", str(CONSOLE_SCRIPT)], check=False).returncode:
-        pytest.skip("this environment cannot be read by another user")
-    return command
+    return folder
 
 
-@pytest.mark.skipif(not CONSOLE_SCRIPT.exists(), reason="netkv is not installed beside this Python")
-def test_without_root_the_emulated_world_says_what_to_do(folder: Path, as_nobody: tuple[str, ...]) -> None:
-    line = refused(console_script(folder, "run", "--out", "new", before=as_nobody))
-    assert line == "the emulated world needs root for its network namespaces: run it again with sudo"
-    assert not (folder / "new").exists()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.live
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -353,27 +336,24 @@ def test_without_root_the_emulated_world_says_what_to_do(folder: Path, as_nobody
         ((*SWEEP[:-1], "closed/new"), "closed/new: Permission denied"),
         ((*SWEEP[:-1], "guarded/new"), "guarded/new: no permission to write in"),
         ((*RUN, "--trace", "closed/trace"), "workload.trace: closed/trace: Permission denied"),
+        (("run", "--out", "new"), "the emulated world needs root for its network namespaces: run it again with sudo"),
         (("sweep", "staleness", "--out", "new"), "the emulated world needs root"),
         (("shell",), "the emulated world needs root"),
         (("clean",), "the emulated world needs root"),
     ],
 )
-def test_what_one_may_not_touch_is_named(
-    netkv: Netkv, folder: Path, as_nobody: tuple[str, ...], arguments: tuple[str, ...], message: str
-) -> None:
-    (folder / "closed").mkdir(mode=0o700)
-    (folder / "guarded").mkdir(mode=0o755)
-    before = everything_in(folder)
+def test_what_one_may_not_touch_is_named(netkv: Netkv, nobodys: Path, arguments: tuple[str, ...], message: str) -> None:
+    (nobodys / "closed").mkdir(mode=0o700)
+    (nobodys / "guarded").mkdir(mode=0o755)
+    before = everything_in(nobodys)
     assert refused(netkv(*arguments, user=NOBODY)).startswith(message)
-    assert everything_in(folder) == before
+    assert everything_in(nobodys) == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.live
 @pytest.mark.parametrize("arguments", [(*RUN, "secret"), (*RUN, "--trace", "secret")], ids=" ".join)
-def test_a_file_one_may_not_read_is_named(
-    netkv: Netkv, folder: Path, as_nobody: tuple[str, ...], arguments: tuple[str, ...]
-) -> None:
-    (folder / "secret").touch(mode=0o600)
+def test_a_file_one_may_not_read_is_named(netkv: Netkv, nobodys: Path, arguments: tuple[str, ...]) -> None:
+    (nobodys / "secret").touch(mode=0o600)
     said = netkv(*arguments, user=NOBODY)
     assert said.code == 2
     assert "'secret' is not readable" in said.err

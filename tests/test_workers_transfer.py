@@ -318,7 +318,7 @@ def test_an_impossible_priority_is_one_clear_line(tmp_path: Path, role: str) -> 
         assert worker.process.wait(5.0) == 2
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a real-time priority needs root")
+@pytest.mark.live
 @pytest.mark.parametrize("role", ["prefill", "decode"])
 def test_a_worker_may_run_ahead_of_ordinary_processes(tmp_path: Path, role: str) -> None:
     with Worker(tmp_path, role, "h0", "--realtime-priority", "1") as worker:

@@ -2,7 +2,7 @@
 
 The only module of this room that knows Mininet. It loads in plain Mininet too:
 
-    mn --custom topologies/mininet.py --topo fattree4,pods=2,rate_scale=2500 --switch ovs,datapath=user ...
+    mn --custom topologies/mininet.py --topo fattree4,pods=2,rate_scale=5000 --switch ovs,datapath=user ...
 
 Mininet's own `bw=` is not used: above 1000 Mbit/s it is ignored with a warning and the link is left unlimited.
 """
@@ -29,8 +29,8 @@ from topologies.fabric import Fabric, FabricError, FabricSpec, Link  # noqa: E40
 from topologies.fattree import build_fattree  # noqa: E402
 from topologies.shaping import DEFAULT_QUEUE_PACKETS, Shape, ShapingError, shaping_command  # noqa: E402
 
-DEFAULT_RATE_SCALE = 2500.0
-"""Real bit/s for one emulated bit/s: a 200 Gbit/s NIC becomes an 80 Mbit/s link."""
+DEFAULT_RATE_SCALE = 5000.0
+"""Real bit/s for one emulated bit/s: a 200 Gbit/s NIC becomes a 40 Mbit/s link."""
 
 
 class ShapedIntf(TCIntf):
