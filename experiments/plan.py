@@ -60,7 +60,7 @@ def plan_run(spec: RunSpec) -> dict[str, Any]:
 
 def _warnings(spec: RunSpec, kv_mbps: float, prefill_use: float) -> list[str]:
     found = []
-    if spec.world == "emulated" and kv_mbps > EASY_MBPS:
+    if spec.world == "emulated" and spec.emulation.datapath == "user" and kv_mbps > EASY_MBPS:
         found.append(
             f"{kv_mbps:.0f} Mbit/s of KV is beyond the {EASY_MBPS:g} that a userspace datapath carries with ease:"
             " raise emulation.rate_scale or emulation.time_dilation; `netkv plan --calibrate` says to what"

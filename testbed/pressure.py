@@ -45,11 +45,13 @@ class Pressure:
         """Look at every window until cancelled."""
         log = RUN_DIR / "canary.log"
         canary = self._up.spawn(self._instance, *WORKER_PYTHON, "testbed.canary", log=log)
-        began_s, spent_s = time.monotonic(), spent_by_process_s()
+        began_s, spent_s, interrupted_s = time.monotonic(), spent_by_process_s(), interrupted_so_far_s()
         try:
             await self._sample()
         finally:
             more_s = sum(now_s - spent_s.get(pid, 0.0) for pid, now_s in spent_by_process_s().items())
+            if self._up.spec.datapath == "kernel":
+                more_s += interrupted_so_far_s() - interrupted_s
             self._own_cpus = more_s / (time.monotonic() - began_s)
             canary.terminate()
             try:
@@ -77,7 +79,8 @@ class Pressure:
     def evidence(self) -> dict[str, Any]:
         """`cpu_idle_mean`, `cpu_starved`: shares of all cores and of the windows with under 2 % idle.
 
-        `own_cpus`: processors that the sandbox's own processes kept busy, whatever else the machine did.
+        `own_cpus`: processors that the sandbox's own processes kept busy, whatever else the machine did; where the
+        kernel forwards, and all interrupts, since what it forwards is in no process's account.
         `cpu_pressure_mean`, `cpu_pressure_p90`: share of a window in which some process waited for a processor, over
         the windows. `switch_wait_mean`: the same of vswitchd alone (`wait_share`).
         `timer_lag_p99_ms`: the canary's.
@@ -100,6 +103,12 @@ def _ticks() -> tuple[int, int]:
     """Idle and total processor time since boot, in clock ticks, over all cores (proc(5))."""
     fields = [int(word) for word in STAT.read_text().split("\n", 1)[0].split()[1:9]]
     return fields[3] + fields[4], sum(fields)
+
+
+def interrupted_so_far_s() -> float:
+    """Processor seconds since boot that went into interrupts, soft ones too, over all cores (proc(5))."""
+    fields = STAT.read_text().split("\n", 1)[0].split()
+    return (int(fields[6]) + int(fields[7])) / TICKS_PER_S
 
 
 def spent_by_process_s() -> dict[int, float]:

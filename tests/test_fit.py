@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.fit import DOUBTFUL, FITS, Load, fit, predict_load
+from experiments.plan import plan_run
 from experiments.spec import RunSpec, SpecError, make_spec
 from testbed.capacity import Capacity
 from workloads import load_requests
@@ -111,3 +112,12 @@ def test_a_file_that_is_no_calibration_is_one_line(tmp_path: Path, content: str 
     assert isinstance(done.exception, SpecError)
     assert words in str(done.exception)
     assert len(str(done.exception).splitlines()) == 1
+
+
+def test_only_userspace_switches_have_a_load_that_is_known_to_be_easy() -> None:
+    said = {
+        datapath: plan_run(make_spec({"emulation": {"datapath": datapath, "rate_scale": 200.0}}, {}))["warnings"]
+        for datapath in ("user", "kernel")
+    }
+    assert "Mbit/s of KV is beyond the 150 that a userspace datapath carries" in said["user"][0]
+    assert said["kernel"] == []
