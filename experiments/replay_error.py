@@ -11,25 +11,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.recorded_run import RUNGS, RecordedRun, sharers
+from experiments.recorded_run import PAYLOAD_B, RUNGS, RecordedRun, sharers
 
 SIZES_B = (0, 250e6, 1e9, 2.5e9, np.inf)
 SIZE_NAMES = ("< 0.25 GB", "0.25-1 GB", "1-2.5 GB", "> 2.5 GB")
+LESS_THAN_A_FRAME = "< 1 frame"
+"""The size of what the emulation scales down to less than a full frame, as of prompts that are cached but for a block.
+A fluid takes next to no time for it, a frame what switches and processes take."""
+
 SHARERS = (-1, 0, 4, 12, np.inf)
 SHARER_NAMES = ("alone", "1-4 others", "5-12 others", "> 12 others")
 
 
 def replay_table(runs: Sequence[RecordedRun]) -> pd.DataFrame:
-    """A row a transfer of every run: what it took on packets (`taken_s`) and on every model, and its size and load."""
-    frames = []
+    """A row a transfer of every run: what it took on packets (`taken_s`) and on every model, its size and load.
+
+    `frames` is how many full frames it was scaled down to.
+    """
+    tables = []
     for run in runs:
         modelled = {rung: run.replayed_s(rung) for rung in RUNGS}
         others = sharers(run.transfers, run.connections)
-        frames.append(run.transfers.assign(run=run.folder.name, sharers=others, **modelled))
-    table = pd.concat(frames, ignore_index=True)
+        scaled = run.transfers["kv_bytes"] / run.spec.emulation.rate_scale / PAYLOAD_B
+        tables.append(run.transfers.assign(run=run.folder.name, sharers=others, frames=scaled, **modelled))
+    table = pd.concat(tables, ignore_index=True)
+    sizes = pd.cut(table["kv_bytes"], SIZES_B, labels=SIZE_NAMES)
+    sizes = sizes.cat.add_categories(LESS_THAN_A_FRAME).cat.reorder_categories([LESS_THAN_A_FRAME, *SIZE_NAMES])
     return table.assign(
         error=table["taken_s"] / table[RUNGS[-1]] - 1,
-        size=pd.cut(table["kv_bytes"], SIZES_B, labels=SIZE_NAMES),
+        size=sizes.mask(table["frames"] < 1, LESS_THAN_A_FRAME),
         load=pd.cut(table["sharers"], SHARERS, labels=SHARER_NAMES),
     )
 

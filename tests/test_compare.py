@@ -150,9 +150,11 @@ def test_decisions_part_for_the_first_reason_that_applies() -> None:
 SLOW = 1.2
 
 
-def write_emulated(out: Path, policy: str = "cla", seed: int = 0, verdict: str = "valid") -> Path:
+def write_emulated(
+    out: Path, policy: str = "cla", seed: int = 0, verdict: str = "valid", rate_scale: float = 5000.0
+) -> Path:
     """A run whose transfers took 20 % longer than a fluid with frames says: two in the rack, far apart."""
-    spec = make_spec({}, {"workload.requests": 2, "policy": policy, "seed": seed})
+    spec = make_spec({}, {"workload.requests": 2, "policy": policy, "seed": seed, "emulation.rate_scale": rate_scale})
     alone_s = 25e9 * FRAMES / 25e9
     records, decisions, paths = [], [], []
     for number in (0, 1):
@@ -186,6 +188,14 @@ def test_the_replay_error_is_what_packets_took_over_what_the_fluid_says(tmp_path
     assert models == ["closed_form", "fluid_ideal", "fluid_paths", "fluid_frames"]
     assert report["ladder"][-1]["removed"] == pytest.approx(SLOW * (FRAMES - 1))
     assert np.allclose(table["error"], SLOW - 1)
+
+
+@pytest.mark.parametrize(("frames", "size"), [(0.99, "< 1 frame"), (1.01, "> 2.5 GB")])
+def test_what_was_scaled_down_to_less_than_a_frame_is_told_apart(tmp_path: Path, frames: float, size: str) -> None:
+    run = write_emulated(tmp_path / "run", rate_scale=25e9 / 1448 / frames)
+    report, table = compare_folders(run, None, invalid=False)
+    assert table["frames"].tolist() == pytest.approx([frames, frames])
+    assert list(report["replay"]["by_size"]) == [size]
 
 
 def test_compare_prints_json_with_the_contracts_names_and_writes_figures(tmp_path: Path) -> None:
