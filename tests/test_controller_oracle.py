@@ -57,13 +57,13 @@ def test_before_the_first_sample_nothing_looks_measured() -> None:
 def test_a_complete_document_is_as_old_as_its_oldest_sample_on_both_clocks() -> None:
     counters = fresh()
     sweep(counters, 990.0, 0)
-    sweep(counters, 990.5, 250_000)  # 4 Mbit/s
+    sweep(counters, 990.5, 250_000)  # 4 Mbit/s of 10
     found = document(counters, programmed={switch.dpid for switch in FABRIC.switches})
     assert found["complete"]
     assert (found["switches_programmed"], found["switches_missing"]) == (20, [])
     assert (found["sampled_monotonic_s"], found["sampled_unix_s"]) == (990.5, 1_700_000_000.0 - 9.5)
     assert list(found["links"]) == [link.name for link in FABRIC.links]
-    assert found["links"]["agg0>core0"] == {"utilisation": 0.2, "capacity_bps": 50e9, "bytes": 250_000}
+    assert found["links"]["agg0>core0"] == {"utilisation": 0.4, "capacity_bps": 50e9, "bytes": 250_000}
     assert [tier["bandwidth_bps"] for tier in found["tiers"]] == [3.6e12, 200e9, 100e9, 50e9]
     assert [tier["latency_s"] for tier in found["tiers"]] == pytest.approx([2e-6, 4e-6, 6e-6, 8e-6])
 

@@ -1,5 +1,7 @@
 """Kept connections between real workers over loopback: used again, not by two transfers at once, replaced when lost."""
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -65,8 +67,15 @@ def test_connections_that_were_opened_ahead_are_taken(pair: tuple[Worker, Worker
 
 
 def test_two_at_once_do_not_share_and_both_are_kept(pair: tuple[Worker, Worker]) -> None:
-    start(pair, 0, 20_000_000)
-    start(pair, 1, 20_000_000)
+    prefill, decode = pair
+    open_files = Path(f"/proc/{prefill.first['pid']}/fd")
+    before, deadline_s = len(list(open_files.iterdir())), time.monotonic() + 10
+    os.kill(decode.first["pid"], signal.SIGSTOP)  # so that the first is not over when the second begins
+    start(pair, 0, 80_000_000)
+    start(pair, 1, 80_000_000)
+    while len(list(open_files.iterdir())) < before + 2 * STRIPES and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    os.kill(decode.first["pid"], signal.SIGCONT)
     ports = [end(pair, request_id)["source_ports"] for request_id in (0, 1)]
     assert not set(ports[0]) & set(ports[1])
     assert move(pair, 2)["source_ports"] == ports[0]
