@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -13,18 +12,13 @@ from topologies.shaping import DEFAULT_BURST_S, DEFAULT_MARK_PACKETS, DEFAULT_QU
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AUTO = "auto"
 
-USER_RATE_SCALE = 5000.0
-"""A 200 Gbit/s NIC becomes a 40 Mbit/s link where one process forwards every packet."""
-
-KERNEL_RATE_SCALE, KERNEL_CPUS = 200.0, 4
-"""Where the kernel forwards, on every processor, it becomes a 1 Gbit/s link. That takes so many of them: with fewer it
-is slower in proportion (docs/vm.md has what was measured)."""
+RATE_SCALE = {"user": 5000.0, "kernel": 200.0}
+"""By datapath: a 200 Gbit/s NIC becomes a 40 Mbit/s link where one process forwards every packet, and a 1 Gbit/s link
+where the kernel does, on every processor: it takes some four of them (docs/vm.md)."""
 
 
 def _usual_rate_scale(validated: dict[str, Any]) -> float:
-    if validated.get("datapath", "user") == "user":
-        return USER_RATE_SCALE
-    return KERNEL_RATE_SCALE * max(KERNEL_CPUS / (os.cpu_count() or 1), 1.0)
+    return RATE_SCALE[validated.get("datapath", "user")]
 
 
 class EmulationSpec(BaseModel):
