@@ -45,13 +45,13 @@ class Pressure:
         """Look at every window until cancelled."""
         log = RUN_DIR / "canary.log"
         canary = self._up.spawn(self._instance, *WORKER_PYTHON, "testbed.canary", log=log)
-        began_s, spent_s, interrupted_s = time.monotonic(), spent_by_process_s(), interrupted_so_far_s()
+        began_s, spent_s, interrupted_s = time.monotonic(), spent_by_process_s(), processors().interrupted_s
         try:
             await self._sample()
         finally:
             more_s = sum(now_s - spent_s.get(pid, 0.0) for pid, now_s in spent_by_process_s().items())
             if self._up.spec.datapath == "kernel":
-                more_s += interrupted_so_far_s() - interrupted_s
+                more_s += processors().interrupted_s - interrupted_s
             self._own_cpus = more_s / (time.monotonic() - began_s)
             canary.terminate()
             try:
@@ -62,15 +62,15 @@ class Pressure:
                 self._canary = {"lag_p99_ms": CANARY_DEADLINE_S * 1e3}
 
     async def _sample(self) -> None:
-        before, switches, pressed_s = _ticks(), switches_scheduled(), pressed_so_far_s()
+        before, switches, pressed_s = processors(), switches_scheduled(), pressed_so_far_s()
         while True:
             began_s = time.monotonic()
             await asyncio.sleep(WINDOW_S)
             window_s = time.monotonic() - began_s
-            after = _ticks()
-            total = after[1] - before[1]
-            if total:
-                self._idle.append((after[0] - before[0]) / total)
+            after = processors()
+            idle_s, busy_s = after.idle_s - before.idle_s, after.busy_s - before.busy_s
+            if idle_s + busy_s:
+                self._idle.append(idle_s / (idle_s + busy_s))
             before, switches_before, switches = after, switches, switches_scheduled()
             pressed_before_s, pressed_s = pressed_s, pressed_so_far_s()
             self._waits.append(wait_share(switches_before, switches, window_s))
@@ -79,8 +79,8 @@ class Pressure:
     def evidence(self) -> dict[str, Any]:
         """`cpu_idle_mean`, `cpu_starved`: shares of all cores and of the windows with under 2 % idle.
 
-        `own_cpus`: processors that the sandbox's own processes kept busy, whatever else the machine did; where the
-        kernel forwards, and all interrupts, since what it forwards is in no process's account.
+        `own_cpus`: processors that the sandbox's own processes kept busy, whatever else the machine did. Where the
+        kernel forwards, all interrupts are added: what they forward is in no process's account.
         `cpu_pressure_mean`, `cpu_pressure_p90`: share of a window in which some process waited for a processor, over
         the windows. `switch_wait_mean`: the same of vswitchd alone (`wait_share`).
         `timer_lag_p99_ms`: the canary's.
@@ -99,16 +99,19 @@ class Pressure:
         }
 
 
-def _ticks() -> tuple[int, int]:
-    """Idle and total processor time since boot, in clock ticks, over all cores (proc(5))."""
-    fields = [int(word) for word in STAT.read_text().split("\n", 1)[0].split()[1:9]]
-    return fields[3] + fields[4], sum(fields)
+class Processors(NamedTuple):
+    """What all cores together have done since boot, seconds (proc(5)): `interrupted_s` is the part of `busy_s` that
+    went into interrupts, soft ones too."""
+
+    idle_s: float
+    busy_s: float
+    interrupted_s: float
 
 
-def interrupted_so_far_s() -> float:
-    """Processor seconds since boot that went into interrupts, soft ones too, over all cores (proc(5))."""
-    fields = STAT.read_text().split("\n", 1)[0].split()
-    return (int(fields[6]) + int(fields[7])) / TICKS_PER_S
+def processors() -> Processors:
+    line = STAT.read_text().split("\n", 1)[0]
+    user, nice, system, idle, iowait, irq, softirq, steal = (int(word) / TICKS_PER_S for word in line.split()[1:9])
+    return Processors(idle + iowait, user + nice + system + irq + softirq + steal, irq + softirq)
 
 
 def spent_by_process_s() -> dict[int, float]:

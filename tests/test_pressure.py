@@ -28,11 +28,11 @@ class Up:
         return subprocess.Popen(["sleep", "60"])
 
 
-def watched(up: Up, stat: Path) -> dict[str, Any]:
+def watched(up: Any, stat: Path) -> dict[str, Any]:
     """One processor of two forwards, all in soft interrupts, for as long as is watched."""
 
     async def watch() -> dict[str, Any]:
-        seen = pressure.Pressure(up, 0)  # type: ignore[arg-type]
+        seen = pressure.Pressure(up, 0)
         watching, began_s = asyncio.create_task(seen.watch()), time.monotonic()
         while time.monotonic() < began_s + WATCHED_S:
             spent = round((time.monotonic() - began_s) * pressure.TICKS_PER_S)

@@ -328,19 +328,9 @@ def test_a_sweep_of_invalid_runs_alone_says_so_and_what_helps(
     monkeypatch.setattr(
         sys.modules["experiments.verbs.sweep"], "read_sweep", lambda place: read_sweep(place).assign(verdict="invalid")
     )
-    settings = [
-        "--requests",
-        "2",
-        "--refresh",
-        "1",
-        "--policies",
-        "round_robin",
-        "--out",
-        str(tmp_path / "new"),
-        "--json",
-    ]
+    few = ("--requests", "2", "--refresh", "1", "--policies", "round_robin", "--out", str(tmp_path / "new"), "--json")
     with pytest.raises(SystemExit, match="1"):
-        app(["sweep", "staleness", "--world", "analytic", "--profile", "quick", *settings])
+        app(["sweep", "staleness", "--world", "analytic", "--profile", "quick", *few])
     printed = capsys.readouterr()
     left_out = json.loads(printed.out)["left_out"]
     assert left_out == ["analytic-round_robin-seed0", "analytic-round_robin-seed1"]

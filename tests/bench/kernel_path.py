@@ -20,6 +20,7 @@ from typing import Any
 
 from testbed.capacity import FRAME_BYTES, FRAMES_A_SEGMENT, PAYLOAD_BYTES
 from testbed.emulation import EmulationSpec
+from testbed.pressure import processors
 from testbed.sandbox import furnish, python_in_sandbox, run
 from topologies.shaping import QueueKind, Shape, shaping_command
 
@@ -54,14 +55,6 @@ def chain(rate_Mbps: float, queue: QueueKind, burst_ms: float) -> None:
                 run(*where, "sh", "-c", shaping_command(port, shape))
 
 
-def busy_cpu_s() -> float:
-    """Seconds that all processors together have been busy: proc_stat(5)."""
-    user, nice, system, _idle, _iowait, irq, softirq, steal = map(
-        int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
-    )
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
 def measure(rate_Mbps: float, queue: QueueKind, burst_ms: float, connections: int, seconds: float) -> dict[str, Any]:
     """To be called in a sandbox."""
     furnish()
@@ -69,11 +62,11 @@ def measure(rate_Mbps: float, queue: QueueKind, burst_ms: float, connections: in
     at = [("ip", "netns", "exec", host) for host in HOSTS]
     with subprocess.Popen([*at[1], "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL):
         while "5201" not in run(*at[1], "ss", "-ltn"):
-            time.sleep(0.05)
-        began_s, began = time.monotonic(), busy_cpu_s()
+            time.sleep(0.05)  # for DEADLINE_S at most: then the whole sandbox is ended
+        began_s, began = time.monotonic(), processors().busy_s
         words = ("-c", "10.0.0.2", "-t", f"{seconds:g}", "-P", f"{connections}", "-C", "cubic", "-J")
         said = json.loads(run(*at[0], "iperf3", *words))
-        busy_cpus = (busy_cpu_s() - began) / (time.monotonic() - began_s)
+        busy_cpus = (processors().busy_s - began) / (time.monotonic() - began_s)
     goodput_bps = said["end"]["sum_received"]["bits_per_second"]
     switched_per_s = goodput_bps / 8 / PAYLOAD_BYTES * FRAMES_A_SEGMENT * SWITCHES
     return {
