@@ -192,7 +192,8 @@ else
     printf '%s\n' "$packages_hash" >"$venv/.netkv-packages"
 fi
 
-logged "${pip_install[@]}" --editable .
+# A path, not an import hook: a hook comes after the folder that a command is typed in, whose own `scheduler` would win.
+logged "${pip_install[@]}" --config-settings editable_mode=compat --editable .
 logged "$venv/bin/python" -I -c 'import experiments, mininet.net, numba, pandas, pyarrow, pydantic, matplotlib.pyplot'
 logged "$venv/bin/python" -I -W ignore -c '
 import eventlet.wsgi

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from controller.plan import ECMP_MODES
+from controller.flow_tables import ECMP_MODES
 from topologies import FabricError, FabricSpec
 
 ENVIRONMENT_VARIABLE = "NETKV_CONTROLLER_CONFIG"

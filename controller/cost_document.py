@@ -1,4 +1,4 @@
-"""`netkv.cost/v1`: the document that an operator's controller publishes to schedulers (docs/netkv.cost.v1.schema.json).
+"""`netkv.cost/v1`: the document that an operator's controller publishes to schedulers (netkv.cost.v1.schema.json here).
 
 Pure: state in, text out. Capacities and tiers are in the real system's units, bytes are emulated bytes.
 """
@@ -12,8 +12,7 @@ from typing import Any
 from controller.config import ControllerConfig
 from controller.counters import LinkCounters
 from controller.polls import PollBook
-from topologies import Fabric
-from topologies.fabric import HOPS_OF_TIER
+from topologies import HOPS_OF_TIER, Fabric
 
 SCHEMA = "netkv.cost/v1"
 

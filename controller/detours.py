@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from topologies import Fabric, Level, Switch, rack_prefix
-from topologies.addressing import pod_prefix
+from topologies import Fabric, Level, Switch, pod_prefix, rack_prefix
 
 Ports = tuple[int, ...]
 Rack = tuple[int, int]

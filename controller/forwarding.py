@@ -11,9 +11,18 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from controller.context import CONTEXT_NAME, ControllerContext
+from controller.flow_tables import Group, Rule, plan_switch
 from controller.messages import change, install, wipe
-from controller.plan import Group, Rule, plan_switch
-from controller.seam import CONFIG_DISPATCHER, DEAD_DISPATCHER, MAIN_DISPATCHER, App, hub, ofp_event, ofproto_v1_3, on
+from controller.openflow_api import (
+    CONFIG_DISPATCHER,
+    DEAD_DISPATCHER,
+    MAIN_DISPATCHER,
+    App,
+    hub,
+    ofp_event,
+    ofproto_v1_3,
+    on,
+)
 
 GATHERING_S = 0.05
 """From the first word of a cut or mended cable to the new plans: both of its ends speak, and cables go in bunches."""

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from controller.plan import Action, Bundle, EtherType, Group, Match, Output, Rule, ToGroup
+from controller.flow_tables import Action, Bundle, EtherType, Group, Match, Output, Rule, ToGroup
 
 NX_HASH_FIELDS_SYMMETRIC_L4 = 1
 NX_BD_ALG_HRW = 1

@@ -1,6 +1,6 @@
 """The JSON schema of `netkv.cost/v1`, for both ends of the socket: who publishes a document and who reads one.
 
-The schema is the file in `docs/` that engineers of other routers read; nothing here repeats it.
+The schema is the JSON file beside this one, which engineers of other routers read; nothing here repeats it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import jsonschema
 
-SCHEMA_FILE = Path(__file__).parent.parent / "docs" / "netkv.cost.v1.schema.json"
+SCHEMA_FILE = Path(__file__).with_name("netkv.cost.v1.schema.json")
 
 
 class SchemaError(ValueError):
     """A document that is not `netkv.cost/v1`; the message names the place in it and the reason."""
 
 
-def check(document: Any) -> None:
+def check_document(document: Any) -> None:
     """SchemaError unless the document is what the schema says."""
     problem = jsonschema.exceptions.best_match(_validator().iter_errors(document))
     if problem is not None:

@@ -15,11 +15,7 @@ from controller.context import CONTEXT_NAME, ControllerContext
 from controller.cost_document import Instant, cost_document, one_line
 from controller.counters import LinkCounters
 from controller.metrics import FabricMetrics, metrics_page
-from controller.oracle_socket import OracleSocket
-from controller.polls import PollBook
-from controller.port_stats import Reply, request
-from controller.schema import check
-from controller.seam import (
+from controller.openflow_api import (
     CONFIG_DISPATCHER,
     DEAD_DISPATCHER,
     App,
@@ -31,7 +27,11 @@ from controller.seam import (
     ofproto_v1_3,
     on,
 )
-from controller.tap import Tap
+from controller.oracle_socket import OracleSocket
+from controller.polls import PollBook
+from controller.port_stats import Reply, request
+from controller.port_stats_tap import Tap
+from controller.schema import check_document
 
 SILENCE_S = 1.0
 """A switch that has not answered for so long is asked again; until then one request is under way at a time."""
@@ -161,7 +161,7 @@ class Telemetry(App):
                 cut=context.cut,
             )
             if document["complete"] not in self._checked:
-                check(document)
+                check_document(document)
                 self._checked.add(document["complete"])
             self._line = one_line(document)
         return self._line

@@ -8,9 +8,7 @@ import sys
 import typer
 from rich.console import Console
 
-from experiments.cluster import ClusterError
-from experiments.spec import SpecError
-from experiments.store import StoreError
+from experiments.running import ClusterError, SpecError, StoreError
 from experiments.verbs.clean import clean
 from experiments.verbs.compare import compare
 from experiments.verbs.doctor import doctor
@@ -22,8 +20,8 @@ from experiments.verbs.shell import shell
 from experiments.verbs.sweep import sweep
 from experiments.verbs.tune import tune
 from scheduler import PolicyError
-from simulator.errors import SimulationError
-from testbed.errors import TestbedError
+from simulator import SimulationError
+from testbed import TestbedError
 from topologies import FabricError
 from workloads import WorkloadError
 

@@ -1,30 +1,10 @@
-"""The decision: policy contract, cost model, oracle, prefix index and the policies. No Mininet, no Ryu, no clock."""
+"""The decision: policy contract, cost model, oracle, prefix index and the policies. No Mininet, no Ryu, no clock.
 
-from scheduler.candidates import Candidates
-from scheduler.dispatcher import Decision, Dispatcher
-from scheduler.errors import InfeasibleError, PolicyError, RejectedError
-from scheduler.oracle import NetworkSample, OracleError, StalenessStage, parse_document
-from scheduler.policy import POLICIES, Policy, find_policy
-from scheduler.prefill_queue import PrefillQueues
-from scheduler.record import Outcome, RequestRecord
-from scheduler.view import View
+class Nearest:  # a policy of your own: `netkv run --policy my_policies:Nearest`
+    def select(self, request, candidates, view):
+        return candidates.best(candidates.tier)
+"""
 
-__all__ = [
-    "POLICIES",
-    "Candidates",
-    "Decision",
-    "Dispatcher",
-    "InfeasibleError",
-    "NetworkSample",
-    "OracleError",
-    "Outcome",
-    "Policy",
-    "PolicyError",
-    "PrefillQueues",
-    "RejectedError",
-    "RequestRecord",
-    "StalenessStage",
-    "View",
-    "find_policy",
-    "parse_document",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

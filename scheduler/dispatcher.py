@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scenario import Scenario
 from scheduler.candidates import Candidates
 from scheduler.errors import InfeasibleError
 from scheduler.in_flight import REMEMBERED_S, InFlight
@@ -23,7 +24,7 @@ from scheduler.policy import POLICIES, Policy, choose, new_policy
 from scheduler.prefix_index import PrefixIndex
 from scheduler.view import View
 from topologies import Fabric, Roles
-from workloads import BLOCK_TOKENS, Request, Scenario
+from workloads import BLOCK_TOKENS, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """The loops of a decision that are worth compiling: bandwidth left, waits, the best instance, and its booking.
 
-Each is held equal by `tests/test_kernels.py` to a readable form in numpy: `View.available_by_definition`,
-`DecodeLoads.wait_by_definition`, `LinkTable.shares`, and a sort. All are O(D), the first plus racks x cores.
+Each is held equal by `tests/unit/scheduler/test_kernels.py` to a readable form in numpy:
+`View.available_by_definition`, `DecodeLoads.wait_by_definition`, `LinkTable.shares`, and a sort. All are O(D), the
+first plus racks x cores.
 """
 
 from __future__ import annotations
 
 from scheduler.arrays import Bools, Floats, Ints
-from scheduler.compiled import compiled
+from scheduler.compilation import compiled
 
 
 @compiled

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scenario import ModelSpec, ServingSpec
 from scheduler import kernels
 from scheduler.arrays import Bools, Floats, Ints
-from workloads import ModelSpec, Request, ServingSpec
+from workloads import Request
 
 TYPICAL_OUTPUT_TOKENS = 343.0
 """Mean answer of the Mooncake conversation trace: the first guess, before any answer has been seen."""

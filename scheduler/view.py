@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from scenario import SloSpec
 from scheduler.arrays import Floats
 from scheduler.candidates import Candidates
 from scheduler.in_flight import InFlight
 from scheduler.link_table import LinkTable
 from scheduler.oracle import NetworkSample
 from workloads import Request
-from workloads.scenario import SloSpec
 
 BACKGROUND_COMPETITORS = 2.0
 """Transfers' worth of foreign traffic that a new transfer is taken to compete with on a link that looks full.

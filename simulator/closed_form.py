@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from scenario import BackgroundFlow
 from simulator.transport import Delivery, Floats
 from topologies import Fabric
-from workloads import BackgroundFlow
 
 End = tuple[str, int]
 

@@ -5,7 +5,7 @@ Kept in an array of `simulator.tables.HEAP`; its length is kept by the caller. E
 
 from __future__ import annotations
 
-from simulator.compiled import compiled
+from scheduler import compiled
 from simulator.tables import Table
 
 

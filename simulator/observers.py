@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from scenario import Scenario
 from scheduler import Dispatcher, NetworkSample
-from simulator.agenda import Agenda, Kind
 from simulator.errors import SimulationError
+from simulator.event_queue import Agenda, Kind
+from simulator.link_counters import Telemetry
 from simulator.simulation import SimulationSpec
-from simulator.telemetry import Telemetry
 from simulator.transport import Transport
 from topologies import Fabric
-from workloads import Scenario
 
 MOST_LOOKS = 5_000_000
 """More refreshes than this in one run are a wrong unit, not an experiment: at 20 us each they take minutes."""

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from scenario import BackgroundFlow
 from simulator.path_choice import PathChoice
 from simulator.transport import Transport
-from workloads import BackgroundFlow
 
 Owner = tuple[int, int]
 """TRANSFER or BACKGROUND of `path_choice`, and the number of the request or flow."""

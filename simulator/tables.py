@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.compiled import fingerprint
+from simulator.code_fingerprint import fingerprint
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,7 +30,10 @@ STATE = np.dtype(
         ("stopped", np.int32),
         ("filling", np.int32),
         ("ending", np.int32),
-        (f"sources_{fingerprint('compiled', 'heap', 'waterfill', 'timeline')}", np.int8),  # see `simulator.compiled`
+        (
+            f"sources_{fingerprint('heap', 'waterfill', 'timeline')}",
+            np.int8,
+        ),
     ],
     align=True,
 )

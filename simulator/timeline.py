@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulator.compiled import compiled
+from scheduler import compiled
 from simulator.heap import put, take
 from simulator.tables import Floats, Ints, Table
 from simulator.waterfill import RISING, open_link, sent_by, solve

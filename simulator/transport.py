@@ -11,10 +11,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scenario import BackgroundFlow
 from simulator.network import FluidNetwork
 from simulator.path_choice import BACKGROUND, TRANSFER, KeptConnections, PathChoice
 from topologies import Fabric
-from workloads import BackgroundFlow
 
 Floats = NDArray[np.float64]
 

@@ -15,16 +15,16 @@ import time
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from scenario import CongestionSpec, Scenario
 from testbed.calibration import ATTEMPTS, Blobs, Pair
+from testbed.cpu_monitor import Pressure
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
-from testbed.pressure import Pressure
 from testbed.sandbox import furnish, python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferError, SendBufferLease
 from testbed.worker_pool import Event, WorkerPool
 from topologies import FabricSpec
-from workloads import CongestionSpec, Scenario
 
 DEADLINE_S = 90.0
 SMALL = FabricSpec(pods=2, racks_per_pod=1, servers_per_rack=2, aggregations_per_pod=1, cores_per_group=1)

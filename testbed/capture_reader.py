@@ -18,7 +18,7 @@ from scapy.error import Scapy_Exception
 from scapy.utils import RawPcapReader
 
 from testbed.errors import TestbedError
-from workers.wire import HEADER_BYTES, HEADER_MAGIC, WireError, unpack_header
+from workers import HEADER_BYTES, HEADER_MAGIC, WireError, unpack_header
 
 ETHERNET_B = 14
 IPV4, TCP = b"\x08\x00", 6

@@ -11,10 +11,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from scheduler import Outcome
+from serving import Outcome
 from testbed.vswitchd import VSwitchd
-from topologies import Fabric, instance_ip
-from topologies.addressing import instance_mac
+from topologies import Fabric, instance_ip, instance_mac
 from topologies.mininet import interface_of
 
 UNKNOWN = -1

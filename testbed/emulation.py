@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.switches import datapath_in_force
-from topologies.shaping import DEFAULT_BURST_S, DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
+from topologies import DEFAULT_BURST_S, DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AUTO = "auto"

@@ -23,13 +23,11 @@ from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.kernel import check_kernel
 from testbed.oracle_client import OracleClient, OracleUnavailableError
-from testbed.own_daemon import OwnDaemonSwitch
+from testbed.per_switch_daemon import OwnDaemonSwitch
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import datapath_in_force, start_switches
-from topologies import Fabric, instance_ip
-from topologies.addressing import FABRIC_PREFIX
+from topologies import FABRIC_PREFIX, Fabric, Shape, ShapingError, instance_ip
 from topologies.mininet import FatTreeTopo, interface_of
-from topologies.shaping import Shape, ShapingError
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
 CONTROLLER_LOG = RUN_DIR / "controller.log"

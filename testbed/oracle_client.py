@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from controller.schema import check
+from controller import check_document
 
 
 class OracleUnavailableError(RuntimeError):
@@ -40,7 +40,7 @@ class OracleClient:
             line = self._read_line()
             document: dict[str, Any] = json.loads(line)
             if not self._checked:
-                check(document)
+                check_document(document)
                 self._checked = True
         except (OSError, ValueError) as problem:  # SchemaError is one, too
             self.close()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from scheduler import Dispatcher, OracleError
-from scheduler.oracle import NetworkSample, parse_document
+from scheduler import Dispatcher, NetworkSample, OracleError, parse_document
 from testbed.fabric_up import ORACLE_SOCKET
 from testbed.link_log import ORACLE_DEADLINE_S
 from testbed.oracle_client import OracleClient, OracleUnavailableError

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from testbed.sandbox import run
-from topologies import Fabric
-from topologies.shaping import Shape
+from topologies import Fabric, Shape
 
 DEVICES = Path("/proc/net/dev")
 SOFTNET = Path("/proc/net/softnet_stat")

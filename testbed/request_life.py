@@ -13,13 +13,14 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
-from scheduler import Decision, Dispatcher, PolicyError, PrefillQueues, RejectedError, RequestRecord
-from scheduler.record import ENDED_EARLY
+from scenario import Scenario
+from scheduler import Decision, Dispatcher, PolicyError, RejectedError
+from serving import ENDED_EARLY, PrefillQueues, RequestRecord
 from testbed.fabric_up import FabricUp
 from testbed.run_clock import RunClock
 from testbed.worker_pool import DECODE_PORT, Event, Tell
 from topologies import Roles
-from workloads import Request, Scenario
+from workloads import Request
 
 LATE_S = 0.02
 """A request that is issued later than this is counted as late: a tenth of a short transfer, real seconds."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from testbed.errors import TestbedError
-from testbed.precedence import give_precedence
 from testbed.sandbox import run
+from testbed.scheduling_priority import give_precedence
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 DATABASE = "/etc/openvswitch/conf.db"

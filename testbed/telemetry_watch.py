@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.background import BackgroundPlayer
+from scenario import Scenario, link_tiers
+from testbed.background_player import BackgroundPlayer
 from testbed.errors import TestbedError
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp
 from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.run_clock import RunClock
 from testbed.worker_pool import WorkerPool
 from topologies import Roles
-from workloads import Scenario
-from workloads.background_load import link_tiers
 
 LOOK_S = 1.0
 AGES_A_LOOK = 7

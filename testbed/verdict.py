@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from scheduler import Outcome
+from scenario import Scenario
+from serving import Outcome
 from testbed.calibration import PAYLOAD_OF_WIRE
 from testbed.request_life import LATE_S
 from topologies import Level
-from workloads import Scenario
 
 LATE_SUSPECT_MS = LATE_S * 1e3
 LATE_INVALID_MS = 200.0

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scenario import Scenario, ServingSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
 from topologies import Roles
-from workloads import Scenario, ServingSpec
 
 DECODE_PORT = 7001
 BACKGROUND_PORT = 7002

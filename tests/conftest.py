@@ -6,7 +6,16 @@ By itself they run on this machine's usual emulation: in the virtual machine on 
 userspace. The facts that they assert are the same.
 """
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# No test measures wall time: a first call compiles, and the machine may be busy. Continuous integration draws the same
+# examples each time; elsewhere each run draws new ones, and a failure prints the line that draws it again.
+settings.register_profile("local", deadline=None, print_blob=True)
+settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

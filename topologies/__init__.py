@@ -1,11 +1,33 @@
-"""The fabric: its specification, the four-tier fat-tree, addressing, placement and equal-cost paths (all pure)."""
+"""The fabric: its specification, the four-tier fat-tree, addressing, placement, equal-cost paths and link shaping.
 
-from topologies.addressing import instance_ip, instance_mac, rack_prefix, server_prefix
-from topologies.fabric import Fabric, FabricError, FabricSpec, Instance, Level, Link, Switch
+    from topologies import FabricSpec, build_fattree
+
+    fabric = build_fattree(FabricSpec(pods=2))
+    print(len(fabric.instances), "instances,", len(fabric.switches), "switches")
+    print(fabric.paths(0, 15))  # the equal-cost paths, each a tuple of link indices
+
+Standard library only. `topologies.mininet`, which needs Mininet, is imported by its own name.
+"""
+
+from topologies.addressing import FABRIC_PREFIX, instance_ip, instance_mac, pod_prefix, rack_prefix, server_prefix
+from topologies.fabric import HOPS_OF_TIER, Fabric, FabricError, FabricSpec, Instance, Level, Link, Switch
 from topologies.fattree import build_fattree
 from topologies.placement import PLACEMENTS, Roles, place
+from topologies.shaping import (
+    DEFAULT_BURST_S,
+    DEFAULT_MARK_PACKETS,
+    DEFAULT_QUEUE_PACKETS,
+    QueueKind,
+    Shape,
+    ShapingError,
+)
 
 __all__ = [
+    "DEFAULT_BURST_S",
+    "DEFAULT_MARK_PACKETS",
+    "DEFAULT_QUEUE_PACKETS",
+    "FABRIC_PREFIX",
+    "HOPS_OF_TIER",
     "PLACEMENTS",
     "Fabric",
     "FabricError",
@@ -13,12 +35,16 @@ __all__ = [
     "Instance",
     "Level",
     "Link",
+    "QueueKind",
     "Roles",
+    "Shape",
+    "ShapingError",
     "Switch",
     "build_fattree",
     "instance_ip",
     "instance_mac",
     "place",
+    "pod_prefix",
     "rack_prefix",
     "server_prefix",
 ]

@@ -12,8 +12,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from workers.command import CommandError
+from workers.control_channel import Shell, argument_parser, stamp
 from workers.flows import Flow, FlowStats, TcpFlow, UdpFlow
-from workers.shell import Shell, argument_parser, stamp
 from workers.sink import Sink
 from workers.streams import StreamOptions, add_stream_arguments
 

@@ -12,8 +12,8 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from workers.batch import Admitted, Batch, Event, Finished, FirstToken, Rejected, StepEnded, StepLog
+from workers.control_channel import Shell, add_realtime_argument, argument_parser, stamp
 from workers.inbound import Receiver
-from workers.shell import Shell, add_realtime_argument, argument_parser, stamp
 from workers.steps import StepTable
 from workers.wire import STRIPES_MAX
 

@@ -13,8 +13,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from workers.connections import Connections
+from workers.control_channel import Shell, add_realtime_argument, argument_parser, stamp
 from workers.outbound import Transfer
-from workers.shell import Shell, add_realtime_argument, argument_parser, stamp
 from workers.streams import StreamOptions, add_stream_arguments
 from workers.wire import STRIPES_MAX
 

@@ -1,32 +1,12 @@
-"""A request: what it asks, when it arrives, what it costs to serve, and the scenario in which a world replays it."""
+"""A request: what it asks and when it arrives; read from a trace or drawn from a profile.
 
-from workloads.arrivals import ARRIVALS
-from workloads.background_load import BackgroundFlow
-from workloads.congestion import BACKGROUND_TAIL_S, CongestionSpec, plan_background
-from workloads.generator import generate
-from workloads.model import MODELS, ModelSpec
-from workloads.mooncake import read_trace
-from workloads.profiles import PROFILES
-from workloads.request import BLOCK_TOKENS, Request, WorkloadError
-from workloads.scenario import OracleSpec, Scenario, ServingSpec, WorkloadSpec, load_requests
+from numpy.random import default_rng
+from workloads import generate
 
-__all__ = [
-    "ARRIVALS",
-    "BACKGROUND_TAIL_S",
-    "BLOCK_TOKENS",
-    "MODELS",
-    "PROFILES",
-    "BackgroundFlow",
-    "CongestionSpec",
-    "ModelSpec",
-    "OracleSpec",
-    "Request",
-    "Scenario",
-    "ServingSpec",
-    "WorkloadError",
-    "WorkloadSpec",
-    "generate",
-    "load_requests",
-    "plan_background",
-    "read_trace",
-]
+requests = generate("conversation", count=100, rate_rps=3.4, rng=default_rng(0))
+print(requests[0].input_length, "tokens at", requests[0].timestamp_s, "s")
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,8 @@
 """The embedded workload: requests drawn from a profile's distributions.
 
 A request either continues something earlier (it shares a long prefix with it) or starts afresh; lengths are drawn from
-the matching table. `tests/test_workload_profiles.py` holds what is drawn against the figures that `profiles` states.
+the matching table. `tests/unit/workloads/test_workload_profiles.py` holds what is drawn against the figures that
+`profiles` states.
 """
 
 from __future__ import annotations

@@ -1,41 +1,12 @@
-"""What sweeps say of the paper's claims C1 to C8, world by world. Rules and margins are ours, fixed before measuring.
+"""What sweeps say of the paper's claims C1 to C8, world by world, by rules fixed before measuring.
 
-The rule of each claim is in `experiments.claims.verdict.CLAIMS` and in docs/claims.md.
+from pathlib import Path
+from experiments.claims import verdicts
+
+for verdict in verdicts([Path("results")]):
+    print(verdict.claim, verdict.world, verdict.verdict)
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from experiments.claims.artefact import only_the_oracle
-from experiments.claims.evidence import read_evidence
-from experiments.claims.table import claim_lines, claims_table
-from experiments.claims.theory_claims import complexity, herding, robustness
-from experiments.claims.up_to import slo_gained, tbt_overhead, ttft_saved
-from experiments.claims.verdict import CLAIMS, WORLDS, Claim, ClaimVerdict, Verdict
-
-__all__ = ["CLAIMS", "WORLDS", "Claim", "ClaimVerdict", "Verdict", "claim_lines", "claims_table", "verdicts"]
-
-
-def verdicts(sweep_folders: Sequence[Path], worlds: Sequence[str] = WORLDS) -> list[ClaimVerdict]:
-    """Every claim in every world, in order, by all runs of the sweeps that are not `invalid`.
-
-    The order of the folders is of no matter, one given twice counts once, and a folder of sweeps stands for all of
-    them. A claim that nothing was measured for is inconclusive and says what to run. StoreError for no sweep.
-    """
-    sweeps = read_evidence(sweep_folders)
-    found = [
-        verdict
-        for world in worlds
-        for verdict in (
-            herding(sweeps, world),
-            complexity(sweeps, world),
-            robustness(sweeps, world),
-            *ttft_saved(sweeps, world),
-            slo_gained(sweeps, world),
-            tbt_overhead(sweeps, world),
-            only_the_oracle(sweeps, world),
-        )
-    ]
-    return sorted(found, key=lambda verdict: verdict.claim)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

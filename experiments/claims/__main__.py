@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.claims import claim_lines, claims_table, verdicts
-from experiments.store import StoreError, json_text
+from experiments.running import StoreError, json_text
 
 
 def main(arguments: list[str]) -> int:

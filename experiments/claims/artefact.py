@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.claims.evidence import POLICY, Sweep
+from experiments.claims.claim import ClaimVerdict
+from experiments.claims.comparisons import POLICY, Sweep
 from experiments.claims.up_to import ROUND_ROBIN, not_measured
-from experiments.claims.verdict import ClaimVerdict
-from experiments.spec import RunSpec
+from experiments.running import RunSpec
 
 ALLOWED = ("policy", "policy_parameters", "oracle")
 """What may differ between a run of NetKV and one of another policy: the decision, and the view that it is given."""
 
 SHOWN_BY = (
-    "tests/test_architecture.py holds that workers know no policy; tests/test_controller_oracle.py that the scheduler"
-    " learns of the network from one JSON document on a socket alone"
+    "tests/unit/test_architecture.py holds that workers know no policy; tests/unit/controller/test_oracle.py that the"
+    " scheduler learns of the network from one JSON document on a socket alone"
 )
 
 

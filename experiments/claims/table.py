@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from experiments.claims.verdict import ClaimVerdict
+from experiments.claims.claim import ClaimVerdict
 
 
 def claims_table(found: Sequence[ClaimVerdict], title: str = "The paper's claims") -> Table:

@@ -11,12 +11,22 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from experiments.claims.evidence import POLICY, Sweep, aged, compare
+from experiments.analysis import (
+    Estimate,
+    available,
+    growth,
+    largest_error,
+    longest_staleness_s,
+    mean_interval,
+    relative_change,
+    share_alike,
+    single_ratio,
+    tokens_beyond,
+)
+from experiments.claims.claim import CLAIMS, ClaimVerdict, Verdict
+from experiments.claims.comparisons import POLICY, Sweep, aged, compare
 from experiments.claims.up_to import decided, not_measured
-from experiments.claims.verdict import CLAIMS, ClaimVerdict, Verdict
-from experiments.statistics import Estimate, growth, mean_interval, relative_change, share_alike
-from experiments.theory import available, largest_error, longest_staleness_s, single_ratio, tokens_beyond
-from workloads import ModelSpec
+from scenario import ModelSpec
 
 CACHE_AWARE = "ca"
 RATIOS = (2.0, 10.0, 100.0, 1000.0)
@@ -63,7 +73,7 @@ def herding(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
 
 
 def arbitrarily_bad() -> bool:
-    """Whether C1's family exceeds each of `RATIOS` at a finite context, by the formulas of `experiments.theory`."""
+    """Whether C1's family exceeds each of `RATIOS` at a finite context, by the formulas of `analysis.theory`."""
     return all(
         math.isfinite(tokens := context_beyond(ratio)) and _family(ratio, 1.001 * tokens + 1) > ratio
         for ratio in RATIOS

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from experiments.claims.evidence import Comparison, Sweep, compare
-from experiments.claims.verdict import CLAIMS, ClaimVerdict, Verdict
-from experiments.statistics import Estimate, difference, holm, relative_change
+from experiments.analysis import Estimate, difference, holm, relative_change
+from experiments.claims.claim import CLAIMS, ClaimVerdict, Verdict
+from experiments.claims.comparisons import Comparison, Sweep, compare
 
 ROUND_ROBIN, CLA_STAR = "round_robin", "cla_star"
 CLAIMED_GPUS = 64

@@ -1,14 +1,11 @@
-"""The questions that `netkv sweep` asks, a file each: what is varied, who is compared, and what the answers say."""
+"""The questions that `netkv sweep` asks, a file each: what is varied, who is compared, what the answers say.
 
-from __future__ import annotations
+from experiments.questions import QUESTIONS
 
-from collections.abc import Mapping
+for name, question in QUESTIONS.items():
+    print(name, question.asks)
+"""
 
-from experiments.questions import ablation, prefix, scale, staleness, staleness_map, topology
-from experiments.questions.question import Axis, Packets, Profile, Question
+import lazy_loader
 
-QUESTIONS: Mapping[str, Question] = {
-    module.QUESTION.name: module.QUESTION for module in (staleness, staleness_map, topology, prefix, ablation, scale)
-}
-
-__all__ = ["QUESTIONS", "Axis", "Packets", "Profile", "Question"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

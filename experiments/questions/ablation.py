@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
+from experiments.analysis import CAVEAT, change_column, changed, told
 from experiments.questions.question import ALL_WORKLOADS, SHORT, Packets, Profile, Question
-from experiments.questions.results import change_column
 from experiments.questions.tables import MEANS, listing
-from experiments.questions.words import CAVEAT, changed, told
 
 TITLE = "Which rung of the ladder brings how much?"
 LADDER = ("cla_star", "netkv_topo_only", "netkv_static", "netkv_full")
@@ -59,7 +58,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
 
 def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """Bars, the ladder from left to right."""
-    from experiments.questions.pictures import TTFT, bar_panels
+    from experiments.drawing import TTFT, bar_panels
 
     about = f"{note} Numbers and whiskers: paired change against CLA* in percent, and its 95 % interval."
     return bar_panels(results, TTFT, TITLE, about, out / "ablation")

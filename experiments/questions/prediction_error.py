@@ -47,7 +47,7 @@ def draw(requests: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """Prediction error against the age of the view, a panel a world. Returns the files written; none without data."""
     import matplotlib.pyplot as plt
 
-    from experiments.figures import paper, put_title, save, style_of
+    from experiments.drawing import paper, put_title, save_figure, style_of
 
     bins = age_bins(requests)
     if bins.empty:
@@ -74,4 +74,4 @@ def draw(requests: pd.DataFrame, out: Path, note: str) -> list[Path]:
         axes[0][0].set_ylabel("Error of the predicted KV transfer (%)")
         axes[0][0].legend()
         put_title(figure, "How wrong do predictions get as the view ages?", f"{note} Line: median; band: quartiles.")
-        return save(figure, out / "prediction_error")
+        return save_figure(figure, out / "prediction_error")

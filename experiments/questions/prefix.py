@@ -7,11 +7,10 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
+from experiments.analysis import CAVEAT, challengers, change_column, changed
 from experiments.questions.question import SHORT, Axis, Changes, Packets, Profile, Question
-from experiments.questions.results import challengers, change_column
 from experiments.questions.tables import MEANS, axis_column, listing
-from experiments.questions.words import CAVEAT, changed
-from experiments.spec import SpecError
+from experiments.running import SpecError
 
 TITLE = "Does NetKV-Full keep its advantage as more requests share a prefix?"
 REFERENCES = ("cla_star", "ca")
@@ -86,8 +85,7 @@ def _over(rows: pd.DataFrame, prefix: str) -> str:
 
 def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """TTFT of every policy, and the change against each reference."""
-    from experiments.figures import style_of
-    from experiments.questions.pictures import PAIRED_TTFT, Panel, line_panels, with_paired_bands
+    from experiments.drawing import PAIRED_TTFT, Panel, line_panels, style_of, with_paired_bands
 
     columns = [(change_column(name, REFERENCES), style_of(name).label) for name in REFERENCES]
     panels = [PAIRED_TTFT]

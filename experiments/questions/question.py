@@ -1,7 +1,7 @@
 """What a question is: the things it varies, how much of it a profile asks, and the runs that this makes.
 
-A question owns no code of its own beyond words and a picture; running is `experiments.sweep`'s, the arithmetic is
-`experiments.questions.results`'. A new one is a file like `prefix.py` and a line in `QUESTIONS`.
+A question owns no code of its own beyond words and a picture; running is `experiments.running`'s, the arithmetic is
+`experiments.analysis`'. A new one is a file like `prefix.py` and a line in `QUESTIONS`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from experiments.questions.results import NEVER, Further, tidy
-from experiments.spec import RunSpec, SpecError, make_spec
-from experiments.sweep import Condition
+from experiments.analysis import NEVER, Further, tidy
+from experiments.running import Condition, RunSpec, SpecError, make_spec
 from scheduler import POLICIES as POLICY_NAMES
-from scheduler.policy import TELEMETRY_POLICIES
+from scheduler import TELEMETRY_POLICIES
 from workloads import PROFILES as WORKLOADS
 
 Changes = Mapping[str, Any]
@@ -133,7 +132,7 @@ class Question:
     draw_requests: Callable[[pd.DataFrame, Path, str], list[Path]] | None = None
 
     def results(self, requests: pd.DataFrame) -> pd.DataFrame:
-        """The tidy frame of `experiments.sweep.read_sweep`'s: see `experiments.questions.results.tidy`."""
+        """The tidy frame of `experiments.running.sweep.read_sweep`'s: see `experiments.analysis.results.tidy`."""
         return tidy(requests, [axis.label for axis in self.axes], self.references, self.further)
 
     def conditions(

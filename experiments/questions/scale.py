@@ -12,11 +12,10 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
+from experiments.analysis import CAVEAT, challengers, change_column, changed, told
 from experiments.questions.question import SHORT, Axis, Changes, Packets, Profile, Question
-from experiments.questions.results import challengers, change_column
 from experiments.questions.tables import DECISION, MEANS, axis_column, listing
-from experiments.questions.words import CAVEAT, changed, told
-from experiments.spec import SpecError, make_spec
+from experiments.running import SpecError, make_spec
 
 TITLE = "Does it last as the fabric grows?"
 REFERENCES = ("cla_star", "round_robin")
@@ -121,7 +120,7 @@ def _tokens(rows: pd.DataFrame, beside: pd.DataFrame, where: str) -> list[str]:
 
 def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """The four quantities over the number of GPUs."""
-    from experiments.questions.pictures import PAIRED_TTFT, SLO, TBT, Panel, line_panels, with_paired_bands
+    from experiments.drawing import PAIRED_TTFT, SLO, TBT, Panel, line_panels, with_paired_bands
 
     decision = Panel("decision_us", None, None, "Median decision latency (us)", zero=True)
     return line_panels(

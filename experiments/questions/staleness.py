@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from experiments.questions import prediction_error, staleness_words
+from experiments.analysis import NEVER, paired_change
+from experiments.questions import prediction_error
+from experiments.questions import staleness_wording as staleness_words
 from experiments.questions.question import ALL_WORKLOADS, SHORT, Profile, Question
-from experiments.questions.results import NEVER
 from experiments.questions.tables import AGE, MEANS, REFRESH, listing
-from experiments.statistics import paired_change
 
 BASELINE, WITHOUT_TELEMETRY = "round_robin", "netkv_static"
 
@@ -76,7 +76,7 @@ def table(results: pd.DataFrame) -> Table:
 
 def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """TTFT, TBT and SLO over the refresh interval, a figure a workload. TTFT's band is that of the paired change."""
-    from experiments.questions.pictures import PAIRED_TTFT, SLO, TBT, line_panels, with_paired_bands
+    from experiments.drawing import PAIRED_TTFT, SLO, TBT, line_panels, with_paired_bands
 
     banded = with_paired_bands(results, "aged_change")
     about = f"{note} Bands: 95 % intervals (TTFT: of the paired change since the shortest interval)."

@@ -10,10 +10,9 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
+from experiments.analysis import NEVER, challengers, gains, interval_name, interval_names
 from experiments.questions.question import Axis, Packets, Profile, Question
-from experiments.questions.results import NEVER, challengers, gains
 from experiments.questions.tables import grid
-from experiments.questions.words import interval_name, interval_names
 
 REFERENCE = "netkv_static"
 AT = ("time_scale_s", "refresh_s")
@@ -88,8 +87,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
 
 def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """The map as a heat map a world, a figure a policy that reads telemetry."""
-    from experiments.figures import style_of
-    from experiments.questions.pictures import heat_maps
+    from experiments.drawing import heat_maps, style_of
 
     written = []
     for place, policy in enumerate(_aged(results)):

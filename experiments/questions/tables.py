@@ -10,7 +10,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from experiments.questions.results import NEVER
+from experiments.analysis import NEVER
 
 LEAST_WIDTH = 64
 """A narrower table would break its caption into many lines."""

@@ -10,10 +10,9 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
+from experiments.analysis import CAVEAT, against_claim, challengers, changed, gains
 from experiments.questions.question import ALL_WORKLOADS, SHORT, Axis, Packets, Profile, Question
-from experiments.questions.results import challengers, gains
 from experiments.questions.tables import grid
-from experiments.questions.words import CAVEAT, against_claim, changed
 
 REFERENCES = ("cla_star", "round_robin")
 AT = ("tor_oversubscription", "aggregation_oversubscription")
@@ -86,8 +85,7 @@ def _at(row: pd.Series) -> str:
 
 def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
     """A heat map a workload and world, a figure a policy."""
-    from experiments.figures import style_of
-    from experiments.questions.pictures import heat_maps
+    from experiments.drawing import heat_maps, style_of
 
     written = []
     for place, policy in enumerate(challengers(results, REFERENCES)):

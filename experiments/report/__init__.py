@@ -1,5 +1,11 @@
 """The report: a folder of runs or sweeps as one page that needs no network, for people to look at.
 
-`collect` reads the folder, `figures` and its neighbours turn it into plots and sentences, `scenes` into the moving
-fabric, `page` puts them into one file. Nothing here measures or decides anything: every number comes from the store.
+from pathlib import Path
+from experiments.report import write_report
+
+write_report(Path("results/staleness-..."), Path("report.html"))
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,16 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.figures import style_of
-from experiments.questions.results import refresh_numbers
-from experiments.questions.staleness import BASELINE, WITHOUT_TELEMETRY
-from experiments.questions.staleness_words import MARGIN_PERCENT
-from experiments.questions.words import interval_name
+from experiments.analysis import Change, counted, interval_name, paired_change, refresh_numbers
+from experiments.drawing import style_of
+from experiments.questions import BASELINE, MARGIN_PERCENT, WITHOUT_TELEMETRY
 from experiments.report.collect import Sweep
 from experiments.report.looks import WORLDS
 from experiments.report.twins import Comparison
-from experiments.statistics import Change, counted, paired_change
-from scheduler import RequestRecord
+from serving import RequestRecord
 
 HERO = "netkv_full"
 STANDARD = {"world", "workload", "seed", "refresh_s", "run", "verdict", "slo_met"}

@@ -10,12 +10,21 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.questions.question import workload_name, written
-from experiments.spec import RunSpec
-from experiments.store import StoreError, is_run, read_manifest, read_table, spec_of
-from experiments.summary import slo_met
-from experiments.sweep import read_sweep
-from experiments.sweep_folder import DESCRIPTION, RUNS, present, read_description
+from experiments.questions import workload_name, written
+from experiments.running import (
+    DESCRIPTION,
+    RUNS,
+    RunSpec,
+    StoreError,
+    is_run,
+    present,
+    read_description,
+    read_manifest,
+    read_sweep,
+    read_table,
+    slo_met,
+    spec_of,
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from experiments.questions.words import interval_name
+from experiments.analysis import interval_name
 from experiments.report.plotting import INK, Panel, new_plot
 
 # PuOr of ColorBrewer: orange for a loss, purple for a gain, apart for every kind of colour vision and in grey.

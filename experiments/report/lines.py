@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.questions.words import interval_name
+from experiments.analysis import interval_name
 from experiments.report.looks import PolicyLook, plain
 from experiments.report.plotting import Panel, band, line, new_plot
 

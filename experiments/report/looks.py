@@ -11,10 +11,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from experiments.figures import PRESETS, STYLES, style_of
-from experiments.questions.question import reads_telemetry
-from experiments.questions.words import interval_name
-from experiments.spec import RunSpec
+from experiments.analysis import interval_name
+from experiments.drawing import PRESETS, STYLES, style_of
+from experiments.questions import reads_telemetry
+from experiments.running import RunSpec
 
 WORLDS = {"emulated": "real packets", "analytic": "the fluid model"}
 

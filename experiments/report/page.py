@@ -22,18 +22,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from experiments.questions.words import CAVEAT
+from experiments.analysis import CAVEAT
 from experiments.report.answer import three_sentences
+from experiments.report.charts import paper_figures
 from experiments.report.claims_table import basis, claim_rows
 from experiments.report.collect import Run, Sweep, collect
-from experiments.report.evidence import evidence_figure, probe_rows, readings
-from experiments.report.figures import paper_figures
+from experiments.report.evidence_section import evidence_figure, probe_rows, readings
 from experiments.report.looks import WORLDS, prose, typeset
 from experiments.report.plotting import Figure, as_json
 from experiments.report.rerun import again, origins
 from experiments.report.scenes import scenes
 from experiments.report.twins import compare_runs, comparison_figures, rung_name
-from experiments.store import StoreError, check_writable, strict
+from experiments.running import StoreError, check_writable, strict
 
 MOST_ROWS = 60
 """Rows of a figure's table that the page writes out; its CSV has all of them."""

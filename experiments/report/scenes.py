@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.fabric_figure import NAMES, place_nodes
+from experiments.drawing import NAMES, place_nodes
 from experiments.report.collect import Run, Sweep
 from experiments.report.looks import run_label
-from experiments.store import PATHS, read_table
-from experiments.worlds import open_world
+from experiments.running import PATHS, open_world, read_table
 from scheduler import POLICIES, PolicyError
-from simulator.errors import SimulationError
-from simulator.path_choice import TRANSFER, KeptConnections, PathChoice
+from simulator import TRANSFER, KeptConnections, PathChoice, SimulationError
 from topologies import Fabric, Level, Roles
 from workloads import WorkloadError
 

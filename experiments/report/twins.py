@@ -10,17 +10,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.comparison import in_words, simulated
-from experiments.comparison_figures import RUNG_STYLES, TIERS
-from experiments.free import FreeRun, free_report, pair_up
-from experiments.recorded_run import RUNGS, read_recorded
-from experiments.replay_error import ladder_report, replay_report, replay_table
+from experiments.comparing import (
+    RUNG_STYLES,
+    RUNGS,
+    TIERS,
+    FreeRun,
+    free_report,
+    in_words,
+    ladder_report,
+    pair_up,
+    read_recorded,
+    replay_report,
+    replay_table,
+    simulated,
+)
 from experiments.report.collect import Run
 from experiments.report.looks import DASHES, WORLDS, looks_of, plain
 from experiments.report.plotting import Figure, Panel, new_plot
-from experiments.store import StoreError, read_table
+from experiments.running import StoreError, read_table
 from scheduler import PolicyError
-from simulator.errors import SimulationError
+from simulator import SimulationError
 from workloads import WorkloadError
 
 MOST_RUNS = 16

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from testbed.sandbox import require_root
-from testbed.send_buffer import reclaim
+from testbed import reclaim, require_root
 
 
 def clean(

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.comparison import compare_folders, in_words
-from experiments.store import check_free, new_folder, strict, write_json
+from experiments.comparing import compare_folders, in_words
+from experiments.running import check_free, new_folder, strict, write_json
 from experiments.verbs.options import AsJson
 
 HEAD = f"{'':<16} {'transfers':>9} {'median':>8} {'p90':>8} {'signed':>8}"
@@ -38,7 +38,7 @@ def compare(
         with new_folder(out) as partial:
             write_json(partial / "comparison.json", report)
             table.to_csv(partial / "transfers.csv", index=False)
-            from experiments.comparison_figures import draw_comparison  # Matplotlib takes longer to load than all else
+            from experiments.comparing import draw_comparison  # Matplotlib takes longer to load than all else
 
             draw_comparison(table, report, partial)
     typer.echo(json.dumps(strict(report), indent=1) if as_json else _text(report))

@@ -13,11 +13,10 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from experiments.doctor import examine
-from experiments.spec import RunSpec, SpecError, read_spec
-from experiments.telemetry_table import telemetry_line, telemetry_table
+from experiments.planning import examine, telemetry_line, telemetry_table
+from experiments.running import RunSpec, SpecError, read_spec
 from experiments.verbs.options import AsJson, Congestion, Setting, changes_of
-from testbed.world import EmulatedWorld
+from testbed import EmulatedWorld
 
 LONGEST_S = 3600.0
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from experiments.spec import parse_settings
-from workloads import CongestionSpec
+from experiments.running import parse_settings
+from scenario import CongestionSpec
 
 KINDS = get_args(CongestionSpec.model_fields["kind"].annotation)
 

@@ -8,10 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.capture_report import read_captures
-from experiments.ecmp_report import busiest_links, collisions, spread_by_tier
-from experiments.recorded_run import read_connections
-from experiments.store import strict
+from experiments.comparing import busiest_links, collisions, read_captures, read_connections, spread_by_tier
+from experiments.running import strict
 from experiments.verbs.options import AsJson
 
 

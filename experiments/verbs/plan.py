@@ -11,11 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from experiments.fit import fit, predict_load
-from experiments.plan import plan_run
-from experiments.spec import SpecError, read_spec
+from experiments.planning import fit, plan_run, predict_load
+from experiments.running import SpecError, read_spec
 from experiments.verbs.options import AsJson, Congestion, Requests, Seed, Setting, Trace, changes_of
-from testbed.capacity import Capacity, measure_capacity
+from testbed import Capacity, measure_capacity
 
 BUSY = 0.2
 """Share of the processors that others may keep busy during a calibration."""
@@ -54,7 +53,7 @@ def plan(
     if figure is not None:
         if figure.suffix not in (".png", ".svg", ".pdf"):
             raise SpecError(f"--figure {figure}: the name must end in .png, .svg or .pdf")
-        from experiments.fabric_figure import draw_fabric  # Matplotlib takes longer to load than all else
+        from experiments.drawing import draw_fabric  # Matplotlib takes longer to load than all else
 
         try:
             draw_fabric(*spec.build(), figure)

@@ -22,7 +22,7 @@ def report(
 
     Runs whose verdict is invalid are in no figure. A report that is there already is replaced.
     """
-    from experiments.report.page import write_report  # Plotly and Matplotlib take longer to load than all else
+    from experiments.report import write_report  # Plotly and Matplotlib take longer to load than all else
 
     place = folder / PAGE if out is None else out
     written = write_report(folder, place)

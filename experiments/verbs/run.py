@@ -11,13 +11,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.spec import RunSpec, SpecError, read_spec, shortened
-from experiments.store import check_free, write_run
+from experiments.running import RunSpec, SpecError, check_free, open_world, read_spec, shortened, verdict_of, write_run
 from experiments.verbs.options import AsJson, Congestion, Refresh, Requests, Seed, Setting, Trace, changes_of
-from experiments.worlds import open_world, verdict_of
-from scheduler.record import POLICY_ERROR
-from testbed.capture import CaptureOrder
-from workloads import load_requests
+from scenario import load_requests
+from serving import POLICY_ERROR
+from testbed import CaptureOrder
 
 
 def run(

@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from experiments.spec import read_spec
+from experiments.running import read_spec
 from experiments.verbs.options import Setting, changes_of
-from testbed.sandbox import python_in_sandbox, require_root
-from testbed.send_buffer import SendBufferLease
+from testbed import SendBufferLease, python_in_sandbox, require_root
 
 
 def shell(
@@ -29,6 +28,6 @@ def shell(
     require_root()
     task = {"scenario": spec.scenario.model_dump(mode="json"), "emulation": spec.emulation.model_dump(mode="json")}
     with SendBufferLease():
-        code = subprocess.run(python_in_sandbox("testbed.shell", json.dumps(task)), check=False).returncode
+        code = subprocess.run(python_in_sandbox("testbed.mininet_shell", json.dumps(task)), check=False).returncode
     if code:
         raise typer.Exit(code if code > 0 else 1)

@@ -13,11 +13,8 @@ import typer
 from rich.console import Console
 
 from experiments.claims import claims_table, verdicts
-from experiments.questions import QUESTIONS
-from experiments.questions.question import Question, note_on, written
-from experiments.spec import SpecError
-from experiments.store import strict
-from experiments.sweep import RUNS, read_sweep, run_sweep
+from experiments.questions import QUESTIONS, Question, note_on, written
+from experiments.running import RUNS, SpecError, read_sweep, run_sweep, strict
 from experiments.verbs.options import (
     AsJson,
     Congestion,

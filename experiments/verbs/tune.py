@@ -11,10 +11,8 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress
 
-from experiments.machine import git_commit, versions
-from experiments.spec import SpecError, read_spec
-from experiments.store import check_free, new_folder, write_json
-from experiments.tuning import DEFAULT_GRIDS, OBJECTIVES, grid_points, ranking, search, tuning_slice
+from experiments.planning import DEFAULT_GRIDS, OBJECTIVES, grid_points, ranking, search, tuning_slice
+from experiments.running import SpecError, check_free, git_commit, new_folder, read_spec, versions, write_json
 from experiments.verbs.options import AsJson, Congestion, Requests, Seed, Setting, Trace, changes_of
 
 TUNED = "tuned.yaml"

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scenario import Scenario
+from simulator.analytic_world import AnalyticWorld
 from simulator.simulation import SimulationSpec
-from simulator.world import AnalyticWorld
-from workloads import Scenario
 
 POLICIES = ("round_robin", "cla_star", "netkv_static", "netkv_full")
 REQUESTS = 12_031

@@ -1,10 +1,10 @@
-"""How often the intervals of `experiments.statistics` hold the truth, and how long a run takes to warm up.
+"""How often the intervals of `experiments.analysis.statistics` hold the truth, and how long a run takes to warm up.
 
     python -m tests.bench.coverage [--seeds 400] [--draws 400] [PROFILE ...]
 
 Runs the analytic world on many seeds of the staleness sweep's two profiles; all seeds together are the truth. Then a
 comparison is made of a few seeds drawn at random, again and again, and its nominal 95 % intervals are counted that hold
-the truth: those of `experiments.statistics`, and those of a bootstrap over requests as if they were independent. Last,
+the truth: those of `experiments.analysis`, and those of a bootstrap over requests as if they were independent. Last,
 `random` against itself with other draws: how often a difference is found where there is none.
 """
 
@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.analysis.statistics import Estimate, counted, difference, relative_change
 from experiments.questions.staleness import PROFILES as STALENESS
-from experiments.spec import make_spec
-from experiments.statistics import Estimate, counted, difference, relative_change
-from experiments.summary import slo_met
-from experiments.worlds import open_world
+from experiments.running.run_spec import make_spec
+from experiments.running.summary import slo_met
+from experiments.running.worlds import open_world
 from scheduler.candidates import Candidates
 from scheduler.view import View
 from workloads import Request

@@ -22,12 +22,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from experiments.figures import paper
-from experiments.recorded_run import RUNGS, read_recorded
-from experiments.replay_error import errors_of, makespan_errors, replay_table
-from experiments.spec import RunSpec, make_spec
-from experiments.store import StoreError, read_manifest, write_run
-from experiments.worlds import open_world, same_fabric, verdict_of
+from experiments.comparing.recorded_run import RUNGS, read_recorded
+from experiments.comparing.replay_error import errors_of, makespan_errors, replay_table
+from experiments.drawing.style import paper
+from experiments.running.run_spec import RunSpec, make_spec
+from experiments.running.store import StoreError, read_manifest, write_run
+from experiments.running.worlds import open_world, same_fabric, verdict_of
 
 BASE = {
     "workload.requests": 30,

@@ -15,16 +15,15 @@ import json
 import os
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 from testbed.capacity import FRAME_BYTES, FRAMES_A_SEGMENT, PAYLOAD_BYTES
+from testbed.cpu_monitor import processors
 from testbed.emulation import EmulationSpec
-from testbed.pressure import processors
 from testbed.sandbox import furnish, python_in_sandbox, run
+from tests.support.paths import ROOT
 from topologies.shaping import QueueKind, Shape, shaping_command
 
-ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 60.0
 SWITCHES = 7
 HOSTS = ("sender", "receiver")

@@ -14,12 +14,12 @@ import subprocess
 import sys
 import time
 
+from scenario import Scenario
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import FabricUp, bring_up
 from testbed.sandbox import RUN_DIR, furnish, python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferLease
-from tests.workers_driver import Worker
-from workloads import Scenario
+from tests.support.workers_driver import Worker
 
 TARGETS = {"same server": 1, "same pod": 4, "across pods": 12}
 LOAD = (8, 10)

@@ -13,7 +13,6 @@ import json
 import os
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 from testbed.emulation import EmulationSpec
@@ -21,9 +20,9 @@ from testbed.fabric_up import ORACLE_SOCKET, bring_up
 from testbed.oracle_client import OracleClient
 from testbed.sandbox import furnish, python_in_sandbox
 from testbed.telemetry_watch import cpu_s, loopback_bytes
+from tests.support.paths import ROOT
 from topologies import FabricSpec, build_fattree
 
-ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 240.0
 SETTLE_S = 2.0
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.cluster import local_cluster
-from experiments.performer import FinishedRun
-from experiments.spec import RunSpec
-from experiments.stage import Stage
-from experiments.store import write_files
-from tests.small_sweeps import small_conditions
+from experiments.running.cluster import local_cluster
+from experiments.running.run_process import FinishedRun
+from experiments.running.run_spec import RunSpec
+from experiments.running.store import write_files
+from experiments.running.world_runner import Stage
+from tests.support.small_sweeps import small_conditions
 
 RUNS = 41
 

@@ -15,10 +15,11 @@ from statistics import median
 import numpy as np
 import pytest
 
+from scenario import Scenario
+from scenario.specification import SloSpec
 from scheduler import POLICIES, Dispatcher, NetworkSample
 from topologies import FabricSpec
-from workloads import Request, Scenario
-from workloads.scenario import SloSpec
+from workloads import Request
 
 PODS_OF = {16: 2, 64: 4, 256: 8, 1024: 16, 4096: 64}
 """D decode instances and as many prefill instances of 2 GPUs: eight a rack."""

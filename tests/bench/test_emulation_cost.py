@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from experiments.spec import RunSpec, make_spec
+from experiments.running.run_spec import RunSpec, make_spec
+from testbed.emulated_world import EmulatedWorld
 from testbed.verdict import judge
-from testbed.world import EmulatedWorld
 
 FABRICS: dict[int, dict[str, Any]] = {
     16: {},

@@ -17,7 +17,7 @@ import pytest
 from simulator.fluid import simulate_flows
 from simulator.maxmin import finish_times
 from simulator.network import FluidNetwork
-from tests.fluid_workloads import (
+from tests.support.fluid_workloads import (
     Floats,
     Workload,
     build_simgrid_flows,

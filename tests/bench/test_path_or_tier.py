@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simulator.world import AnalyticWorld
+from scenario import OracleSpec, Scenario, WorkloadSpec
+from scenario.congestion import CongestionSpec
+from simulator.analytic_world import AnalyticWorld
 from topologies import FabricSpec
-from workloads import OracleSpec, Scenario, WorkloadSpec
-from workloads.congestion import CongestionSpec
 
 SEEDS = (0, 1, 2, 3, 4)
 FABRICS = [(1.0, 1.0), (2.0, 2.0), (4.0, 4.0)]

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from scheduler import Outcome
-from simulator.world import AnalyticWorld
+from scenario import Scenario, WorkloadSpec
+from scenario.congestion import CongestionSpec
+from serving import Outcome
+from simulator.analytic_world import AnalyticWorld
 from topologies import FabricSpec
-from workloads import Scenario, WorkloadSpec
-from workloads.congestion import CongestionSpec
 
 CONVERSATION_REQUESTS = 12_031
 CONVERSATION_RPS = 3.4

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.workers_driver import Worker
+from tests.support.workers_driver import Worker
 
 ROUNDS = 5
 LOOPBACK_BYTES = 2_000_000_000

@@ -7,17 +7,16 @@ import os
 import shutil
 import subprocess
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.spec import parse_settings
+from experiments.running.run_spec import parse_settings
 from testbed.sandbox import python_in_sandbox
 from testbed.send_buffer import LEASE, SendBufferLease, reclaim
-from tests.live.lab import wait_until
+from tests.support.live.lab import wait_until
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PROBE_DEADLINE_S = 240.0
 OTHERS_S = 120.0
 DEFAULT_RUN = (
@@ -52,7 +51,7 @@ def probe(
     with ExitStack() as held:
         if lease:
             held.enter_context(SendBufferLease())
-        done = in_sandbox("tests.live.probe", task, *measurements)
+        done = in_sandbox("tests.support.live.probe", task, *measurements)
     results = {line["name"]: line["result"] for line in map(json.loads, done.stdout.splitlines())}
     missing = [name for name in measurements if name not in results]
     if missing:

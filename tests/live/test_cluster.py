@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
-from experiments.cluster import EMULATION
-from experiments.sweep import RUNS, Condition, read_sweep
-from tests.dask_processes import ROOT, scheduler, wait_until, workers
-from tests.live.worlds import MARK, host_state, processes_with, sandboxes_of
-from tests.made_runs import spec
-from tests.small_sweeps import sweep_in
+from experiments.running.cluster import EMULATION
+from experiments.running.sweep import RUNS, Condition, read_sweep
+from tests.support.dask_processes import ROOT, scheduler, wait_until, workers
+from tests.support.live.worlds import MARK, host_state, processes_with, sandboxes_of
+from tests.support.made_runs import spec
+from tests.support.small_sweeps import sweep_in
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.usefixtures("live_machine")]
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.live
 def crafted(request: pytest.FixtureRequest, live_machine: None) -> list[dict[str, Any]]:
     """Sixty segments of five pairs of instances at tiers 1 to 3, under two seeds of the hash."""
     with SendBufferLease():
-        done = in_sandbox("tests.live.crafted_probe", json.dumps({"ecmp_seed": request.param}))
+        done = in_sandbox("tests.support.live.crafted_probe", json.dumps({"ecmp_seed": request.param}))
     if not done.stdout.strip():
         pytest.fail(f"the probe ended early:\n{done.stderr[-2000:]}", pytrace=False)
     found: list[dict[str, Any]] = json.loads(done.stdout)

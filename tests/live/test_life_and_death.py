@@ -14,8 +14,15 @@ from pathlib import Path
 import pytest
 
 from testbed.send_buffer import LEASE, SEND_BUFFER_B, SETTING, SendBufferLease, reclaim
-from tests.live.lab import wait_until
-from tests.live.worlds import ROOT, World, host_state, inhabited, original_send_buffer, send_buffer_is_given_back
+from tests.support.live.lab import wait_until
+from tests.support.live.worlds import (
+    ROOT,
+    World,
+    host_state,
+    inhabited,
+    original_send_buffer,
+    send_buffer_is_given_back,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.usefixtures("live_machine")]
 

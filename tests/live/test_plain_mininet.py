@@ -15,7 +15,7 @@ SMALL = {"racks_per_pod": 1, "servers_per_rack": 1}
 
 
 def mn(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return in_sandbox("tests.live.plain_mininet", json.dumps({"fabric": SMALL}), *arguments)
+    return in_sandbox("tests.support.live.plain_mininet", json.dumps({"fabric": SMALL}), *arguments)
 
 
 def fattree4(**options: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from simulator.fluid import simulate_flows
-from tests.fluid_workloads import build_simgrid_flows, fat_tree_workload, install_simgrid, simulate_in_simgrid
+from tests.support.fluid_workloads import build_simgrid_flows, fat_tree_workload, install_simgrid, simulate_in_simgrid
 
 pytestmark = pytest.mark.optional
 

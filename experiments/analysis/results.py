@@ -1,0 +1,108 @@
+"""From requests to the tidy frame of a sweep: one row a condition and policy, the same columns for every question."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from experiments.analysis.statistics import counted, holm, mean_interval, paired_change, percentile_interval, units_of
+
+NEVER = "never"
+
+Further = Callable[[pd.DataFrame, pd.DataFrame], Mapping[str, float]]
+"""Figures of a row that only one question has: of its requests, and all those of the same world, workload and axes."""
+
+
+def change_column(reference: str, references: Sequence[str]) -> str:
+    """What the columns of the change against `reference` begin with: the first of the references needs no name."""
+    return "ttft_change" if reference == references[0] else f"ttft_change_{reference}"
+
+
+def tidy(
+    requests: pd.DataFrame, axes: Sequence[str], references: Sequence[str], further: Further | None = None
+) -> pd.DataFrame:
+    """One row a world, workload, value of the axes, policy and refresh interval. Invalid runs count for nothing.
+
+    `requests`: the frame of `experiments.read_sweep`. Columns: the keys; `seeds`, `requests`, `completed`; means
+    of `ttft_ms`, `tpot_ms` and `slo_attainment` and the percentile `p99_ttft_ms`, with their intervals; means of
+    `kv_transfer_ms` and `oracle_age_ms`, the median of `decision_us`. `reference` names the first of the `references`,
+    and `ttft_change_percent`, `ttft_change_low` and `ttft_change_high` compare the mean TTFT with it over the same
+    requests; `ttft_change_p` is the p-value of no change, `ttft_change_p_holm` that one corrected for the number of
+    comparisons in the same world. `ttft_change_NAME_percent` (and `low`, `high`) compare with each other reference. NaN
+    where a reference was not run. All but the counts are over the requests after the warm-up cut of
+    `experiments.analysis.statistics`.
+    """
+    trusted = requests[requests["verdict"] != "invalid"]
+    trusted = trusted.assign(refresh_s=refresh_numbers(trusted["refresh_s"]))
+    place = ["world", "workload", *axes]
+    rows = []
+    for at, beside in trusted.groupby(place, dropna=False, sort=False):
+        warm = counted(beside)
+        for (policy, refresh_s), group in warm.groupby(["policy", "refresh_s"], dropna=False, sort=False):
+            row = {**dict(zip(place, at, strict=True)), "policy": policy, "refresh_s": refresh_s}
+            row |= _counts(beside[beside["run"].isin(group["run"])]) | _means(group) | {"reference": references[0]}
+            for reference in references:
+                prefix = change_column(reference, references)
+                change = paired_change(warm[warm["policy"] == reference], group, "ttft_ms")
+                row |= {f"{prefix}_percent": change.percent, f"{prefix}_low": change.low, f"{prefix}_high": change.high}
+                if reference == references[0]:
+                    row["ttft_change_p"] = math.nan if policy == reference else change.p
+            rows.append(row | dict(further(group, warm) if further else {}))
+    results = pd.DataFrame(rows)
+    if len(results):
+        p_values = results.groupby("world")["ttft_change_p"]
+        results["ttft_change_p_holm"] = p_values.transform(lambda given: pd.Series(holm(list(given)), given.index))
+    return results
+
+
+def refresh_numbers(refresh_s: pd.Series) -> pd.Series[float]:
+    """Refresh intervals in numbers again, NaN where a policy reads no telemetry."""
+    return pd.to_numeric(refresh_s.map(lambda given: math.inf if given == NEVER else given)).astype(float)
+
+
+def _counts(group: pd.DataFrame) -> dict[str, float]:
+    return {
+        "seeds": group["seed"].nunique(),
+        "requests": len(group),
+        "completed": int((group["status"] == "completed").sum()),
+    }
+
+
+def _means(group: pd.DataFrame) -> dict[str, float]:
+    done = group[group["status"] == "completed"]
+    spoke = done.dropna(subset=["tpot_ms"])
+    ttft_ms, units = done["ttft_ms"].to_numpy(dtype=float), units_of(done)
+    found: dict[str, float] = {}
+    for names, figures in (
+        (("ttft_ms", "ttft_low_ms", "ttft_high_ms"), mean_interval(ttft_ms, units=units)),
+        (("p99_ttft_ms", "p99_ttft_low_ms", "p99_ttft_high_ms"), percentile_interval(ttft_ms, 99, units)),
+        (
+            ("tpot_ms", "tpot_low_ms", "tpot_high_ms"),
+            mean_interval(spoke["tpot_ms"].to_numpy(dtype=float), units=units_of(spoke)),
+        ),
+        (
+            ("slo_attainment", "slo_low", "slo_high"),
+            mean_interval(group["slo_met"].to_numpy(dtype=float), units=units_of(group)),
+        ),
+    ):
+        found |= dict(zip(names, figures, strict=True))
+    found |= {name: float(done[name].mean()) for name in ("kv_transfer_ms", "oracle_age_ms")}
+    return found | {"decision_us": float(done["decision_us"].median())}
+
+
+def gains(results: pd.DataFrame, policy: str) -> pd.DataFrame:
+    """The rows of one policy with `gain_percent`, `gain_low`, `gain_high`: of the reference's mean TTFT saved."""
+    rows = results[results["policy"] == policy]
+    return rows.assign(
+        gain_percent=-rows["ttft_change_percent"],
+        gain_low=-rows["ttft_change_high"],
+        gain_high=-rows["ttft_change_low"],
+    ).dropna(subset=["gain_percent"])
+
+
+def challengers(results: pd.DataFrame, references: Sequence[str]) -> list[str]:
+    """The policies of a sweep that are compared with its references, NetKV-Full first."""
+    found = [name for name in dict.fromkeys(results["policy"]) if name not in references]
+    return sorted(found, key=lambda name: name != "netkv_full")

@@ -1,0 +1,145 @@
+"""An emulated run folder as the simulator takes it: transfers, background and paths as they really were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.running import PATHS, RunSpec, StoreError, read_manifest, read_table, spec_of
+from scenario import BackgroundFlow
+from simulator import (
+    BACKGROUND,
+    TRANSFER,
+    ClosedFormTransport,
+    FluidTransport,
+    PathChoice,
+    RecordedPaths,
+    RecordedTransfer,
+    Transport,
+    replay_recorded,
+)
+from topologies import Fabric
+
+FRAME_B = 1514
+PAYLOAD_B = 1448
+"""Of a full Ethernet frame, and of that what TCP with timestamps delivers (RFC 7323): the shaper counts the former."""
+
+RUNGS = ("closed_form", "fluid_ideal", "fluid_paths", "fluid_frames")
+"""Models from the roughest to the nearest: tier bandwidth over an even share; max-min with ideal spreading; with the
+paths that were taken; with the headers of frames as well. `fluid_frames` is the replay."""
+
+OWNERS = {"transfer": TRANSFER, "background": BACKGROUND}
+NEEDED = ("transfer_started_s", "source_ports", "paths")
+NEEDED_OF_PATHS = (
+    *("owner", "number", "connection", "source", "target", "source_port", "tier", "equal_paths", "path", "links"),
+    *("started_s", "ended_s", "bytes", "rate_bps"),
+)
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """`transfers`: a row a transfer that moved bytes: request_id, start_s, taken_s, kv_bytes, source, target, tier,
+    connections. `connections`: the table `paths`."""
+
+    folder: Path
+    spec: RunSpec
+    verdict: str
+    fabric: Fabric
+    transfers: pd.DataFrame
+    connections: pd.DataFrame
+
+    def replayed_s(self, rung: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """How long each of `transfers` would have taken on one of the models of `RUNGS`, seconds."""
+        frames = FRAME_B / PAYLOAD_B if rung == "fluid_frames" else 1.0
+        rows = self.transfers
+        recorded = [
+            RecordedTransfer(*row)
+            for row in zip(
+                *(rows[name].tolist() for name in ("request_id", "start_s", "source", "target")),
+                (rows["kv_bytes"] * frames).tolist(),
+                rows["connections"].tolist(),
+                strict=True,
+            )
+        ]
+        finish_s = replay_recorded(self._transport(rung), recorded, self._background())
+        return np.array([finish_s[one.request_id] - max(one.start_s, 0.0) for one in recorded])
+
+    def _transport(self, rung: str) -> Transport:
+        if rung == "closed_form":
+            return ClosedFormTransport(self.fabric)
+        if rung == "fluid_ideal":
+            return FluidTransport(self.fabric, PathChoice(self.spec.seed, "ideal"))
+        taken: dict[tuple[int, int], list[int]] = {}
+        for owner, number, path in self.connections[["owner", "number", "path"]].itertuples(index=False):
+            taken.setdefault((OWNERS[owner], number), []).append(path)
+        return FluidTransport(self.fabric, RecordedPaths(taken, self.spec.seed))
+
+    def _background(self) -> list[BackgroundFlow]:
+        rows = self.connections[self.connections["owner"] == "background"]
+        names = ["number", "started_s", "ended_s", "source", "target", "rate_bps"]
+        flows = rows.groupby(names, sort=False, dropna=False).size().reset_index(name="connections")
+        return [
+            BackgroundFlow(
+                flow_id, start_s, stop_s, source, target, connections, None if rate_bps != rate_bps else rate_bps
+            )
+            for flow_id, start_s, stop_s, source, target, rate_bps, connections in flows.itertuples(index=False)
+        ]
+
+
+def read_recorded(folder: Path) -> RecordedRun:
+    """Read an emulated run. StoreError when it is none, moved nothing, or was made before paths were recorded."""
+    manifest = read_manifest(folder)
+    spec = spec_of(folder, manifest)
+    if spec.world != "emulated":
+        raise StoreError(f"{folder}: is a run of the {spec.world} world; the first folder must be of the emulated one")
+    decisions = read_table(folder, "decisions")
+    connections = read_connections(folder)
+    if missing := [name for name in NEEDED if name not in decisions.columns]:
+        raise StoreError(f"{folder}: decisions.parquet lacks {', '.join(missing)}: no KV moved, or an older run")
+    requests = read_table(folder, "requests")
+    transfers = _transfers(decisions, requests)
+    if transfers.empty:
+        raise StoreError(f"{folder}: no KV transfer was finished")
+    return RecordedRun(folder, spec, str(manifest["verdict"]), spec.build()[0], transfers, connections)
+
+
+def _transfers(decisions: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
+    taken = requests.set_index("request_id")["kv_transfer_ms"] / 1e3
+    rows = decisions.assign(taken_s=decisions["request_id"].map(taken))
+    rows = rows[(rows["kv_bytes"] > 0) & rows["taken_s"].notna() & rows["transfer_started_s"].notna()]
+    named = rows.rename(columns={"transfer_started_s": "start_s", "prefill_id": "source", "decode_id": "target"})
+    named = named.assign(connections=[len(ports) for ports in named["source_ports"]])
+    columns = ["request_id", "start_s", "taken_s", "kv_bytes", "source", "target", "tier", "connections"]
+    return named[columns].sort_values("start_s").reset_index(drop=True)
+
+
+def read_connections(folder: Path) -> pd.DataFrame:
+    """The table `paths` of an emulated run. StoreError when the folder is no run, or has no such table."""
+    read_manifest(folder)
+    if not (folder / f"{PATHS}.parquet").is_file():
+        raise StoreError(f"{folder}: has no record of paths: an analytic run, an older one, or nothing was sent")
+    found = read_table(folder, PATHS)
+    if missing := [name for name in NEEDED_OF_PATHS if name not in found.columns]:
+        raise StoreError(f"{folder}: paths.parquet lacks {', '.join(missing)}: an older run; make it again")
+    return found.assign(rate_bps=found["rate_bps"].astype(float))
+
+
+def sharers(transfers: pd.DataFrame, connections: pd.DataFrame) -> list[int]:
+    """How many connections of others were on a link of each transfer while it lasted, at the most such link."""
+    crossings = connections.explode("links").dropna(subset=["links"])
+    by_link: dict[Any, pd.DataFrame] = dict(tuple(crossings.groupby("links")))
+    mine = crossings[crossings["owner"] == "transfer"].groupby("number")["links"].unique()
+    counts = []
+    for request_id, start_s, taken_s in transfers[["request_id", "start_s", "taken_s"]].itertuples(index=False):
+        most = 0
+        for link in mine.get(request_id, []):
+            others = by_link[link]
+            foreign = (others["owner"] != "transfer") | (others["number"] != request_id)
+            at_once = (others["started_s"] < start_s + taken_s) & (others["ended_s"] > start_s)
+            most = max(most, int((foreign & at_once).sum()))
+        counts.append(most)
+    return counts

@@ -1,0 +1,93 @@
+"""How far packets are from the fluid answer, transfer by transfer, when only the network model differs.
+
+An error is (packets - model) / model: positive when packets took longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.comparing.recorded_run import PAYLOAD_B, RUNGS, RecordedRun, sharers
+
+SIZES_B = (0, 250e6, 1e9, 2.5e9, np.inf)
+SIZE_NAMES = ("< 0.25 GB", "0.25-1 GB", "1-2.5 GB", "> 2.5 GB")
+LESS_THAN_A_FRAME = "< 1 frame"
+"""The size of what the emulation scales down to less than a full frame, as of prompts that are cached but for a block.
+A fluid takes next to no time for it, a frame what switches and processes take."""
+
+SHARERS = (-1, 0, 4, 12, np.inf)
+SHARER_NAMES = ("alone", "1-4 others", "5-12 others", "> 12 others")
+
+
+def replay_table(runs: Sequence[RecordedRun]) -> pd.DataFrame:
+    """A row a transfer of every run: what it took on packets (`taken_s`) and on every model, its size and load.
+
+    `frames` is how many full frames it was scaled down to.
+    """
+    tables = []
+    for run in runs:
+        modelled = {rung: run.replayed_s(rung) for rung in RUNGS}
+        others = sharers(run.transfers, run.connections)
+        scaled = run.transfers["kv_bytes"] / run.spec.emulation.rate_scale / PAYLOAD_B
+        tables.append(run.transfers.assign(run=run.folder.name, sharers=others, frames=scaled, **modelled))
+    table = pd.concat(tables, ignore_index=True)
+    sizes = pd.cut(table["kv_bytes"], SIZES_B, labels=SIZE_NAMES)
+    sizes = sizes.cat.add_categories(LESS_THAN_A_FRAME).cat.reorder_categories([LESS_THAN_A_FRAME, *SIZE_NAMES])
+    return table.assign(
+        error=table["taken_s"] / table[RUNGS[-1]] - 1,
+        size=sizes.mask(table["frames"] < 1, LESS_THAN_A_FRAME),
+        load=pd.cut(table["sharers"], SHARERS, labels=SHARER_NAMES),
+    )
+
+
+def replay_report(table: pd.DataFrame) -> dict[str, Any]:
+    """The section `replay` of a comparison: errors of transfers, in all and by tier, size and load; the makespan."""
+    return {
+        "transfers": len(table),
+        "kv_transfer": errors_of(table["error"]),
+        "makespan_error": float(np.mean(makespan_errors(table))),
+        "transfer_time_error": float(table["taken_s"].sum() / table[RUNGS[-1]].sum() - 1),
+        "by_tier": _by(table, "tier"),
+        "by_size": _by(table, "size"),
+        "by_load": _by(table, "load"),
+    }
+
+
+def ladder_report(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rungs in order: the error that is left on each, and how much of the median the step to it removed."""
+    rungs: list[dict[str, Any]] = []
+    for rung in RUNGS:
+        found = errors_of(table["taken_s"] / table[rung] - 1)
+        removed = rungs[-1]["median_abs_error"] - found["median_abs_error"] if rungs else None
+        rungs.append({"model": rung, **found, "removed": removed})
+    return rungs
+
+
+def errors_of(errors: pd.Series[float]) -> dict[str, Any]:
+    """Count, median and 90th percentile of |error|, and the median of the signed one."""
+    size = np.abs(errors.to_numpy(dtype=float))
+    return {
+        "count": len(size),
+        "median_abs_error": float(np.median(size)),
+        "p90_abs_error": float(np.quantile(size, 0.9)),
+        "median_error": float(np.median(errors)),
+    }
+
+
+def _by(table: pd.DataFrame, column: str) -> dict[str, Any]:
+    groups = table.groupby(column, observed=True)["error"]
+    return {str(name): errors_of(errors) for name, errors in groups}
+
+
+def makespan_errors(table: pd.DataFrame) -> list[float]:
+    """Of the time from the first start to the last end of a run's transfers, by run."""
+    errors = []
+    for _, rows in table.groupby("run"):
+        first_s = rows["start_s"].min()
+        real_s = (rows["start_s"] + rows["taken_s"]).max() - first_s
+        errors.append(float(real_s / ((rows["start_s"] + rows[RUNGS[-1]]).max() - first_s) - 1))
+    return errors

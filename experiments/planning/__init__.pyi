@@ -1,0 +1,21 @@
+# The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .feasibility import fit, predict_load
+from .machine_check import examine
+from .run_plan import plan_run
+from .telemetry_display import telemetry_line, telemetry_table
+from .tuning import DEFAULT_GRIDS, OBJECTIVES, grid_points, ranking, search, tuning_slice
+
+__all__ = [
+    "DEFAULT_GRIDS",
+    "OBJECTIVES",
+    "examine",
+    "fit",
+    "grid_points",
+    "plan_run",
+    "predict_load",
+    "ranking",
+    "search",
+    "telemetry_line",
+    "telemetry_table",
+    "tuning_slice",
+]

@@ -1,0 +1,110 @@
+"""What this machine lacks for a run, and the one command that mends each lack."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed import FEATURES, LEASE, SETTING, EmulationSpec, Feature, datapath_in_force
+
+PROVISION = "./provision.sh"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `ok`, what was found, and the command that mends it where it is not."""
+
+    name: str
+    ok: bool
+    found: str
+    mend: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything that the emulated world needs; nothing is changed."""
+    return [
+        _root(),
+        *[
+            _command(name)
+            for name in ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "mnexec", "tc", "ethtool", "unshare")
+        ],
+        *[
+            _module(name)
+            for name in ("mininet.net", "numpy", "pandas", "pyarrow", "numba", "matplotlib", "scapy", "os_ken")
+        ],
+        _ryu(),
+        _namespaces(),
+        _send_buffer(),
+        _datapath(),
+        *_kernel_features(),
+        _cores(),
+    ]
+
+
+def _root() -> Finding:
+    if os.geteuid() == 0:
+        return Finding("root", True, "yes")
+    return Finding(
+        "root", False, "not root: the emulated world needs its own network namespaces", "sudo .venv/bin/netkv doctor"
+    )
+
+
+def _command(name: str) -> Finding:
+    place = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return Finding(name, place is not None, place or "missing", "" if place else PROVISION)
+
+
+def _module(name: str) -> Finding:
+    try:
+        importlib.import_module(name)
+    except ImportError as problem:
+        return Finding(f"python: {name}", False, str(problem), PROVISION)
+    return Finding(f"python: {name}", True, "imports")
+
+
+def _ryu() -> Finding:
+    """Found, not imported: Ryu's manager patches the process that imports it."""
+    present = importlib.util.find_spec("ryu") is not None
+    return Finding("python: ryu", present, "installed" if present else "missing", "" if present else PROVISION)
+
+
+def _namespaces() -> Finding:
+    missing = [kind for kind in ("net", "pid", "mnt") if not Path(f"/proc/self/ns/{kind}").exists()]
+    found = f"the kernel lacks {', '.join(missing)}" if missing else "net, pid, mnt"
+    return Finding("namespaces", not missing, found, "boot a kernel with namespaces" if missing else "")
+
+
+def _send_buffer() -> Finding:
+    value = SETTING.read_text().strip() if SETTING.exists() else "missing"
+    held = LEASE.exists()
+    return Finding("send buffer", SETTING.exists(), f"{value} bytes, {'lent to a run' if held else 'set for each run'}")
+
+
+def _datapath() -> Finding:
+    datapath, reason = datapath_in_force()
+    return Finding("datapath", True, f"{datapath}: {reason}")
+
+
+def _kernel_features() -> list[Finding]:
+    """What fields of the emulation ask of the kernel: a lack counts where the defaults ask. Only root can try."""
+    if os.geteuid() != 0:
+        return []
+    default = EmulationSpec()
+    return [_kernel_feature(feature, feature.asked_by(default)) for feature in FEATURES]
+
+
+def _kernel_feature(feature: Feature, needed: bool) -> Finding:
+    if feature.present():
+        return Finding(f"kernel: {feature.module}", True, "present")
+    mend = f"modprobe {feature.module}" if needed else ""
+    return Finding(f"kernel: {feature.module}", not needed, f"absent: no {feature.field}", mend)
+
+
+def _cores() -> Finding:
+    cores = os.cpu_count() or 1
+    mend = "" if cores >= 2 else "give the machine two cores"
+    return Finding("cores", cores >= 2, f"{cores} (a 16-instance fabric needs 2)", mend)

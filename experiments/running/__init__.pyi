@@ -1,0 +1,63 @@
+# The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .cluster import ClusterError
+from .machine import git_commit, versions
+from .run_spec import RunSpec, SpecError, make_spec, parse_settings, read_spec, shortened
+from .store import (
+    MEASURED,
+    PATHS,
+    PCAP,
+    StoreError,
+    check_free,
+    check_writable,
+    is_run,
+    json_text,
+    new_folder,
+    read_manifest,
+    read_table,
+    spec_of,
+    strict,
+    write_json,
+    write_run,
+)
+from .summary import slo_met, summarise
+from .sweep import RUNS, Condition, read_sweep, run_sweep
+from .sweep_folder import DESCRIPTION, present, read_description
+from .worlds import open_world, verdict_of
+
+__all__ = [
+    "DESCRIPTION",
+    "MEASURED",
+    "PATHS",
+    "PCAP",
+    "RUNS",
+    "ClusterError",
+    "Condition",
+    "RunSpec",
+    "SpecError",
+    "StoreError",
+    "check_free",
+    "check_writable",
+    "git_commit",
+    "is_run",
+    "json_text",
+    "make_spec",
+    "new_folder",
+    "open_world",
+    "parse_settings",
+    "present",
+    "read_description",
+    "read_manifest",
+    "read_spec",
+    "read_sweep",
+    "read_table",
+    "run_sweep",
+    "shortened",
+    "slo_met",
+    "spec_of",
+    "strict",
+    "summarise",
+    "verdict_of",
+    "versions",
+    "write_json",
+    "write_run",
+]

@@ -1,0 +1,154 @@
+"""The specification of a run: a YAML file, its shortcuts on the command line, and one clear line when it is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ValidationError
+
+from scenario import Scenario
+from scheduler import check_parameters, find_policy
+from simulator import SimulationSpec
+from testbed import EmulationSpec
+
+LONGEST_ECHO = 80
+
+World = Literal["emulated", "analytic"]
+
+
+class SpecError(ValueError):
+    """A specification that cannot be used; the message is one line naming the place."""
+
+
+class RunSpec(Scenario):
+    """A scenario, the world that replays it, and what belongs to one world alone."""
+
+    world: World = "emulated"
+    emulation: EmulationSpec = EmulationSpec()
+    simulation: SimulationSpec = SimulationSpec()
+
+    @property
+    def scenario(self) -> Scenario:
+        """What both worlds agree on."""
+        return Scenario.model_validate({name: getattr(self, name) for name in Scenario.model_fields})
+
+
+def read_spec(path: Path | None, changes: Mapping[str, Any]) -> RunSpec:
+    """The specification in a YAML file (None: the default one) with `changes`, dotted names to values, made to it.
+
+    Raises SpecError naming the file, the field and the reason.
+    """
+    return make_spec(_load(path) if path is not None else {}, changes, str(path) if path is not None else "")
+
+
+def make_spec(fields: Mapping[str, Any], changes: Mapping[str, Any], place: str = "") -> RunSpec:
+    """The specification of nested `fields` with `changes`, dotted names to values. SpecError as `read_spec`."""
+    try:
+        merged = _deep_copy(fields)
+        for name, value in changes.items():
+            _set(merged, name, _deep_copy(value) if isinstance(value, Mapping) else value)
+        spec = RunSpec.model_validate(merged)
+        find_policy(spec.policy)
+        for policy, parameters in spec.policy_parameters.items():
+            check_parameters(policy, parameters)
+        _check_trace(spec)
+        spec.build()
+    except ValidationError as problem:
+        raise SpecError(_prefixed(place, complaint(problem))) from None
+    except RecursionError:
+        raise SpecError(_prefixed(place, "a field that holds itself")) from None
+    except ValueError as problem:  # of the fabric, the placement or the policy
+        raise SpecError(_prefixed(place, str(problem))) from None
+    return spec
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """`--set key=value` pairs as dotted names and YAML values. SpecError for anything else."""
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name.strip():
+            raise SpecError(f"--set {shortened(setting)}: key=value was expected")
+        try:
+            changes[name.strip()] = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError):  # an impossible date, thousands of digits or brackets
+            raise SpecError(f"--set {shortened(setting)}: the value is not YAML") from None
+    return changes
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise SpecError(f"{path}: {problem.strerror or problem}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: not UTF-8 text") from None
+    except yaml.MarkedYAMLError as problem:
+        line = problem.problem_mark.line + 1 if problem.problem_mark else "?"
+        raise SpecError(f"{path}:{line}: not YAML: {problem.problem}") from None
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: an impossible date, a number of thousands of digits
+        raise SpecError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
+    except RecursionError:
+        raise SpecError(f"{path}: not YAML: nested too deep") from None
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise SpecError(f"{path}: a mapping of fields was expected, not {type(found).__name__}")
+    return found
+
+
+def _set(fields: dict[str, Any], name: str, value: Any) -> None:
+    *path, last = name.split(".")
+    at = fields
+    for step in path:
+        inner = at.setdefault(step, {})
+        if not isinstance(inner, dict):
+            raise SpecError(f"{name}: {step} is not a section")
+        at = inner
+    at[last] = value
+
+
+def _deep_copy(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in fields.items()}
+
+
+def _check_trace(spec: RunSpec) -> None:
+    trace = spec.workload.trace
+    if trace is None:
+        return
+    try:
+        trace.stat()
+    except OSError as problem:
+        raise SpecError(f"workload.trace: {trace}: {problem.strerror}") from None
+    if not os.access(trace, os.R_OK):
+        raise SpecError(f"workload.trace: {trace}: no permission to read it")
+
+
+def complaint(problem: ValidationError) -> str:
+    """The first complaint, with the dotted name of its field."""
+    first = problem.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{field}: no such field"
+    reason = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = (
+        f" (got {shortened(repr(given))})"
+        if isinstance(given, (str, int, float, bool)) and repr(given) not in reason
+        else ""
+    )
+    more = f"; and {problem.error_count() - 1} more" if problem.error_count() > 1 else ""
+    return f"{field}: {reason}{shown}{more}" if field else f"{reason}{shown}{more}"
+
+
+def shortened(text: str) -> str:
+    """At most `LONGEST_ECHO` characters of what a user wrote: a message stays one line that can be read."""
+    return text if len(text) <= LONGEST_ECHO else f"{text[:LONGEST_ECHO]}..."
+
+
+def _prefixed(place: str, text: str) -> str:
+    return f"{place}: {text}" if place else text

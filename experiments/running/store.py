@@ -1,0 +1,255 @@
+"""Run folders: written whole or not at all, even if the power fails, and read back with pandas."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from experiments.running.machine import describe_machine, git_commit, versions
+from experiments.running.run_spec import RunSpec, complaint
+from experiments.running.summary import summarise
+from scheduler import Decision
+from serving import Outcome, RequestRecord
+
+TABLES = ("requests", "decisions", "links")
+
+PATHS = "paths"
+"""The table of connections and the links they crossed; only a world that can tell has one."""
+
+PCAP = "pcap"
+"""The folder of captures; only runs that were asked for them have one."""
+
+MEASURED = "measured"
+"""What only the wall clock knows of an analytic run has a file of its own; all others depend on the spec alone."""
+
+LONGEST_PREFIX = 40
+"""Characters of a run's name in that of its unfinished folder, so that the latter is no longer than a name may be."""
+
+
+PARTIAL = ".partial-"
+"""In the name of a folder that is being written; it starts with a dot, so nobody takes it for a run."""
+
+
+class StoreError(ValueError):
+    """A run folder that cannot be written or read; the message names it."""
+
+
+def write_run(
+    out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any], captures: Path | None = None
+) -> dict[str, Any]:
+    """Write a run's folder beside its place and move it there in one step. Returns the summary.
+
+    What is in the folder `captures` goes into its folder `pcap`.
+    StoreError when `out` is there already (an empty folder may be) or cannot be written.
+    """
+    files = render_run(spec, outcome, verdict)
+    write_files(out, files, {} if captures is None else {PCAP: captures})
+    summary: dict[str, Any] = json.loads(files["summary.json"])
+    return summary
+
+
+def render_run(spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of a run's folder by name, as data: the run can have been made on another machine."""
+    tables = {
+        "requests": pd.DataFrame(
+            [asdict(record) for record in outcome.requests], columns=[item.name for item in fields(RequestRecord)]
+        ),
+        "decisions": pd.DataFrame(
+            outcome.decisions, columns=None if outcome.decisions else [item.name for item in fields(Decision)]
+        ),
+        "links": pd.DataFrame(outcome.links, columns=["time_s", "link", "utilisation", "bytes"]),
+    }
+    if outcome.paths:
+        tables[PATHS] = pd.DataFrame(outcome.paths)
+    summary = summarise(
+        tables["requests"], outcome.token_gaps_ms, outcome.duration_s, spec.slo, outcome.token_gap_counts
+    )
+    evidence = dict(outcome.evidence)
+    measured = evidence.pop(MEASURED, None)
+    manifest = {
+        "spec": spec.model_dump(mode="json"),
+        "world": spec.world,
+        "seed": spec.seed,
+        "verdict": verdict["verdict"],
+        "verdict_reasons": verdict["reasons"],
+        "verdict_worst": verdict.get("worst"),
+        "evidence": evidence,
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "machine": describe_machine(),
+    }
+    files = {f"{name}.parquet": table.to_parquet(index=False) for name, table in tables.items()}
+    files["summary.json"] = json_text(summary).encode()
+    files["manifest.json"] = json_text(manifest).encode()
+    if measured is not None:
+        files[f"{MEASURED}.json"] = json_text(measured).encode()
+    return files
+
+
+def write_files(out: Path, files: Mapping[str, bytes], folders: Mapping[str, Path] = MappingProxyType({})) -> None:
+    """Write a folder of these files beside its place, with copies of `folders` in it, and move it there in one step.
+
+    StoreError as `write_run`.
+    """
+    with new_folder(out) as partial:
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        for name, folder in folders.items():
+            shutil.copytree(folder, partial / name).chmod(0o755)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` in one step at the end of the context, or vanishes if that fails.
+
+    What it holds is on the disk before that step, so a power cut leaves all of it under that name, or nothing.
+    StoreError when `out` is there already (an empty folder may be) or cannot be written.
+    """
+    check_free(out)
+    place = Path(os.path.abspath(out))  # `.` has a parent too
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{place.name[:LONGEST_PREFIX]}{PARTIAL}", dir=place.parent))
+        try:
+            yield partial
+            partial.chmod(0o755)
+            for entry in (*sorted(partial.rglob("*")), partial):
+                sync(entry)
+            os.rename(partial, place)
+            sync(place.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    except OSError as problem:
+        raise StoreError(f"{out}: {problem.strerror or problem}") from None
+
+
+def sweep_away_partial(parent: Path) -> None:
+    """Remove the unfinished folders that killed writers have left in a folder. Nobody may be writing there."""
+    for left in parent.glob(f".*{PARTIAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def sync(place: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk (fsync(2)). OSError when it is not."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL or not place.is_dir():  # some shared file systems cannot for a folder
+            raise
+    finally:
+        os.close(handle)
+
+
+def check_free(out: Path) -> None:
+    """StoreError unless a run can be written to `out`: nothing is there, or an empty folder, where one may write.
+
+    To be asked before a run, which can take minutes, rather than after it.
+    """
+    if is_taken(out):
+        raise StoreError(f"{out}: is there already; nothing was overwritten (choose another --out or remove it)")
+    check_writable(Path(os.path.abspath(out)).parent, out)
+
+
+def is_taken(out: Path) -> bool:
+    """Whether something other than an empty folder is at `out`. StoreError when one may not even look."""
+    try:
+        if out.is_symlink() or not out.is_dir():
+            return out.is_symlink() or out.exists()
+        return any(out.iterdir())
+    except OSError as problem:
+        raise StoreError(f"{out}: {problem.strerror}") from None
+
+
+def check_writable(folder: Path, out: Path) -> None:
+    """StoreError about `out` unless `folder` is one that may be written in, or could be made."""
+    home = next(place for place in (folder, *folder.parents) if place.exists())
+    if not home.is_dir():
+        raise StoreError(f"{out}: {home} is a file, not a folder")
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise StoreError(f"{out}: no permission to write in {home}")
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run folder. StoreError when it is none."""
+    manifest = read_json(folder, "manifest.json")
+    for name in ("spec", "verdict"):
+        if name not in manifest:
+            raise StoreError(f"{folder}: manifest.json is damaged: {name} is missing")
+    return manifest
+
+
+def spec_of(folder: Path, manifest: Mapping[str, Any]) -> RunSpec:
+    """The specification in the manifest of a run folder. StoreError when it is none that this version knows."""
+    try:
+        return RunSpec.model_validate(manifest["spec"])
+    except ValidationError as problem:
+        raise StoreError(
+            f"{folder}: manifest.json: spec: {complaint(problem)}; of another version, or damaged: make the run again"
+        ) from None
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a run folder. StoreError when it is none."""
+    return read_json(folder, "summary.json")
+
+
+def read_table(folder: Path, table: str) -> pd.DataFrame:
+    """One table of a run folder: `requests`, `decisions`, `links` or `paths`. StoreError when it is none."""
+    try:
+        return pd.read_parquet(folder / f"{table}.parquet")
+    except (OSError, ValueError) as problem:
+        raise StoreError(f"{folder}: not a run folder: {table}.parquet: {problem}") from None
+
+
+def read_json(folder: Path, name: str, kind: str = "run folder") -> dict[str, Any]:
+    """A JSON object of a folder of some kind. StoreError when it is none, or the object is damaged."""
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise StoreError(f"{folder}: not a {kind}: {name}: {problem.strerror}") from None
+    except ValueError as problem:
+        raise StoreError(f"{folder}: {name} is damaged: {problem}") from None
+    if not isinstance(found, dict):
+        raise StoreError(f"{folder}: {name} is damaged: not an object")
+    return found
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Strict JSON in a file, as `json_text`."""
+    path.write_text(json_text(document), encoding="utf-8")
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """Strict JSON, keys in order: what it has no word for, a number that is not finite, becomes null."""
+    return json.dumps(strict(document), indent=1, sort_keys=True, default=str, allow_nan=False) + "\n"
+
+
+def strict(value: Any) -> Any:
+    """What JSON has no word for, a number that is not finite, as null; numpy's numbers as plain ones."""
+    if isinstance(value, Mapping):
+        return {name: strict(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return strict(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

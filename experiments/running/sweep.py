@@ -1,0 +1,207 @@
+"""A sweep: many runs of one question, a folder each, on as few bring-ups as their fabrics allow."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from experiments.running.cluster import existing_cluster, local_cluster
+from experiments.running.code_identity import code_identity, digest_of
+from experiments.running.run_process import FinishedRun
+from experiments.running.run_spec import RunSpec
+from experiments.running.store import MEASURED, StoreError, is_run, read_manifest, read_table, write_files
+from experiments.running.summary import slo_met
+from experiments.running.sweep_folder import CODE, hold, present, read_description
+from experiments.running.sweep_folder import DESCRIPTION as DESCRIPTION
+from experiments.running.sweep_folder import RUNS as RUNS
+from experiments.running.wall_time import read_wall_time, write_wall_time
+from experiments.running.world_runner import Stage
+from experiments.running.worlds import open_world, same_fabric
+from scenario import SloSpec, WorkloadSpec, load_requests
+
+DRAIN_S = 5.0
+"""What a run is expected to take beyond its last arrival, for the time left on the progress bar."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One run of a sweep: its folder's name, its specification, and the labels that the analysis groups by."""
+
+    name: str
+    spec: RunSpec
+    labels: Mapping[str, Any]
+
+
+def run_sweep(
+    question: str,
+    conditions: Sequence[Condition],
+    out: Path,
+    *,
+    resume: bool,
+    console: Console,
+    jobs: int = 1,
+    dask: str | None = None,
+) -> None:
+    """Run what is not there yet: in this process, in `jobs` local ones, or on the Dask cluster at the address `dask`.
+
+    Finished runs are kept, whatever ends the sweep. StoreError when `out` holds something else, or something and
+    `resume` is not set; SpecError when it holds another sweep; ClusterError when there is no cluster that can run it;
+    and whatever ends a run.
+    """
+    with hold(out, _describe(question, conditions), resume=resume):
+        there = present(out, [condition.name for condition in conditions])
+        missing = [condition for condition in conditions if condition.name not in there]
+        if there:
+            console.print(f"{len(there)} of {len(conditions)} runs are there already")
+        if not missing:
+            return
+        with _Narrator(missing, len(conditions), console) as narrator:
+            runs = _here(missing, narrator) if jobs == 1 and dask is None else _elsewhere(missing, narrator, jobs, dask)
+            spent = read_wall_time(out)
+            with closing(runs):
+                for condition, run in runs:
+                    writing_s = -time.monotonic()
+                    write_files(out / RUNS / condition.name, run.files)
+                    spent.add(run.wall_s, writing_s + time.monotonic())
+                    write_wall_time(spent, out)
+                    narrator.finished(condition.name, run)
+        console.print(str(spent), highlight=False, soft_wrap=True)
+
+
+def _here(conditions: Sequence[Condition], narrator: _Narrator) -> Generator[tuple[Condition, FinishedRun]]:
+    with Stage(open_world) as stage:
+        for condition in by_fabric(conditions):
+            stage.world_for(condition.spec, narrator.say)
+            narrator.started(condition.name)
+            yield condition, stage.perform(condition.spec, progress=narrator.advance)
+
+
+def _elsewhere(
+    conditions: Sequence[Condition], narrator: _Narrator, jobs: int, dask: str | None
+) -> Generator[tuple[Condition, FinishedRun]]:
+    named = {condition.name: condition for condition in conditions}
+    with local_cluster(jobs, narrator.say) if dask is None else existing_cluster(dask) as cluster:
+        specs = {condition.name: condition.spec for condition in by_fabric(conditions)}
+        for name, run in cluster.perform(specs, narrator.say):
+            yield named[name], run
+
+
+def read_sweep(out: Path) -> pd.DataFrame:
+    """Every request of every run of a sweep in one frame: the columns of `requests.parquet` and the sweep's labels.
+
+    Adds `run` (the run's name), `verdict` and `slo_met`. `decision_us` of an analytic run is its median, as only the
+    wall clock knows it. StoreError when `out` is no sweep.
+    """
+    frames = []
+    for name, labels in read_description(out)["runs"].items():
+        folder = out / RUNS / name
+        if is_run(folder):
+            table, manifest = read_table(folder, "requests"), read_manifest(folder)
+            if (took_us := _measured_decision_us(folder)) is not None:
+                table["decision_us"] = took_us
+            slo = SloSpec.model_validate(manifest["spec"]["slo"])
+            frames.append(table.assign(run=name, verdict=manifest["verdict"], slo_met=slo_met(table, slo), **labels))
+    if not frames:
+        raise StoreError(f"{out}: the sweep holds no finished run")
+    return pd.concat(frames, ignore_index=True)
+
+
+def _measured_decision_us(folder: Path) -> float | None:
+    """Median wall time of an analytic run's decisions; None for a run whose requests hold their own."""
+    place = folder / f"{MEASURED}.json"
+    if not place.is_file():
+        return None
+    found = json.loads(place.read_text(encoding="utf-8"))["decision_us"].get("p50")
+    return None if found is None else float(found)
+
+
+def _describe(question: str, conditions: Sequence[Condition]) -> dict[str, Any]:
+    traces = {trace for condition in conditions if (trace := condition.spec.workload.trace) is not None}
+    return {
+        "question": question,
+        "runs": {condition.name: dict(condition.labels) for condition in conditions},
+        "specs": {condition.name: condition.spec.model_dump(mode="json") for condition in conditions},
+        "traces": {str(trace): digest_of(trace) for trace in sorted(traces)},
+        CODE: code_identity(),
+    }
+
+
+def by_fabric(conditions: Sequence[Condition]) -> list[Condition]:
+    """Runs in their order, gathered by the fabric that they can share."""
+    left, gathered = list(conditions), []
+    while left:
+        group = [condition for condition in left if same_fabric(condition.spec, left[0].spec)]
+        left = [condition for condition in left if condition not in group]
+        gathered += group
+    return gathered
+
+
+def _expected_s(conditions: Sequence[Condition]) -> dict[str, float]:
+    """How long each run will take. Reads every workload, so WorkloadError for one that cannot be read."""
+    span_s: dict[tuple[WorkloadSpec, int], float] = {}
+    expected_s = {}
+    for condition in conditions:
+        spec = condition.spec
+        key = (spec.workload, spec.seed)
+        if key not in span_s:
+            span_s[key] = load_requests(spec.scenario)[-1].timestamp_s
+        pace = spec.emulation.time_dilation if spec.world == "emulated" else 0.01
+        expected_s[condition.name] = (span_s[key] + DRAIN_S) * pace
+    return expected_s
+
+
+class _Narrator:
+    """Says what is running: on the progress bar of a terminal, in lines anywhere else."""
+
+    def __init__(self, missing: Sequence[Condition], total: int, console: Console) -> None:
+        self._console = console
+        self._expected_s = _expected_s(missing)
+        self._total, self._ended = total, total - len(missing)
+        self._ended_s = self._share_s = self._started_s = 0.0
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %  left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("starting", total=sum(self._expected_s.values()))
+
+    def __enter__(self) -> _Narrator:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        self._progress.update(self._task, description=text)
+
+    def started(self, name: str) -> None:
+        """One run has begun; `advance` moves the bar over its share until it has `finished`."""
+        self._share_s, self._started_s = self._expected_s[name], time.monotonic()
+        self.say(f"{self._ended + 1}/{self._total}  {name}")
+
+    def advance(self, _: int) -> None:
+        within_s = min(time.monotonic() - self._started_s, self._share_s)
+        self._progress.update(self._task, completed=self._ended_s + within_s)
+
+    def finished(self, name: str, run: FinishedRun) -> None:
+        self._ended += 1
+        self._ended_s += self._expected_s[name]
+        self._progress.update(self._task, completed=self._ended_s)
+        why = f": {run.verdict['reasons'][0]}" if run.verdict["reasons"] else ""
+        place = f"{self._ended}/{self._total}"
+        line = f"{place:>6}  {name}  {run.took_s:.0f} s  {run.verdict['verdict']}{why}"
+        self._console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,58 @@
+"""Opening the world that a specification names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from experiments.running.run_spec import RunSpec
+from scenario import Scenario
+from serving import POLICY_ERROR, Outcome
+from simulator import AnalyticWorld
+from testbed import CaptureOrder, EmulatedWorld, judge
+
+Say = Callable[[str], None]
+Progress = Callable[[int], None]
+
+
+class OpenWorld(Protocol):
+    """A world that is up: it replays scenarios of one fabric."""
+
+    def run(self, scenario: Scenario, progress: Progress = ...) -> Outcome: ...
+
+
+@contextmanager
+def open_world(spec: RunSpec, say: Say = lambda _: None, capture: CaptureOrder | None = None) -> Iterator[OpenWorld]:
+    """The world of `spec`, up for as long as the context lasts; only the emulated one has anything to capture."""
+    world: EmulatedWorld | AnalyticWorld
+    if spec.world == "emulated":
+        world = EmulatedWorld(spec.scenario, spec.emulation, say, capture)
+    else:
+        world = AnalyticWorld(spec.scenario, spec.simulation, say)
+    with world:
+        yield world
+
+
+def same_fabric(one: RunSpec, other: RunSpec) -> bool:
+    """Whether one opening of a world can serve both."""
+    if one.world != other.world:
+        return False
+    if one.world == "analytic":
+        return one.simulation == other.simulation
+    return (one.fabric, one.emulation, one.oracle.poll_s) == (other.fabric, other.emulation, other.oracle.poll_s)
+
+
+def verdict_of(spec: RunSpec, outcome: Outcome) -> Mapping[str, Any]:
+    """How far the run can be trusted: `verdict` valid, suspect or invalid, and `reasons`.
+
+    The analytic world does what its equations say, so its runs are valid; whether the equations hold is the question.
+    A run that its policy ended is invalid in either world.
+    """
+    if spec.world == "analytic":
+        found: dict[str, Any] = {"verdict": "valid", "reasons": []}
+    else:
+        found = judge(spec.scenario, outcome)
+    if broken := outcome.evidence.get(POLICY_ERROR):
+        return {"verdict": "invalid", "reasons": [broken, *found["reasons"]]}
+    return found

@@ -1,0 +1,22 @@
+# The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .background_load import BackgroundFlow, congestion_evidence, link_tiers
+from .congestion import BACKGROUND_TAIL_S, CongestionSpec, plan_background
+from .model import MODELS, ModelSpec
+from .specification import OracleSpec, Scenario, ServingSpec, SloSpec, WorkloadSpec, load_requests
+
+__all__ = [
+    "BACKGROUND_TAIL_S",
+    "MODELS",
+    "BackgroundFlow",
+    "CongestionSpec",
+    "ModelSpec",
+    "OracleSpec",
+    "Scenario",
+    "ServingSpec",
+    "SloSpec",
+    "WorkloadSpec",
+    "congestion_evidence",
+    "link_tiers",
+    "load_requests",
+    "plan_background",
+]

@@ -1,0 +1,27 @@
+"""The background traffic that a scenario asked for beside what the counters of a run saw: evidence of either world.
+
+On packets the plan is asked a second time, over the paths that its connections really took: greedy ones ask for all
+that those leave.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scenario import BACKGROUND_TAIL_S, Scenario, congestion_evidence
+from serving.outcome import Outcome
+
+
+def asked_and_seen(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
+    """`scenario.background_load.congestion_evidence` of one run."""
+    fabric, roles = scenario.build()
+    last_s = max((record.timestamp_s for record in outcome.requests), default=0.0)
+    plan = scenario.background(fabric, roles, last_s + BACKGROUND_TAIL_S)
+    transfers = (
+        (decision["decided_s"], decision["tier"], float(decision["kv_bytes"])) for decision in outcome.decisions
+    )
+    taken: dict[int, list[list[int]]] = {}
+    for row in outcome.paths:
+        if row["owner"] == "background" and row["links"]:
+            taken.setdefault(row["number"], []).append([fabric.link_by_name[name].index for name in row["links"]])
+    return congestion_evidence(scenario.congestion.kind, plan, fabric, outcome.links, transfers, taken or None)

@@ -1,0 +1,29 @@
+# The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .analytic_world import AnalyticWorld
+from .closed_form import ClosedFormTransport
+from .errors import SimulationError
+from .fluid import NoProgressError, simulate_flows
+from .network import FluidNetwork
+from .path_choice import BACKGROUND, TRANSFER, KeptConnections, PathChoice
+from .recorded import RecordedPaths, RecordedTransfer, replay_recorded
+from .simulation import SimulationSpec
+from .transport import FluidTransport, Transport
+
+__all__ = [
+    "BACKGROUND",
+    "TRANSFER",
+    "AnalyticWorld",
+    "ClosedFormTransport",
+    "FluidNetwork",
+    "FluidTransport",
+    "KeptConnections",
+    "NoProgressError",
+    "PathChoice",
+    "RecordedPaths",
+    "RecordedTransfer",
+    "SimulationError",
+    "SimulationSpec",
+    "Transport",
+    "replay_recorded",
+    "simulate_flows",
+]

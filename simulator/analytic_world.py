@@ -1,0 +1,100 @@
+"""The analytic world seen from outside: the shape of `testbed.emulated_world`, without a fabric to bring up.
+
+Deterministic: an Outcome depends on the scenario and the simulation's specification alone, except for
+`evidence["measured"]`, which holds what the wall clock said.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from scenario import BACKGROUND_TAIL_S, Scenario, load_requests
+from serving import Outcome, asked_and_seen
+from simulator.closed_form import ClosedFormTransport
+from simulator.path_choice import PathChoice
+from simulator.simulated_run import Replay
+from simulator.simulation import SimulationSpec
+from simulator.transport import FluidTransport, Transport
+from topologies import Fabric
+
+Say = Callable[[str], None]
+Progress = Callable[[int], None]
+
+
+class AnalyticWorld:
+    """An event-driven model of the serving system on a fluid, or closed-form, network.
+
+    `run(scenario)` replays a scenario of any fabric. Raises SimulationError when a run makes no progress, and the
+    errors of the rooms above (FabricError, WorkloadError, PolicyError) for what they refuse.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        simulation: SimulationSpec = SimulationSpec(),  # noqa: B008 - frozen
+        say: Say = lambda _: None,
+        stopwatch: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._scenario = scenario
+        self._simulation = simulation
+        self._say = say
+        self._stopwatch = stopwatch
+        self.evidence: dict[str, Any] = simulation.model_dump(mode="json", include={"network", "spreading"})
+
+    def __enter__(self) -> AnalyticWorld:
+        self._scenario.build()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to give back."""
+
+    def run(self, scenario: Scenario, progress: Progress = lambda _: None) -> Outcome:
+        """Replay a scenario and return what happened."""
+        fabric, roles = scenario.build()
+        requests = load_requests(scenario)
+        horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
+        replay = Replay(
+            scenario,
+            self._simulation,
+            fabric,
+            roles,
+            requests,
+            scenario.background(fabric, roles, horizon_s),
+            self._transport(fabric, scenario),
+            say=progress,
+            stopwatch=self._stopwatch,
+        )
+        started_ns = time.perf_counter_ns()
+        outcome = replay.run()
+        wall_s = (time.perf_counter_ns() - started_ns) / 1e9
+        outcome.evidence |= self.evidence
+        outcome.evidence["congestion"] = asked_and_seen(scenario, outcome)
+        outcome.evidence["measured"] = {
+            "wall_s": wall_s,
+            "events_per_s": replay.events / wall_s,
+            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "decision_us": _spread(replay.decisions_us),
+        }
+        return outcome
+
+    def _transport(self, fabric: Fabric, scenario: Scenario) -> Transport:
+        if self._simulation.network == "closed_form":
+            return ClosedFormTransport(fabric)
+        kept = scenario.serving.connections == "warm"
+        return FluidTransport(fabric, PathChoice(scenario.seed, self._simulation.spreading), kept)
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    known = np.array(values)
+    percentiles = {f"p{percent}": float(np.percentile(known, percent)) for percent in (50, 90, 99)}
+    return {"count": len(values), "mean": float(known.mean()), **percentiles, "max": float(known.max())}

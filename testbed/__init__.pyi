@@ -1,0 +1,39 @@
+# The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .capacity import FRAMES_A_SEGMENT, PAYLOAD_BYTES, Capacity, measure_capacity
+from .capture import CaptureOrder
+from .capture_reader import Conversation, Endpoints, read_capture
+from .emulated_world import EmulatedWorld
+from .emulation import EmulationSpec
+from .errors import TestbedError
+from .kernel import FEATURES, Feature
+from .sandbox import python_in_sandbox, require_root
+from .send_buffer import LEASE, SETTING, SendBufferLease, reclaim
+from .switches import datapath_in_force
+from .verdict import judge
+from .worker_pool import BACKGROUND_PORT, DECODE_PORT
+
+__all__ = [
+    "BACKGROUND_PORT",
+    "DECODE_PORT",
+    "FEATURES",
+    "FRAMES_A_SEGMENT",
+    "LEASE",
+    "PAYLOAD_BYTES",
+    "SETTING",
+    "Capacity",
+    "CaptureOrder",
+    "Conversation",
+    "EmulatedWorld",
+    "EmulationSpec",
+    "Endpoints",
+    "Feature",
+    "SendBufferLease",
+    "TestbedError",
+    "datapath_in_force",
+    "judge",
+    "measure_capacity",
+    "python_in_sandbox",
+    "read_capture",
+    "reclaim",
+    "require_root",
+]

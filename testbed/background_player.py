@@ -1,0 +1,118 @@
+"""Background flows of a plan: started and stopped on time by the emulated world's workers, and what came of each.
+
+Rates are scaled and headers left out on the way to the workers; what they report comes back in real-system units.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from scenario import BackgroundFlow
+from testbed.fabric_up import FabricUp
+from testbed.run_clock import RunClock
+from testbed.worker_pool import BACKGROUND_PORT, Event, Tell
+
+PAYLOAD_OF_WIRE = {"tcp": 1448 / 1514, "udp": 1400 / 1442}
+"""Payload bytes in a full Ethernet frame as shapers and port counters see it: 1514 bytes without checksum, of which TCP
+with time stamps leaves 1448; a datagram of 1400 (`workers.flows`) has 42 bytes of headers."""
+
+STOP_DEADLINE_S = 5.0
+
+
+class BackgroundPlayer:
+    """Plays a plan on the run's clock. `handlers` are for the events of background workers, by name.
+
+    `rows`: one mapping a flow that has stopped; `failures`: a line a flow that could not go on; `emulated_bytes`: what
+    all of them moved.
+    """
+
+    def __init__(self, up: FabricUp, plan: tuple[BackgroundFlow, ...], clock: RunClock, tell: Tell) -> None:
+        self._up = up
+        self._plan = plan
+        self._clock = clock
+        self._tell = tell
+        self._running: set[int] = set()
+        self._stopping: set[int] = set()
+        self._by_id = {flow.flow_id: flow for flow in plan}
+        self.rows: list[dict[str, Any]] = []
+        self.failures: list[str] = []
+        self.emulated_bytes = 0
+        self.handlers: dict[str, Callable[[Event], None]] = {
+            "flow_stopped": self._on_stopped,
+            "flow_failed": self._on_failed,
+        }
+
+    @property
+    def instances(self) -> tuple[int, ...]:
+        """Every instance that a background worker is needed on."""
+        return tuple(sorted({end for flow in self._plan for end in (flow.source, flow.target)}))
+
+    async def play(self) -> None:
+        """Start and stop every flow at its time, but what flows at the run's zero at once.
+
+        That is traffic in its stride. Hundreds of connections which set out together are not: each of them sends ten
+        segments before Linux paces it, and needs its entries in the switches' tables.
+        """
+        edges = sorted(
+            [(flow.start_s, 1, flow) for flow in self._plan] + [(flow.stop_s, 0, flow) for flow in self._plan],
+            key=lambda edge: (edge[0], edge[1], edge[2].flow_id),
+        )
+        for at_s, starts, flow in edges:
+            if at_s > 0:
+                await self._clock.until(at_s)
+            if starts:
+                self._running.add(flow.flow_id)
+                address = (self._up.address(flow.target), BACKGROUND_PORT)
+                self._tell("background", flow.source, start_command(flow, address, self._up.link_divisor))
+            else:
+                self._stop(flow)
+
+    async def stop(self) -> None:
+        """Stop what still runs and wait until its workers have said so."""
+        for flow in self._plan:
+            self._stop(flow)
+        until_s = time.monotonic() + STOP_DEADLINE_S
+        while self._running and time.monotonic() < until_s:
+            await asyncio.sleep(0.01)
+
+    def _stop(self, flow: BackgroundFlow) -> None:
+        """Have it stopped, once."""
+        if flow.flow_id in self._running - self._stopping:
+            self._stopping.add(flow.flow_id)
+            self._tell("background", flow.source, {"do": "flow_stop", "flow_id": flow.flow_id})
+
+    def _on_stopped(self, event: Event) -> None:
+        flow = self._by_id[event["flow_id"]]
+        self._running.discard(flow.flow_id)
+        self.emulated_bytes += event["bytes"]
+        self.rows.append(
+            {
+                **{"flow_id": flow.flow_id, "source": flow.source, "target": flow.target},
+                **{"rate_bps": flow.rate_bps, "protocol": flow.protocol},
+                "started_s": max(self._clock.real_s(event["started_s"]), 0.0),
+                "ended_s": self._clock.real_s(event["at_s"]),
+                "bytes": event["bytes"] * self._up.spec.rate_scale,
+                "source_ports": event["source_ports"],
+                "retransmitted": event["retransmitted"],
+            }
+        )
+
+    def _on_failed(self, event: Event) -> None:
+        self._running.discard(event["flow_id"])
+        self.failures.append(event["error"])
+
+
+def start_command(flow: BackgroundFlow, address: tuple[str, int], link_divisor: float) -> dict[str, Any]:
+    """What a background worker is told; its `rate_bps` paces payload on links `link_divisor` times slower."""
+    wire_bps = None if flow.rate_bps is None else flow.rate_bps / link_divisor
+    return {
+        "do": "flow_start",
+        "flow_id": flow.flow_id,
+        "address": list(address),
+        "connections": flow.connections,
+        "rate_bps": None if wire_bps is None else wire_bps * PAYLOAD_OF_WIRE[flow.protocol],
+        "protocol": flow.protocol,
+    }

@@ -1,0 +1,173 @@
+"""Whether the machine kept up during a run: idle processors, pressure, how long the switches wait, a timer's lag."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from testbed.fabric_up import FabricUp
+from testbed.sandbox import RUN_DIR
+from testbed.worker_pool import WORKER_PYTHON
+
+PROCESSES = Path("/proc")
+STAT = Path("/proc/stat")
+PRESSURE = Path("/proc/pressure/cpu")
+RUN_FOLDER = Path("/run/openvswitch")
+WINDOW_S = 0.25
+"""A starved quarter of a second is as long as a typical transfer."""
+
+CANARY_DEADLINE_S = 5.0
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+class Pressure:
+    """Samples the machine every `WINDOW_S` for as long as `watch` runs; `evidence` sums up what was seen.
+
+    A canary sleeps on `instance`, in the namespace of its host, meanwhile.
+    """
+
+    def __init__(self, up: FabricUp, instance: int) -> None:
+        self._up = up
+        self._instance = instance
+        self._idle: list[float] = []
+        self._pressed: list[float] = []
+        self._waits: list[float] = []
+        self._canary: dict[str, float] = {}
+        self._own_cpus = 0.0
+
+    async def watch(self) -> None:
+        """Look at every window until cancelled."""
+        log = RUN_DIR / "canary.log"
+        canary = self._up.spawn(self._instance, *WORKER_PYTHON, "testbed.timer_probe", log=log)
+        began_s, spent_s, interrupted_s = time.monotonic(), spent_by_process_s(), processors().interrupted_s
+        try:
+            await self._sample()
+        finally:
+            more_s = sum(now_s - spent_s.get(pid, 0.0) for pid, now_s in spent_by_process_s().items())
+            if self._up.spec.datapath == "kernel":
+                more_s += processors().interrupted_s - interrupted_s
+            self._own_cpus = more_s / (time.monotonic() - began_s)
+            canary.terminate()
+            try:
+                canary.wait(CANARY_DEADLINE_S)
+                self._canary = json.loads(log.read_text().splitlines()[-1])
+            except (subprocess.TimeoutExpired, ValueError, IndexError):
+                canary.kill()  # it could not even say so: its deadline is its lag
+                self._canary = {"lag_p99_ms": CANARY_DEADLINE_S * 1e3}
+
+    async def _sample(self) -> None:
+        before, switches, pressed_s = processors(), switches_scheduled(), pressed_so_far_s()
+        while True:
+            began_s = time.monotonic()
+            await asyncio.sleep(WINDOW_S)
+            window_s = time.monotonic() - began_s
+            after = processors()
+            idle_s, busy_s = after.idle_s - before.idle_s, after.busy_s - before.busy_s
+            if idle_s + busy_s:
+                self._idle.append(idle_s / (idle_s + busy_s))
+            before, switches_before, switches = after, switches, switches_scheduled()
+            pressed_before_s, pressed_s = pressed_s, pressed_so_far_s()
+            self._waits.append(wait_share(switches_before, switches, window_s))
+            self._pressed.append((pressed_s - pressed_before_s) / window_s)
+
+    def evidence(self) -> dict[str, Any]:
+        """`cpu_idle_mean`, `cpu_starved`: shares of all cores and of the windows with under 2 % idle.
+
+        `own_cpus`: processors that the sandbox's own processes kept busy, whatever else the machine did. Where the
+        kernel forwards, all interrupts are added: what they forward is in no process's account.
+        `cpu_pressure_mean`, `cpu_pressure_p90`: share of a window in which some process waited for a processor, over
+        the windows. `switch_wait_mean`: the same of vswitchd alone (`wait_share`).
+        `timer_lag_p99_ms`: the canary's.
+        """
+        if not self._idle:
+            return {}
+        pressed = sorted(self._pressed)
+        return {
+            "cpu_idle_mean": sum(self._idle) / len(self._idle),
+            "own_cpus": self._own_cpus,
+            "cpu_starved": sum(idle < 0.02 for idle in self._idle) / len(self._idle),
+            "cpu_pressure_mean": sum(pressed) / len(pressed),
+            "cpu_pressure_p90": pressed[int(0.9 * (len(pressed) - 1))],
+            "switch_wait_mean": sum(self._waits) / len(self._waits),
+            "timer_lag_p99_ms": self._canary["lag_p99_ms"],
+        }
+
+
+class Processors(NamedTuple):
+    """What all cores together have done since boot, seconds (proc(5)): `interrupted_s` is the part of `busy_s` that
+    went into interrupts, soft ones too."""
+
+    idle_s: float
+    busy_s: float
+    interrupted_s: float
+
+
+def processors() -> Processors:
+    line = STAT.read_text().split("\n", 1)[0]
+    user, nice, system, idle, iowait, irq, softirq, steal = (int(word) / TICKS_PER_S for word in line.split()[1:9])
+    return Processors(idle + iowait, user + nice + system + irq + softirq + steal, irq + softirq)
+
+
+def spent_by_process_s() -> dict[int, float]:
+    """Processor seconds of every process that can be seen, in a sandbox its own ones, by number (proc_pid_stat(5))."""
+    found = {}
+    for place in PROCESSES.glob("[0-9]*"):
+        try:
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
+        found[int(place.name)] = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return found
+
+
+class Scheduled(NamedTuple):
+    """What a thread has had of the processors since it started, seconds: running, and waiting for one to run on."""
+
+    ran_s: float
+    waited_s: float
+
+
+def switches_scheduled() -> dict[str, Scheduled]:
+    """The main thread of every vswitchd, which forwards the packets of its userspace datapath, by its file.
+
+    Nothing where the kernel keeps no such account (Linux's scheduler/sched-stats.rst).
+    """
+    found = {}
+    for file in RUN_FOLDER.glob("ovs-vswitchd*.pid"):
+        with suppress(FileNotFoundError):
+            pid = file.read_text().strip()
+            ran_ns, waited_ns, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()
+            found[file.name] = Scheduled(int(ran_ns) / 1e9, int(waited_ns) / 1e9)
+    return found
+
+
+def wait_share(before: dict[str, Scheduled], after: dict[str, Scheduled], window_s: float) -> float:
+    """Share of a window for which a vswitchd waited; of several their mean, weighted by how long each ran.
+
+    So it is that of the switch at which packets were.
+    """
+    nothing = Scheduled(0.0, 0.0)
+    ran_s = {file: now.ran_s - before.get(file, nothing).ran_s for file, now in after.items()}
+    waited_s = {file: now.waited_s - before.get(file, nothing).waited_s for file, now in after.items()}
+    in_all_s = sum(ran_s.values())
+    if not in_all_s:
+        return 0.0
+    return sum(waited_s[file] * ran_s[file] for file in after) / in_all_s / window_s
+
+
+def pressed_so_far_s() -> float:
+    """How long some process has waited for a processor since boot, seconds (Linux's accounting/psi.rst).
+
+    0 where the kernel keeps no such account.
+    """
+    try:
+        some = PRESSURE.read_text().split("\n", 1)[0]
+    except OSError:  # also where it is compiled in and switched off
+        return 0.0
+    return int(some.rpartition("total=")[2]) / 1e6

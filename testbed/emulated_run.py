@@ -1,0 +1,152 @@
+"""One run on a fabric that is up: its parts put together, started, watched to the end, and summed up in an Outcome.
+
+The life of a request is `request_life`'s, background traffic `background`'s, the scheduler's network view
+`oracle_watch`'s; here is what they share: workers, clock, deadline and evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from scenario import BackgroundFlow, Scenario
+from serving import POLICY_ERROR, Outcome
+from testbed.background_player import BackgroundPlayer
+from testbed.calibration import CALIBRATION_ID, Calibration
+from testbed.cpu_monitor import Pressure
+from testbed.errors import TestbedError
+from testbed.fabric_up import FabricUp
+from testbed.link_log import log_links
+from testbed.oracle_watch import OracleWatch
+from testbed.port_watch import PortWatch
+from testbed.request_life import LATE_S, RequestLives
+from testbed.run_clock import RunClock
+from testbed.worker_pool import Event, WorkerPool
+from topologies import Roles
+from workloads import Request
+
+LEAD_S = 1.0
+"""From the last worker's hello to the run's zero, wall seconds: what flows at the zero is in its stride by then."""
+
+PROGRESS_S = 0.5
+
+
+class Replay:
+    """The state of one run. `await Replay(...).run()` returns its Outcome; TestbedError when the run cannot go on."""
+
+    def __init__(
+        self,
+        up: FabricUp,
+        scenario: Scenario,
+        roles: Roles,
+        requests: list[Request],
+        background: tuple[BackgroundFlow, ...],
+        say: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._up = up
+        self._scenario = scenario
+        self._last_arrival_s = requests[-1].timestamp_s if requests else 0.0
+        self._say = say
+        self._clock = RunClock(up.spec.time_dilation)
+        self._lives = RequestLives(up, scenario, roles, requests, self._clock, self._tell)
+        self._background = BackgroundPlayer(up, background, self._clock, self._tell)
+        self._oracle = OracleWatch(self._lives.dispatcher, up.fabric, self._clock)
+        self._calibration = Calibration(up, roles, scenario.serving.stripes, self._tell)
+        self._pressure = Pressure(up, roles.decode[0])
+        self._udp = any(flow.protocol == "udp" for flow in background)
+        self._handlers = self._lives.handlers | self._background.handlers
+        self._complaints: list[str] = []
+        self._pool = WorkerPool(up, roles, self._background.instances, scenario, self._on_event)
+        self._outcome = Outcome()
+
+    async def run(self) -> Outcome:
+        async with self._pool:
+            calibrated = [await self._calibration.measure()]
+            ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_ms / 1e3)
+            self._clock.start(LEAD_S)
+            await self._play(ports)
+            self._outcome.duration_s = self._clock.now_s()
+            await self._background.stop()
+            await ports.until_still()
+            self._outcome.evidence |= ports.evidence()
+            calibrated.append(await self._calibration.measure())
+            self._outcome.evidence["calibration"] = calibrated
+        return self._finish()
+
+    async def _play(self, ports: PortWatch) -> None:
+        """Everything that goes on side by side, until no request is open or the deadline has passed."""
+        work = [self._lives.issue(), self._background.play(), self._pressure.watch(), ports.watch(), self._progress()]
+        work.append(log_links(self._outcome.links, self._clock.real_s, self._up.spec.rate_scale))
+        if self._scenario.oracle.source != "static":
+            work.append(self._oracle.watch())
+        tasks = [asyncio.create_task(self._guarded(one)) for one in work]
+        last_s = self._last_arrival_s * self._clock.dilation
+        try:
+            await asyncio.wait_for(self._lives.done.wait(), LEAD_S + last_s + self._up.spec.run_deadline_s)
+        except TimeoutError:
+            self._lives.give_up_at_deadline()
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for problem in ended:
+            if isinstance(problem, Exception):
+                raise problem
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        """A task whose failure ends the run instead of being forgotten."""
+        try:
+            await work
+        except Exception:
+            self._lives.done.set()
+            raise
+
+    async def _progress(self) -> None:
+        while True:
+            self._say(self._lives.closed)
+            if complaint := self._pool.dead():
+                raise TestbedError(complaint)
+            await asyncio.sleep(PROGRESS_S)
+
+    def _tell(self, role: str, instance: int, command: dict[str, Any]) -> None:
+        self._pool.tell(role, instance, command)
+
+    def _on_event(self, role: str, instance: int, event: Event) -> None:
+        if event.get("request_id", 0) >= CALIBRATION_ID:
+            self._calibration.on_event(event)
+        elif handler := self._handlers.get(event["event"]):
+            handler(event)
+        else:
+            self._complaints.append(f"{role} on h{instance}: {event}")
+
+    def _finish(self) -> Outcome:
+        outcome, lives = self._outcome, self._lives
+        outcome.requests = list(lives.records.values())
+        outcome.decisions = lives.decisions
+        outcome.background = self._background.rows
+        outcome.token_gaps_ms = lives.token_gaps_ms
+        outcome.token_gap_counts = [1] * len(lives.token_gaps_ms)
+        lateness_ms = sorted(late * 1e3 for late in lives.lateness_s)
+        outcome.evidence |= self._pressure.evidence() | {
+            "datapath": self._up.datapath,
+            "late_requests": sum(late_s > LATE_S for late_s in lives.lateness_s),
+            "arrival_lateness_p99_ms": lateness_ms[int(0.99 * (len(lateness_ms) - 1))] if lateness_ms else 0.0,
+            "oracle_refusals": self._oracle.refused,
+            "background_bytes": self._background.emulated_bytes,
+            "rate_scale": self._up.spec.rate_scale,
+            "background_udp": self._udp,
+            "kv_wire_bytes": sum(row.get("wire_bytes", 0) for row in outcome.decisions),
+            "retransmitted": sum(
+                [sum(row.get("retransmitted", ())) for row in outcome.decisions]
+                + [sum(row["retransmitted"]) for row in outcome.background]
+            ),
+        }
+        for key, found in (
+            (POLICY_ERROR, lives.policy_error),
+            ("worker_complaints", self._complaints),
+            ("background_failures", self._background.failures),
+        ):
+            if found:
+                outcome.evidence[key] = found
+        return outcome

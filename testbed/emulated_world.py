@@ -1,0 +1,160 @@
+"""The emulated world seen from outside the sandbox: open it once, run scenarios in it, close it.
+
+Holds the host's side of a run: the right to make namespaces, the send-buffer lease, the sandbox's process and a
+deadline on every wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+import selectors
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from scenario import Scenario
+from serving import Outcome, RequestRecord, asked_and_seen
+from testbed.capture import CaptureOrder
+from testbed.emulation import EmulationSpec
+from testbed.errors import TestbedError
+from testbed.sandbox import python_in_sandbox, require_root
+from testbed.send_buffer import SendBufferError, SendBufferLease
+
+SILENCE_DEADLINE_S = 90.0
+"""Longest wait for the next line from the sandbox: building 64 hosts takes about half of it."""
+
+Say = Callable[[str], None]
+Progress = Callable[[int], None]
+OnLook = Callable[[dict[str, Any]], None]
+
+
+class EmulatedWorld:
+    """A fabric of one specification, up for as long as the context lasts.
+
+    `run(scenario)` replays a scenario of the same fabric, with captures where `capture` asks for them. TestbedError
+    when something is missing, refused or late.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        emulation: EmulationSpec,
+        say: Say = lambda _: None,
+        capture: CaptureOrder | None = None,
+    ) -> None:
+        self._scenario = scenario
+        self._emulation = emulation
+        self._capture = capture or CaptureOrder((), "")
+        self._say = say
+        self._lease = SendBufferLease()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the sandbox
+        self._rest = b""
+        self.evidence: dict[str, Any] = {}
+
+    def __enter__(self) -> EmulatedWorld:
+        require_root()
+        try:
+            self._lease.__enter__()
+        except SendBufferError as problem:
+            raise TestbedError(str(problem)) from None
+        try:
+            self._open()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _open(self) -> None:
+        self._process = subprocess.Popen(
+            python_in_sandbox("testbed.sandbox_main"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        self._write(
+            {
+                "scenario": self._scenario.model_dump(mode="json"),
+                "emulation": self._emulation.model_dump(mode="json"),
+                "capture": self._capture._asdict(),
+            }
+        )
+        started_s = time.monotonic()
+        self.evidence = self._await("up")
+        self.evidence["bringup_s"] = round(time.monotonic() - started_s, 2)
+
+    def run(self, scenario: Scenario, progress: Progress = lambda _: None) -> Outcome:
+        """Replay a scenario and return what happened."""
+        self._write({"run": scenario.model_dump(mode="json")})
+        told = self._await("outcome", progress)
+        requests = [RequestRecord(**row) for row in told.pop("requests")]
+        outcome = Outcome(requests=requests, **told)
+        outcome.evidence |= self.evidence
+        outcome.evidence["congestion"] = asked_and_seen(scenario, outcome)
+        return outcome
+
+    def watch(self, scenario: Scenario, seconds: float, on_look: OnLook) -> None:
+        """Play a scenario's background traffic and hand over what `testbed.telemetry_watch` sees, once a second."""
+        self._write({"watch": scenario.model_dump(mode="json"), "seconds": seconds})
+        self._await("watched", on_look=on_look)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.kill()  # the kernel ends everything inside with it
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            self._process = None
+        self._log.close()
+        self._lease.__exit__(kind, problem, trace)
+
+    def _write(self, message: dict[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise TestbedError(self._last_words()) from None
+
+    def _await(self, wanted: str, progress: Progress = lambda _: None, on_look: OnLook = lambda _: None) -> Any:
+        while True:
+            message = json.loads(self._next_line())
+            if "error" in message:
+                raise TestbedError(message["error"])
+            if wanted in message:
+                return message[wanted]
+            if "say" in message:
+                self._say(message["say"])
+            elif "done" in message:
+                progress(message["done"])
+            elif "look" in message:
+                on_look(message["look"])
+
+    def _next_line(self) -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._rest:
+                deadline_s = max(SILENCE_DEADLINE_S, self._emulation.bringup_deadline_s)
+                if not waiting.select(deadline_s):
+                    raise TestbedError(f"the sandbox said nothing for {deadline_s:g} s: {self._last_words()}")
+                chunk = self._process.stdout.read1(1 << 20)  # type: ignore[attr-defined]
+                if not chunk:
+                    raise TestbedError(self._last_words())
+                self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return f"the sandbox ended early: {lines[-1] if lines else 'it left no message'}"

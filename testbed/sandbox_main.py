@@ -1,0 +1,131 @@
+"""The first process of a sandbox: brings the fabric up, then replays one scenario after another as it is told.
+
+Speaks JSON lines with `testbed.emulated_world` outside: the first line read holds the fabric and the emulation, every
+further one {"run": scenario} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...},
+{"done": n}, {"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. The end of its input, and so the
+death of whoever started it, ends it; the kernel then removes everything in the sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import IO, Any
+
+from scenario import BACKGROUND_TAIL_S, Scenario, load_requests
+from scheduler import Dispatcher, PolicyError
+from testbed.capture import CaptureOrder, Captures
+from testbed.clean_state import CleanState
+from testbed.ecmp import trace_paths
+from testbed.emulated_run import Replay
+from testbed.emulation import EmulationSpec
+from testbed.errors import TestbedError
+from testbed.fabric_up import FabricUp, bring_up
+from testbed.sandbox import furnish
+from testbed.telemetry_watch import watch
+from testbed.worker_pool import BACKGROUND_PORT, DECODE_PORT
+from topologies import FabricError
+from workloads import WorkloadError
+
+EXPECTED = (TestbedError, PolicyError, FabricError, WorkloadError)
+
+
+class Correspondent:
+    """JSON lines to and from the outside. Once the input ends the process is gone within the call."""
+
+    def __init__(self) -> None:
+        self._out: IO[str] = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+        os.dup2(2, 1)  # whatever else prints must not break the protocol
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def next_line(self) -> Any:
+        return json.loads(self._lines.get())
+
+    def send(self, **message: Any) -> None:
+        self._out.write(json.dumps(message) + "\n")
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            self._lines.put(line)
+        os._exit(0)
+
+
+def main() -> int:
+    outside = Correspondent()
+    task = outside.next_line()
+    try:
+        scenario = Scenario.model_validate(task["scenario"])
+        emulation = EmulationSpec.model_validate(task["emulation"])
+        capture = CaptureOrder(**task["capture"])
+        furnish()
+        fabric, _ = scenario.build()
+        warm_up = threading.Thread(target=_warm_up, args=(scenario,), daemon=True)
+        warm_up.start()
+        up = bring_up(
+            fabric,
+            emulation,
+            poll_s=scenario.oracle.poll_s * emulation.time_dilation,
+            ecmp_seed=emulation.ecmp_seed,
+            say=lambda text: outside.send(say=text),
+        )
+        warm_up.join()
+        outside.send(up={"datapath": up.datapath, "datapath_reason": up.datapath_reason})
+        while True:
+            order = outside.next_line()
+            if "run" in order:
+                outside.send(outcome=replay(up, Scenario.model_validate(order["run"]), capture, outside))
+            else:
+                wanted = Scenario.model_validate(order["watch"])
+                asyncio.run(watch(up, wanted, order["seconds"], lambda look: outside.send(look=look)))
+                outside.send(watched=True)
+    except EXPECTED as problem:
+        outside.send(error=str(problem))
+        return 2
+
+
+def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, outside: Correspondent) -> dict[str, Any]:
+    """Run one scenario on the fabric that is up and return its Outcome as plain data.
+
+    The proofs of a clean fabric wait for other processes, so each is had while something else is to be computed.
+    """
+    began_s = time.monotonic()
+    clean_state = CleanState(up)
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        clean_start = aside.submit(clean_state.prove)
+        fabric, roles = scenario.build()
+        if fabric.spec != up.fabric.spec:
+            raise TestbedError("the fabric that is up is not the one that this scenario asks for")
+        requests = load_requests(scenario)
+        horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
+        background = scenario.background(fabric, roles, horizon_s)
+        work = Replay(up, scenario, roles, requests, background, say=lambda done: outside.send(done=done))
+        proofs = {"clean_start": clean_start.result()}
+        with Captures(fabric, capture) as captures:
+            outcome = asyncio.run(work.run())
+        clean_end = aside.submit(clean_state.prove)
+        if captures.told:
+            outcome.evidence["captures"] = captures.told
+        trace_paths(fabric, outcome, DECODE_PORT, BACKGROUND_PORT)
+        outcome.evidence |= proofs | {"clean_end": clean_end.result()}
+    outcome.evidence["wall_s"] = {
+        "run": round(time.monotonic() - began_s, 3),
+        "replaying": round(outcome.duration_s * up.spec.time_dilation, 3),
+    }
+    return asdict(outcome)
+
+
+def _warm_up(scenario: Scenario) -> None:
+    """Load what the first run would otherwise wait for: compiled code, mostly."""
+    Dispatcher(scenario.model_copy(update={"policy": "netkv_full"}), *scenario.build())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

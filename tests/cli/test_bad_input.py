@@ -1,0 +1,360 @@
+"""Whatever a user can get wrong on the command line ends in one clear line, exit code 2, and nothing left behind."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import app
+from tests.support.paths import ROOT
+
+CONSOLE_SCRIPT = Path(sys.executable).parent / "netkv"
+NOBODY = 65534
+
+REQUEST = '{"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [0, 1]}\n'
+BAD_LINE = REQUEST.replace("600", '"many"')
+
+FILES: dict[str, str | bytes] = {
+    "good.jsonl": REQUEST,
+    "empty.jsonl": "",
+    "junk.jsonl": b"\x80\x81\x82\n",
+    "line.jsonl": REQUEST + BAD_LINE,
+    "nan.jsonl": REQUEST.replace("0,", "NaN,", 1),
+    "digits.jsonl": REQUEST.replace("600", "9" * 5000),
+    "late.jsonl": REQUEST + REQUEST.replace("0,", "1e14,", 1),
+    "cut.jsonl.gz": gzip.compress(REQUEST.encode() * 999)[:40],
+    "plain.jsonl.gz": REQUEST,
+    "broken.yaml": "seed: 1\nfabric: [\n",
+    "list.yaml": "- seed\n- 1\n",
+    "scalar.yaml": "seed\n",
+    "binary.yaml": b"\xff\xfe\x00",
+    "nul.yaml": b"seed: \x00\n",
+    "date.yaml": "seed: 2024-99-99\n",
+    "digits.yaml": f"seed: {'9' * 5000}\n",
+    "deep.yaml": f"seed: {'[' * 1500}\n",
+    "ouroboros.yaml": "fabric: &it {pods: *it}\n",
+    "keys.yaml": "1: 2\n",
+    "field.yaml": "fabric:\n  podz: 2\n",
+    "pods.yaml": "fabric:\n  pods: 2.5\n",
+    "file": "",
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Netkv = Callable[..., Said]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/support/cli_server.py")],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A working folder with a file of every kind of badness."""
+    place = tmp_path / "here"
+    place.mkdir()
+    for name, content in FILES.items():
+        (place / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (place / "taken").mkdir()
+    (place / "taken" / "thesis.txt").write_text("years of work")
+    (place / "dangling").symlink_to("nowhere")
+    return place
+
+
+@pytest.fixture
+def netkv(server: subprocess.Popen[str], folder: Path, tmp_path: Path) -> Netkv:
+    """Run the command line in the working folder."""
+
+    def run(*arguments: str, user: int | None = None) -> Said:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        out, err = tmp_path / "out", tmp_path / "err"
+        task = {"arguments": arguments, "cwd": str(folder), "out": str(out), "err": str(err), "user": user}
+        server.stdin.write(json.dumps(task) + "\n")
+        server.stdin.flush()
+        code = int(server.stdout.readline())
+        return Said(code, out.read_text(), err.read_text())
+
+    return run
+
+
+def everything_in(folder: Path) -> dict[str, bytes | None]:
+    return {
+        str(place.relative_to(folder)): place.read_bytes() if place.is_file() else None
+        for place in sorted(folder.rglob("*"))
+    }
+
+
+def refused(said: Said) -> str:
+    """The one line that a refusal is."""
+    assert "Traceback" not in said.err, said.err
+    assert said.code == 2, said
+    assert said.out == ""
+    lines = said.err.splitlines()
+    assert len(lines) == 1, said.err
+    assert len(lines[0]) < 400, said.err
+    return lines[0].removeprefix("netkv: ")
+
+
+RUN = ("run", "--world", "analytic")
+SWEEP = ("sweep", "staleness", "--world", "analytic", "--out", "new")
+A_LONG_NAME = "a" * 300
+
+BAD = [
+    # what is asked for by name
+    ((*RUN, "--policy", "fastest"), "policy: 'fastest' is not one of round_robin, "),
+    ((*RUN, "--policy", "no_such_module:Mine"), "policy: no_such_module:Mine: cannot be imported: ModuleNotFoundError"),
+    ((*RUN, "--policy", "json:dumps"), "policy: json:dumps: not a class with a select method"),
+    (("run", "--world", "mars"), "world: Input should be 'emulated' or 'analytic' (got 'mars')"),
+    ((*RUN, "--congestion", "storm"), "congestion.kind: Input should be 'none', 'constant', "),
+    ((*RUN, "--set", "model=gpt"), "model: 'gpt' is not one of llama-3-70b"),
+    ((*RUN, "--set", "workload.profile=poetry"), "workload.profile: 'poetry' is not one of conversation"),
+    ((*RUN, "--set", "serving.placement=diagonal"), "placement: 'diagonal' is not one of segregated"),
+    # --set
+    ((*RUN, "--set", "seed"), "--set seed: key=value was expected"),
+    ((*RUN, "--set", "=3"), "--set =3: key=value was expected"),
+    ((*RUN, "--set", "seed=[1"), "--set seed=[1: the value is not YAML"),
+    ((*RUN, "--set", "seed=2024-99-99"), "--set seed=2024-99-99: the value is not YAML"),
+    ((*RUN, "--set", "seed=" + "[" * 1500), "--set seed=[[["),
+    ((*RUN, "--set", "seed=" + "9" * 9999), "--set seed=999"),
+    ((*RUN, "--set", "polcy=cla"), "polcy: no such field"),
+    ((*RUN, "--set", "fabric.podz=2"), "fabric.podz: no such field"),
+    ((*RUN, "--set", "fabric=2"), "fabric: Input should be a dictionary"),
+    ((*RUN, "--set", "seed.x=2", "--seed", "1"), "seed.x: seed is not a section"),
+    ((*RUN, "--set", "seed="), "seed: Input should be a valid integer"),
+    # numbers
+    ((*RUN, "--requests", "0"), "workload.requests: Input should be greater than or equal to 1 (got 0)"),
+    ((*RUN, "--requests", "-3"), "workload.requests: Input should be greater than or equal to 1 (got -3)"),
+    ((*RUN, "--requests", "1000000000000"), "workload.requests: Input should be less than or equal to 1000000"),
+    ((*RUN, "--seed", "-1"), "seed: Input should be greater than or equal to 0 (got -1)"),
+    ((*RUN, "--seed", "4294967296"), "seed: Input should be less than 4294967296"),
+    ((*RUN, "--refresh", "often"), "oracle.refresh_s: Input should be a valid number, unable to parse"),
+    ((*RUN, "--set", "oracle.loss=2"), "oracle.loss: Input should be less than or equal to 1 (got 2)"),
+    ((*RUN, "--set", "oracle.delay_s=-1"), "oracle.delay_s: Input should be greater than or equal to 0 (got -1)"),
+    ((*RUN, "--set", "oracle.noise=nan"), "oracle.noise: Input should be"),
+    ((*RUN, "--set", "oracle.smoothing=mean"), "oracle.smoothing: Input should be 'last' or 'ewma' (got 'mean')"),
+    ((*RUN, "--set", "congestion.protocol=udp"), "congestion: protocol: udp has no greedy form: give onoff a"),
+    ((*RUN, "--set", "congestion.utilisation=2"), "congestion.utilisation: Input should be less than or equal to 1"),
+    (
+        (*RUN, "--congestion", "constant", "--set", "fabric.pods=1"),
+        "congestion.tiers: this fabric has no traffic of tier 3",
+    ),
+    ((*RUN, "--refresh", "0"), "oracle.refresh_s: Input should be greater than 0"),
+    ((*RUN, "--refresh", "nan"), "oracle.refresh_s: Input should be a finite number (got nan)"),
+    ((*RUN, "--refresh", "inf"), "oracle.refresh_s: Input should be a finite number (got inf)"),
+    ((*RUN, "--set", "workload.rate_rps=.nan"), "workload.rate_rps: Input should be"),
+    ((*RUN, "--set", "workload.speedup=-1"), "workload.speedup: Input should be greater than or equal to"),
+    ((*RUN, "--set", "serving.stripes=1.5"), "serving.stripes: Input should be a valid integer"),
+    ((*RUN, "--set", "congestion.mean_on_s=1e-9"), "congestion.mean_on_s: Input should be greater than"),
+    # fabrics
+    ((*RUN, "--set", "fabric.pods=0"), "fabric: pods: 0 is below 1"),
+    ((*RUN, "--set", "fabric.pods=9999"), "fabric: pods: 9999 is beyond the 255"),
+    (
+        (*RUN, "--set", "fabric.cores_per_group=1000000000"),
+        "fabric: aggregations_per_pod x cores_per_group: 2000000000",
+    ),
+    ((*RUN, "--set", "fabric.gpus_per_instance=3"), "fabric: gpus_per_instance: 3 does not divide"),
+    ((*RUN, "--set", "fabric.nic_rate_bps=-1"), "fabric: nic_rate_bps: -1.0 is not positive"),
+    ((*RUN, "--set", "fabric.nic_rate_bps=.nan"), "fabric: nic_rate_bps: nan is not finite"),
+    ((*RUN, "--set", "fabric.nic_rate_bps=" + "9" * 400), "fabric.nic_rate_bps: Input should be a valid number"),
+    ((*RUN, "--set", "fabric.servers_per_rack=1"), "placement: 'segregated' leaves no decode instance"),
+    # specifications
+    ((*RUN, "missing.yaml"), "missing.yaml: No such file or directory"),
+    ((*RUN, "taken"), "taken: Is a directory"),
+    ((*RUN, "file/x.yaml"), "file/x.yaml: Not a directory"),
+    ((*RUN, A_LONG_NAME), f"{A_LONG_NAME}: File name too long"),
+    ((*RUN, "broken.yaml"), "broken.yaml:3: not YAML"),
+    ((*RUN, "list.yaml"), "list.yaml: a mapping of fields was expected, not list"),
+    ((*RUN, "scalar.yaml"), "scalar.yaml: a mapping of fields was expected, not str"),
+    ((*RUN, "binary.yaml"), "binary.yaml: not UTF-8 text"),
+    ((*RUN, "nul.yaml"), "nul.yaml: not YAML"),
+    ((*RUN, "date.yaml"), "date.yaml: not YAML: month must be in 1..12"),
+    ((*RUN, "digits.yaml"), "digits.yaml: not YAML"),
+    ((*RUN, "deep.yaml"), "deep.yaml: not YAML"),
+    ((*RUN, "ouroboros.yaml"), "ouroboros.yaml: a field that holds itself"),
+    ((*RUN, "keys.yaml"), "keys.yaml: 1: Keys should be strings"),
+    ((*RUN, "field.yaml"), "field.yaml: fabric.podz: no such field"),
+    ((*RUN, "pods.yaml"), "pods.yaml: fabric.pods: Input should be a valid integer"),
+    # traces
+    ((*RUN, "--trace", "missing.jsonl"), "workload.trace: missing.jsonl: No such file or directory"),
+    ((*RUN, "--trace", A_LONG_NAME), f"workload.trace: {A_LONG_NAME}: File name too long"),
+    ((*RUN, "--trace", "taken"), "taken: Is a directory"),
+    ((*RUN, "--trace", "empty.jsonl"), "empty.jsonl: the trace is empty"),
+    ((*RUN, "--trace", "junk.jsonl"), "junk.jsonl:1: not UTF-8 text"),
+    ((*RUN, "--trace", "line.jsonl"), "line.jsonl:2: input_length: 'many' is not a whole number"),
+    ((*RUN, "--trace", "nan.jsonl"), "nan.jsonl:1: timestamp: nan is outside"),
+    ((*RUN, "--trace", "digits.jsonl"), "digits.jsonl:1: not JSON that can be read"),
+    ((*RUN, "--trace", "late.jsonl"), "workload: the last request would arrive after"),
+    ((*RUN, "--trace", "cut.jsonl.gz"), "cut.jsonl.gz: broken gzip after line 0"),
+    ((*RUN, "--trace", "plain.jsonl.gz"), "plain.jsonl.gz: not a gzip file, though its name ends in .gz"),
+    ((*RUN, "--trace", "good.jsonl", "--set", "workload.first_request=5"), "workload: good.jsonl has 1 requests, so"),
+    # where the results go
+    ((*RUN, "--out", "taken"), "taken: is there already; nothing was overwritten"),
+    ((*RUN, "--out", "."), ".: is there already; nothing was overwritten"),
+    ((*RUN, "--out", "file"), "file: is there already; nothing was overwritten"),
+    ((*RUN, "--out", "file/run"), "file/run: "),
+    ((*RUN, "--out", "dangling"), "dangling: is there already; nothing was overwritten"),
+    ((*RUN, "--out", A_LONG_NAME), f"{A_LONG_NAME}: File name too long"),
+    # sweeps
+    (("sweep", "weather"), "sweep: 'weather' is not one of staleness, staleness_map, topology"),
+    (("sweep", "scale", "--map"), "--map: scale has none (staleness has)"),
+    (("sweep", "scale", "--set", "fabric.pods=4"), "fabric.pods: the sweep varies it"),
+    (("sweep", "scale", "--set", "fabric.pods=half"), "fabric.pods: the sweep varies it"),
+    (("sweep", "scale", "--set", "workload.requests=many"), "workload.requests: Input should be a valid integer"),
+    (("sweep", "prefix", "--trace", "good.jsonl"), "workload.trace: a trace shares what it shares"),
+    (("sweep", "prefix", "--set", "workload.sharing=2"), "workload.sharing: Input should be less than or equal to 1"),
+    (("sweep", "topology", "--set", "fabric.tor_oversubscription=0"), "fabric: tor_oversubscription: "),
+    (("sweep", "topology", "--set", "fabric.tor_oversubscription=low"), "fabric.tor_oversubscription: Input"),
+    (("sweep", "ablation", "--profile", "slow"), "profile: 'slow' is not one of quick, full"),
+    ((*SWEEP, "--profile", "slow"), "profile: 'slow' is not one of quick, full"),
+    (("sweep", "staleness", "--world", "mars"), "world: 'mars' is not one of emulated, analytic, both"),
+    ((*SWEEP, "--policies", ""), "policies: none was named"),
+    ((*SWEEP, "--policies", "cla,fastest"), "policy: 'fastest' is not one of"),
+    ((*SWEEP, "--set", "policy=cla"), "policy: a sweep sets it for each of its runs (use --policies)"),
+    ((*SWEEP, "--set", "world=analytic"), "world: a sweep sets it for each of its runs (use --world)"),
+    ((*SWEEP, "--set", "oracle.refresh_s=often"), "oracle.refresh_s: Input should be a valid number"),
+    ((*SWEEP, "--set", "seed=first"), "seed: Input should be a valid integer"),
+    ((*SWEEP, "--refresh", "nan"), "oracle.refresh_s: Input should be a finite number"),
+    ((*SWEEP, "--trace", "line.jsonl"), "line.jsonl:2: input_length"),
+    ((*SWEEP, "--trace", "empty.jsonl"), "empty.jsonl: the trace is empty"),
+    ((*SWEEP[:-1], "taken"), "taken: is there already (add --resume to continue it"),
+    ((*SWEEP[:-1], "taken", "--resume"), "taken: not a sweep: sweep.json: No such file"),
+    ((*SWEEP[:-1], "file", "--resume"), "file: not a sweep: sweep.json: Not a directory"),
+    ((*SWEEP[:-1], "file/new"), "file/new: "),
+    # the verbs that only look
+    (("plan", "list.yaml"), "list.yaml: a mapping of fields was expected, not list"),
+    (("plan", "--trace", "empty.jsonl"), "empty.jsonl: the trace is empty"),
+    (("plan", "--figure", "fabric.jpg"), "--figure fabric.jpg: the name must end in .png, .svg or .pdf"),
+    (("plan", "--figure", "nowhere/fabric.svg"), "--figure nowhere/fabric.svg: No such file or directory"),
+    (("shell", "--set", "fabric.pods=0"), "fabric: pods: 0 is below 1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(given)[:60] for given, _ in BAD])
+def test_bad_input_is_one_line_and_leaves_nothing(
+    netkv: Netkv, folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    before = everything_in(folder)
+    assert refused(netkv(*arguments)).startswith(message)
+    assert everything_in(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fly",), "No such command 'fly'"),
+        (("run", "--speed", "9"), "No such option: --speed"),
+        (("run", "--requests", "many"), "Invalid value for '--requests'"),
+        (("run", "--seed"), "requires an argument"),
+        (("run", "one.yaml", "two.yaml"), "unexpected extra argument"),
+        (("sweep",), "Missing argument"),
+    ],
+)
+def test_bad_usage_is_told_as_usage(netkv: Netkv, folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    before = everything_in(folder)
+    said = netkv(*arguments)
+    assert said.code == 2
+    assert message in said.err
+    assert "Traceback" not in said.err
+    assert len(said.err.splitlines()) <= 6
+    assert everything_in(folder) == before
+
+
+VERBS = [str(command.callback.__name__) for command in app.registered_commands if command.callback]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(netkv: Netkv, verb: str) -> None:
+    said = netkv(verb, "--help")
+    assert said.code == 0
+    assert said.out.startswith(f"Usage: netkv {verb}")
+    assert said.err == ""
+
+
+def test_a_users_policy_is_looked_for_in_the_folder_the_command_is_typed_in(netkv: Netkv, folder: Path) -> None:
+    (folder / "mine.py").write_text("class Mine:\n    pass\n")
+    assert refused(netkv(*RUN, "--policy", "mine:Yours")) == "policy: mine:Yours: module mine has no Yours"
+
+
+# The real console script, and a user who is not root
+
+
+def console_script(folder: Path, *arguments: str) -> Said:
+    done = subprocess.run(
+        [str(CONSOLE_SCRIPT), *arguments],
+        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C"},
+    )  # fmt: skip
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_console_script_itself(folder: Path) -> None:
+    before = everything_in(folder)
+    assert refused(console_script(folder, *RUN, "--policy", "fastest")).startswith("policy: 'fastest' is not one of")
+    assert everything_in(folder) == before
+
+
+@pytest.fixture
+def nobodys(folder: Path) -> Path:
+    """A folder that belongs to somebody without rights."""
+    os.chown(folder, NOBODY, NOBODY)
+    for above in (folder, *folder.parents[:3]):  # pytest's own folders are for their owner only
+        above.chmod(above.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
+    return folder
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*RUN, "--out", "closed/run"), "closed/run: Permission denied"),
+        ((*RUN, "--out", "guarded/run"), "guarded/run: no permission to write in"),
+        ((*SWEEP[:-1], "closed/new"), "closed/new: Permission denied"),
+        ((*SWEEP[:-1], "guarded/new"), "guarded/new: no permission to write in"),
+        ((*RUN, "--trace", "closed/trace"), "workload.trace: closed/trace: Permission denied"),
+        (("run", "--out", "new"), "the emulated world needs root for its network namespaces: run it again with sudo"),
+        (("sweep", "staleness", "--out", "new"), "the emulated world needs root"),
+        (("shell",), "the emulated world needs root"),
+        (("clean",), "the emulated world needs root"),
+    ],
+)
+def test_what_one_may_not_touch_is_named(netkv: Netkv, nobodys: Path, arguments: tuple[str, ...], message: str) -> None:
+    (nobodys / "closed").mkdir(mode=0o700)
+    (nobodys / "guarded").mkdir(mode=0o755)
+    before = everything_in(nobodys)
+    assert refused(netkv(*arguments, user=NOBODY)).startswith(message)
+    assert everything_in(nobodys) == before
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("arguments", [(*RUN, "secret"), (*RUN, "--trace", "secret")], ids=" ".join)
+def test_a_file_one_may_not_read_is_named(netkv: Netkv, nobodys: Path, arguments: tuple[str, ...]) -> None:
+    (nobodys / "secret").touch(mode=0o600)
+    said = netkv(*arguments, user=NOBODY)
+    assert said.code == 2
+    assert "'secret' is not readable" in said.err
+    assert "Traceback" not in said.err

@@ -1,0 +1,1 @@
+"""What live tests share: what runs inside a sandbox, and what is measured there."""

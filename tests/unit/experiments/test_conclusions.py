@@ -1,0 +1,201 @@
+"""From results to sentences, the map, and prediction error by age: on made results, by hand."""
+
+from __future__ import annotations
+
+import math
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from experiments.analysis.results import gains
+from experiments.analysis.wording import interval_name
+from experiments.questions import QUESTIONS, prediction_error
+from experiments.questions.prediction_error import age_bins
+from experiments.questions.staleness_wording import sentences
+
+STALENESS, MAP = QUESTIONS["staleness"], QUESTIONS["staleness_map"]
+
+
+def made(refresh_s: float, change: float = 0.0, half: float = 1.0, **fields: Any) -> dict[str, Any]:
+    """A row of results whose mean TTFT changed by `change` +/- `half` percent since the freshest view."""
+    row = {
+        "world": "emulated", "workload": "rag", "policy": "netkv_full", "refresh_s": refresh_s, "seeds": 5,
+        "aged_change_percent": change, "aged_change_low": change - half, "aged_change_high": change + half,
+        "ttft_change_percent": -20.0 + change, "ttft_change_low": -24.0 + change, "ttft_change_high": -16.0 + change,
+        "aged_kv_percent": 2 * change, "aged_kv_low": 2 * change - half, "aged_kv_high": 2 * change + half,
+        "ttft_change_netkv_static_percent": change - 2, "ttft_change_netkv_static_low": change - 2 - half,
+        "ttft_change_netkv_static_high": change - 2 + half, "same_tier": 0.95, "tpot_ms": 30.0, "slo_attainment": 0.9,
+    }  # fmt: skip
+    return {**row, **fields}
+
+
+def said(*rows: dict[str, Any]) -> str:
+    return "\n".join(sentences(pd.DataFrame(rows)))
+
+
+def test_small_changes_with_narrow_intervals_are_invariance() -> None:
+    text = said(made(0.1), made(60.0, 2.0), made(5.0, -1.0))
+    assert (
+        "mean TTFT is invariant from 0.1 s to 60 s within +/-5 %; worst +2.0 % [+1.0, +3.0] at 60 s (5 seeds)" in text
+    )
+
+
+def test_a_change_beyond_the_margin_is_none_and_says_since_when() -> None:
+    text = said(made(0.1), made(5.0, 3.0), made(30.0, 8.0), made(math.inf, 15.0))
+    assert "NOT invariant from 0.1 s to never: it leaves +/-5 % at 30 s; worst +15.0 % [+14.0, +16.0] at never" in text
+
+
+def test_a_wide_interval_decides_nothing() -> None:
+    assert "cannot be told: an interval reaches beyond" in said(made(0.1), made(60.0, 4.0, half=3.0))
+    assert "beyond +/-5 %, -1.0 % [-9.0, +7.0] at 5 s" in said(made(0.1), made(5.0, -1.0, half=8.0), made(60.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"same_tier": 0.92}, "consistent with C3: at least 92% of the requests keep their tier (fewest at 60 s)"),
+        ({"same_tier": 0.6}, "C3 does not carry over to whole runs: only 60% of the requests keep their tier at 60 s"),
+        ({"tpot_ms": 30.4}, "TBT stays within 0.5 ms (spread 0.40 ms)"),
+        ({"tpot_ms": 31.0}, "TBT moves beyond 0.5 ms (spread 1.00 ms)"),
+        ({"slo_attainment": 0.8}, "SLO attainment beyond 5 points (spread 10.0)"),
+        ({"ttft_change_high": 2.0}, "no gain can be told"),
+        ({}, "-20.0 % at 0.1 s, -18.0 % [-22.0, -14.0] at 60 s: a gain is kept"),
+    ],
+)
+def test_each_finding_follows_its_number(fields: dict[str, Any], text: str) -> None:
+    assert text in said(made(0.1), made(60.0, 2.0, **fields))
+
+
+def test_transfers_are_judged_apart_from_the_prefill_that_dilutes_them() -> None:
+    text = said(made(0.1), made(5.0, -1.0), made(60.0, 4.0))
+    assert "KV transfer alone changes by +8.0 % [+7.0, +9.0] at worst, at 60 s" in text
+
+
+def test_telemetry_is_worth_its_gain_over_none() -> None:
+    text = said(made(0.1), made(5.0, 0.5), made(60.0, 4.0))
+    assert "-2.0 % [-3.0, -1.0] at 0.1 s, at worst +2.0 % [+1.0, +3.0] at 60 s" in text
+    assert "can be told at a refresh of 0.1 s, 5 s, not at 60 s; an old view can cost more than none." in text
+    assert "no gain of telemetry can be told" in said(made(0.1, 2.0), made(60.0, 2.0))
+    uneven = said(made(0.1, 2.0), made(5.0, -1.0), made(60.0, 4.0))
+    assert "can be told at a refresh of 5 s, not at 0.1 s, 60 s" in uneven
+
+
+def test_worlds_and_workloads_are_judged_apart() -> None:
+    text = said(made(0.1), made(60.0), made(0.1, world="analytic"), made(60.0, 9.0, world="analytic"))
+    assert "netkv_full on rag in the emulated world: mean TTFT is invariant" in text
+    assert "netkv_full on rag in the analytic world: mean TTFT is NOT invariant" in text
+
+
+def test_without_round_robin_or_with_one_interval_less_is_said() -> None:
+    assert "says nothing about staleness" in said(made(0.1))
+    nan = {"ttft_change_percent": math.nan, "ttft_change_high": math.nan}
+    assert "there is no gain to compare" in said(made(0.1, **nan), made(60.0, **nan))
+    assert sentences(pd.DataFrame([made(math.nan)])) == []
+
+
+def test_intervals_have_names() -> None:
+    assert [interval_name(value) for value in (0.1, 60.0, math.inf)] == ["0.1 s", "60 s", "never"]
+
+
+# The full profile
+
+
+def test_the_full_profile_asks_the_whole_question() -> None:
+    runs = STALENESS.conditions("full", ("round_robin", "netkv_full"), ("analytic",), {})
+    assert {run.labels["workload"] for run in runs} == {"conversation", "chatbot", "rag", "long_context"}
+    assert {run.labels["refresh_s"] for run in runs} == {None, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, "never"}
+    assert len({run.labels["seed"] for run in runs}) >= 5
+    assert all(run.spec.workload.requests / run.spec.workload.rate_rps > 60 for run in runs)
+    assert len({run.name for run in runs}) == len(runs) == 4 * 5 * 9
+
+
+def test_a_workload_of_the_users_own_is_the_only_one() -> None:
+    runs = STALENESS.conditions("full", ("netkv_full",), ("analytic",), {"workload.profile": "rag", "seed": 1})
+    assert [run.labels["workload"] for run in runs] == ["rag"] * 8
+    assert runs[-1].name == "analytic-netkv_full-refreshnever-seed1"
+
+
+def test_the_quick_sweep_stays_fourteen_runs() -> None:
+    assert len(STALENESS.conditions("quick", STALENESS.policies, ("emulated",), {})) == 14
+
+
+# The map and prediction errors
+
+
+def requests(ttft_ms: float, policy: str, refresh_s: Any, scale_s: float = 5.0, count: int = 40) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "world": "analytic", "workload": "conversation", "policy": policy, "refresh_s": refresh_s, "seed": 0,
+            "time_scale_s": scale_s, "verdict": "valid", "status": "completed", "request_id": range(count),
+            "ttft_ms": ttft_ms * rng.uniform(0.95, 1.05, count), "tpot_ms": 30.0, "slo_met": True, "tier": 1,
+            "kv_bytes": 10, "kv_transfer_ms": 100.0, "predicted_kv_transfer_ms": np.linspace(100, 200, count),
+            "oracle_age_ms": np.linspace(100, 8000, count), "decision_us": 20.0,
+            "run": f"{policy}-{refresh_s}-{scale_s}",
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def mapped() -> pd.DataFrame:
+    runs = [requests(100, "netkv_static", None), requests(80, "netkv_full", 0.1), requests(110, "netkv_full", "never")]
+    return MAP.results(pd.concat(runs))
+
+
+def test_a_cell_is_what_full_saves_over_static(mapped: pd.DataFrame) -> None:
+    cells = gains(mapped, "netkv_full")
+    assert cells["refresh_s"].tolist() == [0.1, math.inf]
+    assert cells["gain_percent"].tolist() == pytest.approx([20, -10])
+    assert ((cells["gain_low"] <= cells["gain_percent"]) & (cells["gain_percent"] <= cells["gain_high"])).all()
+
+
+def test_the_map_in_words_and_as_a_table(mapped: pd.DataFrame) -> None:
+    (text,) = MAP.sentences(mapped)
+    assert "congestion of 5 s: the freshest view gains +20.0 %" in text
+    assert "a gain can be told at a refresh of 0.1 s; at never the old view costs more than having none" in text
+    console = Console(file=StringIO(), width=80)
+    console.print(MAP.table(mapped))
+    assert "+20.0" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", sorted(MAP.profiles))
+def test_every_map_has_its_reference_beside_every_row(name: str) -> None:
+    profile = MAP.profiles[name]
+    runs = MAP.conditions(name, MAP.policies, ("analytic",), {})
+    rows = len(profile.axes["time_scale_s"]) * len(profile.seeds)
+    assert len({run.name for run in runs}) == len(runs) == rows * (len(profile.refresh_s) + 1)
+    assert {run.spec.congestion.mean_on_s for run in runs} == set(profile.axes["time_scale_s"])
+
+
+def test_prediction_error_is_binned_by_age() -> None:
+    bins = age_bins(requests(100, "netkv_full", 5.0))
+    assert bins["requests"].tolist() == [10] * 4
+    assert bins["age_s"].is_monotonic_increasing
+    assert bins["error"].iloc[0] == pytest.approx(4.5 / 39, rel=0.01)
+    assert bins["error"].iloc[-1] == pytest.approx(34.5 / 39, rel=0.01)
+
+
+def test_who_reads_no_telemetry_has_no_predictions_by_age(tmp_path: Path) -> None:
+    assert prediction_error.draw(requests(100, "netkv_static", None), tmp_path, "") == []
+
+
+def test_the_figures_are_written_in_both_formats(tmp_path: Path, mapped: pd.DataFrame) -> None:
+    drawn = MAP.draw(mapped, tmp_path, "note")
+    drawn += prediction_error.draw(requests(1, "netkv_full", 5.0), tmp_path, "note")
+    names = [place.name for place in drawn]
+    assert names == ["staleness_map.png", "staleness_map.svg", "prediction_error.png", "prediction_error.svg"]
+    assert "Mean spell of congestion (s)" in (tmp_path / "staleness_map.svg").read_text()
+
+
+def test_results_compare_with_the_freshest_view() -> None:
+    fresh, old = requests(100, "netkv_full", 0.1), requests(120, "netkv_full", "never")
+    old.loc[:9, "tier"] = 3
+    results = STALENESS.results(pd.concat([fresh, old])).set_index("refresh_s")
+    assert results.loc[math.inf, "aged_change_percent"] == pytest.approx(20)
+    assert results.loc[0.1, "aged_change_percent"] == pytest.approx(0)
+    assert results.loc[math.inf, "same_tier"] == pytest.approx(30 / 36)  # the first four of forty are warm-up

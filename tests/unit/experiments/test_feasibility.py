@@ -1,0 +1,123 @@
+"""Whether a specification fits a machine: load over capacity, proposals that fit, files that are no calibration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from experiments.cli import app
+from experiments.planning.feasibility import DOUBTFUL, FITS, Load, fit, predict_load
+from experiments.planning.run_plan import plan_run
+from experiments.running.run_spec import RunSpec, SpecError, make_spec
+from scenario import load_requests
+from testbed.capacity import Capacity
+
+MACHINE = Capacity(
+    rack_bps=300e6, across_bps=200e6, switched_per_s=200e3, busy_cpus=0.4, cpus=2, bringup_s=3.4, hosts=8, switches=9
+)
+LOAD = Load(busy_Bps=200e9, mean_Bps=100e9, path_bps=200e9, seconds=30.0)
+
+
+def spec(**emulation: float) -> RunSpec:
+    return make_spec({}, {f"emulation.{name}": value for name, value in emulation.items()})
+
+
+def test_the_load_is_frames_at_every_switch_acknowledgements_included() -> None:
+    found = fit(spec(rate_scale=2500), LOAD, MACHINE)
+    assert found["busy_switched_per_s"] == pytest.approx(200e9 / 2500 / 1448 * 1.5)
+    assert found["mean_switched_per_s"] == pytest.approx(found["busy_switched_per_s"] / 2)
+    assert found["uses"]["switches"] == pytest.approx(found["busy_switched_per_s"] / 200e3)
+    assert found["uses"]["idle_path"] == pytest.approx(80e6 / 300e6)
+
+
+def test_scale_and_dilation_lighten_the_load_alike() -> None:
+    fast, scaled, dilated = (fit(spec(**how), LOAD, MACHINE) for how in (
+        {"rate_scale": 1000}, {"rate_scale": 4000}, {"rate_scale": 1000, "time_dilation": 4}
+    ))  # fmt: skip
+    assert scaled["uses"] == dilated["uses"]
+    assert fast["margin"] == pytest.approx(scaled["margin"] / 4)
+    assert (scaled["run_s"], dilated["run_s"]) == (30.0, 120.0)
+
+
+@pytest.mark.parametrize(
+    ("share", "found"), [(FITS * 0.99, "fits"), (FITS * 1.01, "doubtful"), (DOUBTFUL * 1.01, "does not fit")]
+)
+@pytest.mark.parametrize("binding", ["idle_path", "switches"])
+def test_what_binds_more_decides(binding: str, share: float, found: str) -> None:
+    given = spec(rate_scale=1000)
+    path_bps = share * 300e6 * 1000 if binding == "idle_path" else 1.0
+    busy_Bps = share * 200e3 * 1448 / 1.5 * 1000 if binding == "switches" else 1.0
+    answer = fit(given, replace(LOAD, path_bps=path_bps, busy_Bps=busy_Bps), MACHINE)
+    assert (answer["prediction"], answer["binding"]) == (found, binding)
+
+
+@pytest.mark.parametrize("rate_scale", [50, 500, 2500, 40_000])
+def test_both_proposals_fit_and_little_less_does_not(rate_scale: float) -> None:
+    proposals = fit(spec(rate_scale=rate_scale), LOAD, MACHINE)["proposals"]
+    least = proposals["rate_scale"]
+    assert fit(spec(rate_scale=least), LOAD, MACHINE)["prediction"] == "fits"
+    assert fit(spec(rate_scale=least * 0.85), LOAD, MACHINE)["prediction"] != "fits"
+    stretched = spec(rate_scale=rate_scale, time_dilation=proposals["time_dilation"])
+    assert fit(stretched, LOAD, MACHINE)["prediction"] == "fits"
+    assert proposals["time_dilation"] >= 1
+
+
+def test_the_predicted_load_is_what_crosses_the_switches() -> None:
+    """One transfer in a rack, alone: its bytes pass three switches."""
+    alone = make_spec({}, {"workload.requests": 1, "congestion.kind": "none", "policy": "netkv_topo_only"})
+    load = predict_load(alone)
+    assert load.path_bps == alone.fabric.nic_rate_bps
+    moved_bytes = load_requests(alone.scenario)[0].input_length * alone.model.kv_bytes_per_token
+    assert load.mean_Bps * load.seconds == pytest.approx(3 * moved_bytes, rel=0.15)  # the last window is not whole
+    assert 0 <= load.busy_Bps <= 3 * alone.fabric.nic_rate_bps / 8
+
+
+def test_plan_answers_from_a_file_without_root(tmp_path: Path) -> None:
+    file = tmp_path / "machine.json"
+    file.write_text(json.dumps(asdict(MACHINE)))
+    arguments = ["plan", "--requests", "10", "--calibration", str(file)]
+    told = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
+    assert json.loads(told.stdout)["fit"]["prediction"] in ("fits", "doubtful", "does not fit")
+    in_words = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert "prediction: " in in_words
+    assert "beside no other work" not in in_words
+
+
+def test_a_calibration_beside_other_work_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "machine.json"
+    file.write_text(json.dumps(asdict(replace(MACHINE, busy_cpus=1.9))))
+    arguments = ["plan", "--requests", "10", "--calibration", str(file)]
+    told = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert "1.9 of 2 processors were busy with other things" in told
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{}", "not a calibration; `netkv plan --calibrate` makes one"),
+        ("no JSON", "makes one"),
+        (json.dumps({**asdict(MACHINE), "rack_bps": 0}), "rack_bps is 0"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_that_is_no_calibration_is_one_line(tmp_path: Path, content: str | None, words: str) -> None:
+    file = tmp_path / "machine.json"
+    if content is not None:
+        file.write_text(content)
+    done = CliRunner().invoke(app, ["plan", "--requests", "5", "--calibration", str(file)])
+    assert isinstance(done.exception, SpecError)
+    assert words in str(done.exception)
+    assert len(str(done.exception).splitlines()) == 1
+
+
+def test_only_userspace_switches_have_a_load_that_is_known_to_be_easy() -> None:
+    said = {
+        datapath: plan_run(make_spec({"emulation": {"datapath": datapath, "rate_scale": 200.0}}, {}))["warnings"]
+        for datapath in ("user", "kernel")
+    }
+    assert "Mbit/s of KV is beyond the 150 that a userspace datapath carries" in said["user"][0]
+    assert said["kernel"] == []

@@ -1,0 +1,198 @@
+"""The rules of the house, held against every module: what a room may import, and how large a file may grow."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+PACKAGES = (
+    *("topologies", "workloads", "scenario", "scheduler", "serving"),
+    *("controller", "workers", "simulator", "testbed", "experiments"),
+)
+"""A package imports only packages before it."""
+
+PARTS_OF_EXPERIMENTS = (
+    *("drawing", "analysis", "running", "comparing", "planning", "questions", "claims", "report", "verbs"),
+)
+"""The same inside `experiments`."""
+NAMED_BY_THE_USER = ("topologies", "controller", "workers", "scheduler", "experiments", "tests", "Vagrantfile")
+LONGEST_FILE = 400
+
+MODULES = [path for room in PACKAGES for path in sorted((ROOT / room).rglob("*.py"))]
+"""Every module of every package."""
+
+BY_THEIR_OWN_NAME = ("topologies.mininet", "experiments.verbs")
+"""What is imported from other packages by its own name: the one needs Mininet, the other is loaded verb by verb."""
+
+MININET_USERS = ("topologies/mininet.py", "testbed/")
+RYU_USERS = ("controller/",)
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every dotted name that a module imports, wherever in it, the imported names of `from` included."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import hides which room it is from"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_roots(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+def modules_of(*rooms: str) -> list[Path]:
+    return [path for path in MODULES if package_of(path) in rooms]
+
+
+def test_the_folders_that_were_asked_for_by_name_exist() -> None:
+    missing = [name for name in (*NAMED_BY_THE_USER, *PACKAGES) if not (ROOT / name).exists()]
+    assert missing == []
+
+
+def test_every_package_has_modules() -> None:
+    assert {package_of(path) for path in MODULES} == set(PACKAGES)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_room_imports_only_rooms_above_it(path: Path) -> None:
+    below = PACKAGES[PACKAGES.index(package_of(path)) + 1 :]
+    assert sorted(imported_roots(path) & {*below, "tests"}) == []
+
+
+def part_of(dotted: str) -> str:
+    """The smallest of our packages that a module belongs to: `testbed`, `experiments.running`."""
+    parts = dotted.split(".")
+    inside = parts[0] == "experiments" and len(parts) > 1 and parts[1] in PARTS_OF_EXPERIMENTS
+    return ".".join(parts[:2]) if inside else parts[0]
+
+
+def own_imports(path: Path) -> Iterator[str]:
+    """The modules of ours that a module imports from."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in PACKAGES)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in PACKAGES:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_another_package_is_imported_through_its_public_names(path: Path) -> None:
+    mine = part_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    inner = {name for name in own_imports(path) if part_of(name) != mine and name != part_of(name)}
+    assert sorted(name for name in inner if not name.startswith(BY_THEIR_OWN_NAME)) == []
+
+
+@pytest.mark.parametrize("path", modules_of("experiments"), ids=name_of)
+def test_a_part_of_experiments_imports_only_parts_before_it(path: Path) -> None:
+    mine = part_of(".".join(path.relative_to(ROOT).with_suffix("").parts)).rpartition(".")[2]
+    if mine == "experiments":
+        return
+    after = PARTS_OF_EXPERIMENTS[PARTS_OF_EXPERIMENTS.index(mine) + 1 :]
+    used = {part_of(name).rpartition(".")[2] for name in own_imports(path)}
+    assert sorted(used & {*after, "experiments"}) == []
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, *(f"experiments.{part}" for part in PARTS_OF_EXPERIMENTS[:-1])])
+def test_every_public_name_is_there_and_an_example_shows_one(package: str) -> None:
+    face = importlib.import_module(package)
+    assert [name for name in face.__all__ if not hasattr(face, name)] == []
+    assert f"from {package} import" in (face.__doc__ or "") or package == "scheduler"
+
+
+def test_mininet_is_known_only_where_the_fabric_is_made_real() -> None:
+    users = {name_of(path) for path in MODULES if "mininet" in imported_roots(path)}
+    assert sorted(user for user in users if not user.startswith(MININET_USERS)) == []
+    assert "topologies/mininet.py" in users
+
+
+def test_ryu_and_os_ken_are_known_only_to_the_controller() -> None:
+    users = {name_of(path) for path in MODULES if imported_roots(path) & {"ryu", "os_ken"}}
+    assert sorted(user for user in users if not user.startswith(RYU_USERS)) == []
+
+
+@pytest.mark.parametrize("path", modules_of("simulator"), ids=name_of)
+def test_the_simulator_starts_no_process(path: Path) -> None:
+    assert sorted(imported_roots(path) & {"mininet", "subprocess", "multiprocessing", "socket", "asyncio"}) == []
+
+
+@pytest.mark.parametrize("path", modules_of("topologies", "workers"), ids=name_of)
+def test_what_a_bare_interpreter_runs_needs_the_standard_library_only(path: Path) -> None:
+    """Without our environment `mn --custom` loads the topology, and hosts start their workers sooner."""
+    own = {package_of(path), "topologies", *({"mininet"} if path.name == "mininet.py" else set())}
+    assert sorted(imported_roots(path) - own - set(sys.stdlib_module_names)) == []
+
+
+@pytest.mark.parametrize("path", modules_of("scheduler"), ids=name_of)
+def test_the_scheduler_has_no_clock_but_the_injected_stopwatch(path: Path) -> None:
+    assert sorted(imported_roots(path) & {"datetime", "sched", "threading", "asyncio"}) == []
+    clocks = {
+        node.attr
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "time"
+    }
+    assert clocks <= {"perf_counter_ns"}
+    assert not [name for name in imports(path) if name.startswith("time.")]
+
+
+def private_names(room: str) -> set[str]:
+    """Names with one leading underscore that a room defines: functions, classes, variables, attributes of `self`."""
+    found: set[str] = set()
+    for path in modules_of(room):
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                found.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                found.add(node.attr)
+    return {name for name in found if name.startswith("_") and not name.startswith("__")}
+
+
+PRIVATE = {room: private_names(room) for room in PACKAGES}
+
+
+def test_there_are_private_names_to_keep_out_of() -> None:
+    assert all(PRIVATE[room] for room in PACKAGES)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_module_reaches_into_another_rooms_private_names(path: Path) -> None:
+    room = package_of(path)
+    foreign = set().union(*(PRIVATE[other] for other in PACKAGES if other != room)) - PRIVATE[room]
+    reached = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)} & foreign
+    imported = {
+        name
+        for name in imports(path)
+        if name.partition(".")[0] in PACKAGES and any(part.startswith("_") for part in name.split("."))
+        if name.partition(".")[0] != room
+    }
+    assert sorted(reached | imported) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_opens_by_saying_what_it_owns_and_stays_readable(path: Path) -> None:
+    assert ast.get_docstring(tree_of(path))
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE

@@ -1,0 +1,68 @@
+"""How Open vSwitch is started: one daemon for all switches, or one for each."""
+
+import json
+import socket
+import threading
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from testbed.cpu_monitor import Scheduled, wait_share
+from testbed.emulation import EmulationSpec
+from testbed.switches import Daemon
+from testbed.vswitchd import VSwitchd
+
+
+def test_the_daemon_of_all_is_where_the_tools_look_for_it() -> None:
+    create, server, init, daemon = Daemon().commands()
+    assert create[2] == server[1] == "/etc/openvswitch/conf.db"
+    assert "--remote=punix:/run/openvswitch/db.sock" in server
+    assert "--db=unix:/run/openvswitch/db.sock" in init
+    assert daemon[:4] == ["nice", "-n", "-10", "ovs-vswitchd"]
+    assert not [word for word in daemon if "dummy" in word or "unixctl" in word]
+
+
+def test_daemons_of_two_switches_share_no_file() -> None:
+    def files(name: str) -> set[str]:
+        words = [word for command in Daemon(name).commands() for word in command]
+        return {word.rpartition("=")[2].removeprefix("p") for word in words if "/run/" in word or ".db" in word}
+
+    assert len(files("tor0")) == 6
+    assert not files("tor0") & files("tor1")
+
+
+def test_daemons_of_their_own_are_for_the_userspace_datapath() -> None:
+    assert EmulationSpec(datapath="user", vswitchd="own").vswitchd == "own"
+    with pytest.raises(ValidationError, match="vswitchd: own is for datapath=user"):
+        EmulationSpec(datapath="kernel", vswitchd="own")
+
+
+def serve(listener: socket.socket, name: str) -> None:
+    peer, _ = listener.accept()
+    with peer:
+        while question := peer.recv(1 << 16):
+            asked = json.loads(question)
+            peer.sendall(json.dumps({"id": asked["id"], "result": f"{name}\n", "error": None}).encode())
+
+
+def test_a_switch_is_asked_by_its_name_and_all_when_none_is_named(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        for name in ("tor0", "tor1"):
+            listener = stack.enter_context(closing(socket.socket(socket.AF_UNIX)))
+            listener.bind(str(tmp_path / f"ovs-vswitchd.{name}.ctl"))
+            listener.listen()
+            threading.Thread(target=serve, args=(listener, name), daemon=True).start()
+        vswitchd = stack.enter_context(VSwitchd(tmp_path))
+        assert vswitchd.ask("ofproto/trace", "tor1", "tcp") == "tor1\n"
+        assert vswitchd.ask("dpif/show") == "tor0\ntor1\n"
+
+
+def test_one_daemon_waits_for_what_it_waits_and_of_many_the_busy_ones_count() -> None:
+    before = {"busy": Scheduled(10.0, 1.0), "idle": Scheduled(5.0, 0.5)}
+    after = {"busy": Scheduled(10.2, 1.05), "idle": Scheduled(5.0, 0.7)}
+    assert wait_share({"busy": before["busy"]}, {"busy": after["busy"]}, 0.25) == pytest.approx(0.2)
+    assert wait_share(before, after, 0.25) == pytest.approx(0.2)
+    assert wait_share({}, {"one": Scheduled(0.3, 0.0), "other": Scheduled(0.1, 0.2)}, 1.0) == pytest.approx(0.05)
+    assert wait_share(after, after, 0.25) == wait_share({}, {}, 0.25) == 0.0

@@ -1,0 +1,27 @@
+"""What the pool of workers decides before any of them runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from scenario import ServingSpec
+from testbed.worker_pool import connects_ahead
+from topologies import Roles
+
+
+@pytest.mark.parametrize(
+    ("hosts", "fields", "ahead"),
+    [
+        (16, {}, True),
+        (32, {}, True),
+        (64, {}, False),
+        (64, {"stripes": 1}, True),
+        (16, {"connections": "fresh"}, False),
+        (0, {}, False),
+    ],
+)
+def test_connections_are_made_ahead_where_the_switches_can_keep_them_all(
+    hosts: int, fields: dict[str, object], ahead: bool
+) -> None:
+    roles = Roles(tuple(range(0, hosts, 2)), tuple(range(1, hosts, 2)))
+    assert connects_ahead(roles, ServingSpec.model_validate(fields)) is ahead

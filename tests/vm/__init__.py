@@ -1,1 +1,0 @@
-"""Tests that run inside the virtual machine (`make test-vm`)."""

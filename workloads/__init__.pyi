@@ -1,0 +1,18 @@
+# The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .arrivals import ARRIVALS, arrange
+from .generator import generate
+from .mooncake import read_trace
+from .profiles import PROFILES, Profile
+from .request import BLOCK_TOKENS, Request, WorkloadError
+
+__all__ = [
+    "ARRIVALS",
+    "BLOCK_TOKENS",
+    "PROFILES",
+    "Profile",
+    "Request",
+    "WorkloadError",
+    "arrange",
+    "generate",
+    "read_trace",
+]
