@@ -23,9 +23,9 @@ ENDED_EARLY = "the run ended before it was finished: its policy broke"
 class RequestRecord:
     """One row of `requests.parquet`; a time that never came is NaN, an instance that was never chosen -1.
 
-    queue_ms: arrival to the start of prefill. kv_transfer_ms: first byte leaving to last byte in. admission_ms: last
-    byte in to its first step. ttft_ms: arrival to first token. tpot_ms: mean gap of the tokens after it. e2el_ms:
-    arrival to last token.
+    queue_ms: arrival to the start of prefill. kv_transfer_ms: from the sender's start to the receiver's last byte, 0
+    where nothing was to be moved. admission_ms: last byte in to its first step. ttft_ms: arrival to first token.
+    tpot_ms: mean gap of the tokens after it. e2el_ms: arrival to last token.
     """
 
     request_id: int

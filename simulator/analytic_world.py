@@ -18,7 +18,7 @@ from scenario import BACKGROUND_TAIL_S, Scenario, load_requests
 from serving import Outcome, asked_and_seen
 from simulator.closed_form import ClosedFormTransport
 from simulator.path_choice import PathChoice
-from simulator.simulated_run import Replay
+from simulator.simulated_run import SimulatedRun
 from simulator.simulation import SimulationSpec
 from simulator.transport import FluidTransport, Transport
 from topologies import Fabric
@@ -61,7 +61,7 @@ class AnalyticWorld:
         fabric, roles = scenario.build()
         requests = load_requests(scenario)
         horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
-        replay = Replay(
+        replay = SimulatedRun(
             scenario,
             self._simulation,
             fabric,

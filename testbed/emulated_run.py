@@ -1,7 +1,8 @@
 """One run on a fabric that is up: its parts put together, started, watched to the end, and summed up in an Outcome.
 
-The life of a request is `request_life`'s, background traffic `background`'s, the scheduler's network view
-`oracle_watch`'s; here is what they share: workers, clock, deadline and evidence.
+A request's life is the lifecycle's (`serving`), what moves it `request_movers`', background traffic
+`background_player`'s, the scheduler's telemetry snapshots `oracle_watch`'s; here is what they share: workers, clock,
+deadline and evidence.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from testbed.fabric_up import FabricUp
 from testbed.link_log import log_links
 from testbed.oracle_watch import OracleWatch
 from testbed.port_watch import PortWatch
-from testbed.request_life import LATE_S, RequestLives
+from testbed.request_movers import LATE_S, RequestMovers
 from testbed.run_clock import RunClock
 from testbed.worker_pool import Event, WorkerPool
 from topologies import Roles
@@ -32,8 +33,8 @@ LEAD_S = 1.0
 PROGRESS_S = 0.5
 
 
-class Replay:
-    """The state of one run. `await Replay(...).run()` returns its Outcome; TestbedError when the run cannot go on."""
+class EmulatedRun:
+    """The state of one run. `await EmulatedRun(...).run()` returns its Outcome; TestbedError when it cannot go on."""
 
     def __init__(
         self,
@@ -49,13 +50,13 @@ class Replay:
         self._last_arrival_s = requests[-1].timestamp_s if requests else 0.0
         self._say = say
         self._clock = RunClock(up.spec.time_dilation)
-        self._lives = RequestLives(up, scenario, roles, requests, self._clock, self._tell)
+        self._movers = RequestMovers(up, scenario, roles, requests, self._clock, self._tell)
         self._background = BackgroundPlayer(up, background, self._clock, self._tell)
-        self._oracle = OracleWatch(self._lives.dispatcher, up.fabric, self._clock)
+        self._oracle = OracleWatch(self._movers.life.dispatcher, up.fabric, self._clock)
         self._calibration = Calibration(up, roles, scenario.serving.stripes, self._tell)
         self._pressure = Pressure(up, roles.decode[0])
         self._udp = any(flow.protocol == "udp" for flow in background)
-        self._handlers = self._lives.handlers | self._background.handlers
+        self._handlers = self._movers.handlers | self._background.handlers
         self._complaints: list[str] = []
         self._pool = WorkerPool(up, roles, self._background.instances, scenario, self._on_event)
         self._outcome = Outcome()
@@ -76,16 +77,16 @@ class Replay:
 
     async def _play(self, ports: PortWatch) -> None:
         """Everything that goes on side by side, until no request is open or the deadline has passed."""
-        work = [self._lives.issue(), self._background.play(), self._pressure.watch(), ports.watch(), self._progress()]
+        work = [self._movers.issue(), self._background.play(), self._pressure.watch(), ports.watch(), self._progress()]
         work.append(log_links(self._outcome.links, self._clock.real_s, self._up.spec.rate_scale))
         if self._scenario.oracle.source != "static":
             work.append(self._oracle.watch())
         tasks = [asyncio.create_task(self._guarded(one)) for one in work]
         last_s = self._last_arrival_s * self._clock.dilation
         try:
-            await asyncio.wait_for(self._lives.done.wait(), LEAD_S + last_s + self._up.spec.run_deadline_s)
+            await asyncio.wait_for(self._movers.done.wait(), LEAD_S + last_s + self._up.spec.run_deadline_s)
         except TimeoutError:
-            self._lives.give_up_at_deadline()
+            self._movers.life.give_up("not finished at the run's deadline")
         finally:
             for task in tasks:
                 task.cancel()
@@ -99,12 +100,12 @@ class Replay:
         try:
             await work
         except Exception:
-            self._lives.done.set()
+            self._movers.done.set()
             raise
 
     async def _progress(self) -> None:
         while True:
-            self._say(self._lives.closed)
+            self._say(self._movers.life.closed)
             if complaint := self._pool.dead():
                 raise TestbedError(complaint)
             await asyncio.sleep(PROGRESS_S)
@@ -121,16 +122,16 @@ class Replay:
             self._complaints.append(f"{role} on h{instance}: {event}")
 
     def _finish(self) -> Outcome:
-        outcome, lives = self._outcome, self._lives
-        outcome.requests = list(lives.records.values())
-        outcome.decisions = lives.decisions
+        outcome, movers = self._outcome, self._movers
+        outcome.requests = list(movers.life.records.values())
+        outcome.decisions = list(movers.life.decisions.values())
         outcome.background = self._background.rows
-        outcome.token_gaps_ms = lives.token_gaps_ms
-        outcome.token_gap_counts = [1] * len(lives.token_gaps_ms)
-        lateness_ms = sorted(late * 1e3 for late in lives.lateness_s)
+        outcome.token_gaps_ms = movers.token_gaps_ms
+        outcome.token_gap_counts = [1] * len(movers.token_gaps_ms)
+        lateness_ms = sorted(late * 1e3 for late in movers.lateness_s)
         outcome.evidence |= self._pressure.evidence() | {
             "datapath": self._up.datapath,
-            "late_requests": sum(late_s > LATE_S for late_s in lives.lateness_s),
+            "late_requests": sum(late_s > LATE_S for late_s in movers.lateness_s),
             "arrival_lateness_p99_ms": lateness_ms[int(0.99 * (len(lateness_ms) - 1))] if lateness_ms else 0.0,
             "oracle_refusals": self._oracle.refused,
             "background_bytes": self._background.emulated_bytes,
@@ -143,7 +144,7 @@ class Replay:
             ),
         }
         for key, found in (
-            (POLICY_ERROR, lives.policy_error),
+            (POLICY_ERROR, movers.life.policy_error),
             ("worker_complaints", self._complaints),
             ("background_failures", self._background.failures),
         ):

@@ -24,7 +24,7 @@ from scheduler import Dispatcher, PolicyError
 from testbed.capture import CaptureOrder, Captures
 from testbed.clean_state import CleanState
 from testbed.ecmp import trace_paths
-from testbed.emulated_run import Replay
+from testbed.emulated_run import EmulatedRun
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
@@ -106,7 +106,7 @@ def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, outside: Cor
         requests = load_requests(scenario)
         horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
         background = scenario.background(fabric, roles, horizon_s)
-        work = Replay(up, scenario, roles, requests, background, say=lambda done: outside.send(done=done))
+        work = EmulatedRun(up, scenario, roles, requests, background, say=lambda done: outside.send(done=done))
         proofs = {"clean_start": clean_start.result()}
         with Captures(fabric, capture) as captures:
             outcome = asyncio.run(work.run())

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from scenario import Scenario
 from serving import Outcome
 from testbed.calibration import PAYLOAD_OF_WIRE
-from testbed.request_life import LATE_S
+from testbed.request_movers import LATE_S
 from topologies import Level
 
 LATE_SUSPECT_MS = LATE_S * 1e3

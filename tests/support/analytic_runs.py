@@ -10,7 +10,7 @@ from scenario.congestion import CongestionSpec
 from serving import Outcome
 from simulator.closed_form import ClosedFormTransport
 from simulator.path_choice import PathChoice
-from simulator.simulated_run import Replay
+from simulator.simulated_run import SimulatedRun
 from simulator.simulation import SimulationSpec
 from simulator.transport import FluidTransport, Transport
 from topologies import FabricSpec
@@ -69,4 +69,4 @@ def play_on(
     simulation: SimulationSpec = SimulationSpec(),  # noqa: B008 - frozen
 ) -> Outcome:
     fabric, roles = scenario.build()
-    return Replay(scenario, simulation, fabric, roles, list(requests), tuple(background), transport).run()
+    return SimulatedRun(scenario, simulation, fabric, roles, list(requests), tuple(background), transport).run()

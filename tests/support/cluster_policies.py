@@ -51,3 +51,10 @@ class Chatty(RoundRobin):
         print("request", request.request_id, flush=True)
         os.write(1, b"and from below the interpreter\n")
         return super().select(request, candidates, view)
+
+
+class Broken(RoundRobin):
+    """Raises what no policy should."""
+
+    def select(self, request: Request, candidates: Candidates, view: View) -> int:
+        raise KeyError("rack")

@@ -1,0 +1,203 @@
+"""The life of every request of a run, written once for both worlds.
+
+    arrival -> prefill queue -> prefill -> selection -> KV transfer -> decode admission -> first token -> last token
+
+Owns the order of these steps, what the scheduler is asked and told at each, and the record of each: rejection, failure
+and the early end of a run included. A world has its own clock and its own movers: it does what `Movers` is told and
+reports what has happened to the `Lifecycle`. All times are seconds of the real system from t = 0.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, Protocol
+
+from scenario import Scenario
+from scheduler import Decision, Dispatcher, PolicyError, RejectedError
+from serving.outcome import ENDED_EARLY, RequestRecord
+from serving.prefill_queue import PrefillQueues
+from topologies import Fabric, Roles
+from workloads import Request
+
+DECISION_FIELDS = tuple(item.name for item in fields(Decision))
+
+
+class Movers(Protocol):
+    """What a world is told to do. It reports to the `Lifecycle`, at once or later, what has come of it."""
+
+    def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
+        """Queue a prompt at a prefill instance, first come first served: `prefill_started`, then `prefilled`."""
+        ...
+
+    def transfer(self, request: Request, decision: Decision) -> None:
+        """Move the KV and have the request decoded: `sending`, `received`, `admitted`, `first_token`, `finished`.
+
+        Or `failed`, or `refused`, at any of these.
+        """
+        ...
+
+    def abandon(self, request_id: int, decode_id: int) -> None:
+        """Have the decode instance forget a request that has failed."""
+        ...
+
+
+class Lifecycle:
+    """The requests of one run and how far each has come.
+
+    `records` and `decisions`: rows of the run's tables by request; `policy_error`: how the policy broke its contract
+    and so ended the run (empty: it did not). `on_closed` is told how many requests are over whenever one is.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        fabric: Fabric,
+        roles: Roles,
+        requests: Sequence[Request],
+        movers: Movers,
+        *,
+        on_closed: Callable[[int], None] = lambda _: None,
+        stopwatch: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        """stopwatch: nanoseconds, for `decision_us` alone."""
+        self._movers = movers
+        self._on_closed = on_closed
+        self._requests = {request.request_id: request for request in requests}
+        gpus = scenario.fabric.gpus_per_instance
+        self._prefill_s = {
+            number: scenario.model.prefill_s(r.input_length, gpus) for number, r in self._requests.items()
+        }
+        self._queues = PrefillQueues(roles.prefill)
+        self._open = set(self._requests)
+        self._decided: dict[int, Decision] = {}
+        self._sent_from_s: dict[int, float] = {}
+        self._received_s: dict[int, float] = {}
+        self.dispatcher = Dispatcher(scenario, fabric, roles, stopwatch=stopwatch)
+        self.records = {request.request_id: RequestRecord.of(request, scenario.policy) for request in requests}
+        self.decisions: dict[int, dict[str, Any]] = {}
+        self.policy_error = ""
+
+    @property
+    def closed(self) -> int:
+        """How many requests are over, one way or another."""
+        return len(self.records) - len(self._open)
+
+    @property
+    def done(self) -> bool:
+        """Whether no request is open."""
+        return not self._open
+
+    # -- what a world reports ---------------------------------------------------------------------------------------
+
+    def arrive(self, request: Request) -> None:
+        """The request is there: an instance is chosen for its prefill."""
+        prefill_s = self._prefill_s[request.request_id]
+        prefill_id = self._queues.assign(prefill_s)
+        self.records[request.request_id].prefill_id = prefill_id
+        self._movers.prefill(request, prefill_id, prefill_s)
+
+    def prefill_started(self, request_id: int, at_s: float) -> None:
+        record = self.records[request_id]
+        record.queue_ms = (at_s - record.timestamp_s) * 1e3
+
+    def prefilled(self, request_id: int, took_s: float, now_s: float) -> None:
+        """The prompt's KV is there: the scheduler chooses the decode instance, and the transfer is ordered."""
+        if request_id not in self._open:
+            return  # the run has ended early
+        record = self.records[request_id]
+        record.prefill_ms = took_s * 1e3
+        self._queues.done(record.prefill_id, self._prefill_s[request_id])
+        request = self._requests[request_id]
+        try:
+            decision = self.dispatcher.select(request, record.prefill_id, now_s)
+        except RejectedError as problem:
+            record.status = "rejected"
+            self._close(request_id, str(problem))
+            return
+        except PolicyError as problem:
+            self._end_early(request_id, str(problem))
+            return
+        record.decided(decision)
+        self._decided[request_id] = decision
+        self.decisions[request_id] = {name: getattr(decision, name) for name in DECISION_FIELDS}
+        self._movers.transfer(request, decision)
+
+    def sending(self, request_id: int, at_s: float, **facts: Any) -> None:
+        """When the sender began to send; `facts` of the transfer go into the decision's row.
+
+        A world may learn of it last of all, with the sender's account of the whole transfer.
+        """
+        self._sent_from_s[request_id] = at_s
+        self.decisions[request_id] |= {**facts, "transfer_started_s": at_s}
+        self._note_transfer(request_id)
+        if self.records[request_id].status == "completed":
+            self._close(request_id)
+
+    def received(self, request_id: int, at_s: float) -> None:
+        """The last byte is in: the request waits for a place in the batch, and its prefix can be shared."""
+        if request_id in self._open:
+            self._received_s[request_id] = at_s
+            self.dispatcher.transferred(request_id, at_s)
+            self._note_transfer(request_id)
+
+    def admitted(self, request_id: int, at_s: float) -> None:
+        if request_id in self._open:
+            self.dispatcher.admitted(request_id)
+            self.records[request_id].admission_ms = (at_s - self._received_s[request_id]) * 1e3
+
+    def first_token(self, request_id: int, at_s: float) -> None:
+        """For a world that learns of it before the last one: a request that fails in between keeps its TTFT."""
+        record = self.records[request_id]
+        record.ttft_ms = (at_s - record.timestamp_s) * 1e3
+
+    def finished(self, request_id: int, first_token_s: float, last_token_s: float) -> None:
+        if request_id in self._open:
+            self.records[request_id].emitted(first_token_s, last_token_s)
+            self.dispatcher.finished(request_id)
+            if request_id in self._sent_from_s:
+                self._close(request_id)  # otherwise as soon as the sender has reported
+
+    def failed(self, request_id: int, error: str) -> None:
+        """Something broke on the way, wherever the request had got to."""
+        if request_id not in self._open:
+            return
+        if self.records[request_id].status != "completed":
+            self._movers.abandon(request_id, self._decided[request_id].decode_id)
+            self.dispatcher.failed(request_id)
+        self._close(request_id, error)
+
+    def refused(self, request_id: int, error: str) -> None:
+        """The decode instance turns the request away."""
+        if request_id in self._open:
+            self.records[request_id].status = "rejected"
+            self.failed(request_id, error)
+
+    def give_up(self, error: str) -> None:
+        """The run is over: say of every open request why it is none of the finished."""
+        for request_id in self._open:
+            self.records[request_id].error = error
+
+    # -- bookkeeping ------------------------------------------------------------------------------------------------
+
+    def _note_transfer(self, request_id: int) -> None:
+        """`kv_transfer_ms`, defined here alone: from the sender's start to the receiver's last byte, 0 for no bytes."""
+        started_s = self._sent_from_s.get(request_id, math.nan)
+        took_s = self._received_s.get(request_id, math.nan) - started_s
+        if math.isnan(took_s):
+            return  # only one end has reported
+        moved = self._decided[request_id].kv_bytes > 0
+        self.records[request_id].kv_transfer_ms = max(took_s, 0.0) * 1e3 if moved else 0.0
+
+    def _close(self, request_id: int, error: str = "") -> None:
+        self.records[request_id].error = error
+        self._open.discard(request_id)
+        self._on_closed(self.closed)
+
+    def _end_early(self, request_id: int, error: str) -> None:
+        """The policy broke its contract: nobody is asked again, and the records keep what has happened so far."""
+        self.policy_error = error
+        for open_id in sorted(self._open):
+            self._close(open_id, error if open_id == request_id else ENDED_EARLY)

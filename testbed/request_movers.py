@@ -1,0 +1,132 @@
+"""The movers of `serving.Lifecycle` in the emulated world: commands to the workers, and what these report.
+
+Hands every request over when it arrives. Worker events carry the machine's monotonic clock; the lifecycle is told
+seconds of the real system from t = 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+
+from scenario import Scenario
+from scheduler import Decision
+from serving import Lifecycle
+from testbed.fabric_up import FabricUp
+from testbed.run_clock import RunClock
+from testbed.worker_pool import DECODE_PORT, Event, Tell
+from topologies import Roles
+from workloads import Request
+
+LATE_S = 0.02
+"""A request that is issued later than this is counted as late: a tenth of a short transfer, real seconds."""
+
+
+class RequestMovers:
+    """Moves the requests of one run. `handlers` are for the events of prefill and decode workers, by name.
+
+    `done` is set once no request of `life` is open. `token_gaps_ms`: the gaps between two tokens of a request;
+    `lateness_s`: how late each request was issued.
+    """
+
+    def __init__(
+        self,
+        up: FabricUp,
+        scenario: Scenario,
+        roles: Roles,
+        requests: list[Request],
+        clock: RunClock,
+        tell: Tell,
+    ) -> None:
+        self._up = up
+        self._stripes = scenario.serving.stripes
+        self._requests = requests
+        self._clock = clock
+        self._tell = tell
+        self.life = Lifecycle(scenario, up.fabric, roles, requests, self, on_closed=self._note_closed)
+        self.token_gaps_ms: list[float] = []
+        self.lateness_s: list[float] = []
+        self.done = asyncio.Event()
+        self.handlers: dict[str, Callable[[Event], None]] = {
+            "prefill_started": self._on_prefill_started,
+            "prefilled": self._on_prefilled,
+            "transferred": self._on_transferred,
+            "received": self._on_received,
+            "admitted": self._on_admitted,
+            "first_token": self._on_first_token,
+            "finished": self._on_finished,
+            "transfer_failed": self._on_transfer_failed,
+            "rejected": self._on_rejected,
+            "cancelled": self._on_cancelled,
+        }
+
+    async def issue(self) -> None:
+        """Hand every request over when it arrives."""
+        if not self._requests:
+            self.done.set()
+        for request in self._requests:
+            await self._clock.until(request.timestamp_s)
+            self.lateness_s.append(self._clock.now_s() - request.timestamp_s)
+            self.life.arrive(request)
+
+    # -- what the lifecycle orders ----------------------------------------------------------------------------------
+
+    def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
+        scaled_s = prefill_s * self._clock.dilation
+        self._tell("prefill", prefill_id, {"do": "prefill", "request_id": request.request_id, "prefill_s": scaled_s})
+
+    def transfer(self, request: Request, decision: Decision) -> None:
+        emulated_bytes = round(decision.kv_bytes / self._up.spec.rate_scale)
+        moved = {"request_id": request.request_id, "bytes": emulated_bytes, "stripes": self._stripes}
+        tokens = {"context_tokens": request.input_length, "output_tokens": request.output_length}
+        self._tell("decode", decision.decode_id, {"do": "expect", **moved, **tokens})
+        if emulated_bytes:
+            address = [self._up.address(decision.decode_id), DECODE_PORT]
+            bound = {"address": address, "deadline_s": self._up.spec.run_deadline_s}
+            self._tell("prefill", decision.prefill_id, {"do": "transfer", **moved, **bound})
+        else:
+            self.life.sending(request.request_id, self._clock.now_s())
+
+    def abandon(self, request_id: int, decode_id: int) -> None:
+        self._tell("decode", decode_id, {"do": "cancel", "request_id": request_id})
+
+    def _note_closed(self, _: int) -> None:
+        if self.life.done:
+            self.done.set()
+
+    # -- what the workers report ------------------------------------------------------------------------------------
+
+    def _on_prefill_started(self, event: Event) -> None:
+        self.life.prefill_started(event["request_id"], self._clock.real_s(event["at_s"]))
+
+    def _on_prefilled(self, event: Event) -> None:
+        took_s = (event["at_s"] - event["started_s"]) / self._clock.dilation
+        self.life.prefilled(event["request_id"], took_s, self._clock.now_s())
+
+    def _on_transferred(self, event: Event) -> None:
+        facts = {name: event[name] for name in ("source_ports", "retransmitted", "wire_bytes")}
+        self.life.sending(event["request_id"], self._clock.real_s(event["started_s"]), **facts)
+
+    def _on_received(self, event: Event) -> None:
+        self.life.received(event["request_id"], self._clock.real_s(event["at_s"]))
+
+    def _on_admitted(self, event: Event) -> None:
+        self.life.admitted(event["request_id"], self._clock.real_s(event["at_s"]))
+
+    def _on_first_token(self, event: Event) -> None:
+        self.life.first_token(event["request_id"], self._clock.real_s(event["at_s"]))
+
+    def _on_finished(self, event: Event) -> None:
+        token_s = [self._clock.real_s(at_s) for at_s in event["token_s"]]
+        self.token_gaps_ms.extend((b - a) * 1e3 for a, b in pairwise(token_s))
+        self.life.finished(event["request_id"], token_s[0], token_s[-1])
+
+    def _on_transfer_failed(self, event: Event) -> None:
+        self.life.failed(event["request_id"], event["error"])
+
+    def _on_rejected(self, event: Event) -> None:
+        self.life.refused(event["request_id"], event["error"])
+
+    def _on_cancelled(self, event: Event) -> None:
+        """The answer to `abandon`: nothing is left to do."""

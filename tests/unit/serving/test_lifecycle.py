@@ -1,0 +1,190 @@
+"""The life of a request, told by a world that only writes down what it is ordered."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from scenario import Scenario
+from scheduler import Decision
+from serving import Lifecycle, RequestRecord
+from workloads import Request
+
+FIRST, SECOND = Request(0, 1.0, 1000, 5, (0, 1)), Request(1, 1.5, 700, 1, (0, 2))
+
+
+class Orders:
+    """Movers that move nothing."""
+
+    def __init__(self) -> None:
+        self.prefills: list[tuple[int, int]] = []
+        self.decisions: dict[int, Decision] = {}
+        self.abandoned: list[tuple[int, int]] = []
+
+    def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
+        assert prefill_s > 0
+        self.prefills.append((request.request_id, prefill_id))
+
+    def transfer(self, request: Request, decision: Decision) -> None:
+        self.decisions[request.request_id] = decision
+
+    def abandon(self, request_id: int, decode_id: int) -> None:
+        self.abandoned.append((request_id, decode_id))
+
+
+class Told:
+    """A lifecycle, what it orders, and how many requests it said were over."""
+
+    def __init__(self, *requests: Request, **changes: Any) -> None:
+        scenario = Scenario(policy=changes.pop("policy", "round_robin"), **changes)
+        self.orders = Orders()
+        self.closed: list[int] = []
+        fabric, roles = scenario.build()
+        self.life = Lifecycle(scenario, fabric, roles, requests, self.orders, on_closed=self.closed.append)
+
+    def record(self, request: Request) -> RequestRecord:
+        return self.life.records[request.request_id]
+
+    def up_to_selection(self, request: Request) -> int:
+        """Arrived at its time, prefilled half a second later; its number."""
+        self.life.arrive(request)
+        self.life.prefill_started(request.request_id, request.timestamp_s + 0.1)
+        self.life.prefilled(request.request_id, 0.4, request.timestamp_s + 0.5)
+        return request.request_id
+
+    def waiting_and_running(self) -> tuple[int, int]:
+        """What the scheduler's books hold."""
+        seen = self.life.dispatcher._loads
+        return int(seen.waiting.sum()), int(seen.running.sum())
+
+
+def test_every_step_is_recorded_with_its_time() -> None:
+    told = Told(FIRST)
+    number = told.up_to_selection(FIRST)
+    told.life.sending(number, 1.5)
+    told.life.received(number, 1.8)
+    told.life.admitted(number, 1.9)
+    told.life.first_token(number, 2.0)
+    told.life.finished(number, 2.0, 2.4)
+    record = told.record(FIRST)
+    steps = (record.queue_ms, record.prefill_ms, record.kv_transfer_ms, record.admission_ms, record.ttft_ms)
+    assert steps == pytest.approx((100, 400, 300, 100, 1000))
+    assert (record.tpot_ms, record.e2el_ms) == pytest.approx((100, 1400))
+    assert (record.status, record.error) == ("completed", "")
+    assert (record.prefill_id, record.decode_id) == (told.orders.prefills[0][1], told.orders.decisions[0].decode_id)
+    assert told.life.decisions[0]["transfer_started_s"] == 1.5
+    assert (told.life.done, told.closed, told.waiting_and_running()) == (True, [1], (0, 0))
+
+
+def test_prefill_goes_to_the_instance_with_least_work() -> None:
+    told = Told(FIRST, SECOND)
+    told.life.arrive(FIRST)
+    told.life.arrive(SECOND)
+    assert told.orders.prefills[0][1] != told.orders.prefills[1][1]
+
+
+def test_the_sender_may_report_last_of_all() -> None:
+    told = Told(SECOND)
+    number = told.up_to_selection(SECOND)
+    told.life.received(number, 2.3)
+    told.life.admitted(number, 2.3)
+    told.life.finished(number, 2.4, 2.4)
+    assert not told.life.done
+    assert math.isnan(told.record(SECOND).kv_transfer_ms)
+    told.life.sending(number, 2.1, source_ports=[4001])
+    assert told.life.done
+    assert told.record(SECOND).kv_transfer_ms == pytest.approx(200)
+    assert told.life.decisions[number]["source_ports"] == [4001]
+
+
+def test_what_moves_no_byte_takes_no_time() -> None:
+    again = Request(2, 9.0, 1024, 5, (0, 1))
+    first = Request(0, 1.0, 1024, 5, (0, 1))
+    told = Told(first, again, policy="ca")
+    number = told.up_to_selection(first)
+    told.life.sending(number, 1.5)
+    told.life.received(number, 1.6)
+    number = told.up_to_selection(again)
+    assert told.orders.decisions[number].kv_bytes == 0
+    told.life.sending(number, 9.5)
+    told.life.received(number, 9.501)  # a worker's answer takes a moment
+    assert told.record(again).kv_transfer_ms == 0.0
+
+
+def test_who_fits_nowhere_is_rejected_and_nothing_is_ordered() -> None:
+    told = Told(FIRST, serving={"kv_memory_tokens": 900})
+    told.up_to_selection(FIRST)
+    assert told.record(FIRST).status == "rejected"
+    assert "needs 1005 tokens" in told.record(FIRST).error
+    assert (told.orders.decisions, told.life.done, told.closed) == ({}, True, [1])
+
+
+@pytest.mark.parametrize("reached", ["transfer", "batch"])
+def test_a_failure_frees_whatever_was_booked(reached: str) -> None:
+    told = Told(FIRST)
+    number = told.up_to_selection(FIRST)
+    assert told.waiting_and_running() == (1, 0)
+    if reached == "batch":
+        told.life.sending(number, 1.5)
+        told.life.received(number, 1.8)
+        told.life.admitted(number, 1.9)
+        assert told.waiting_and_running() == (0, 1)
+    told.life.failed(number, "the link is down")
+    told.life.failed(number, "and again")
+    assert told.orders.abandoned == [(0, told.orders.decisions[0].decode_id)]
+    assert (told.record(FIRST).status, told.record(FIRST).error) == ("failed", "the link is down")
+    assert (told.life.done, told.waiting_and_running()) == (True, (0, 0))
+
+
+def test_a_refusal_by_the_decode_instance_is_a_rejection() -> None:
+    told = Told(FIRST)
+    told.life.refused(told.up_to_selection(FIRST), "out of memory")
+    assert (told.record(FIRST).status, told.record(FIRST).error) == ("rejected", "out of memory")
+    assert told.waiting_and_running() == (0, 0)
+
+
+def test_reports_of_what_is_over_change_nothing() -> None:
+    told = Told(FIRST)
+    number = told.up_to_selection(FIRST)
+    told.life.failed(number, "lost")
+    told.life.received(number, 5.0)
+    told.life.admitted(number, 5.1)
+    told.life.finished(number, 5.2, 5.3)
+    record = told.record(FIRST)
+    assert (record.status, record.error) == ("failed", "lost")
+    assert math.isnan(record.e2el_ms)
+    assert told.closed == [1]
+
+
+def test_an_answer_that_is_complete_stays_so_whatever_the_sender_says() -> None:
+    told = Told(SECOND)
+    number = told.up_to_selection(SECOND)
+    told.life.received(number, 2.3)
+    told.life.admitted(number, 2.3)
+    told.life.finished(number, 2.4, 2.4)
+    told.life.failed(number, "the last acknowledgement was lost")
+    assert told.record(SECOND).status == "completed"
+    assert (told.orders.abandoned, told.life.done) == ([], True)
+
+
+def test_a_policy_that_breaks_ends_the_run() -> None:
+    told = Told(FIRST, SECOND, policy="tests.support.cluster_policies:Broken")
+    told.life.arrive(SECOND)
+    number = told.up_to_selection(FIRST)
+    assert "Broken failed on request 0" in told.life.policy_error
+    assert told.record(FIRST).error == told.life.policy_error
+    assert "ended before it was finished" in told.record(SECOND).error
+    assert (told.life.done, told.closed) == (True, [1, 2])
+    told.life.prefilled(SECOND.request_id, 0.4, 3.0)  # on its way when the run ended
+    assert number not in told.orders.decisions
+    assert SECOND.request_id not in told.orders.decisions
+
+
+def test_the_deadline_says_of_the_open_ones_why() -> None:
+    told = Told(FIRST, SECOND)
+    told.up_to_selection(FIRST)
+    told.life.give_up("not finished at the run's deadline")
+    assert [record.error for record in told.life.records.values()] == ["not finished at the run's deadline"] * 2
+    assert not told.life.done
