@@ -44,7 +44,7 @@ class Pressure:
     async def watch(self) -> None:
         """Look at every window until cancelled."""
         log = RUN_DIR / "canary.log"
-        canary = self._up.spawn(self._instance, *WORKER_PYTHON, "testbed.timer_probe", log=log)
+        canary = self._up.spawn(self._instance, *WORKER_PYTHON, "workers.timer_probe", log=log)
         began_s, spent_s, interrupted_s = time.monotonic(), spent_by_process_s(), processors().interrupted_s
         try:
             await self._sample()

@@ -9,8 +9,8 @@ import pytest
 from scenario import Scenario
 from serving import Outcome, RequestRecord
 from testbed.port_watch import Count, dropped, parse_devices
-from testbed.timer_probe import summary
 from testbed.verdict import judge
+from workers.timer_probe import summary
 
 GOOD: dict[str, Any] = {
     "arrival_lateness_p99_ms": 2.0,

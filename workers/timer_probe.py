@@ -1,6 +1,6 @@
 """The timer canary: a process of ordinary priority in a host's namespace that sleeps, and notes how late it wakes.
 
-    python -m testbed.timer_probe       # until SIGTERM; then one JSON line with `sleeps`, `lag_p50_ms` and `lag_p99_ms`
+    python -m workers.timer_probe       # until SIGTERM; then one JSON line with `sleeps`, `lag_p50_ms` and `lag_p99_ms`
 
 What it suffers, background workers and the kernel's own threads suffer too; prefill and decode workers have real-time
 priority. Standard library only, so that it starts at once.
