@@ -1,7 +1,7 @@
-"""The background traffic that a scenario asked for beside what the counters of a run saw: evidence of either world.
+"""The background traffic that a scenario offers beside what the counters of a run measured: evidence in either world.
 
-On packets the plan is asked a second time, over the paths that its connections really took: greedy ones ask for all
-that those leave.
+Where the paths that connections took are known, as in emulation, the offered load is computed over these, too: greedy
+connections offer as much as those leave them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from scenario import BACKGROUND_TAIL_S, Scenario, congestion_evidence
 from serving.outcome import Outcome
 
 
-def asked_and_seen(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
-    """`scenario.background_load.congestion_evidence` of one run."""
+def offered_and_measured(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
+    """`scenario.congestion_evidence` of one run."""
     fabric, roles = scenario.build()
     last_s = max((record.timestamp_s for record in outcome.requests), default=0.0)
     plan = scenario.background(fabric, roles, last_s + BACKGROUND_TAIL_S)

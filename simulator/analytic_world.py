@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from scenario import BACKGROUND_TAIL_S, Scenario, load_requests
-from serving import Outcome, asked_and_seen
+from serving import Outcome, offered_and_measured
 from simulator.closed_form import ClosedFormTransport
 from simulator.path_choice import PathChoice
 from simulator.simulated_run import SimulatedRun
@@ -76,7 +76,7 @@ class AnalyticWorld:
         outcome = replay.run()
         wall_s = (time.perf_counter_ns() - started_ns) / 1e9
         outcome.evidence |= self.evidence
-        outcome.evidence["congestion"] = asked_and_seen(scenario, outcome)
+        outcome.evidence["congestion"] = offered_and_measured(scenario, outcome)
         outcome.evidence["measured"] = {
             "wall_s": wall_s,
             "events_per_s": replay.events / wall_s,

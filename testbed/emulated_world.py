@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from scenario import Scenario
-from serving import Outcome, RequestRecord, asked_and_seen
+from serving import Outcome, RequestRecord, offered_and_measured
 from testbed.capture import CaptureOrder
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
@@ -94,7 +94,7 @@ class EmulatedWorld:
         requests = [RequestRecord(**row) for row in told.pop("requests")]
         outcome = Outcome(requests=requests, **told)
         outcome.evidence |= self.evidence
-        outcome.evidence["congestion"] = asked_and_seen(scenario, outcome)
+        outcome.evidence["congestion"] = offered_and_measured(scenario, outcome)
         return outcome
 
     def watch(self, scenario: Scenario, seconds: float, on_look: OnLook) -> None:
