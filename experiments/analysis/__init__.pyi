@@ -16,7 +16,7 @@ from .statistics import (
     units_of,
     weighted_percentiles,
 )
-from .theory import available, largest_error, longest_staleness_s, single_ratio, tokens_beyond
+from .theory import available, herd_ratio, largest_error, longest_staleness_s, single_ratio, tokens_beyond
 from .wording import CAVEAT, against_claim, changed, interval_name, interval_names, seeds_of, told
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "difference",
     "gains",
     "growth",
+    "herd_ratio",
     "holm",
     "interval_name",
     "interval_names",

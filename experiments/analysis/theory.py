@@ -1,18 +1,14 @@
 """The paper's two theorems as formulas of our own: how bad cache-aware-only can be, and how stale telemetry may be.
 
 Derivations are in docs/theory.md, the proofs by example in tests/unit/experiments/test_theory.py.
-`python -m experiments.analysis.theory DIR` draws the figure.
+`experiments.drawing.theory_figure` draws them.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-
-from scenario import ModelSpec
 
 # -- C1: cache-aware-only against NetKV ---------------------------------------------------------------------------
 
@@ -92,39 +88,3 @@ def largest_error_of_cost(
 def longest_staleness_s(error: float, rate_per_s: float) -> float:
     """How old a sample may get before utilisations that change by at most `rate_per_s` can err by `error`."""
     return error / rate_per_s if rate_per_s > 0 else math.inf
-
-
-def draw(out: Path) -> list[Path]:
-    """The figure of C1: both families over the context length, as PNG and SVG."""
-    import matplotlib.pyplot as plt
-
-    from experiments.drawing import paper, put_title, save_figure
-
-    kappa, cached, nic_Bps = ModelSpec().kv_bytes_per_token, 512, 25e9
-    tokens = [2**k for k in range(10, 21)]
-    looks = (("#0072B2", "-", "o"), ("#009E73", "--", "s"), ("#E69F00", "-.", "^"), ("#D55E00", ":", "D"))
-    with paper():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
-        for foreign, (colour, dash, marker) in zip((1, 3, 9, 29), looks, strict=True):
-            holder_Bps = nic_Bps / (1 + foreign)
-            ratios = [single_ratio(n, cached, kappa, holder_Bps, nic_Bps, 0.030) for n in tokens]
-            label = f"{foreign} foreign flow{'s' if foreign > 1 else ''}: limit {1 + foreign}"
-            left.plot(tokens, ratios, color=colour, linestyle=dash, marker=marker, label=label)
-        for requests, (colour, dash, marker) in zip((2, 4, 8, 16), looks, strict=True):
-            ratios = [herd_ratio(requests, n, cached, kappa, nic_Bps, 0.1) for n in tokens]
-            label = f"{requests} requests: limit {requests}"
-            right.plot(tokens, ratios, color=colour, linestyle=dash, marker=marker, label=label)
-        left.set_title("One decision, a congested holder")
-        right.set_title("Requests that share a block, one every 0.1 s")
-        for axis in (left, right):
-            axis.set(xscale="log", yscale="log", xlabel="Context (tokens)", ylim=(0.4, 60))
-            axis.yaxis.set_major_formatter("{x:g}")
-            axis.grid()
-            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8)
-        left.set_ylabel("Cost of cache-aware-only over NetKV (ratio)")
-        put_title(figure, "How much worse is cache-aware-only as the context grows (C1)?", "")
-        return save_figure(figure, out / "theory-c1")
-
-
-if __name__ == "__main__":
-    print(draw(Path(sys.argv[1] if len(sys.argv) > 1 else "."))[0])

@@ -1,11 +1,11 @@
-"""How things look: one style for every static figure, and the kinds of figure that several questions share.
+"""What figures show and how they look: quantities, styles and charts, and Matplotlib's figures of them.
 
-from experiments.drawing import paper, save_figure, style_of
+from experiments.drawing import TTFT, REFRESH, LineChart, draw_chart
 
-with paper():
-    figure, axis = plt.subplots()
-    axis.plot(x, y, color=style_of("netkv_full").colour)
-    save_figure(figure, Path("figure"))
+chart = LineChart(name="mine", title="My sweep", rows=results, x=REFRESH, quantities=(TTFT,))
+draw_chart(chart, "5 seeds.", Path("."))  # mine.png and mine.svg
+
+Only what draws loads Matplotlib: `draw_chart`, `draw_fabric`, `paper`, `put_title` and `save_figure`.
 """
 
 import lazy_loader

@@ -7,23 +7,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from experiments.drawing.style import paper
-from topologies import Fabric, Level, Roles
-
-HEIGHTS = {Level.SERVER: 1.0, Level.TOR: 2.0, Level.AGGREGATION: 3.0, Level.CORE: 4.0}
-NAMES = {Level.SERVER: "server switch", Level.TOR: "ToR", Level.AGGREGATION: "aggregation", Level.CORE: "core"}
-PREFILL_COLOUR, DECODE_COLOUR, SWITCH_COLOUR = "#E69F00", "#0072B2", "#444444"
-
-
-def place_nodes(fabric: Fabric) -> dict[str, tuple[float, float]]:
-    """Where every node stands: instances evenly in a row, each switch in the middle of what it serves."""
-    places = {instance.name: (float(instance.index), 0.0) for instance in fabric.instances}
-    width = len(fabric.instances)
-    for level in Level:
-        row = fabric.switches_at(level)
-        for number, switch in enumerate(row):
-            places[switch.name] = ((number + 0.5) * width / len(row) - 0.5, HEIGHTS[level])
-    return places
+from experiments.drawing.fabric_layout import LEVEL_NAMES, level_height, place_nodes
+from experiments.drawing.static_style import paper
+from experiments.drawing.style import NODE_COLOURS
+from topologies import Fabric, Roles
 
 
 def draw_fabric(fabric: Fabric, roles: Roles, out: Path) -> Path:
@@ -38,16 +25,16 @@ def draw_fabric(fabric: Fabric, roles: Roles, out: Path) -> Path:
             thickness = 0.5 + 2.5 * (link.capacity_bps / fastest_bps) ** 0.35
             axis.plot([x0, x1], [y0, y1], color="#9a9a9a", linewidth=thickness, zorder=1)
         for switch in fabric.switches:
-            _box(axis, *places[switch.name], switch.name, SWITCH_COLOUR, width)
+            _box(axis, *places[switch.name], switch.name, NODE_COLOURS["switch"], width)
         for instance in fabric.instances:
-            colour = PREFILL_COLOUR if instance.index in roles.prefill else DECODE_COLOUR
+            colour = NODE_COLOURS["prefill" if instance.index in roles.prefill else "decode"]
             _box(axis, *places[instance.name], instance.name, colour, width)
         _label_levels(axis, fabric, width)
         axis.set_xlim(-4.4, width - 0.2)
         axis.set_ylim(-0.75, 4.4)
         axis.axis("off")
-        for name, colour in (("prefill instance", PREFILL_COLOUR), ("decode instance", DECODE_COLOUR)):
-            axis.scatter([], [], marker="s", s=90, color=colour, label=name)
+        for kind in ("prefill", "decode"):
+            axis.scatter([], [], marker="s", s=90, color=NODE_COLOURS[kind], label=f"{kind} instance")
         axis.legend(loc="lower center", ncols=2, frameon=False, bbox_to_anchor=(0.5, -0.06))
         figure.tight_layout()
         figure.savefig(out, dpi=150, metadata={"Date": None} if out.suffix == ".svg" else None)
@@ -71,8 +58,8 @@ def _label_levels(axis: Axes, fabric: Fabric, width: int) -> None:
         2.5: f"{spec.tor_uplink_rate_bps / 1e9:g} Gbit/s a link ({spec.tor_oversubscription:g}:1)",
         3.5: f"{spec.core_uplink_rate_bps / 1e9:g} Gbit/s a link ({spec.aggregation_oversubscription:g}:1)",
     }
-    for level, height in HEIGHTS.items():
-        axis.text(-4.3, height, NAMES[level], va="center", fontweight="bold")
+    for level, name in LEVEL_NAMES.items():
+        axis.text(-4.3, level_height(level), name, va="center", fontweight="bold")
     axis.text(-4.3, 0, "instance", va="center", fontweight="bold")
     for height, text in rates.items():
         axis.text(-4.3, height, text, va="center", color="#555555", fontsize=8)

@@ -1,67 +1,73 @@
-"""The one style of our static figures: how a policy looks, what a page looks like, and how it is written.
+"""How policies, tiers, models and verdicts look: label, colour, dash, marker and hatch, once for every renderer.
 
-Every figure that goes into a paper or a page of documentation is drawn inside `paper()` and written by `save`: PNG and
-SVG, the same bytes for the same data, colours that colour-blind readers tell apart, and a dash, a marker and a hatch
-beside each colour, so that nothing is lost in grey.
+Colours can be told apart by colour-blind readers, and a dash, a marker and a hatch stand beside each colour, so that
+nothing is lost in grey. A style is written in Matplotlib's notation; Plotly's is derived from it here.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from textwrap import fill
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-import matplotlib as mpl
+INK, FAINT, GRID = "#1b2733", "#444444", "#dddddd"
+"""Of text and lines, of notes, and of grids."""
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+BAND_OPACITY = 0.15
+BAR_OPACITY = 0.8
 
-LOOK: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "hatch.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.handlelength": 3.2,
-    "lines.markersize": 5,
-    "svg.hashsalt": "netkv",
-}
-DPI = 160
-TITLE_SIZE = 12
-MOST_IN_LINE = 5
-"""Names in a line of a legend."""
+DIVERGING = ("#542788", "#998ec3", "#f7f7f7", "#f1a340", "#b35806")
+"""ColorBrewer's PuOr (colorbrewer2.org), colour-blind-safe: from purple, a loss, through white to orange, a gain."""
 
-FAINT = "#444444"
-LETTERS_AN_INCH = 15
-TITLE_LETTERS_AN_INCH = 9
-"""Letters of the note under a figure, and of its title, on an inch of its width."""
+WHITE_TEXT_FROM = 0.6
+"""Numbers on a colour farther than this part from the middle of `DIVERGING` to its end are white."""
 
 Dash = str | tuple[int, tuple[float, ...]]
 
+PLOTLY_DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
+LINE_PX = 2.4
+"""Width of a line in Plotly. Matplotlib counts dashes in widths of the line, Plotly in pixels."""
 
-class Style(NamedTuple):
-    """How a policy is drawn: its name in the legend, its colour, dash and marker of its line, hatch of its bar."""
+PLOTLY_MARKERS = {"o": "circle", "x": "x", "v": "triangle-down", "^": "triangle-up", "s": "square", "D": "diamond",
+                  "P": "cross", "<": "triangle-left", ">": "triangle-right", "p": "pentagon", "h": "hexagon",
+                  "*": "star", "d": "diamond-tall", "1": "hourglass"}  # fmt: skip
+PLOTLY_PATTERNS = (".", "+", "\\", "/", "x", "-", "|")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one of several is drawn: its name in the legend, colour, dash and marker of its line, hatch of its bar."""
 
     label: str
     colour: str
-    dash: Dash
-    marker: str
-    hatch: str
+    dash: Dash = "-"
+    marker: str = "o"
+    hatch: str = ""
+
+    @property
+    def plotly_dash(self) -> str:
+        if isinstance(self.dash, str):
+            return PLOTLY_DASHES[self.dash]
+        return ",".join(f"{LINE_PX * length:g}px" for length in self.dash[1])
+
+    @property
+    def plotly_marker(self) -> str:
+        return PLOTLY_MARKERS[self.marker]
+
+    @property
+    def plotly_pattern(self) -> str:
+        """The first sign of the hatch; a dot for one that Plotly lacks."""
+        sign = self.hatch[:1]
+        return sign if sign in PLOTLY_PATTERNS else "." if sign else ""
+
+    def faded(self, opacity: float) -> str:
+        """Its colour as CSS `rgba(...)`."""
+        red, green, blue = (int(self.colour[at : at + 2], 16) for at in (1, 3, 5))
+        return f"rgba({red},{green},{blue},{opacity})"
 
 
-# Okabe and Ito's colour-blind-safe palette (jfly.uni-koeln.de/color) for who is in the paper.
-STYLES = {
+# Okabe and Ito's colour-blind-safe palette (jfly.uni-koeln.de/color) for the policies of the paper, tiers and models.
+POLICY_STYLES = {
     "round_robin": Style("Round-robin", "#000000", ":", "x", "...."),
     "ca": Style("CA", "#56B4E9", (0, (6, 2, 1, 2, 1, 2)), "v", "++"),
     "cla": Style("CLA", "#E69F00", "-.", "^", "\\\\\\\\"),
@@ -71,22 +77,47 @@ STYLES = {
     "netkv_full": Style("NetKV-Full", "#D55E00", "-", "o", ""),
 }
 
-# Tol's muted scheme (personal.sron.nl/~pault) for everybody else.
+TIER_STYLES = (
+    Style("same server", "#009E73", marker="v"),
+    Style("same rack", "#0072B2", marker="o"),
+    Style("same pod", "#E69F00", marker="s"),
+    Style("across pods", "#D55E00", marker="^"),
+)
+"""By tier, 0 to 3."""
+
+MODEL_STYLES = {
+    "closed_form": Style("Closed form", "#999999", ":"),
+    "fluid_ideal": Style("Fluid, ideal spreading", "#56B4E9", "-."),
+    "fluid_paths": Style("Fluid, paths taken", "#0072B2", "--"),
+    "fluid_frames": Style("Fluid, paths taken and frame headers", "#D55E00", "-"),
+}
+"""Of the models of `netkv compare`, from the roughest to the nearest."""
+
+VERDICT_STYLES = {
+    "valid": Style("valid", "#009E73", marker="o"),
+    "suspect": Style("suspect", "#E69F00", marker="D"),
+    "invalid": Style("invalid", "#D55E00", marker="x"),
+}
+
+NODE_COLOURS = {"prefill": "#E69F00", "decode": "#0072B2", "switch": "#444444"}
+"""Of the nodes of a fabric."""
+
+# Tol's muted scheme (personal.sron.nl/~pault) for all other policies.
 OTHERS = ("#332288", "#88CCEE", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499")
 DASHES: tuple[Dash, ...] = ((0, (3, 1, 1, 1)), (0, (5, 1)), (0, (2, 2)), (0, (9, 2, 2, 2)), (0, (4, 1, 1, 1, 1, 1)))
 MARKERS = ("<", ">", "p", "h", "*", "d", "1")
 HATCHES = ("oo", "--", "||", "**", "O", "+", "-")
-PRESETS = (
+PUBLIC_ROUTERS = (
     "random", "least_loaded", "power_of_two", "vllm_dp", "llmd_default", "llmd_topology", "sglang_cache_aware",
     "dynamo_decode", "dynamo_qos", "aibrix_decode", "conductor",
 )  # fmt: skip
 
 
 def style_of(policy: str) -> Style:
-    """A policy's look, the same in every figure; a user's own takes one by its name."""
-    if policy in STYLES:
-        return STYLES[policy]
-    number = PRESETS.index(policy) if policy in PRESETS else zlib.crc32(policy.encode())
+    """A policy's style, the same in every figure; that of a user's own policy follows from its name."""
+    if policy in POLICY_STYLES:
+        return POLICY_STYLES[policy]
+    number = PUBLIC_ROUTERS.index(policy) if policy in PUBLIC_ROUTERS else zlib.crc32(policy.encode())
     return Style(
         policy,
         OTHERS[number % len(OTHERS)],
@@ -96,37 +127,7 @@ def style_of(policy: str) -> Style:
     )
 
 
-@contextmanager
-def paper() -> Iterator[None]:
-    """Draw in our style."""
-    with plt.rc_context(LOOK):
-        yield
-
-
-def put_title(figure: Figure, title: str, note: str, legend_of: Axes | None = None) -> None:
-    """What a figure asks, above it with the legend of one of its axes, and what it was made of, below.
-
-    For figures of constrained layout.
-    """
-    width_in = figure.get_figwidth()
-    title = fill(title, int(TITLE_LETTERS_AN_INCH * width_in))
-    handles, labels = legend_of.get_legend_handles_labels() if legend_of is not None else ([], [])
-    if handles:
-        bold = {"weight": "bold", "size": TITLE_SIZE}
-        figure.legend(
-            handles, labels, loc="outside upper left", ncols=MOST_IN_LINE, title=title, title_fontproperties=bold,
-            alignment="left", borderpad=0.1,
-        )  # fmt: skip
-    else:
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=TITLE_SIZE)
-    if note:
-        figure.supxlabel(fill(note, int(LETTERS_AN_INCH * width_in)), x=0.01, ha="left", fontsize=8, color=FAINT)
-
-
-def save_figure(figure: Figure, place: Path) -> list[Path]:
-    """Write a figure as PNG and SVG beside each other, the same bytes for the same data, and close it."""
-    written = [place.with_name(f"{place.name}.png"), place.with_name(f"{place.name}.svg")]
-    for one in written:
-        figure.savefig(one, dpi=DPI, metadata={"Date": None} if one.suffix == ".svg" else None)
-    plt.close(figure)
-    return written
+def in_order(policies: Iterable[str]) -> list[str]:
+    """Each policy once: those of the paper first, in its order, then the public routers, then a user's own by name."""
+    known = [*POLICY_STYLES, *PUBLIC_ROUTERS]
+    return sorted(set(policies), key=lambda name: (known.index(name) if name in known else len(known), name))

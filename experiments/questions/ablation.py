@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 
 from experiments.analysis import CAVEAT, change_column, changed, told
+from experiments.drawing import PAIRED_TTFT, BarChart, Chart, change_against, style_of, with_paired_intervals
 from experiments.questions.question import ALL_WORKLOADS, SHORT, Packets, Profile, Question
 from experiments.questions.tables import MEANS, listing
 
-TITLE = "Which rung of the ladder brings how much?"
+TITLE = "How much does each step of the ablation bring?"
 LADDER = ("cla_star", "netkv_topo_only", "netkv_static", "netkv_full")
 
 PROFILES = {
@@ -56,12 +56,19 @@ def sentences(results: pd.DataFrame) -> list[str]:
     return [*said, CAVEAT] if said else []
 
 
-def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
-    """Bars, the ladder from left to right."""
-    from experiments.drawing import TTFT, bar_panels
-
-    about = f"{note} Numbers and whiskers: paired change against CLA* in percent, and its 95 % interval."
-    return bar_panels(results, TTFT, TITLE, about, out / "ablation")
+def charts(results: pd.DataFrame) -> list[Chart]:
+    """Bars, the ablation from left to right."""
+    reference = style_of(LADDER[0]).label
+    return [
+        BarChart(
+            name="ablation",
+            title=TITLE,
+            rows=with_paired_intervals(results),
+            note=f"Numbers and whiskers: paired change against {reference}, and its 95 % interval.",
+            quantity=PAIRED_TTFT,
+            change=change_against(reference, "ttft_change"),
+        )
+    ]
 
 
 QUESTION = Question(
@@ -74,5 +81,5 @@ QUESTION = Question(
     profiles=PROFILES,
     table=table,
     sentences=sentences,
-    draw=draw,
+    charts=charts,
 )

@@ -1,11 +1,13 @@
-"""How wrong predictions of the KV transfer get as the network view ages: the bins, and their figure."""
+"""How wrong predictions of the KV transfer get as the telemetry snapshot ages: the bins, and their chart."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+
+from experiments.drawing import PREDICTION_ERROR, SNAPSHOT_AGE, Chart, LineChart
 
 AGE_BINS = 8
 FEWEST = 10
@@ -13,7 +15,9 @@ FEWEST = 10
 
 
 def age_bins(requests: pd.DataFrame) -> pd.DataFrame:
-    """Prediction error of the KV transfer by age of the view, a row a world, policy and bin of equally many requests.
+    """Prediction error of the KV transfer by age of the telemetry snapshot.
+
+    A row a world, policy and bin; the bins of a policy hold equally many requests.
 
     `error`: median of |predicted - measured| / measured; `low` and `high` its quartiles; `age_s` the bin's median age.
     """
@@ -43,35 +47,31 @@ def age_bins(requests: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["world", "policy", "age_s", "requests", "error", "low", "high"])
 
 
-def draw(requests: pd.DataFrame, out: Path, note: str) -> list[Path]:
-    """Prediction error against the age of the view, a panel a world. Returns the files written; none without data."""
-    import matplotlib.pyplot as plt
-
-    from experiments.drawing import paper, put_title, save_figure, style_of
-
+def charts(requests: pd.DataFrame) -> list[Chart]:
+    """Prediction error against the age of the telemetry snapshot, a panel a world; none without data."""
     bins = age_bins(requests)
     if bins.empty:
         return []
-    worlds = list(dict.fromkeys(bins["world"]))
-    with paper():
-        figure, axes = plt.subplots(
-            1, len(worlds), figsize=(max(4.4 * len(worlds), 6.4), 4.0), squeeze=False, sharey=True, layout="constrained"
+    return [
+        LineChart(
+            name="prediction_error",
+            title="How wrong do predictions get as the snapshot ages?",
+            rows=bins,
+            note="The scheduler predicts each KV transfer before it starts, from its last telemetry snapshot. Line:"
+            " median of |predicted - measured| / measured; band: quartiles.",
+            findings=tuple(_findings(bins)),
+            x=SNAPSHOT_AGE,
+            quantities=(PREDICTION_ERROR,),
+            steps=False,
         )
-        for axis, world in zip(axes[0], worlds, strict=True):
-            for policy, rows in bins[bins["world"] == world].groupby("policy", sort=False):
-                style = style_of(str(policy))
-                low, median, high = (100 * rows[name] for name in ("low", "error", "high"))
-                axis.plot(
-                    rows["age_s"], median, color=style.colour, ls=style.dash, marker=style.marker, label=style.label
-                )
-                axis.fill_between(rows["age_s"], low, high, color=style.colour, alpha=0.18, lw=0)
-            axis.set_xscale("log")
-            axis.xaxis.set_major_formatter("{x:g}")
-            axis.set_ylim(0)
-            axis.set_xlabel("Age of the network view at the decision (s)")
-            axis.set_title(f"{world} world")
-            axis.grid(axis="y")
-        axes[0][0].set_ylabel("Error of the predicted KV transfer (%)")
-        axes[0][0].legend()
-        put_title(figure, "How wrong do predictions get as the view ages?", f"{note} Line: median; band: quartiles.")
-        return save_figure(figure, out / "prediction_error")
+    ]
+
+
+def _findings(bins: pd.DataFrame) -> Iterator[str]:
+    """The median error with the freshest and the oldest snapshots, of every policy in every world."""
+    for (world, policy), rows in bins.groupby(["world", "policy"], sort=False):
+        fresh, old = rows.iloc[0], rows.iloc[-1]
+        yield (
+            f"{policy} in the {world} world: half of the predictions are off by more than {fresh['error']:.0%} with a"
+            f" snapshot {fresh['age_s']:.2g} s old, by more than {old['error']:.0%} with one {old['age_s']:.2g} s old."
+        )

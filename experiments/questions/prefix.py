@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
 import pandas as pd
 from rich.table import Table
 
 from experiments.analysis import CAVEAT, challengers, change_column, changed
+from experiments.drawing import PAIRED_TTFT, SHARING, Chart, LineChart, change_against, style_of, with_paired_intervals
 from experiments.questions.question import SHORT, Axis, Changes, Packets, Profile, Question
 from experiments.questions.tables import MEANS, axis_column, listing
 from experiments.running import SpecError
@@ -23,9 +24,8 @@ def shared(share: float, others: Changes) -> Changes:
     return {"workload.sharing": share}
 
 
-SHARING = Axis(
-    label="sharing",
-    name="Requests that share a document (%)",
+SHARED = Axis(
+    label=SHARING.column,
     tag="sharing{:g}",
     field="workload.sharing",
     read=lambda spec: spec.workload.sharing,
@@ -83,39 +83,29 @@ def _over(rows: pd.DataFrame, prefix: str) -> str:
     return f"{text}; it moves by {spread:.1f} points, more than the intervals allow: it is not constant"
 
 
-def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
+def charts(results: pd.DataFrame) -> list[Chart]:
     """TTFT of every policy, and the change against each reference."""
-    from experiments.drawing import PAIRED_TTFT, Panel, line_panels, style_of, with_paired_bands
-
-    columns = [(change_column(name, REFERENCES), style_of(name).label) for name in REFERENCES]
-    panels = [PAIRED_TTFT]
-    for prefix, name in columns:
-        label = f"Mean TTFT against {name} (%)"
-        panels.append(Panel(f"{prefix}_percent", f"{prefix}_low", f"{prefix}_high", label, zero=True))
-    shown = with_paired_bands(results)
-    for position, (prefix, _) in enumerate(columns):  # a line at zero says nothing
-        shown.loc[shown["policy"] == REFERENCES[position], f"{prefix}_percent"] = float("nan")
-    return line_panels(
-        shown,
-        panels,
-        "sharing",
-        SHARING.name,
-        TITLE,
-        f"{note} Bands: 95 % intervals of the paired change (left: against CLA*).",
-        out / "prefix",
-        ticks=lambda value: f"{100 * value:g}",
+    rows, quantities = with_paired_intervals(results), [PAIRED_TTFT]
+    for reference in REFERENCES:
+        change = change_against(style_of(reference).label, change_column(reference, REFERENCES))
+        rows.loc[rows["policy"] == reference, change.column] = math.nan  # a reference's line would be at zero
+        quantities.append(change)
+    note = (
+        f"Bands: 95 % intervals of the paired change (left: against {style_of(REFERENCES[0]).label})."
+        " Below zero: sooner than the reference."
     )
+    return [LineChart(name="prefix", title=TITLE, rows=rows, note=note, x=SHARING, quantities=tuple(quantities))]
 
 
 QUESTION = Question(
     name="prefix",
     title=TITLE,
     asks="the share of RAG requests that have a prefix in common (Figure 3)",
-    axes=(SHARING,),
+    axes=(SHARED,),
     policies=("ca", "cla_star", "netkv_full"),
     references=REFERENCES,
     profiles=PROFILES,
     table=table,
     sentences=sentences,
-    draw=draw,
+    charts=charts,
 )

@@ -7,7 +7,7 @@ A question owns no code of its own beyond words and a picture; running is `exper
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -17,6 +17,7 @@ import pandas as pd
 from rich.table import Table
 
 from experiments.analysis import NEVER, Further, tidy
+from experiments.drawing import Chart
 from experiments.running import Condition, RunSpec, SpecError, make_spec
 from scheduler import POLICIES as POLICY_NAMES
 from scheduler import TELEMETRY_POLICIES
@@ -48,13 +49,12 @@ seeds that no sweep uses. Rankings in docs/tune."""
 class Axis:
     """One thing that a question varies.
 
-    `label`: its column; `name`: what a figure calls it; `tag`: how its value is written in a run's name; `read`: the
+    `label`: its column; `tag`: how its value is written in a run's name; `read`: the
     value of a specification. `field`: what it sets, and what a user may give instead of the profile's values. Where it
     sets more, `settings` makes the changes from the value and all other changes, and a user may not give its `own`.
     """
 
     label: str
-    name: str
     tag: str
     read: Callable[[RunSpec], Any]
     field: str = ""
@@ -108,13 +108,24 @@ class Profile:
         return {"workload.profile": workload, **({"workload.requests": count} if count else {})}
 
 
+def _no_charts(requests: pd.DataFrame) -> list[Chart]:
+    """Of a question all of whose charts are drawn from its results."""
+    return []
+
+
+def _draw(charts: Iterable[Chart], out: Path, note: str) -> list[Path]:
+    from experiments.drawing import draw_chart  # loads Matplotlib
+
+    return [written for chart in charts for written in draw_chart(chart, note, out)]
+
+
 @dataclass(frozen=True)
 class Question:
     """A question: what is varied, who is compared with whom, and what is made of the answers.
 
     `asks`: one line for the help. `policies`: those that are run unless others are named. `references`: changes are
     against each of them; the first is that of `ttft_change_percent`. `further`: figures of a row that only this
-    question has. `table`, `sentences`, `draw`: the results as a person reads them; `draw_requests`: a figure that needs
+    question has. `table`, `sentences`, `charts`: the results as a person reads them; `request_charts`: charts that need
     every request.
     """
 
@@ -127,13 +138,21 @@ class Question:
     profiles: Mapping[str, Profile]
     table: Callable[[pd.DataFrame], Table]
     sentences: Callable[[pd.DataFrame], list[str]]
-    draw: Callable[[pd.DataFrame, Path, str], list[Path]]
+    charts: Callable[[pd.DataFrame], list[Chart]]
     further: Further | None = None
-    draw_requests: Callable[[pd.DataFrame, Path, str], list[Path]] | None = None
+    request_charts: Callable[[pd.DataFrame], list[Chart]] = _no_charts
 
     def results(self, requests: pd.DataFrame) -> pd.DataFrame:
         """The tidy frame of `experiments.running.sweep.read_sweep`'s: see `experiments.analysis.results.tidy`."""
         return tidy(requests, [axis.label for axis in self.axes], self.references, self.further)
+
+    def draw(self, results: pd.DataFrame, out: Path, note: str) -> list[Path]:
+        """Write the charts of the results into the folder `out`, with a note on the runs. Returns the files."""
+        return _draw(self.charts(results), out, note)
+
+    def draw_requests(self, requests: pd.DataFrame, out: Path, note: str) -> list[Path]:
+        """The same for the charts that need every request."""
+        return _draw(self.request_charts(requests), out, note)
 
     def conditions(
         self, profile: str, policies: Sequence[str], worlds: Sequence[str], changes: Changes

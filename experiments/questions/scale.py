@@ -7,17 +7,26 @@ that each instance has as much to do and is hit as often at any size.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 from rich.table import Table
 
 from experiments.analysis import CAVEAT, challengers, change_column, changed, told
+from experiments.drawing import (
+    DECISION,
+    GPUS,
+    PAIRED_TTFT,
+    SLO,
+    TBT,
+    Chart,
+    LineChart,
+    style_of,
+    with_paired_intervals,
+)
 from experiments.questions.question import SHORT, Axis, Changes, Packets, Profile, Question
-from experiments.questions.tables import DECISION, MEANS, axis_column, listing
+from experiments.questions.tables import DECISION_TIME, MEANS, axis_column, listing
 from experiments.running import SpecError, make_spec
 
-TITLE = "Does it last as the fabric grows?"
+TITLE = "Does NetKV-Full keep its gain as the fabric grows?"
 REFERENCES = ("cla_star", "round_robin")
 BASE_GPUS = 64
 """The size that the workload and the congestion of a specification are meant for."""
@@ -41,9 +50,8 @@ def grown(gpus: int, others: Changes) -> Changes:
     }
 
 
-GPUS = Axis(
-    label="gpus",
-    name="GPUs",
+SIZE = Axis(
+    label=GPUS.column,
     tag="{}gpus",
     own=("fabric.pods",),
     read=lambda spec: spec.fabric.gpus,
@@ -72,7 +80,7 @@ PROFILES = {
 
 
 def table(results: pd.DataFrame) -> Table:
-    return listing(results, "As the fabric grows", (axis_column("gpus", "GPUs"), *MEANS, DECISION))
+    return listing(results, "As the fabric grows", (axis_column("gpus", "GPUs"), *MEANS, DECISION_TIME))
 
 
 def sentences(results: pd.DataFrame) -> list[str]:
@@ -118,33 +126,30 @@ def _tokens(rows: pd.DataFrame, beside: pd.DataFrame, where: str) -> list[str]:
     return [f"{where}: mean TBT is at most {' and '.join(found)}: {kept} {TBT_MARGIN_MS:g} ms (C7)."]
 
 
-def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
+def charts(results: pd.DataFrame) -> list[Chart]:
     """The four quantities over the number of GPUs."""
-    from experiments.drawing import PAIRED_TTFT, SLO, TBT, Panel, line_panels, with_paired_bands
-
-    decision = Panel("decision_us", None, None, "Median decision latency (us)", zero=True)
-    return line_panels(
-        with_paired_bands(results),
-        (PAIRED_TTFT, TBT, SLO, decision),
-        "gpus",
-        GPUS.name,
-        TITLE,
-        f"{note} Load and hot spots grow with the fabric. Bands: 95 % intervals (TTFT: of the paired change against"
-        " CLA*). Decisions: wall clock.",
-        out / "scale",
-        log=True,
-    )
+    return [
+        LineChart(
+            name="scale",
+            title=TITLE,
+            rows=with_paired_intervals(results),
+            note="Load and hot spots grow with the fabric. Bands: 95 % intervals (TTFT: of the paired change against"
+            f" {style_of(REFERENCES[0]).label}). Decision latency: wall-clock time.",
+            x=GPUS,
+            quantities=(PAIRED_TTFT, TBT, SLO, DECISION),
+        )
+    ]
 
 
 QUESTION = Question(
     name="scale",
     title=TITLE,
     asks="64 to 1024 GPUs, load and congestion growing with them (Figure 5)",
-    axes=(GPUS,),
+    axes=(SIZE,),
     policies=("round_robin", "cla_star", "netkv_full"),
     references=REFERENCES,
     profiles=PROFILES,
     table=table,
     sentences=sentences,
-    draw=draw,
+    charts=charts,
 )

@@ -6,19 +6,19 @@ see the same requests and the same background traffic.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 
 from experiments.analysis import NEVER, paired_change
+from experiments.drawing import PAIRED_TTFT, REFRESH, SLO, TBT, Chart, LineChart, with_paired_intervals
 from experiments.questions import prediction_error
 from experiments.questions import staleness_wording as staleness_words
 from experiments.questions.question import ALL_WORKLOADS, SHORT, Profile, Question
-from experiments.questions.tables import AGE, MEANS, REFRESH, listing
+from experiments.questions.tables import AGE, INTERVAL, MEANS, listing
 
+TITLE = "Does an old telemetry snapshot cost NetKV its gain?"
 BASELINE, WITHOUT_TELEMETRY = "round_robin", "netkv_static"
 
 PROFILES = {
@@ -71,35 +71,33 @@ def against_freshest(group: pd.DataFrame, beside: pd.DataFrame) -> Mapping[str, 
 
 
 def table(results: pd.DataFrame) -> Table:
-    return listing(results, "Mean time to first token as the network view gets older", (REFRESH, *MEANS, AGE))
+    return listing(results, "Mean time to first token as the network view gets older", (INTERVAL, *MEANS, AGE))
 
 
-def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
-    """TTFT, TBT and SLO over the refresh interval, a figure a workload. TTFT's band is that of the paired change."""
-    from experiments.drawing import PAIRED_TTFT, SLO, TBT, line_panels, with_paired_bands
-
-    banded = with_paired_bands(results, "aged_change")
-    about = f"{note} Bands: 95 % intervals (TTFT: of the paired change since the shortest interval)."
-    written = []
+def charts(results: pd.DataFrame) -> list[Chart]:
+    """TTFT, TBT and SLO over the refresh interval, a chart a workload. TTFT's band is that of the paired change."""
+    rows = with_paired_intervals(results, "aged_change")
+    note = (
+        "Flat lines: policies that read no telemetry. Bands: 95 % intervals (TTFT: of the paired change since the"
+        " shortest interval)."
+    )
     workloads = list(dict.fromkeys(results["workload"]))
-    for place, workload in enumerate(workloads):
-        written += line_panels(
-            banded[banded["workload"] == workload],
-            (PAIRED_TTFT, TBT, SLO),
-            "refresh_s",
-            "Refresh interval of the network view (s)",
-            "Does an old network view cost NetKV its gain?",
-            f"{about} Shown: {workload}." if len(workloads) > 1 else about,
-            out / ("staleness" if place == 0 else f"staleness-{workload}"),
-            log=True,
-            ticks=lambda value: f"{value:g}" if math.isfinite(value) else NEVER,
+    return [
+        LineChart(
+            name="staleness" if place == 0 else f"staleness-{workload}",
+            title=TITLE,
+            rows=rows[rows["workload"] == workload],
+            note=f"{note} Shown: {workload}." if len(workloads) > 1 else note,
+            x=REFRESH,
+            quantities=(PAIRED_TTFT, TBT, SLO),
         )
-    return written
+        for place, workload in enumerate(workloads)
+    ]
 
 
 QUESTION = Question(
     name="staleness",
-    title="Does an old network view cost NetKV its gain?",
+    title=TITLE,
     asks="how the gain moves as the network view gets older (Figure 2)",
     axes=(),
     policies=("round_robin", "cla", "netkv_static", "netkv_full"),
@@ -108,6 +106,6 @@ QUESTION = Question(
     further=against_freshest,
     table=table,
     sentences=staleness_words.sentences,
-    draw=draw,
-    draw_requests=prediction_error.draw,
+    charts=charts,
+    request_charts=prediction_error.charts,
 )

@@ -5,21 +5,19 @@ Static reads no telemetry, so one run a time scale and seed is the reference of 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 from rich.table import Table
 
 from experiments.analysis import NEVER, challengers, gains, interval_name, interval_names
+from experiments.drawing import ON_OFF_PERIOD, REFRESH, Chart, HeatMap, gain_over, style_of
 from experiments.questions.question import Axis, Packets, Profile, Question
 from experiments.questions.tables import grid
 
 REFERENCE = "netkv_static"
-AT = ("time_scale_s", "refresh_s")
+AT = (ON_OFF_PERIOD.column, REFRESH.column)
 
 TIME_SCALE = Axis(
-    label="time_scale_s",
-    name="Mean spell of congestion (s)",
+    label=ON_OFF_PERIOD.column,
     tag="scale{:g}s",
     own=("congestion.kind", "congestion.mean_on_s", "congestion.mean_off_s"),
     read=lambda spec: spec.congestion.mean_on_s,
@@ -85,29 +83,25 @@ def sentences(results: pd.DataFrame) -> list[str]:
     return said
 
 
-def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
-    """The map as a heat map a world, a figure a policy that reads telemetry."""
-    from experiments.drawing import heat_maps, style_of
-
-    written = []
-    for place, policy in enumerate(_aged(results)):
-        label = style_of(policy).label
-        written += heat_maps(
-            gains(results, policy),
-            AT,
-            (TIME_SCALE.name, "Refresh interval of the network view (s)"),
-            "Mean TTFT saved over\nNetKV-Static (%)",
-            f"Where does an old view cost {label} its gain over NetKV-Static?",
-            note,
-            out / ("staleness_map" if place == 0 else f"staleness_map-{policy.replace(':', '.')}"),
-            ticks=lambda value: interval_name(value).removesuffix(" s"),
+def charts(results: pd.DataFrame) -> list[Chart]:
+    """The map as a heat map a world, a chart a policy that reads telemetry."""
+    return [
+        HeatMap(
+            name="staleness_map" if place == 0 else f"staleness_map-{policy.replace(':', '.')}",
+            title=f"Where does an old telemetry snapshot cost {style_of(policy).label} its gain over NetKV-Static?",
+            rows=gains(results, policy),
+            policy=policy,
+            x=REFRESH,
+            y=ON_OFF_PERIOD,
+            value=gain_over(style_of(REFERENCE).label),
         )
-    return written
+        for place, policy in enumerate(_aged(results))
+    ]
 
 
 QUESTION = Question(
     name="staleness_map",
-    title="Where does an old view cost NetKV-Full its gain over NetKV-Static?",
+    title="Where does an old telemetry snapshot cost NetKV-Full its gain over NetKV-Static?",
     asks="the same by how fast the congestion moves (also: staleness --map)",
     axes=(TIME_SCALE,),
     policies=(REFERENCE, "netkv_full"),
@@ -115,5 +109,5 @@ QUESTION = Question(
     profiles=PROFILES,
     table=table,
     sentences=sentences,
-    draw=draw,
+    charts=charts,
 )

@@ -32,7 +32,7 @@ def _refresh(row: Row) -> str:
     return f"{row['refresh_s']:g} s" if math.isfinite(row["refresh_s"]) else NEVER
 
 
-REFRESH: Column = ("refresh", _refresh)
+INTERVAL: Column = ("refresh", _refresh)
 MEANS: tuple[Column, ...] = (
     ("TTFT ms", lambda row: f"{row['ttft_ms']:.0f}"),
     ("change %", _change),
@@ -41,7 +41,7 @@ MEANS: tuple[Column, ...] = (
     ("SLO %", lambda row: f"{100 * row['slo_attainment']:.0f}"),
 )
 AGE: Column = ("age s", lambda row: "-" if math.isnan(row["refresh_s"]) else f"{row['oracle_age_ms'] / 1e3:.1f}")
-DECISION: Column = ("us", lambda row: f"{row['decision_us']:.0f}")
+DECISION_TIME: Column = ("us", lambda row: f"{row['decision_us']:.0f}")
 
 
 def axis_column(label: str, heading: str) -> Column:

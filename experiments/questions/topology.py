@@ -5,31 +5,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 from rich.table import Table
 
 from experiments.analysis import CAVEAT, against_claim, challengers, changed, gains
+from experiments.drawing import (
+    AGGREGATION_OVERSUBSCRIPTION,
+    TOR_OVERSUBSCRIPTION,
+    Chart,
+    HeatMap,
+    gain_over,
+    style_of,
+)
 from experiments.questions.question import ALL_WORKLOADS, SHORT, Axis, Packets, Profile, Question
 from experiments.questions.tables import grid
 
 REFERENCES = ("cla_star", "round_robin")
-AT = ("tor_oversubscription", "aggregation_oversubscription")
+AT = (TOR_OVERSUBSCRIPTION.column, AGGREGATION_OVERSUBSCRIPTION.column)
 CLAIMED_PERCENT = -17.6
 """C5: the paper's best mean TTFT against CLA*."""
 
 AXES = (
     Axis(
         label=AT[0],
-        name="Oversubscription\nat the ToR (n:1)",
         tag="tor{:g}",
         field="fabric.tor_oversubscription",
         read=lambda spec: float(spec.fabric.tor_oversubscription),
     ),
     Axis(
         label=AT[1],
-        name="at the aggregation (n:1)",
         tag="agg{:g}",
         field="fabric.aggregation_oversubscription",
         read=lambda spec: float(spec.fabric.aggregation_oversubscription),
@@ -83,26 +87,25 @@ def _at(row: pd.Series) -> str:
     return f"{changed(row)} at {row[AT[0]]:g}:1 and {row[AT[1]]:g}:1"
 
 
-def draw(results: pd.DataFrame, out: Path, note: str) -> list[Path]:
-    """A heat map a workload and world, a figure a policy."""
-    from experiments.drawing import heat_maps, style_of
-
-    written = []
+def charts(results: pd.DataFrame) -> list[Chart]:
+    """A heat map a workload and world, a chart a policy."""
+    found: list[Chart] = []
     for place, policy in enumerate(challengers(results, REFERENCES)):
+        label, reference = style_of(policy).label, style_of(REFERENCES[0]).label
         cells = gains(results, policy)
-        if cells.empty:
-            continue
-        label = style_of(policy).label
-        written += heat_maps(
-            cells,
-            AT,
-            (AXES[0].name, AXES[1].name),
-            "Mean TTFT saved\nover CLA* (%)",
-            f"What does {label} save over CLA* as the fabric is oversubscribed?",
-            note,
-            out / ("topology" if place == 0 else f"topology-{policy.replace(':', '.')}"),
-        )
-    return written
+        if len(cells):
+            found.append(
+                HeatMap(
+                    name="topology" if place == 0 else f"topology-{policy.replace(':', '.')}",
+                    title=f"What does {label} save over {reference} as the fabric is oversubscribed?",
+                    rows=cells,
+                    policy=policy,
+                    x=AGGREGATION_OVERSUBSCRIPTION,
+                    y=TOR_OVERSUBSCRIPTION,
+                    value=gain_over(reference),
+                )
+            )
+    return found
 
 
 QUESTION = Question(
@@ -115,5 +118,5 @@ QUESTION = Question(
     profiles=PROFILES,
     table=table,
     sentences=sentences,
-    draw=draw,
+    charts=charts,
 )

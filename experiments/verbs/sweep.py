@@ -99,9 +99,7 @@ def sweep(
     table_file = place / f"{asked.name}.csv"
     results.to_csv(table_file, index=False)
     note = note_on(conditions, left_out)
-    figures = asked.draw(results, place, note)
-    if asked.draw_requests is not None:
-        figures += asked.draw_requests(seen, place, note)
+    figures = [*asked.draw(results, place, note), *asked.draw_requests(seen, place, note)]
     said = asked.sentences(results)
     (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
     judged = [verdict for verdict in verdicts([place], WORLDS[world]) if verdict.measured]
