@@ -1,21 +1,23 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .capture_report import read_captures
 from .comparison import compare_folders, in_words, simulated
-from .comparison_figures import RUNG_STYLES, TIERS, draw_comparison
+from .comparison_figures import COMPARISON_TITLE, NEAREST, diagonal, draw_comparison, error_distribution
 from .ecmp_report import busiest_links, collisions, spread_by_tier
 from .independent_runs import FreeRun, free_report, pair_up
 from .recorded_run import RUNGS, read_connections, read_recorded
 from .replay_error import ladder_report, replay_report, replay_table
 
 __all__ = [
+    "COMPARISON_TITLE",
+    "NEAREST",
     "RUNGS",
-    "RUNG_STYLES",
-    "TIERS",
     "FreeRun",
     "busiest_links",
     "collisions",
     "compare_folders",
+    "diagonal",
     "draw_comparison",
+    "error_distribution",
     "free_report",
     "in_words",
     "ladder_report",

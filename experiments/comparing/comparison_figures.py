@@ -1,57 +1,73 @@
-"""Figures of a comparison: every transfer on packets against the model, and how the error is distributed."""
+"""The figure of a comparison: every emulated KV transfer against the model, and how the error is distributed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from experiments.comparing.recorded_run import RUNGS
-from experiments.drawing import paper, put_title, save_figure
+from experiments.drawing import (
+    EMULATED_TRANSFER,
+    MODEL_STYLES,
+    SHARE_OF_TRANSFERS,
+    TIER_STYLES,
+    TRANSFER_ERROR,
+    modelled_transfer,
+)
 
-# Okabe and Ito's colour-blind-safe palette, as in `figures`.
-TIERS = {0: ("same server", "#009E73", "v"), 1: ("same rack", "#0072B2", "o"), 2: ("same pod", "#E69F00", "s"),
-         3: ("across pods", "#D55E00", "^")}  # fmt: skip
-RUNG_STYLES = {
-    "closed_form": ("Closed form", "#999999", ":"),
-    "fluid_ideal": ("Fluid, ideal spreading", "#56B4E9", "-."),
-    "fluid_paths": ("Fluid, paths taken", "#0072B2", "--"),
-    "fluid_frames": ("... and frame headers", "#D55E00", "-"),
-}
+COMPARISON_TITLE = "How far is the fluid model from the emulation?"
+LEAST_ERROR_PERCENT = 0.1
+"""Smaller errors are drawn here: the axis is logarithmic."""
+
+NEAREST = modelled_transfer(RUNGS[-1], "fluid replay")
+"""The model that the scatter compares with."""
+
+
+def error_distribution(table: pd.DataFrame, model: str) -> tuple[list[float], list[float]]:
+    """Absolute errors of a model in percent, ascending, and for each the share of transfers within it, in percent."""
+    errors = np.sort(np.abs(table[EMULATED_TRANSFER.column] / table[model] - 1))
+    shares = 100 * np.arange(1, len(errors) + 1) / len(errors)
+    return (100 * errors).clip(LEAST_ERROR_PERCENT).tolist(), shares.tolist()
+
+
+def diagonal(table: pd.DataFrame) -> tuple[float, float]:
+    """Ends of the line on which both worlds agree, ms."""
+    both = [time for quantity in (NEAREST, EMULATED_TRANSFER) for time in quantity.values(table) if time > 0]
+    return min(both), max(both)
 
 
 def draw_comparison(table: pd.DataFrame, report: dict[str, Any], out: Path) -> list[Path]:
-    """Scatter and CDF as `comparison.png` and `.svg` in `out`. Returns the files written."""
+    """Scatter and cumulative distribution as `comparison.png` and `.svg` in `out`. Returns the files written."""
+    import matplotlib.pyplot as plt
+
+    from experiments.drawing import paper, put_title, save_figure
+
     with paper():
         figure, (scatter, distribution) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
         for tier, rows in table.groupby("tier"):
-            label, colour, marker = TIERS[int(str(tier))]
+            style = TIER_STYLES[int(str(tier))]
             scatter.scatter(
-                1e3 * rows[RUNGS[-1]],
-                1e3 * rows["taken_s"],
-                s=14,
-                c=colour,
-                marker=marker,
-                alpha=0.6,
-                label=label,
-                lw=0,
-            )
-        ends = 1e3 * np.array([table[RUNGS[-1]].min(), table["taken_s"].max()])
+                NEAREST.values(rows), EMULATED_TRANSFER.values(rows), s=14, c=style.colour, marker=style.marker,
+                alpha=0.6, label=style.label, lw=0,
+            )  # fmt: skip
+        ends = diagonal(table)
         scatter.plot(ends, ends, color="#000000", lw=0.8)
-        scatter.set(xscale="log", yscale="log", xlabel="Fluid replay (ms)", ylabel="Packets (ms)")
+        scatter.set(xscale="log", yscale="log", xlabel=NEAREST.label, ylabel=EMULATED_TRANSFER.label)
+        scatter.set_title("Each point a transfer; above the line the emulation took longer")
         scatter.legend()
-        for rung in RUNGS:
-            label, colour, dash = RUNG_STYLES[rung]
-            errors = np.sort(np.abs(table["taken_s"] / table[rung] - 1))
-            shares = np.arange(1, len(errors) + 1) / len(errors)
-            distribution.plot(100 * errors, shares, color=colour, linestyle=dash, label=label)
-        distribution.set(xscale="symlog", xlabel="|error| of a transfer (%)", ylabel="Share of transfers", ylim=(0, 1))
+        for model in RUNGS:
+            style = MODEL_STYLES[model]
+            errors, shares = error_distribution(table, model)
+            distribution.plot(errors, shares, color=style.colour, linestyle=style.dash, label=style.label)
+        distribution.set(xscale="log", xlabel=TRANSFER_ERROR.label, ylabel=SHARE_OF_TRANSFERS.label, ylim=(0, 100.5))
+        distribution.xaxis.set_major_formatter("{x:g}")
+        distribution.set_title("Further left is nearer")
         distribution.legend(loc="lower right")
         for axis in (scatter, distribution):
             axis.grid()
         note = f"{report['replay']['transfers']} transfers of {report['runs']} runs ({', '.join(report['verdicts'])})"
-        put_title(figure, "How far is the fluid answer from packets?", note)
+        put_title(figure, COMPARISON_TITLE, note)
         return save_figure(figure, out / "comparison")

@@ -1,7 +1,7 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .chart_kinds import Bar, BarChart, Cell, Chart, HeatMap, Line, LineChart, in_world
 from .fabric_figure import draw_fabric
-from .fabric_layout import LEVEL_NAMES, place_nodes
+from .fabric_layout import LEVEL_NAMES, level_height, place_nodes
 from .quantities import (
     AGGREGATION_OVERSUBSCRIPTION,
     DECISION,
@@ -92,6 +92,7 @@ __all__ = [
     "gain_over",
     "in_order",
     "in_world",
+    "level_height",
     "modelled_transfer",
     "paper",
     "place_nodes",

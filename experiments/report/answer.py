@@ -12,8 +12,8 @@ from experiments.analysis import Change, counted, interval_name, paired_change, 
 from experiments.drawing import style_of
 from experiments.questions import BASELINE, MARGIN_PERCENT, WITHOUT_TELEMETRY
 from experiments.report.collect import Sweep
-from experiments.report.looks import WORLDS
 from experiments.report.twins import Comparison
+from experiments.report.typesetting import WORLDS
 from serving import RequestRecord
 
 HERO = "netkv_full"
@@ -52,7 +52,7 @@ def _gain(trusted: pd.DataFrame) -> str:
     name = style_of(policy).label
     aged = "" if pd.isna(refresh_s) else f" and a network view renewed every {interval_name(refresh_s)}"
     text = (
-        f"On {WORLDS[world]}, with the {group['workload'].iloc[0]} workload{aged}, {name} changed the mean time to"
+        f"In {WORLDS[world]}, with the {group['workload'].iloc[0]} workload{aged}, {name} changed the mean time to"
         f" first token by {_words(change)} against round-robin over {change.pairs} paired requests"
     )
     blind = trusted[
@@ -114,7 +114,7 @@ def _staleness(trusted: pd.DataFrame) -> str:
         so = f"which is too wide to call it none (our margin is {MARGIN_PERCENT:g} %)"
     return (
         f"When its view is renewed every {interval_name(intervals[-1])} instead of every {interval_name(intervals[0])},"
-        f" {style_of(policy).label}'s mean time to first token on {WORLDS[str(rows['world'].iloc[0])]} changes by"
+        f" {style_of(policy).label}'s mean time to first token in {WORLDS[str(rows['world'].iloc[0])]} changes by"
         f" {_words(change)}, {so}."
     )
 

@@ -51,7 +51,7 @@ class Sweep:
     runs: tuple[Run, ...]
 
     @property
-    def on_packets(self) -> bool:
+    def emulated(self) -> bool:
         return any(run.spec.world == "emulated" for run in self.runs)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""How far the runs on packets can be trusted: their verdicts, and every probe against its limit."""
+"""How far the emulated runs can be trusted: their verdicts, and every probe against its limit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.drawing import VERDICT_STYLES
 from experiments.report.collect import Run
-from experiments.report.looks import plain
-from experiments.report.plotting import Figure, Panel, new_plot
+from experiments.report.figure_card import FigureCard, PlotPanel
+from experiments.report.plotly_style import marker_of, new_plot, plain
 from testbed import verdict as limits
 
-VERDICT_COLOURS = {"valid": ("#009E73", "circle"), "suspect": ("#E69F00", "diamond"), "invalid": ("#D55E00", "x")}
 FARTHEST = 3.0
 """A probe farther beyond its limit than this is drawn here; the table has the number."""
 
@@ -47,8 +47,8 @@ def _unexplained(evidence: Evidence) -> float | None:
     return float(max(evidence["lost_frames"], 0) / max(explained, 1))
 
 
-def _sent_again(evidence: Evidence) -> float | None:
-    """How far segments sent again are from frames lost, over what is allowed; datagrams are never sent again."""
+def _retransmitted(evidence: Evidence) -> float | None:
+    """Retransmitted segments less frames lost, over the allowed difference; UDP retransmits nothing."""
     if "retransmitted" not in evidence or evidence.get("background_udp"):
         return None
     lost, again = max(evidence["lost_frames"], 0), evidence["retransmitted"]
@@ -68,7 +68,7 @@ def _conserved_use(value: float) -> float:
 
 
 PROBES = (
-    Probe("Calibration", "rate of a blob on an idle path over what its links should give, before and after",
+    Probe("Calibration", "rate of a test transfer on an idle path over its links' rate, before and after the run",
           f"at least {limits.CALIBRATION_SUSPECT:.0%}", "{:.1%}",
           lambda evidence: min(evidence.get("calibration") or [math.nan]),
           lambda value: (1 - value) / (1 - limits.CALIBRATION_SUSPECT)),
@@ -79,12 +79,12 @@ PROBES = (
           lambda value: max(value - 1, 0.0) / (limits.OVERSHOOT - 1)),
     Probe("Conservation", "bytes that reached hosts over those that workers acknowledged, with headers",
           f"{limits.CONSERVED[0]:g} to {limits.CONSERVED[1]:g}", "{:.3f}", limits.conserved, _conserved_use),
-    Probe("Paths", "bytes on links of choice that the paths told do not explain",
+    Probe("Paths", "bytes on multipath links that the recorded paths do not explain",
           f"at most {limits.PATHS_MISMATCH:.0%}", "{:.1%}", _value("paths_mismatch"),
           lambda value: value / limits.PATHS_MISMATCH),
     Probe("Losses", "frames lost over those that full queues account for", "at most 1", "{:.2f}", _unexplained, float),
-    Probe("Sent again", "how far segments sent again are from frames lost, over what is allowed", "at most 1", "{:.2f}",
-          _sent_again, float),
+    Probe("Retransmissions", "retransmitted segments less frames lost, over the allowed difference", "at most 1",
+          "{:.2f}", _retransmitted, float),
     Probe("Arrivals", "how late requests were issued, 99th percentile", f"at most {limits.LATE_SUSPECT_MS:g} ms",
           "{:.1f} ms", _value("arrival_lateness_p99_ms"), lambda value: value / limits.LATE_SUSPECT_MS),
     Probe("Timers", "how late timers fired, 99th percentile", f"at most {limits.LAG_SUSPECT_MS:g} ms", "{:.1f} ms",
@@ -92,9 +92,9 @@ PROBES = (
     Probe("Switch wait", "share of the time that the switches waited for a processor",
           f"at most {limits.SWITCH_WAIT_SUSPECT:.0%}", "{:.1%}", _value("switch_wait_mean"),
           lambda value: value / limits.SWITCH_WAIT_SUSPECT),
-    Probe("Processor", "share of quarter seconds without idle processor time", f"at most {limits.STARVED_SUSPECT:.0%}",
+    Probe("Processor", "share of 0.25 s samples without idle processor time", f"at most {limits.STARVED_SUSPECT:.0%}",
           "{:.0%}", _value("cpu_starved"), lambda value: value / limits.STARVED_SUSPECT),
-    Probe("Squeezes", "times that the kernel put off received packets, over frames delivered",
+    Probe("Squeezes", "times the kernel deferred received packets (softnet squeezes), over frames delivered",
           f"at most {limits.SQUEEZED:.1%}", "{:.2%}", _squeezed, lambda value: value / limits.SQUEEZED),
     Probe("Kernel drops", "packets that the kernel dropped before any switch saw them", "none", "{:.0f}",
           _value("softnet_drops"), lambda value: 0.0 if not value else 1.0 + value / 100),
@@ -143,20 +143,19 @@ def probe_rows(found: Sequence[Reading]) -> list[dict[str, Any]]:
     return rows
 
 
-def evidence_figure(found: Sequence[Reading]) -> list[Figure]:
-    """Every probe of every run as a share of its limit, so that one look shows what came near."""
+def evidence_figure(found: Sequence[Reading]) -> list[FigureCard]:
+    """Every probe of every run as a share of its limit, so that one look shows which came near."""
     if not found:
         return []
     rows = probe_rows(found)
     names = [row["probe"].name for row in reversed(rows)]
     plot = new_plot("Share of the limit used (%)", "", height=80 + 34 * len(names))
-    for verdict, (colour, marker) in VERDICT_COLOURS.items():
+    for verdict, style in VERDICT_STYLES.items():
         mine = [reading for reading in found if reading.verdict == verdict]
         plot.add_scatter(
             x=[100 * min(reading.used, FARTHEST) for reading in mine], y=[reading.probe.name for reading in mine],
             mode="markers", name=verdict, meta=verdict,
-            marker={"color": colour, "symbol": marker, "size": 10, "opacity": 0.75,
-                    "line": {"color": "#fff", "width": 1}},
+            marker={**marker_of(style, 10), "opacity": 0.75},
             text=[f"<b>{plain(reading.run)}</b> ({verdict})<br>{reading.probe.what}: {reading.text}"
                   f"<br>limit: {reading.probe.limit}" for reading in mine],
             hovertemplate="%{text}<extra></extra>",
@@ -179,15 +178,17 @@ def evidence_figure(found: Sequence[Reading]) -> list[Figure]:
     place = "Farthest beyond" if worst.used > 1 else "Nearest to"
     see = (
         f"{place} its limit came {worst.probe.name.lower()} ({worst.probe.what}): {worst.text} in {worst.run}, where"
-        f" {worst.probe.limit} {'is asked' if worst.probe.limit != 'none' else 'are allowed'}."
+        f" {worst.probe.limit} {'is required' if worst.probe.limit != 'none' else 'are allowed'}."
     )
     return [
-        Figure(
+        FigureCard(
             key="evidence",
-            title="How near every run came to its limits",
+            title="How close did every run come to the limits of its probes?",
             question="Each point is a probe of one run; right of the dashed line a run becomes suspect.",
-            see=[see],
-            panels=[Panel("", plot, f"Dot plot of {len(rows)} probes over {len({r.run for r in found})} runs. {see}")],
+            findings=[see],
+            panels=[
+                PlotPanel("", plot, f"Dot plot of {len(rows)} probes over {len({r.run for r in found})} runs. {see}")
+            ],
             table=table,
         )
     ]

@@ -23,16 +23,18 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from experiments.analysis import CAVEAT
+from experiments.drawing import MODEL_STYLES, NODE_COLOURS
 from experiments.report.answer import three_sentences
-from experiments.report.charts import paper_figures
 from experiments.report.claims_table import basis, claim_rows
 from experiments.report.collect import Run, Sweep, collect
 from experiments.report.evidence_section import evidence_figure, probe_rows, readings
-from experiments.report.looks import WORLDS, prose, typeset
-from experiments.report.plotting import Figure, as_json
+from experiments.report.figure_card import FigureCard
+from experiments.report.plotly_style import as_json
+from experiments.report.question_figures import question_figures
 from experiments.report.rerun import again, origins
 from experiments.report.scenes import scenes
-from experiments.report.twins import compare_runs, comparison_figures, rung_name
+from experiments.report.twins import compare_runs, comparison_figures
+from experiments.report.typesetting import WORLDS, prose, typeset
 from experiments.running import StoreError, check_writable, strict
 
 MOST_ROWS = 60
@@ -52,7 +54,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
     sweeps = collect(folder)
     runs = [run for sweep in sweeps for run in sweep.runs]
     comparison = compare_runs(runs)
-    papers = paper_figures(sweeps)
+    papers = question_figures(sweeps)
     found = readings(runs)
     twins = comparison_figures(comparison) if comparison else []
     proof = evidence_figure(found)
@@ -61,6 +63,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
     document = {
         "figures": {figure.key: _figure_data(figure) for figure in (*papers, *proof, *twins)},
         "scenes": played,
+        "node_colours": NODE_COLOURS,
     }
     scripts = {"plotly": get_plotlyjs(), "charts": _source("charts.js"), "fabric": _source("fabric.js")}
     text = (
@@ -81,7 +84,8 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
             evidence=proof,
             comparison=comparison,
             twins=twins,
-            rung_name=rung_name,
+            model_styles=MODEL_STYLES,
+            node_colours=NODE_COLOURS,
             again=[again(sweep) for sweep in sweeps],
             origins=origins(runs),
             most_listed=MOST_RUNS_LISTED,
@@ -150,7 +154,7 @@ def _hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(parsed.encode()).digest()).decode()
 
 
-def _figure_data(figure: Figure) -> dict[str, Any]:
+def _figure_data(figure: FigureCard) -> dict[str, Any]:
     return {
         "title": figure.title,
         "panels": [{"title": panel.title, **as_json(panel.plot)} for panel in figure.panels],
@@ -169,11 +173,7 @@ def _facts(sweeps: Sequence[Sweep], runs: Sequence[Run]) -> list[tuple[str, str]
     requests = sum(len(sweep.requests) for sweep in sweeps)
     policies = len({run.spec.policy for run in runs})
     models = ", ".join(dict.fromkeys(run.spec.model.name for run in runs))
-    return [
-        (str(worlds[name]), f"run{'s' if worlds[name] != 1 else ''} on {told}")
-        for name, told in (("emulated", "real packets"), ("analytic", "the fluid model"))
-        if worlds[name]
-    ] + [
+    return [(str(worlds[name]), f"{name} run{'s' if worlds[name] != 1 else ''}") for name in WORLDS if worlds[name]] + [
         (f"{requests:,}", "requests"),
         (str(policies), "policy" if policies == 1 else "policies"),
         (f"{gpus[0]}" if len(gpus) == 1 else f"{gpus[0]}–{gpus[-1]}", "GPUs"),

@@ -1,8 +1,8 @@
 """What the moving picture of the fabric shows: the same requests under several policies, as plain data for the page.
 
 A scene is one scenario (fabric, requests, background traffic, seed) and the runs that replayed it. Link colours come
-from counters, the ways of transfers from what the switches said; in the analytic world, whose runs are repeatable, the
-links are sampled again more finely and the paths dealt again from the seed.
+from port counters, the paths of transfers from what the switches recorded. In the analytic world, whose runs are
+repeatable, the links are sampled again more finely and the paths drawn again from the seed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.drawing import NAMES, place_nodes
+from experiments.drawing import LEVEL_NAMES, level_height, place_nodes
 from experiments.report.collect import Run, Sweep
-from experiments.report.looks import run_label
+from experiments.report.typesetting import run_label
 from experiments.running import PATHS, open_world, read_table
 from scheduler import POLICIES, PolicyError
 from simulator import TRANSFER, KeptConnections, PathChoice, SimulationError
-from topologies import Fabric, Level, Roles
+from topologies import Fabric, Roles
 from workloads import WorkloadError
 
 WINDOW_S = 60.0
@@ -39,7 +39,7 @@ MOST_REPEATED = 2_000
 
 
 def scenes(sweeps: Sequence[Sweep]) -> list[dict[str, Any]]:
-    """The scenes worth watching, those on packets and with most policies first. Invalid runs are in none."""
+    """The scenes worth watching, emulated ones and those with most policies first. Invalid runs are in none."""
     groups: dict[str, dict[str, Run]] = {}
     trusted = [run for sweep in sweeps for run in sweep.runs if run.verdict != "invalid"]
     for run in sorted(trusted, key=lambda run: run.spec.world != "emulated"):
@@ -54,7 +54,7 @@ def scenes(sweeps: Sequence[Sweep]) -> list[dict[str, Any]]:
 
 
 def _scenario_key(run: Run) -> str:
-    """All that two runs share when they differ in policy and in the oracle's knobs alone."""
+    """All that two runs share when they differ in their policy and oracle settings alone."""
     shared = run.spec.scenario.model_dump(mode="json", exclude={"policy", "policy_parameters", "oracle"})
     return json.dumps(shared, sort_keys=True)
 
@@ -66,7 +66,7 @@ def _worth(runs: Iterable[Run]) -> tuple[int, int, int]:
 
 
 def _setting(group: dict[str, Run]) -> tuple[Any, ...]:
-    """Scenes alike in this look alike: only the seed or a knob of the traffic differs."""
+    """Scenes alike in this look alike: only the seed or a setting of the traffic differs."""
     spec = next(iter(group.values())).spec
     worlds = frozenset(run.spec.world for run in group.values())
     return (spec.fabric, spec.workload.profile, spec.workload.trace, worlds)
@@ -80,12 +80,18 @@ def _scene(runs: dict[str, Run]) -> dict[str, Any]:
     return {
         "name": f"{workload}, {spec.fabric.gpus} GPUs, {spec.workload.requests} requests, seed {spec.seed}",
         "nodes": _nodes(fabric, roles),
-        "levels": [{"name": "instances", "y": 0.0}, *({"name": NAMES[level], "y": level + 1.0} for level in Level)],
+        "levels": _levels(),
         "links": [[link.source, link.target, round(link.capacity_bps / 1e9, 1)] for link in fabric.links],
         "end_s": round(max(run["end_s"] for run in shown), 2),
         "cut": any(run["cut"] for run in shown),
         "runs": shown,
     }
+
+
+def _levels() -> list[dict[str, Any]]:
+    """Names and heights of the rows of nodes, from the instances up."""
+    switches = [{"name": name, "y": level_height(level)} for level, name in LEVEL_NAMES.items()]
+    return [{"name": "instances", "y": 0.0}, *switches]
 
 
 def _nodes(fabric: Fabric, roles: Roles) -> list[dict[str, Any]]:
@@ -161,13 +167,13 @@ def _transfers(run: Run, fabric: Fabric, requests: pd.DataFrame) -> tuple[list[d
     if run.spec.world == "emulated":
         if not (run.folder / f"{PATHS}.parquet").is_file():
             return [], "Transfers are not shown: this run has no record of paths."
-        ways = _told_ways(read_table(run.folder, PATHS), fabric)
-        about = "Transfers: each TCP connection on the path that the switches say it took."
+        ways = _recorded_ways(read_table(run.folder, PATHS), fabric)
+        about = "Transfers: each TCP connection on its path as the switches report it."
     elif run.spec.simulation.network == "fluid":
         ways = _dealt_ways(run, fabric, moved)
-        about = "Transfers: on the paths of the simulator, dealt again from the seed."
+        about = "Transfers: on the paths of the simulator, drawn again from the seed."
     else:
-        return [], "Transfers are not shown: a closed form knows no paths."
+        return [], "Transfers are not shown: the closed form has no paths."
     found = []
     for row in moved.to_dict("records"):
         mine = ways.get(int(row["request_id"]), [])
@@ -187,8 +193,8 @@ def _transfers(run: Run, fabric: Fabric, requests: pd.DataFrame) -> tuple[list[d
     return sorted(found, key=lambda transfer: (transfer["start"], transfer["id"])), about
 
 
-def _told_ways(connections: pd.DataFrame, fabric: Fabric) -> dict[int, list[dict[str, Any]]]:
-    """By request: the ways of its connections, those on one path together. Ways that nobody could tell are left out."""
+def _recorded_ways(connections: pd.DataFrame, fabric: Fabric) -> dict[int, list[dict[str, Any]]]:
+    """By request: the ways of its connections, those on one path together. Connections of unknown path are left out."""
     ways: dict[int, list[dict[str, Any]]] = {}
     known = connections[(connections["owner"] == "transfer") & (connections["path"] >= 0)]
     for (number, _), stripes in known.groupby(["number", "path"]):
@@ -199,7 +205,7 @@ def _told_ways(connections: pd.DataFrame, fabric: Fabric) -> dict[int, list[dict
 
 
 def _dealt_ways(run: Run, fabric: Fabric, moved: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
-    """The same for an analytic run: its paths depend on nothing but the seed, the request and what was kept idle."""
+    """The same for an analytic run: its paths follow from the seed, the request and idle persistent connections."""
     decisions = read_table(run.folder, "decisions")
     if "transfer_started_s" not in decisions.columns:
         return {}

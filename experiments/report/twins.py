@@ -1,4 +1,4 @@
-"""Emulated against analytic: how far the fluid model is from packets on the runs of a folder, as figures and words."""
+"""Both worlds compared: how far the fluid model is from the emulation on the runs of a folder, in figures and words."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from experiments.comparing import (
-    RUNG_STYLES,
+    COMPARISON_TITLE,
+    NEAREST,
     RUNGS,
-    TIERS,
     FreeRun,
+    diagonal,
+    error_distribution,
     free_report,
     in_words,
     ladder_report,
@@ -24,9 +25,19 @@ from experiments.comparing import (
     replay_table,
     simulated,
 )
+from experiments.drawing import (
+    EMULATED_TRANSFER,
+    MODEL_STYLES,
+    SHARE_OF_TRANSFERS,
+    TIER_STYLES,
+    TRANSFER_ERROR,
+    TTFT,
+    in_order,
+    style_of,
+)
 from experiments.report.collect import Run
-from experiments.report.looks import DASHES, WORLDS, looks_of, plain
-from experiments.report.plotting import Figure, Panel, new_plot
+from experiments.report.figure_card import FigureCard, PlotPanel
+from experiments.report.plotly_style import line_of, marker_of, new_plot, plain
 from experiments.running import StoreError, read_table
 from scheduler import PolicyError
 from simulator import SimulationError
@@ -37,8 +48,6 @@ MOST_RUNS = 16
 
 MOST_REQUESTS = 20_000
 """Requests that are replayed for the page, all runs together: about a minute on two cores."""
-
-TIER_MARKERS = ("triangle-down", "circle", "square", "triangle-up")
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ def _in_turn(runs: Sequence[Run]) -> list[Run]:
     return [run for _, _, run in sorted(turns, key=lambda turn: turn[:2])]
 
 
-def comparison_figures(comparison: Comparison) -> list[Figure]:
+def comparison_figures(comparison: Comparison) -> list[FigureCard]:
     """Scatter and distribution of the replay error, and the ranking of the policies in both worlds."""
     report, table = comparison.report, comparison.table
     kv = report["replay"]["kv_transfer"]
@@ -107,48 +116,44 @@ def comparison_figures(comparison: Comparison) -> list[Figure]:
         f"Half of the {report['replay']['transfers']} transfers are within {kv['median_abs_error']:.0%} of the replay,"
         f" nine in ten within {kv['p90_abs_error']:.0%}; the makespan of"
         f" a run differs by {report['replay']['makespan_error']:+.1%}.",
-        f"Nearest in the median comes `{rung_name(best['model'])}` ({best['median_abs_error']:.0%}).",
+        f"Nearest in the median comes `{MODEL_STYLES[best['model']].label}` ({best['median_abs_error']:.0%}).",
     ]
     columns = ["run", "request_id", "tier", "kv_bytes", "sharers", "taken_s", *RUNGS, "error"]
     found = [
-        Figure(
+        FigureCard(
             key="replay",
-            title="How far is the fluid answer from packets?",
+            title=COMPARISON_TITLE,
             question="The same decisions, paths and start times in both worlds: only the network model differs.",
-            see=see,
+            findings=see,
             panels=[
-                Panel("Every transfer", _scatter(table), f"Scatter of transfer times, log scales. {see[0]}"),
-                Panel("Error of a transfer", _distribution(table), f"Cumulative distributions of the error. {see[1]}"),
+                PlotPanel("Every transfer", _scatter(table), f"Scatter of transfer times, log scales. {see[0]}"),
+                PlotPanel(
+                    "Error of the models", _distribution(table), f"Cumulative distributions of the error. {see[1]}"
+                ),
             ],
             table=table[columns],
-            notes=["On the diagonal, packets took what the model says. Above it they took longer."],
+            notes=["On the diagonal a transfer took what the model says; above it, it took longer."],
         )
     ]
     return found + _rankings(report["free"]["rankings"])
 
 
-def rung_name(rung: str) -> str:
-    """What a model of the ladder is called, here and in the static figure."""
-    return RUNG_STYLES[rung][0]
-
-
 def _scatter(table: pd.DataFrame) -> Any:
-    plot = new_plot("Fluid replay (ms)", "Packets (ms)", height=360, showlegend=True)
+    plot = new_plot(NEAREST.label, EMULATED_TRANSFER.label, height=360, showlegend=True)
     for tier, rows in table.groupby("tier"):
-        name, colour, _ = TIERS[int(str(tier))]
+        style = TIER_STYLES[int(str(tier))]
         hover = [
-            f"<b>request {row['request_id']}</b>, {plain(row['run'])}<br>{row['kv_bytes'] / 1e9:.2f} GB over {name}"
-            f"<br>{1e3 * row['taken_s']:.0f} ms on packets, {1e3 * row[RUNGS[-1]]:.0f} in the model"
+            f"<b>request {row['request_id']}</b>, {plain(row['run'])}<br>{row['kv_bytes'] / 1e9:.2f} GB, {style.label}"
+            f"<br>{1e3 * row['taken_s']:.0f} ms emulated, {1e3 * row[RUNGS[-1]]:.0f} in the model"
             f" ({row['error']:+.0%})"
             for row in rows.to_dict("records")
         ]
         plot.add_scatter(
-            x=(1e3 * rows[RUNGS[-1]]).tolist(), y=(1e3 * rows["taken_s"]).tolist(), mode="markers", name=name,
-            marker={"color": colour, "symbol": TIER_MARKERS[int(str(tier))], "size": 7, "opacity": 0.65},
+            x=NEAREST.values(rows), y=EMULATED_TRANSFER.values(rows), mode="markers", name=style.label,
+            marker={"color": style.colour, "symbol": style.plotly_marker, "size": 7, "opacity": 0.65},
             text=hover, hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
-    both = pd.concat([table[RUNGS[-1]], table["taken_s"]]) * 1e3
-    ends = [float(both[both > 0].min()), float(both.max())]
+    ends = list(diagonal(table))
     plot.add_scatter(
         x=ends, y=ends, mode="lines", line={"color": "#000000", "width": 1}, hoverinfo="skip", showlegend=False
     )
@@ -159,15 +164,14 @@ def _scatter(table: pd.DataFrame) -> Any:
 
 
 def _distribution(table: pd.DataFrame) -> Any:
-    plot = new_plot("|error| of a transfer (%)", "Share of transfers (%)", height=360, showlegend=True)
-    for rung in RUNGS:
-        name, colour, dash = RUNG_STYLES[rung]
-        errors = np.sort(np.abs(table["taken_s"] / table[rung] - 1))
-        shares = 100 * np.arange(1, len(errors) + 1) / len(errors)
+    plot = new_plot(TRANSFER_ERROR.label, SHARE_OF_TRANSFERS.label, height=360, showlegend=True)
+    for model in RUNGS:
+        style = MODEL_STYLES[model]
+        errors, shares = error_distribution(table, model)
         plot.add_scatter(
-            x=(100 * errors).clip(0.1).round(3).tolist(), y=shares.round(2).tolist(), mode="lines", name=name,
-            line={"color": colour, "dash": DASHES.get(dash, "solid"), "width": 2.4},
-            hovertemplate=f"{plain(name)}<br>%{{y:.0f}} % of transfers within %{{x:.0f}} %<extra></extra>",
+            x=[round(error, 3) for error in errors], y=[round(share, 2) for share in shares], mode="lines",
+            name=style.label, line=line_of(style),
+            hovertemplate=f"{style.label}<br>%{{y:.0f}} % of transfers within %{{x:.0f}} %<extra></extra>",
         )  # fmt: skip
     plot.update_xaxes(type="log", dtick=1)
     plot.update_yaxes(range=[0, 101])
@@ -175,21 +179,19 @@ def _distribution(table: pd.DataFrame) -> Any:
     return plot
 
 
-def _rankings(rankings: Sequence[dict[str, Any]]) -> list[Figure]:
+def _rankings(rankings: Sequence[dict[str, Any]]) -> list[FigureCard]:
     """Mean TTFT of every policy in both worlds, a panel a condition."""
     panels, rows, see = [], [], []
-    looks = looks_of({policy for ranking in rankings for policy in ranking["policies"]})
     for ranking in rankings:
         emulated, analytic = ranking["mean_ttft_ms"]["emulated"], ranking["mean_ttft_ms"]["analytic"]
-        plot = new_plot("", "Mean time to first token (ms)", height=320)
+        plot = new_plot("", TTFT.label, height=320)
         for policy, one, other in zip(ranking["policies"], emulated, analytic, strict=True):
-            look = looks[policy]
+            style = style_of(policy)
             rows.append({"refresh_s": ranking["refresh_s"], "policy": policy, "emulated_ms": one, "analytic_ms": other})
             plot.add_scatter(
-                x=[WORLDS["emulated"], WORLDS["analytic"]], y=[one, other], mode="lines+markers", meta=policy,
-                name=plain(look.label), line={"color": look.colour, "dash": look.dash, "width": 2.4},
-                marker={"symbol": look.marker, "size": 10, "color": look.colour},
-                hovertemplate=f"<b>{plain(look.label)}</b><br>%{{x}}: %{{y:.0f}} ms<extra></extra>",
+                x=["emulated", "analytic"], y=[one, other], mode="lines+markers", meta=policy,
+                name=plain(style.label), line=line_of(style), marker=marker_of(style, 10),
+                hovertemplate=f"<b>{plain(style.label)}</b><br>%{{x}}: %{{y:.0f}} ms<extra></extra>",
             )  # fmt: skip
         plot.update_xaxes(type="category", range=[-0.25, 1.25])
         low, high = ranking["kendall_tau_interval"]
@@ -198,17 +200,17 @@ def _rankings(rankings: Sequence[dict[str, Any]]) -> list[Figure]:
             f" over {len(ranking['policies'])} policies and {ranking['requests']} requests."
         )
         see.append(text)
-        panels.append(Panel(f"Refresh {ranking['refresh_s']:g} s", plot, f"Slope chart of mean TTFT. {text}"))
+        panels.append(PlotPanel(f"Refresh {ranking['refresh_s']:g} s", plot, f"Slope chart of mean TTFT. {text}"))
     if not panels:
         return []
     return [
-        Figure(
+        FigureCard(
             key="ranking",
             title="Do both worlds rank the policies alike?",
             question="Each world decides for itself; lines that cross are policies whose order differs.",
-            see=see,
+            findings=see,
             panels=panels,
             table=pd.DataFrame(rows),
-            legend=list(looks.values()),
+            policies=in_order(row["policy"] for row in rows),
         )
     ]

@@ -29,7 +29,7 @@ def run_label(spec: RunSpec) -> str:
     age = ""
     if reads_telemetry(spec.policy):
         refresh_s = spec.oracle.refresh_s
-        age = ", telemetry never refreshed" if math.isinf(refresh_s) else f", telemetry every {interval_name(refresh_s)}"
+        age = ", telemetry " + ("never refreshed" if math.isinf(refresh_s) else f"every {interval_name(refresh_s)}")
     return f"{style_of(spec.policy).label}{age} · {spec.world}"
 
 

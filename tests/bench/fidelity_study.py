@@ -24,7 +24,7 @@ import pandas as pd
 
 from experiments.comparing.recorded_run import RUNGS, read_recorded
 from experiments.comparing.replay_error import errors_of, makespan_errors, replay_table
-from experiments.drawing.style import paper
+from experiments.drawing.static_style import paper
 from experiments.running.run_spec import RunSpec, make_spec
 from experiments.running.store import StoreError, read_manifest, write_run
 from experiments.running.worlds import open_world, same_fabric, verdict_of

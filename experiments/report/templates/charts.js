@@ -1,4 +1,4 @@
-// The plots: draws every figure, and serves its legend and its downloads. Plotly does the drawing.
+// The plots: draws every figure with Plotly, and handles its legend and its downloads.
 "use strict";
 (() => {
   const { figures } = JSON.parse(document.getElementById("data").textContent);
@@ -19,7 +19,7 @@
       save(new Blob([await picture(card, plots, figure)], { type: "image/svg+xml" }), `${card.dataset.figure}.svg`));
   }
 
-  // A plot is drawn when it comes near the window: the first screen does not wait for the last figure.
+  // A plot is drawn when it comes near the window, so that the first screen does not wait for the last figure.
   function draw_when_near(plots, figure) {
     const watcher = new IntersectionObserver((seen) => {
       for (const { isIntersecting, target } of seen) {
@@ -55,13 +55,13 @@
     const svg = document.createElementNS(space, "svg");
     for (const [name, value] of Object.entries({ width: 26, height: 10, "aria-hidden": "true" })) svg.setAttribute(name, value);
     const stroke = document.createElementNS(space, "line");
-    const look = { x1: 1, x2: 25, y1: 5, y2: 5, stroke: colour, "stroke-width": 3, "stroke-dasharray": dashes[dash] ?? dash.replaceAll("px", "") };
-    for (const [name, value] of Object.entries(look)) stroke.setAttribute(name, value);
+    const attributes = { x1: 1, x2: 25, y1: 5, y2: 5, stroke: colour, "stroke-width": 3, "stroke-dasharray": dashes[dash] ?? dash.replaceAll("px", "") };
+    for (const [name, value] of Object.entries(attributes)) stroke.setAttribute(name, value);
     svg.append(stroke);
     return svg;
   }
 
-  // All panels of a figure side by side, each with its title and, as there is no row of buttons on paper, its legend.
+  // All panels of a figure side by side, each with its title and its legend (paper has no row of buttons).
   async function picture(card, plots, figure) {
     const [width, space] = [460, "http://www.w3.org/2000/svg"];
     const sheet = document.createElementNS(space, "svg");

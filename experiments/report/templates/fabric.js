@@ -1,14 +1,14 @@
-// The fabric at work: two runs of one scene on the same clock. Every picture is a pure function of the time.
+// The fabric at work: two runs of one scene on the same clock. Each picture depends on the time alone.
 "use strict";
 (() => {
-  const { scenes } = JSON.parse(document.getElementById("data").textContent);
+  const { scenes, node_colours } = JSON.parse(document.getElementById("data").textContent);
   const player = document.getElementById("player");
   if (!player) return;
   const find = (selector) => player.querySelector(selector);
   const [slider, clock, play, speed] = ["#time", "#clock", "#play", "#speed"].map(find);
   const [width, height, left, right, top, bottom] = [500, 352, 70, 8, 22, 20];
   const ramp = [[0, [219, 225, 231]], [0.2, [253, 212, 158]], [0.5, [252, 141, 89]], [0.78, [196, 50, 10]], [1, [95, 15, 15]]];
-  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  const less_motion = matchMedia("(prefers-reduced-motion: reduce)");
   let scene, sides, ticking = null;
 
   find("#scene")?.addEventListener("change", (event) => open(scenes[event.target.value]));
@@ -49,10 +49,10 @@
   }
 
   function choose(side, run) {
-    const view = player.querySelector(`.view[data-side="${side}"]`);
-    view.querySelector(".about").textContent = run.about;
-    view.querySelector(".tree").setAttribute("aria-label", `Fabric under ${run.label}; what it shows is said below it`);
-    sides[side] = { run, view, ...draw_tree(view.querySelector(".tree")) };
+    const panel = player.querySelector(`.side[data-side="${side}"]`);
+    panel.querySelector(".about").textContent = run.about;
+    panel.querySelector(".tree").setAttribute("aria-label", `Fabric under ${run.label}; the text below it describes it`);
+    sides[side] = { run, panel, ...draw_tree(panel.querySelector(".tree")) };
     draw_activity();
     if (find("#moves").open) list();
   }
@@ -97,10 +97,9 @@
     const [x, y] = place(node);
     const leaf = node.y === 0;
     const half = Math.min(leaf ? 11 : 15, step * 0.42);
-    const colour = { prefill: "#e69f00", decode: "#0072b2", switch: "#44505c" }[node.kind];
     const made = element("g", { class: `node ${node.kind}` });
     made.append(element("title", {}, `${node.name} (${node.kind})`),
-      element("rect", { x: x - half, y: y - 8, width: 2 * half, height: 16, rx: 4, fill: colour, stroke: "#fff" }));
+      element("rect", { x: x - half, y: y - 8, width: 2 * half, height: 16, rx: 4, fill: node_colours[node.kind], stroke: "#fff" }));
     if (2 * half > 4.7 * node.name.length) {
       const ink = node.kind === "prefill" ? "#1b2733" : "#fff";
       made.append(element("text", { x, y: y + 3, "font-size": 8.4, "text-anchor": "middle", fill: ink }, node.name));
@@ -108,11 +107,11 @@
     return made;
   }
 
-  // Transfers under way over the run, one curve a side, on the slider's own scale.
+  // Transfers in progress over the run, one curve per side, on the scale of the slider.
   function draw_activity() {
     const svg = find("#activity");
     const bins = 150;
-    const curves = sides.filter(Boolean).map(({ run }) => Array.from({ length: bins + 1 }, (_, bin) => under_way(run, (bin / bins) * scene.end_s).length));
+    const curves = sides.filter(Boolean).map(({ run }) => Array.from({ length: bins + 1 }, (_, bin) => in_progress(run, (bin / bins) * scene.end_s).length));
     const most = Math.max(1, ...curves.flat());
     const points = (curve) => curve.map((count, bin) => `${(bin / bins) * 600},${39 - (count / most) * 36}`).join(" ");
     svg.replaceChildren(
@@ -121,7 +120,7 @@
       element("line", { y1: 0, y2: 40, stroke: "#0b5a8f", "stroke-width": 2, "vector-effect": "non-scaling-stroke", id: "now" }));
   }
 
-  function under_way(run, now) {
+  function in_progress(run, now) {
     return run.transfers.filter((transfer) => transfer.start <= now && now < transfer.end);
   }
 
@@ -134,7 +133,7 @@
     for (const end of ["x1", "x2"]) document.getElementById("now").setAttribute(end, x);
   }
 
-  function show_side({ view, links, ends, trails, moving }, other, run, now) {
+  function show_side({ panel, links, ends, trails, moving }, other, run, now) {
     const used = utilisation(run, now);
     let busiest = 0;
     links.forEach((line, index) => {
@@ -144,10 +143,10 @@
       line.setAttribute("stroke-width", (1.1 + 2.6 * share).toFixed(2));
       line.dataset.use = Math.round(100 * share);
     });
-    const going = under_way(run, now);
+    const going = in_progress(run, now);
     trails.replaceChildren(...going.flatMap(({ ways }) => ways.flatMap((way) => draw_trail(way, ends, now))));
     moving.replaceChildren(...going.flatMap((transfer) => transfer.ways.map((way) => draw_way(transfer, way, ends, now, elsewhere(transfer, other)))));
-    view.querySelector(".readout").replaceChildren(...words(run, going, used(busiest), scene.links[busiest], now));
+    panel.querySelector(".readout").replaceChildren(...words(run, going, used(busiest), scene.links[busiest], now));
   }
 
   function elsewhere(transfer, other) {
@@ -155,7 +154,7 @@
     return twin !== undefined && twin.to !== transfer.to;
   }
 
-  // The sample nearest in time, not a guess between two.
+  // The sample nearest in time; nothing is interpolated.
   function utilisation(run, now) {
     if (!run.times.length) return () => 0;
     let near = 0;
@@ -171,7 +170,7 @@
     return `rgb(${one.map((value, channel) => Math.round(value + part * (other[channel] - value))).join(" ")})`;
   }
 
-  // Beads along a path, which run the way the bytes do.
+  // Dots along a path that move in the direction of the bytes.
   function draw_trail(way, ends, now) {
     const d = way.links.map((index) => ends[index]).map(([a, b, c, e]) => `M${a} ${b}L${c} ${e}`).join("");
     return [["#fff", 4], ["#00694c", 2.6]].map(([stroke, wide]) => element("path", { d, fill: "none", stroke, "stroke-width": wide,
@@ -195,7 +194,7 @@
   function words(run, going, most, [source, target], now) {
     const done = run.transfers.filter((transfer) => transfer.end <= now).length;
     const lines = [
-      `${going.length} transfer${going.length === 1 ? "" : "s"} under way, ${done} of ${run.transfers.length} done. Busiest link: ${source} → ${target}, ${Math.round(100 * most)}\u00a0%.`,
+      `${going.length} transfer${going.length === 1 ? "" : "s"} in progress, ${done} of ${run.transfers.length} done. Busiest link: ${source} → ${target}, ${Math.round(100 * most)}\u00a0%.`,
       going.slice(0, 4).map(({ id, from, to, gb }) => `request ${id}: ${from} → ${to}, ${gb.toFixed(1)} GB`).join("; ") + (going.length > 4 ? "; …" : ""),
       `Whole run: mean TTFT ${run.ttft_ms?.toFixed(0) ?? "–"} ms, mean KV transfer ${run.kv_ms?.toFixed(0) ?? "–"} ms.`,
     ];
@@ -204,12 +203,12 @@
 
   function start() {
     if (Number(slider.value) >= Number(slider.max)) slider.value = 0;
-    said(true);
+    show_playing(true);
     let before = performance.now(), exact = Number(slider.value), shown = before;
     const tick = (at) => {
       exact += ((at - before) / 1000) * Number(speed.value);
       before = at;
-      if (!calm.matches || at - shown > 1000) { // who asked for less motion gets one still a second
+      if (!less_motion.matches || at - shown > 1000) { // with reduced motion, one still picture a second
         shown = at;
         slider.value = exact;
         show();
@@ -223,10 +222,10 @@
   function stop() {
     if (ticking) cancelAnimationFrame(ticking);
     ticking = null;
-    said(false);
+    show_playing(false);
   }
 
-  function said(playing) {
+  function show_playing(playing) {
     play.setAttribute("aria-pressed", playing);
     play.firstElementChild.textContent = playing ? "❚❚" : "▶";
     play.querySelector(".word").textContent = playing ? "Pause" : "Play";

@@ -180,16 +180,16 @@ def test_prediction_error_is_binned_by_age() -> None:
     assert bins["error"].iloc[-1] == pytest.approx(34.5 / 39, rel=0.01)
 
 
-def test_who_reads_no_telemetry_has_no_predictions_by_age(tmp_path: Path) -> None:
-    assert prediction_error.draw(requests(100, "netkv_static", None), tmp_path, "") == []
+def test_a_policy_without_telemetry_has_no_predictions_by_age() -> None:
+    assert prediction_error.charts(requests(100, "netkv_static", None)) == []
 
 
 def test_the_figures_are_written_in_both_formats(tmp_path: Path, mapped: pd.DataFrame) -> None:
     drawn = MAP.draw(mapped, tmp_path, "note")
-    drawn += prediction_error.draw(requests(1, "netkv_full", 5.0), tmp_path, "note")
+    drawn += STALENESS.draw_requests(requests(1, "netkv_full", 5.0), tmp_path, "note")
     names = [place.name for place in drawn]
     assert names == ["staleness_map.png", "staleness_map.svg", "prediction_error.png", "prediction_error.svg"]
-    assert "Mean spell of congestion (s)" in (tmp_path / "staleness_map.svg").read_text()
+    assert "Telemetry refresh interval (s)" in (tmp_path / "staleness_map.svg").read_text()
 
 
 def test_results_compare_with_the_freshest_view() -> None:

@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.report.collect import collect
 from experiments.report.evidence_section import PROBES, probe_rows, readings
-from experiments.report.looks import looks_of, prose, run_label
 from experiments.report.page import content_policy, embedded
 from experiments.report.rerun import again
 from experiments.report.scenes import MOST_CELLS, WINDOW_S, scenes
 from experiments.report.twins import compare_runs
+from experiments.report.typesetting import prose, run_label
 from experiments.running.run_spec import make_spec, parse_settings
 from experiments.running.store import StoreError, write_run
 from experiments.running.worlds import open_world
@@ -114,9 +114,9 @@ def test_it_answers_in_three_sentences_and_judges_every_claim_in_both_worlds(
     _, said, text = page
     answer = text[text.index('<div class="answer">') : text.index('id="claims"')]
     assert answer.count("<p>") == 3
-    assert "real packets" in answer
+    assert "in the emulated world" in answer.lower()
     assert said["claims"] == 8
-    assert text.count('data-world="Real packets"') == text.count('data-world="The fluid model"') == 8
+    assert text.count('data-world="The emulated world"') == text.count('data-world="The analytic world"') == 8
     assert said["replayed"] == 4
 
 
@@ -125,7 +125,7 @@ def test_it_draws_the_figure_of_every_world_with_its_numbers_behind_it(
 ) -> None:
     found, said, _ = page
     assert said["figures"] == [
-        "staleness-0-0", "staleness-0-1", "staleness-0-prediction", "evidence", "replay", "ranking",
+        "staleness-0-0", "staleness-0-1", "staleness-0-prediction_error", "evidence", "replay", "ranking",
     ]  # fmt: skip
     figure = found.data["figures"]["staleness-0-0"]
     assert isinstance(figure, dict)
@@ -164,8 +164,8 @@ def test_the_analytic_paths_are_those_that_the_simulator_dealt(results: Path) ->
         {t["id"]: [way["links"] for way in t["ways"]] for t in run["transfers"]} for run in (emulated, analytic)
     )
     assert told == dealt
-    assert "switches say" in emulated["about"]
-    assert "dealt again" in analytic["about"]
+    assert "as the switches report it" in emulated["about"]
+    assert "drawn again" in analytic["about"]
 
 
 def test_the_paths_of_kept_connections_are_those_that_the_simulator_dealt(
@@ -240,7 +240,7 @@ def test_every_probe_is_shown_as_a_share_of_its_limit(results: Path) -> None:
     assert rows["Calibration"]["worst"].used == pytest.approx(0.04 / 0.15)
     assert rows["Overshoot"]["worst"].used == 0
     assert rows["Losses"]["worst"].value == pytest.approx(400 / (32 * 20 + 100))
-    assert rows["Sent again"]["worst"].used == pytest.approx(100 / (0.25 * 500 + 100))
+    assert rows["Retransmissions"]["worst"].used == pytest.approx(100 / (0.25 * 500 + 100))
     assert rows["Squeezes"]["worst"].used == pytest.approx(0.5)
     assert rows["Timers"]["worst"].text == "2.0 ms"
     assert rows["Conservation"]["worst"].value == pytest.approx(1.02)
@@ -266,7 +266,7 @@ def test_a_single_run_is_a_report_too_and_says_what_it_lacks(results: Path, tmp_
     assert said["figures"] == []
     assert said["claims"] == 0
     assert "no gain can be told" in text
-    assert "This folder holds no run on real packets" in found.text
+    assert "This folder holds no emulated run" in found.text
 
 
 def test_the_page_goes_into_the_folder_and_replaces_an_older_one(results: Path, tmp_path: Path) -> None:
@@ -336,13 +336,10 @@ def test_sentences_are_typeset_and_escaped() -> None:
     assert prose("seed-3 in 2-4, +/-5 %") == "seed-3 in 2-4, <b>±5\N{NO-BREAK SPACE}%</b>"
 
 
-def test_policies_look_as_in_the_static_figures() -> None:
-    looks = looks_of(["mine:Own", "netkv_full", "round_robin"])
-    assert list(looks) == ["round_robin", "netkv_full", "mine:Own"]
-    assert (looks["netkv_full"].colour, looks["round_robin"].dash) == ("#D55E00", "dot")
-    assert run_label(make_spec({}, {"policy": "netkv_full", "oracle.refresh_s": "never"})) == (
-        "NetKV-Full, view never renewed · real packets"
-    )
+def test_a_run_is_called_by_its_policy_refresh_interval_and_world() -> None:
+    full = {"policy": "netkv_full", "oracle.refresh_s": "never"}
+    assert run_label(make_spec({}, full)) == "NetKV-Full, telemetry never refreshed · emulated"
+    assert run_label(make_spec({}, {"policy": "round_robin", "world": "analytic"})) == "Round-robin · analytic"
 
 
 def test_an_analytic_run_is_repeated_for_finer_samples_of_its_links(results: Path) -> None:

@@ -169,8 +169,8 @@ def test_a_transfer_is_on_its_path_at_the_share_of_its_time(browser: Browser, pa
     middle_s = (way["start"] + way["end"]) / 2
     script = """const slider = document.getElementById('time'); slider.step = 'any'; slider.value = arguments[0];
         slider.dispatchEvent(new Event('input'));
-        const dot = document.querySelector(`.view[data-side="0"] [data-request="${arguments[1]}"] circle:last-of-type`);
-        const link = document.querySelector(`.view[data-side="0"] [data-link="${arguments[2]}"]`);
+        const dot = document.querySelector(`.side[data-side="0"] [data-request="${arguments[1]}"] circle:last-of-type`);
+        const link = document.querySelector(`.side[data-side="0"] [data-link="${arguments[2]}"]`);
         return ['cx', 'cy'].map((name) => Number(dot.getAttribute(name)))
             .concat(['x1', 'y1'].map((name) => Number(link.getAttribute(name))));"""
     x, y, node_x, node_y = browser.run(script, middle_s, transfer["id"], way["links"][2])
@@ -205,7 +205,7 @@ def test_two_policies_are_chosen_on_the_same_requests(browser: Browser, page: Pa
     browser.open(page)
     choice = browser.one(".choice[data-side='1']")
     labels = [option.text for option in choice.find_elements(By.TAG_NAME, "option")]
-    assert {label.split(" · ")[1] for label in labels} == {"real packets", "the fluid model"}
+    assert {label.split(" · ")[1] for label in labels} == {"emulated", "analytic"}
     before = browser.run(
         "return document.querySelectorAll('.tree')[1].innerHTML + document.querySelectorAll('.readout')[1].textContent"
     )
@@ -277,7 +277,7 @@ def test_the_data_and_the_picture_are_offered_as_files(browser: Browser, page: P
             )
         else:
             assert text.startswith("<svg")
-            assert text.count("Refresh interval (s)") == 3
+            assert text.count("Telemetry refresh interval (s)") == 3
             assert "NetKV-Full" in text
     assert browser.complaints() == []
 

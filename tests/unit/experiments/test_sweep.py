@@ -300,7 +300,7 @@ def test_the_figure_has_labelled_axes_in_both_formats(
     assert [place.name for place in written] == ["staleness.png", "staleness.svg"]
     assert written[0].read_bytes().startswith(b"\x89PNG")
     svg = written[1].read_text()
-    assert svg.count("Refresh interval of the network view (s)") == 3 * len(worlds)
+    assert svg.count("Telemetry refresh interval (s)") == 3 * len(worlds)
     for label in ("Mean time to first token (ms)", "Mean time between tokens (ms)", "Requests within their SLO (%)"):
         assert svg.count(label) == len(worlds)
     for text in ("Round-robin", "NetKV-Full", "a note", *(f"{world} world" for world in worlds)):

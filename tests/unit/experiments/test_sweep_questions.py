@@ -161,8 +161,7 @@ def test_figures_are_there_in_both_formats_and_the_same_bytes_twice(ask: Ask, na
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
         written = question.draw(asked.results, tmp_path / place, "a note")
-        if question.draw_requests is not None:
-            written += question.draw_requests(asked.seen, tmp_path / place, "a note")
+        written += question.draw_requests(asked.seen, tmp_path / place, "a note")
         drawn.append({path.name: path.read_bytes() for path in written})
     assert drawn[0] == drawn[1]
     assert list(drawn[0]) == [f"{figure}.{kind}" for figure in FIGURES[name] for kind in ("png", "svg")]
