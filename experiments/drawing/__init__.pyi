@@ -1,5 +1,5 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
-from .chart_kinds import Bar, BarChart, Cell, Chart, HeatMap, Line, LineChart, in_world
+from .chart_kinds import Bar, BarChart, Cell, Chart, HeatMap, Line, LineChart
 from .fabric_figure import draw_fabric
 from .fabric_layout import LEVEL_NAMES, level_height, place_nodes
 from .quantities import (
@@ -32,7 +32,6 @@ from .style import (
     BAND_OPACITY,
     BAR_OPACITY,
     DIVERGING,
-    GRID,
     INK,
     LINE_PX,
     MODEL_STYLES,
@@ -54,7 +53,6 @@ __all__ = [
     "DIVERGING",
     "EMULATED_TRANSFER",
     "GPUS",
-    "GRID",
     "INK",
     "LEVEL_NAMES",
     "LINE_PX",
@@ -91,7 +89,6 @@ __all__ = [
     "draw_fabric",
     "gain_over",
     "in_order",
-    "in_world",
     "level_height",
     "modelled_transfer",
     "paper",

@@ -1,8 +1,7 @@
-"""What a figure shows, independent of who draws it: which rows, quantities, intervals, title and note.
+"""What a figure shows, independent of who draws it: its rows, quantities, intervals, title and note.
 
 Three kinds: lines over what was varied, bars by policy, heat maps over two varied quantities. Each is drawn by
-Matplotlib (`experiments.drawing.static_charts`) and by Plotly (`experiments.report.interactive_charts`), which decide
-nothing but how.
+Matplotlib (`experiments.drawing.static_charts`) and by Plotly (`experiments.report.interactive_charts`).
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class _AnyChart:
         return in_order(self.rows["policy"])
 
     def panel(self, world: str, workload: str) -> pd.DataFrame:
-        """The rows of one panel; empty where nobody ran it."""
+        """The rows of one panel; empty where no run covers it."""
         return self.rows[(self.rows["world"] == world) & (self.rows["workload"] == workload)]
 
 
@@ -166,8 +165,3 @@ class HeatMap(_AnyChart):
 
 
 Chart = LineChart | BarChart | HeatMap
-
-
-def in_world(title: str, world: str) -> str:
-    """A title that says in which world."""
-    return f"{title} ({world} world)"

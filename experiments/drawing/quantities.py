@@ -59,7 +59,7 @@ class Quantity:
 
     @property
     def label(self) -> str:
-        """What its axis says: `Mean time to first token (ms)`."""
+        """The text of its axis: `Mean time to first token (ms)`."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     @property
@@ -88,7 +88,7 @@ class Quantity:
         return said if low is None or high is None else f"{said} [{self.number(low)}, {self.number(high)}]"
 
     def tick(self, value: float) -> str:
-        """A value of the column as a tick of an axis says it; an infinite interval is `never`."""
+        """A value of the column as the text of a tick; an infinite interval is `never`."""
         return interval_name(self.factor * value).removesuffix(" s")
 
     def places(self, values: Sequence[float]) -> list[float]:
@@ -174,7 +174,7 @@ def gain_over(reference: str) -> Quantity:
 # What is varied.
 
 REFRESH = Quantity("refresh_s", "Telemetry refresh interval", "s", scale=Scale.LOG)
-SNAPSHOT_AGE = Quantity("age_s", "Age of the telemetry snapshot at the decision", "s", 2, scale=Scale.LOG)
+SNAPSHOT_AGE = Quantity("age_s", "Age of the telemetry snapshot", "s", 2, scale=Scale.LOG)
 ON_OFF_PERIOD = Quantity("time_scale_s", "Mean on/off period of congestion", "s", scale=Scale.LOG)
 SHARING = Quantity("sharing", "Requests that share a document", "%", factor=100.0)
 GPUS = Quantity("gpus", "GPUs", scale=Scale.LOG)

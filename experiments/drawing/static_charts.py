@@ -14,20 +14,20 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
 
-from experiments.drawing.chart_kinds import Bar, BarChart, Chart, HeatMap, Line, LineChart, in_world
+from experiments.drawing.chart_kinds import Bar, BarChart, Chart, HeatMap, Line, LineChart
 from experiments.drawing.quantities import Quantity, Scale
 from experiments.drawing.static_style import paper, put_title, save_figure
 from experiments.drawing.style import BAND_OPACITY, BAR_OPACITY, DIVERGING, FAINT, WHITE_TEXT_FROM, style_of
 
 HATCHED, NOT_RUN = "#b5b5b5", "#ececec"
-"""Hatch of cells that may be zero, and colour of cells that nobody ran."""
+"""Hatch of cells that may be zero, and colour of cells without runs."""
 
 LABEL_LETTERS, LETTERS_AN_INCH = 24, 8
 """Letters in a line of an upright label of a heat map, and on an inch of a level one."""
 
 
 def draw_chart(chart: Chart, note: str, out: Path) -> list[Path]:
-    """Write a chart as `NAME.png` and `NAME.svg` into the folder `out`. `note`: what its foot says of the runs.
+    """Write a chart as `NAME.png` and `NAME.svg` into the folder `out`. `note`: a sentence on the runs, for its foot.
 
     Returns the files written.
     """
@@ -45,7 +45,7 @@ def _draw_lines(chart: LineChart, note: str, place: Path) -> list[Path]:
     panels = [(world, quantity) for world in chart.worlds for quantity in chart.quantities]
     across = len(chart.quantities) if len(chart.quantities) > 1 else len(panels)
     down = len(panels) // across
-    width = 3.5 * across if across > 1 else 6.4
+    width = max((3.5 if len(chart.quantities) > 1 else 4.4) * across, 6.4)
     figure, axes = plt.subplots(
         down, across, figsize=(width, 0.9 + 3.0 * down), squeeze=False, sharex=True, layout="constrained"
     )
@@ -65,11 +65,11 @@ def _draw_lines(chart: LineChart, note: str, place: Path) -> list[Path]:
 
 def _draw_line(axis: Axes, line: Line) -> None:
     style = style_of(line.policy)
-    look: dict[str, Any] = {"color": style.colour, "linestyle": style.dash, "label": style.label}
+    strokes: dict[str, Any] = {"color": style.colour, "linestyle": style.dash, "label": style.label}
     if line.flat:
-        axis.axhline(line.values[0], **look)
+        axis.axhline(line.values[0], **strokes)
         return
-    axis.plot(line.at, line.values, marker=style.marker, zorder=3, **look)
+    axis.plot(line.at, line.values, marker=style.marker, zorder=3, **strokes)
     if line.low:
         axis.fill_between(line.at, line.low, line.high, color=style.colour, alpha=BAND_OPACITY, lw=0)
 
@@ -186,8 +186,8 @@ def _panel_title(chart: BarChart | HeatMap, world: str, workload: str) -> str:
 
 
 def _title(chart: BarChart | HeatMap) -> str:
-    """The chart's title, with the world unless each panel says it."""
-    return in_world(chart.title, chart.worlds[0]) if len(chart.worlds) == 1 else chart.title
+    """The chart's title, with the world if it is the only one; else the panels name their worlds."""
+    return f"{chart.title} ({chart.worlds[0]} world)" if len(chart.worlds) == 1 else chart.title
 
 
 def _not_run(axis: Axes) -> None:

@@ -89,7 +89,7 @@ MODEL_STYLES = {
     "closed_form": Style("Closed form", "#999999", ":"),
     "fluid_ideal": Style("Fluid, ideal spreading", "#56B4E9", "-."),
     "fluid_paths": Style("Fluid, paths taken", "#0072B2", "--"),
-    "fluid_frames": Style("Fluid, paths taken and frame headers", "#D55E00", "-"),
+    "fluid_frames": Style("Fluid, paths and headers", "#D55E00", "-"),
 }
 """Of the models of `netkv compare`, from the roughest to the nearest."""
 

@@ -57,7 +57,7 @@ def charts(requests: pd.DataFrame) -> list[Chart]:
             name="prediction_error",
             title="How wrong do predictions get as the snapshot ages?",
             rows=bins,
-            note="The scheduler predicts each KV transfer before it starts, from its last telemetry snapshot. Line:"
+            note="The scheduler predicts each KV transfer at the decision, from its last telemetry snapshot. Line:"
             " median of |predicted - measured| / measured; band: quartiles.",
             findings=tuple(_findings(bins)),
             x=SNAPSHOT_AGE,

@@ -144,7 +144,7 @@ def probe_rows(found: Sequence[Reading]) -> list[dict[str, Any]]:
 
 
 def evidence_figure(found: Sequence[Reading]) -> list[FigureCard]:
-    """Every probe of every run as a share of its limit, so that one look shows which came near."""
+    """Every probe of every run as a share of its limit, so that the nearest are seen at once."""
     if not found:
         return []
     rows = probe_rows(found)

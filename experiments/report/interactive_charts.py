@@ -92,7 +92,7 @@ def _change_hover(row: Any) -> str:
 
 
 def _counts(row: Any) -> str:
-    """How many requests, and of how many seeds, where the table says so."""
+    """How many requests, and of how many seeds, where the table has both."""
     if "completed" in row:
         return f"{row['completed']} of {row['requests']} requests, {row['seeds']} seeds"
     return f"{row['requests']} requests"

@@ -54,15 +54,15 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
     sweeps = collect(folder)
     runs = [run for sweep in sweeps for run in sweep.runs]
     comparison = compare_runs(runs)
-    papers = question_figures(sweeps)
+    figures = question_figures(sweeps)
     found = readings(runs)
     twins = comparison_figures(comparison) if comparison else []
-    proof = evidence_figure(found)
-    played = scenes(sweeps)
+    evidence = evidence_figure(found)
+    fabric_scenes = scenes(sweeps)
     claims = claim_rows([sweep.folder for sweep in sweeps if sweep.question])
     document = {
-        "figures": {figure.key: _figure_data(figure) for figure in (*papers, *proof, *twins)},
-        "scenes": played,
+        "figures": {figure.key: _figure_data(figure) for figure in (*figures, *evidence, *twins)},
+        "scenes": fabric_scenes,
         "node_colours": NODE_COLOURS,
     }
     scripts = {"plotly": get_plotlyjs(), "charts": _source("charts.js"), "fabric": _source("fabric.js")}
@@ -76,12 +76,12 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
             caveat=CAVEAT,
             claims=claims,
             basis=basis,
-            figures=papers,
-            scenes=played,
+            figures=figures,
+            scenes=fabric_scenes,
             verdicts=Counter(run.verdict for run in runs if run.spec.world == "emulated"),
             listed=[_listed(run) for run in runs if run.spec.world == "emulated"][:MOST_RUNS_LISTED],
             probes=probe_rows(found),
-            evidence=proof,
+            evidence=evidence,
             comparison=comparison,
             twins=twins,
             model_styles=MODEL_STYLES,
@@ -105,7 +105,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started_s, 1),
         "sweeps": [{"name": sweep.name, "question": sweep.question, "runs": len(sweep.runs)} for sweep in sweeps],
         "figures": list(document["figures"]),
-        "scenes": [scene["name"] for scene in played],
+        "scenes": [scene["name"] for scene in fabric_scenes],
         "claims": len(claims),
         "replayed": comparison.replayed if comparison else 0,
     }

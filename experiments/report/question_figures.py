@@ -1,4 +1,4 @@
-"""The charts of the sweeps as figures of the page, in the paper's order, each with what its numbers say."""
+"""The charts of the sweeps as figures of the page, in the paper's order, each with its findings."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from topologies import Fabric, Roles
 from workloads import WorkloadError
 
 WINDOW_S = 60.0
-"""A scene ends here: what it shows is to be watched, and the page has to stay small."""
+"""A scene ends here: a scene is short enough to watch, and the page stays small."""
 
 MOST_SCENES = 3
 MOST_RUNS = 12
@@ -39,16 +39,16 @@ MOST_REPEATED = 2_000
 
 
 def scenes(sweeps: Sequence[Sweep]) -> list[dict[str, Any]]:
-    """The scenes worth watching, emulated ones and those with most policies first. Invalid runs are in none."""
+    """The scenes to show, emulated ones and those with most policies first. Invalid runs are in none."""
     groups: dict[str, dict[str, Run]] = {}
     trusted = [run for sweep in sweeps for run in sweep.runs if run.verdict != "invalid"]
     for run in sorted(trusted, key=lambda run: run.spec.world != "emulated"):
         groups.setdefault(_scenario_key(run), {}).setdefault(run_label(run.spec), run)
-    ranked = sorted(groups.values(), key=lambda group: _worth(group.values()), reverse=True)
+    ranked = sorted(groups.values(), key=lambda group: _rank(group.values()), reverse=True)
     chosen: list[dict[str, Run]] = []
     for group in ranked:
-        look_alikes = [other for other in chosen if _setting(other) == _setting(group)]
-        if not look_alikes and len(chosen) < MOST_SCENES:
+        similar = [other for other in chosen if _setting(other) == _setting(group)]
+        if not similar and len(chosen) < MOST_SCENES:
             chosen.append(group)
     return [_scene(dict(list(group.items())[:MOST_RUNS])) for group in chosen]
 
@@ -59,14 +59,14 @@ def _scenario_key(run: Run) -> str:
     return json.dumps(shared, sort_keys=True)
 
 
-def _worth(runs: Iterable[Run]) -> tuple[int, int, int]:
+def _rank(runs: Iterable[Run]) -> tuple[int, int, int]:
     group = list(runs)
     emulated = sum(run.spec.world == "emulated" for run in group)
     return (emulated, len({run.spec.policy for run in group}), -group[0].spec.fabric.instances)
 
 
 def _setting(group: dict[str, Run]) -> tuple[Any, ...]:
-    """Scenes alike in this look alike: only the seed or a setting of the traffic differs."""
+    """Scenes that agree in this look the same: only the seed or a setting of the traffic differs."""
     spec = next(iter(group.values())).spec
     worlds = frozenset(run.spec.world for run in group.values())
     return (spec.fabric, spec.workload.profile, spec.workload.trace, worlds)
@@ -139,7 +139,7 @@ def _links(run: Run, requests: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         try:
             with open_world(spec) as world:
                 outcome = world.run(spec.scenario)
-        except (WorkloadError, PolicyError, SimulationError):  # a trace that is gone, say
+        except (WorkloadError, PolicyError, SimulationError):  # such as a trace that no longer exists
             return stored, "Links: the samples stored with the run"
         again = {record.request_id: record.decode_id for record in outcome.requests}
         if again == dict(zip(requests["request_id"], requests["decode_id"], strict=True)):
