@@ -11,7 +11,7 @@ from typing import Any
 
 from controller.config import ControllerConfig
 from controller.counters import LinkCounters
-from controller.polls import PollBook
+from controller.polls import PollStatistics
 from topologies import HOPS_OF_TIER, Fabric
 
 SCHEMA = "netkv.cost/v1"
@@ -34,7 +34,7 @@ def cost_document(
     packet_ins: int,
     sequence: int,
     now: Instant,
-    polls: PollBook,
+    polls: PollStatistics,
     cut: frozenset[int] = frozenset(),
 ) -> dict[str, Any]:
     """The document as plain data.

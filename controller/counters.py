@@ -37,14 +37,14 @@ class PortCounters(NamedTuple):
     alive_s: float
 
 
-class Reading(NamedTuple):
+class CounterReading(NamedTuple):
     """One link's counter, and when it was read: by the controller's clock and by the port's."""
 
     counter_bytes: int
     arrived_s: float
     alive_s: float
 
-    def elapsed_s(self, since: Reading) -> float:
+    def elapsed_s(self, since: CounterReading) -> float:
         """Time since another reading, by the port's clock where that runs, else by arrival."""
         alive_s = self.alive_s - since.alive_s
         return alive_s if alive_s > 0 else self.arrived_s - since.arrived_s
@@ -58,8 +58,8 @@ class LinkState:
     utilisation: float | None = None
     sampled_s: float | None = None
     carried_bytes: int = 0
-    last: Reading | None = None
-    interval_start: Reading | None = None
+    last: CounterReading | None = None
+    interval_start: CounterReading | None = None
     interval_bytes: int = 0
 
 
@@ -91,9 +91,9 @@ class LinkCounters:
             return
         for counters in ports:
             if (link := transmits.get(counters.port)) is not None:
-                self._take(link, Reading(counters.tx_bytes, arrived_s, counters.alive_s), requested_s)
+                self._take(link, CounterReading(counters.tx_bytes, arrived_s, counters.alive_s), requested_s)
             if (link := receives.get(counters.port)) is not None:
-                self._take(link, Reading(counters.rx_bytes, arrived_s, counters.alive_s), requested_s)
+                self._take(link, CounterReading(counters.rx_bytes, arrived_s, counters.alive_s), requested_s)
 
     def disconnected(self, dpid: int) -> None:
         """The switch is gone: its links keep their last sample, getting older, and the next reply starts afresh."""
@@ -110,7 +110,7 @@ class LinkCounters:
             oldest = min(oldest, link.sampled_s)
         return oldest
 
-    def _take(self, link: LinkState, reading: Reading, requested_s: float) -> None:
+    def _take(self, link: LinkState, reading: CounterReading, requested_s: float) -> None:
         if link.last is not None:
             if reading.arrived_s < link.last.arrived_s:
                 return  # out of order
@@ -131,7 +131,7 @@ class LinkCounters:
             link.interval_start, link.interval_bytes = reading, 0
 
 
-def _carried(before: Reading, after: Reading, capacity_bps: float) -> int | None:
+def _carried(before: CounterReading, after: CounterReading, capacity_bps: float) -> int | None:
     """Bytes between two readings; None when the counter started again from zero in between.
 
     A smaller counter is a wrap if the link could have carried the difference in the time, and a restart otherwise.

@@ -29,7 +29,7 @@ GATHERING_S = 0.05
 
 
 @dataclass
-class Connection:
+class SwitchConnection:
     """A switch that was sent a plan: what it should hold, and the transaction of the barrier that closed it."""
 
     datapath: Any
@@ -37,7 +37,7 @@ class Connection:
     barrier: int = 0
 
 
-class Forwarding(App):
+class ForwardingApp(App):
     """Programs a switch whenever it connects; programming it again gives the same tables."""
 
     OFP_VERSIONS: ClassVar[list[int]] = [ofproto_v1_3.OFP_VERSION]
@@ -46,7 +46,7 @@ class Forwarding(App):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._context: ControllerContext = kwargs[CONTEXT_NAME]
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, SwitchConnection] = {}
         self._down: dict[int, set[int]] = {}  # dpid -> ports that it calls down
         self._gathering = False
 
@@ -58,18 +58,18 @@ class Forwarding(App):
         if dpid not in self._context.fabric.switch_by_dpid:
             self.logger.warning("a switch that the fabric does not have is ignored: dpid %#x", dpid)
             return
-        connection = Connection(datapath, self._plan(dpid))
+        connection = SwitchConnection(datapath, self._plan(dpid))
         self._connections[dpid] = connection
         self._down[dpid] = set()
         self._send(connection, [*wipe(datapath), *install(datapath, connection.plan)])
 
     @on(ofp_event.EventOFPPortDescStatsReply, CONFIG_DISPATCHER)
-    def take_ports(self, event: Any) -> None:
+    def note_ports(self, event: Any) -> None:
         """What the ports of a switch that has just connected are up to."""
         self._note(event.msg.datapath, event.msg.body)
 
     @on(ofp_event.EventOFPPortStatus, CONFIG_DISPATCHER, MAIN_DISPATCHER)
-    def take_port(self, event: Any) -> None:
+    def note_port(self, event: Any) -> None:
         """A port went up or down, or away."""
         message = event.msg
         gone = message.reason == message.datapath.ofproto.OFPPR_DELETE
@@ -105,7 +105,7 @@ class Forwarding(App):
             del self._connections[datapath.id]
             self._context.programmed.discard(datapath.id)
 
-    def _send(self, connection: Connection, messages: Iterable[Any]) -> None:
+    def _send(self, connection: SwitchConnection, messages: Iterable[Any]) -> None:
         """Send messages and a barrier, whose reply says that they are in force."""
         datapath = connection.datapath
         barrier = datapath.ofproto_parser.OFPBarrierRequest(datapath)

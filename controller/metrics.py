@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from controller.counters import LinkCounters
-from controller.polls import PollBook
+from controller.polls import PollStatistics
 from topologies import Fabric
 
 
@@ -23,7 +23,7 @@ class FabricMetrics:
         self,
         fabric: Fabric,
         counters: LinkCounters,
-        polls: PollBook,
+        polls: PollStatistics,
         programmed: set[int],
         now_s: Callable[[], float],
     ) -> None:

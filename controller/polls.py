@@ -19,7 +19,7 @@ class SwitchPolls:
     round_trip_s: float | None = None
 
 
-class PollBook:
+class PollStatistics:
     """Polls of all switches of a fabric by datapath id; switches that the fabric does not have are left out."""
 
     def __init__(self, dpids: Iterable[int]) -> None:

@@ -17,7 +17,7 @@ READ_B = 1 << 16
 """More than the replies of any switch of ours, in one read."""
 
 
-class Tap:
+class PortStatsTap:
     """Stands in for the socket of a connection, from the start of a message on.
 
     `green` is eventlet's socket, `loop` its event loop, `hub` the driver's module of that name, for its queue. `take`

@@ -28,9 +28,9 @@ from controller.openflow_api import (
     on,
 )
 from controller.oracle_socket import OracleSocket
-from controller.polls import PollBook
+from controller.polls import PollStatistics
 from controller.port_stats import Reply, request
-from controller.port_stats_tap import Tap
+from controller.port_stats_tap import PortStatsTap
 from controller.schema import check_document
 
 SILENCE_S = 1.0
@@ -42,7 +42,7 @@ TRANSACTIONS = 1 << 32
 
 
 @dataclass
-class Poll:
+class SwitchPoll:
     """A connected switch, and the request that it has not answered yet."""
 
     dpid: int
@@ -51,7 +51,7 @@ class Poll:
     requested_s: float = 0.0
 
 
-class Telemetry(App):
+class TelemetryApp(App):
     """Sweeps the counters every `poll_s`. Whoever asks gets what is known then, as old as its oldest sample."""
 
     OFP_VERSIONS: ClassVar[list[int]] = [ofproto_v1_3.OFP_VERSION]
@@ -62,8 +62,8 @@ class Telemetry(App):
         self._context: ControllerContext = kwargs[CONTEXT_NAME]
         config, fabric = self._context.config, self._context.fabric
         self._counters = LinkCounters(fabric, rate_scale=config.rate_scale, poll_s=config.poll_s)
-        self._book = PollBook(fabric.switch_by_dpid)
-        self._polls: dict[int, Poll] = {}
+        self._poll_statistics = PollStatistics(fabric.switch_by_dpid)
+        self._polls: dict[int, SwitchPoll] = {}
         self._transaction = 0
         self._sequence = 1
         self._line: bytes | None = None
@@ -77,7 +77,9 @@ class Telemetry(App):
         self.threads += [hub.spawn(self._sweep), hub.spawn(self._socket.serve)]
         if (port := self._context.config.prometheus_port) is not None:
             context = self._context
-            metrics = FabricMetrics(context.fabric, self._counters, self._book, context.programmed, time.monotonic)
+            metrics = FabricMetrics(
+                context.fabric, self._counters, self._poll_statistics, context.programmed, time.monotonic
+            )
             server = hub.WSGIServer((METRICS_ADDRESS, port), metrics_page(metrics))
             self.threads.append(hub.spawn(server.serve_forever))
 
@@ -90,12 +92,12 @@ class Telemetry(App):
 
     @at_once(ofp_event.EventOFPPortDescStatsReply, CONFIG_DISPATCHER)
     def connect(self, event: Any) -> None:
-        """Poll a switch from the last message of its handshake on; a newer connection replaces an older one."""
+        """SwitchPoll a switch from the last message of its handshake on; a newer connection replaces an older one."""
         datapath = event.msg.datapath
         if event.msg.flags & datapath.ofproto.OFPMPF_REPLY_MORE:
             return
-        poll = Poll(datapath.id)
-        poll.tap = Tap(datapath.socket, get_event_loop(), hub, lambda reply: self._take(poll, reply))
+        poll = SwitchPoll(datapath.id)
+        poll.tap = PortStatsTap(datapath.socket, get_event_loop(), hub, lambda reply: self._take(poll, reply))
         datapath.socket = poll.tap
         self._counters.disconnected(datapath.id)
         self._polls[datapath.id] = poll
@@ -108,7 +110,7 @@ class Telemetry(App):
             del self._polls[datapath.id]
             self._counters.disconnected(datapath.id)
 
-    def _take(self, poll: Poll, reply: Reply) -> None:
+    def _take(self, poll: SwitchPoll, reply: Reply) -> None:
         """Record the reply to the request under way; a late or repeated one says nothing new."""
         arrived_s = time.monotonic()
         if poll.request != reply.transaction or self._polls.get(poll.dpid) is not poll:
@@ -117,7 +119,7 @@ class Telemetry(App):
         self._line = None
         if not reply.more:
             poll.request = None
-            self._book.answered(poll.dpid, arrived_s - poll.requested_s)
+            self._poll_statistics.answered(poll.dpid, arrived_s - poll.requested_s)
 
     def _sweep(self) -> None:
         poll_s = self._context.config.poll_s
@@ -125,22 +127,22 @@ class Telemetry(App):
         while True:
             self._sequence += 1
             self._line = None
-            for dpid in self._book.switches:
+            for dpid in self._poll_statistics.switches:
                 poll = self._polls.get(dpid)
                 if poll is not None and (poll.request is None or time.monotonic() - poll.requested_s >= SILENCE_S):
                     self._ask(poll)
                 else:
-                    self._book.missed(dpid)
+                    self._poll_statistics.missed(dpid)
             due_s = max(due_s + poll_s, time.monotonic())
             hub.sleep(due_s - time.monotonic())
 
-    def _ask(self, poll: Poll) -> None:
+    def _ask(self, poll: SwitchPoll) -> None:
         self._transaction = (self._transaction + 1) % TRANSACTIONS
         requested_s = time.monotonic()
         if poll.tap.send_now(request(self._transaction)):
             poll.request, poll.requested_s = self._transaction, requested_s
         else:
-            self._book.missed(poll.dpid)
+            self._poll_statistics.missed(poll.dpid)
 
     def _latest(self) -> bytes:
         """The document as it is now, written when somebody asks: readers are far rarer than sweeps.
@@ -157,7 +159,7 @@ class Telemetry(App):
                 packet_ins=context.packet_ins,
                 sequence=self._sequence,
                 now=Instant(time.monotonic(), time.time()),
-                polls=self._book,
+                polls=self._poll_statistics,
                 cut=context.cut,
             )
             if document["complete"] not in self._checked:

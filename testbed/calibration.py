@@ -32,7 +32,7 @@ Pair = tuple[int, int]
 OVER = {"transferred", "received", "finished"}
 
 
-class Blobs:
+class BlobSender:
     """Sends blobs from prefill to decode instances, outside of any workload.
 
     `on_event` is to be given every event of a request from `CALIBRATION_ID` on.
@@ -78,10 +78,10 @@ class Blobs:
 
 
 class Calibration:
-    """Blobs from the first prefill instance to the nearest decode instance outside its server, alone on their path."""
+    """BlobSender from the first prefill instance to the nearest decode instance outside its server, alone on their path."""
 
     def __init__(self, up: FabricUp, roles: Roles, stripes: int, tell: Tell) -> None:
-        self._blobs = Blobs(up, stripes, tell)
+        self._blobs = BlobSender(up, stripes, tell)
         self._pair = calibration_pair(up, roles)
         rate_bps = min(up.fabric.links[link].capacity_bps for link in up.fabric.paths(*self._pair)[0])
         self._payload_Bps = rate_bps / up.link_divisor / 8 * PAYLOAD_OF_WIRE

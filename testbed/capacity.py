@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from scenario import CongestionSpec, Scenario
-from testbed.calibration import ATTEMPTS, Blobs, Pair
-from testbed.cpu_monitor import Pressure
+from testbed.calibration import ATTEMPTS, BlobSender, Pair
+from testbed.cpu_monitor import CpuMonitor
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
@@ -30,7 +30,7 @@ DEADLINE_S = 90.0
 SMALL = FabricSpec(pods=2, racks_per_pod=1, servers_per_rack=2, aggregations_per_pod=1, cores_per_group=1)
 """8 hosts and 9 switches: the fewest with two servers a rack and a way across pods."""
 
-RATE_SCALE = 20.0
+CAPACITY_RATE_SCALE = 20.0
 """Links of 5 to 180 Gbit/s: far beyond what a machine carries through software switches."""
 
 BLOB_BYTES = 20_000_000
@@ -94,16 +94,16 @@ def switches_passed(up: FabricUp, source: int, target: int) -> int:
 
 async def _measure(up: FabricUp, scenario: Scenario, bringup_s: float) -> Capacity:
     _, roles = scenario.build()
-    blobs: list[Blobs] = []
+    blobs: list[BlobSender] = []
 
     def on_event(_role: str, _instance: int, event: Event) -> None:
         for heard in blobs:
             heard.on_event(event)
 
     async with WorkerPool(up, roles, (), scenario, on_event) as pool:
-        blobs.append(Blobs(up, scenario.serving.stripes, pool.tell))
-        pressure = Pressure(up, roles.decode[0])
-        watching = asyncio.create_task(pressure.watch())
+        blobs.append(BlobSender(up, scenario.serving.stripes, pool.tell))
+        cpu_monitor = CpuMonitor(up, roles.decode[0])
+        watching = asyncio.create_task(cpu_monitor.watch())
 
         async def rate_bps(*pairs: Pair) -> float:
             """The best of a few: other work on the machine only ever slows one down."""
@@ -121,7 +121,7 @@ async def _measure(up: FabricUp, scenario: Scenario, bringup_s: float) -> Capaci
         rack_bps, across_bps = await rate_bps(near), await rate_bps(far)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        seen, cpus = pressure.evidence(), os.cpu_count() or 1
+        seen, cpus = cpu_monitor.evidence(), os.cpu_count() or 1
         frames_per_s = together_bps / 8 / FRAME_BYTES * FRAMES_A_SEGMENT
         return Capacity(
             rack_bps=rack_bps,
@@ -143,7 +143,10 @@ def main() -> int:
     try:
         furnish()
         up = bring_up(
-            scenario.build()[0], EmulationSpec(rate_scale=RATE_SCALE), poll_s=scenario.oracle.poll_s, ecmp_seed=0
+            scenario.build()[0],
+            EmulationSpec(rate_scale=CAPACITY_RATE_SCALE),
+            poll_s=scenario.oracle.poll_s,
+            ecmp_seed=0,
         )
         found = asyncio.run(_measure(up, scenario, time.monotonic() - began_s))
     except TestbedError as problem:

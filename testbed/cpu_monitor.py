@@ -22,14 +22,14 @@ RUN_FOLDER = Path("/run/openvswitch")
 WINDOW_S = 0.25
 """A starved quarter of a second is as long as a typical transfer."""
 
-CANARY_DEADLINE_S = 5.0
+PROBE_DEADLINE_S = 5.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-class Pressure:
+class CpuMonitor:
     """Samples the machine every `WINDOW_S` for as long as `watch` runs; `evidence` sums up what was seen.
 
-    A canary sleeps on `instance`, in the namespace of its host, meanwhile.
+    A timer_probe sleeps on `instance`, in the namespace of its host, meanwhile.
     """
 
     def __init__(self, up: FabricUp, instance: int) -> None:
@@ -38,36 +38,36 @@ class Pressure:
         self._idle: list[float] = []
         self._pressed: list[float] = []
         self._waits: list[float] = []
-        self._canary: dict[str, float] = {}
+        self._timer_lag: dict[str, float] = {}
         self._own_cpus = 0.0
 
     async def watch(self) -> None:
         """Look at every window until cancelled."""
-        log = RUN_DIR / "canary.log"
-        canary = self._up.spawn(self._instance, *WORKER_PYTHON, "workers.timer_probe", log=log)
-        began_s, spent_s, interrupted_s = time.monotonic(), spent_by_process_s(), processors().interrupted_s
+        log = RUN_DIR / "timer_probe.log"
+        timer_probe = self._up.spawn(self._instance, *WORKER_PYTHON, "workers.timer_probe", log=log)
+        began_s, spent_s, interrupted_s = time.monotonic(), spent_by_process_s(), processor_times().interrupted_s
         try:
             await self._sample()
         finally:
             more_s = sum(now_s - spent_s.get(pid, 0.0) for pid, now_s in spent_by_process_s().items())
             if self._up.spec.datapath == "kernel":
-                more_s += processors().interrupted_s - interrupted_s
+                more_s += processor_times().interrupted_s - interrupted_s
             self._own_cpus = more_s / (time.monotonic() - began_s)
-            canary.terminate()
+            timer_probe.terminate()
             try:
-                canary.wait(CANARY_DEADLINE_S)
-                self._canary = json.loads(log.read_text().splitlines()[-1])
+                timer_probe.wait(PROBE_DEADLINE_S)
+                self._timer_lag = json.loads(log.read_text().splitlines()[-1])
             except (subprocess.TimeoutExpired, ValueError, IndexError):
-                canary.kill()  # it could not even say so: its deadline is its lag
-                self._canary = {"lag_p99_ms": CANARY_DEADLINE_S * 1e3}
+                timer_probe.kill()  # it could not even say so: its deadline is its lag
+                self._timer_lag = {"lag_p99_ms": PROBE_DEADLINE_S * 1e3}
 
     async def _sample(self) -> None:
-        before, switches, pressed_s = processors(), switches_scheduled(), pressed_so_far_s()
+        before, switches, pressed_s = processor_times(), switches_scheduled(), pressed_so_far_s()
         while True:
             began_s = time.monotonic()
             await asyncio.sleep(WINDOW_S)
             window_s = time.monotonic() - began_s
-            after = processors()
+            after = processor_times()
             idle_s, busy_s = after.idle_s - before.idle_s, after.busy_s - before.busy_s
             if idle_s + busy_s:
                 self._idle.append(idle_s / (idle_s + busy_s))
@@ -95,11 +95,11 @@ class Pressure:
             "cpu_pressure_mean": sum(pressed) / len(pressed),
             "cpu_pressure_p90": pressed[int(0.9 * (len(pressed) - 1))],
             "switch_wait_mean": sum(self._waits) / len(self._waits),
-            "timer_lag_p99_ms": self._canary["lag_p99_ms"],
+            "timer_lag_p99_ms": self._timer_lag["lag_p99_ms"],
         }
 
 
-class Processors(NamedTuple):
+class ProcessorTimes(NamedTuple):
     """What all cores together have done since boot, seconds (proc(5)): `interrupted_s` is the part of `busy_s` that
     went into interrupts, soft ones too."""
 
@@ -108,10 +108,10 @@ class Processors(NamedTuple):
     interrupted_s: float
 
 
-def processors() -> Processors:
+def processor_times() -> ProcessorTimes:
     line = STAT.read_text().split("\n", 1)[0]
     user, nice, system, idle, iowait, irq, softirq, steal = (int(word) / TICKS_PER_S for word in line.split()[1:9])
-    return Processors(idle + iowait, user + nice + system + irq + softirq + steal, irq + softirq)
+    return ProcessorTimes(idle + iowait, user + nice + system + irq + softirq + steal, irq + softirq)
 
 
 def spent_by_process_s() -> dict[int, float]:
@@ -126,14 +126,14 @@ def spent_by_process_s() -> dict[int, float]:
     return found
 
 
-class Scheduled(NamedTuple):
+class SchedulingTimes(NamedTuple):
     """What a thread has had of the processors since it started, seconds: running, and waiting for one to run on."""
 
     ran_s: float
     waited_s: float
 
 
-def switches_scheduled() -> dict[str, Scheduled]:
+def switches_scheduled() -> dict[str, SchedulingTimes]:
     """The main thread of every vswitchd, which forwards the packets of its userspace datapath, by its file.
 
     Nothing where the kernel keeps no such account (Linux's scheduler/sched-stats.rst).
@@ -143,16 +143,16 @@ def switches_scheduled() -> dict[str, Scheduled]:
         with suppress(FileNotFoundError):
             pid = file.read_text().strip()
             ran_ns, waited_ns, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()
-            found[file.name] = Scheduled(int(ran_ns) / 1e9, int(waited_ns) / 1e9)
+            found[file.name] = SchedulingTimes(int(ran_ns) / 1e9, int(waited_ns) / 1e9)
     return found
 
 
-def wait_share(before: dict[str, Scheduled], after: dict[str, Scheduled], window_s: float) -> float:
+def wait_share(before: dict[str, SchedulingTimes], after: dict[str, SchedulingTimes], window_s: float) -> float:
     """Share of a window for which a vswitchd waited; of several their mean, weighted by how long each ran.
 
     So it is that of the switch at which packets were.
     """
-    nothing = Scheduled(0.0, 0.0)
+    nothing = SchedulingTimes(0.0, 0.0)
     ran_s = {file: now.ran_s - before.get(file, nothing).ran_s for file, now in after.items()}
     waited_s = {file: now.waited_s - before.get(file, nothing).waited_s for file, now in after.items()}
     in_all_s = sum(ran_s.values())

@@ -28,7 +28,7 @@ TRANSFER, BACKGROUND = "transfer", "background"
 Ask = Callable[..., str]
 
 
-class Connection(NamedTuple):
+class TracedConnection(NamedTuple):
     """What the hash of every switch sees of a connection; instances by number."""
 
     source: int
@@ -49,7 +49,7 @@ class PathTracer:
         }
         self._link_of_interface = {interface_of(link): link.index for link in fabric.links}
 
-    def path(self, connection: Connection) -> int:
+    def path(self, connection: TracedConnection) -> int:
         """The index of the path, `UNKNOWN` when a switch on the way up does not say."""
         left = dict(enumerate(self._fabric.paths(connection.source, connection.target)))
         for hop in range(1, len(left[0])):
@@ -62,7 +62,7 @@ class PathTracer:
                 return UNKNOWN
         return next(iter(left))
 
-    def _leaves_by(self, switch: str, in_port: int, connection: Connection) -> int:
+    def _leaves_by(self, switch: str, in_port: int, connection: TracedConnection) -> int:
         """Index of the link onto which a switch sends a connection's packets; `UNKNOWN` for none or several."""
         source = self._fabric.instances[connection.source]
         target = self._fabric.instances[connection.target]
@@ -95,7 +95,7 @@ def trace_paths(
         decision["paths"] = taken.get(decision["request_id"], [])
 
 
-def _transfers(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], Connection]]:
+def _transfers(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], TracedConnection]]:
     """Every stripe that was connected, with its share of the blob."""
     records = {record.request_id: record for record in outcome.requests}
     for decision in outcome.decisions:
@@ -108,10 +108,10 @@ def _transfers(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], Co
                 **{"started_s": started_s, "ended_s": ended_s, "bytes": decision["kv_bytes"] / len(ports)},
                 **{"rate_bps": None, "retransmitted": decision["retransmitted"][stripe]},
             }
-            yield row, Connection(decision["prefill_id"], decision["decode_id"], source_port, port)
+            yield row, TracedConnection(decision["prefill_id"], decision["decode_id"], source_port, port)
 
 
-def _background(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], Connection]]:
+def _background(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], TracedConnection]]:
     for flow in outcome.background:
         ports = flow["source_ports"]
         for number, source_port in enumerate(ports):
@@ -120,10 +120,10 @@ def _background(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], C
                 **{"started_s": flow["started_s"], "ended_s": flow["ended_s"], "bytes": flow["bytes"] / len(ports)},
                 **{"rate_bps": flow["rate_bps"], "retransmitted": flow["retransmitted"][number]},
             }
-            yield row, Connection(flow["source"], flow["target"], source_port, port, flow["protocol"])
+            yield row, TracedConnection(flow["source"], flow["target"], source_port, port, flow["protocol"])
 
 
-def _row(fabric: Fabric, row: dict[str, Any], connection: Connection, path: int) -> dict[str, Any]:
+def _row(fabric: Fabric, row: dict[str, Any], connection: TracedConnection, path: int) -> dict[str, Any]:
     paths = fabric.paths(connection.source, connection.target)
     return {
         **row,

@@ -15,7 +15,7 @@ from scenario import BackgroundFlow, Scenario
 from serving import POLICY_ERROR, Outcome
 from testbed.background_player import BackgroundPlayer
 from testbed.calibration import CALIBRATION_ID, Calibration
-from testbed.cpu_monitor import Pressure
+from testbed.cpu_monitor import CpuMonitor
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp
 from testbed.link_log import log_links
@@ -54,7 +54,7 @@ class EmulatedRun:
         self._background = BackgroundPlayer(up, background, self._clock, self._tell)
         self._oracle = OracleWatch(self._movers.life.dispatcher, up.fabric, self._clock)
         self._calibration = Calibration(up, roles, scenario.serving.stripes, self._tell)
-        self._pressure = Pressure(up, roles.decode[0])
+        self._cpu_monitor = CpuMonitor(up, roles.decode[0])
         self._udp = any(flow.protocol == "udp" for flow in background)
         self._handlers = self._movers.handlers | self._background.handlers
         self._complaints: list[str] = []
@@ -77,7 +77,13 @@ class EmulatedRun:
 
     async def _play(self, ports: PortWatch) -> None:
         """Everything that goes on side by side, until no request is open or the deadline has passed."""
-        work = [self._movers.issue(), self._background.play(), self._pressure.watch(), ports.watch(), self._progress()]
+        work = [
+            self._movers.issue(),
+            self._background.play(),
+            self._cpu_monitor.watch(),
+            ports.watch(),
+            self._progress(),
+        ]
         work.append(log_links(self._outcome.links, self._clock.real_s, self._up.spec.rate_scale))
         if self._scenario.oracle.source != "static":
             work.append(self._oracle.watch())
@@ -129,7 +135,7 @@ class EmulatedRun:
         outcome.token_gaps_ms = movers.token_gaps_ms
         outcome.token_gap_counts = [1] * len(movers.token_gaps_ms)
         lateness_ms = sorted(late * 1e3 for late in movers.lateness_s)
-        outcome.evidence |= self._pressure.evidence() | {
+        outcome.evidence |= self._cpu_monitor.evidence() | {
             "datapath": self._up.datapath,
             "late_requests": sum(late_s > LATE_S for late_s in movers.lateness_s),
             "arrival_lateness_p99_ms": lateness_ms[int(0.99 * (len(lateness_ms) - 1))] if lateness_ms else 0.0,

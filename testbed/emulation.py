@@ -12,13 +12,13 @@ from topologies import DEFAULT_BURST_S, DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACK
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AUTO = "auto"
 
-RATE_SCALE = {"user": 5000.0, "kernel": 200.0}
+RATE_SCALE_OF_DATAPATH = {"user": 5000.0, "kernel": 200.0}
 """By datapath: a 200 Gbit/s NIC becomes a 40 Mbit/s link where one process forwards every packet, and a 1 Gbit/s link
 where the kernel does, on every processor: it takes some four of them (docs/vm.md)."""
 
 
 def _usual_rate_scale(validated: dict[str, Any]) -> float:
-    return RATE_SCALE[validated.get("datapath", "user")]
+    return RATE_SCALE_OF_DATAPATH[validated.get("datapath", "user")]
 
 
 class EmulationSpec(BaseModel):

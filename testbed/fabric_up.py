@@ -23,7 +23,7 @@ from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.kernel import check_kernel
 from testbed.oracle_client import OracleClient, OracleUnavailableError
-from testbed.per_switch_daemon import OwnDaemonSwitch
+from testbed.per_switch_daemon import PerSwitchDaemonSwitch
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import datapath_in_force, start_switches
 from topologies import FABRIC_PREFIX, Fabric, Shape, ShapingError, instance_ip
@@ -184,7 +184,9 @@ def bring_up(
     try:
         up.net = Mininet(
             topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, shape=shape),
-            switch=lambda name, **given: (OwnDaemonSwitch if own else OVSSwitch)(name, datapath=up.datapath, **given),
+            switch=lambda name, **given: (PerSwitchDaemonSwitch if own else OVSSwitch)(
+                name, datapath=up.datapath, **given
+            ),
             controller=lambda name: RemoteController(name, ip="127.0.0.1", port=spec.controller_port),
             build=True,
             waitConnected=False,

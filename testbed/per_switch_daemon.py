@@ -10,10 +10,10 @@ from typing import Any
 
 from mininet.node import OVSSwitch
 
-from testbed.switches import Daemon
+from testbed.switches import SwitchDaemon
 
 
-class OwnDaemonSwitch(OVSSwitch):
+class PerSwitchDaemonSwitch(OVSSwitch):
     """Open vSwitch's userspace datapath in the process of this switch alone, started by `start_switches`."""
 
     @classmethod
@@ -25,7 +25,7 @@ class OwnDaemonSwitch(OVSSwitch):
         return False
 
     def vsctl(self, *words: Any, **options: Any) -> Any:
-        return self.cmd("ovs-vsctl", f"--db={Daemon(self.name).database}", *words, **options)
+        return self.cmd("ovs-vsctl", f"--db={SwitchDaemon(self.name).database}", *words, **options)
 
     def bridgeOpts(self) -> str:
         found: str = super().bridgeOpts()

@@ -30,7 +30,7 @@ BUSY_WINDOWS = 4
 """A port is saturated where it was this full in so many windows in a row; the first and the last do not count."""
 
 
-class Count(NamedTuple):
+class PortCount(NamedTuple):
     """Bytes and frames of one direction since the interface was made."""
 
     bytes: int
@@ -61,7 +61,7 @@ class PortWatch:
         self._saturated: list[float] = []
         self._overshoot = 0.0, ""
 
-    def read(self) -> dict[str, Count]:
+    def read(self) -> dict[str, PortCount]:
         """Every link's counter now."""
         found = parse_devices(DEVICES.read_text())
         return {name: found[interface][0 if sent else 1] for name, (interface, sent) in self._sent.items()}
@@ -95,13 +95,13 @@ class PortWatch:
         """
         end = self.read()
         moved = {
-            name: Count(*(b - a for a, b in zip(self._first[name], end[name], strict=True))) for name in self._sent
+            name: PortCount(*(b - a for a, b in zip(self._first[name], end[name], strict=True))) for name in self._sent
         }
         hosts = {instance.name for instance in self._fabric.instances}
         into = [moved[link.name] for link in self._fabric.links if link.source in hosts]
         out = [moved[link.name] for link in self._fabric.links if link.target in hosts]
         for name in self._busy:
-            self._end_spell(name)
+            self._end_busy_period(name)
         rates = sorted(self._saturated)
         squeezes, drops = (b - a for a, b in zip(self._softnet, softnet(), strict=True))
         return {
@@ -126,21 +126,21 @@ class PortWatch:
         if full >= BUSY:
             self._busy[name].append(full)
         else:
-            self._end_spell(name)
+            self._end_busy_period(name)
 
-    def _end_spell(self, name: str) -> None:
+    def _end_busy_period(self, name: str) -> None:
         if len(self._busy[name]) >= BUSY_WINDOWS:
             self._saturated.extend(self._busy[name][1:-1])
         self._busy[name].clear()
 
 
-def parse_devices(text: str) -> Mapping[str, tuple[Count, Count]]:
+def parse_devices(text: str) -> Mapping[str, tuple[PortCount, PortCount]]:
     """Sent and received of every interface in /proc/net/dev (proc_pid_net(5))."""
     found = {}
     for line in text.splitlines()[2:]:
         name, _, numbers = line.partition(":")
         fields = [int(word) for word in numbers.split()]
-        found[name.strip()] = Count(fields[8], fields[9]), Count(fields[0], fields[1])
+        found[name.strip()] = PortCount(fields[8], fields[9]), PortCount(fields[0], fields[1])
     return found
 
 

@@ -37,7 +37,7 @@ from workloads import WorkloadError
 EXPECTED = (TestbedError, PolicyError, FabricError, WorkloadError)
 
 
-class Correspondent:
+class HostChannel:
     """JSON lines to and from the outside. Once the input ends the process is gone within the call."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Correspondent:
 
 
 def main() -> int:
-    outside = Correspondent()
+    outside = HostChannel()
     task = outside.next_line()
     try:
         scenario = Scenario.model_validate(task["scenario"])
@@ -91,7 +91,7 @@ def main() -> int:
         return 2
 
 
-def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, outside: Correspondent) -> dict[str, Any]:
+def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, outside: HostChannel) -> dict[str, Any]:
     """Run one scenario on the fabric that is up and return its Outcome as plain data.
 
     The proofs of a clean fabric wait for other processes, so each is had while something else is to be computed.

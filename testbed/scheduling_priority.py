@@ -12,7 +12,7 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
-def give_precedence(pid: int, nice: int, proc: Path = PROC) -> bool:
+def set_session_priority(pid: int, nice: int, proc: Path = PROC) -> bool:
     """Give the session of process `pid` the nice value `nice`; False where the kernel has no groups of sessions.
 
     OSError where that is refused.

@@ -9,7 +9,7 @@ from typing import Literal
 
 from testbed.errors import TestbedError
 from testbed.sandbox import run
-from testbed.scheduling_priority import give_precedence
+from testbed.scheduling_priority import set_session_priority
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 DATABASE = "/etc/openvswitch/conf.db"
@@ -34,7 +34,7 @@ def datapath_in_force() -> tuple[Datapath, str]:
 
 
 @dataclass(frozen=True)
-class Daemon:
+class SwitchDaemon:
     """One ovs-vswitchd with its database: of every switch, its files where the tools look, or of the switch `name`."""
 
     name: str = ""
@@ -82,11 +82,11 @@ def start_switches(names: Sequence[str] = ("",)) -> None:
     What forwards packets comes before all else on the machine. TestbedError when one refuses.
     """
     for name in names:
-        daemon = Daemon(name)
+        daemon = SwitchDaemon(name)
         for command in daemon.commands():
             run(*command)
         try:
-            give_precedence(int(daemon.pid_file.read_text(encoding="ascii")), PRIORITY)
+            set_session_priority(int(daemon.pid_file.read_text(encoding="ascii")), PRIORITY)
         except OSError as problem:
             raise TestbedError(f"ovs-vswitchd gets no precedence: {problem}") from None
 

@@ -72,7 +72,7 @@ LEAST_BYTES = 1_000_000
 """Fewer bytes than this say nothing about their conservation."""
 
 
-class Finding(NamedTuple):
+class VerdictReason(NamedTuple):
     """A probe that is off: what it says, whether the run is lost, and how far beyond its limit it is (1: just)."""
 
     probe: str
@@ -83,7 +83,7 @@ class Finding(NamedTuple):
 
 def judge(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
     """`verdict` valid, suspect or invalid, the `reasons`, worst first, and the `worst` probe; a valid run has none."""
-    found = sorted(_findings(scenario, outcome), key=lambda finding: (not finding.invalid, -finding.excess))
+    found = sorted(_reasons(scenario, outcome), key=lambda finding: (not finding.invalid, -finding.excess))
     verdict = "valid" if not found else "invalid" if found[0].invalid else "suspect"
     return {
         "verdict": verdict,
@@ -92,7 +92,7 @@ def judge(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _findings(scenario: Scenario, outcome: Outcome) -> Iterator[Finding]:
+def _reasons(scenario: Scenario, outcome: Outcome) -> Iterator[VerdictReason]:
     yield from _fabric_reuse(outcome.evidence)
     yield from _machine(outcome.evidence)
     yield from _network(outcome.evidence)
@@ -100,34 +100,34 @@ def _findings(scenario: Scenario, outcome: Outcome) -> Iterator[Finding]:
     yield from _paths(scenario, outcome)
     failed = [record.error for record in outcome.requests if record.status == "failed"]
     if failed:
-        yield Finding("failures", f"{len(failed)} requests failed; the first: {failed[0]}", True, len(failed))
+        yield VerdictReason("failures", f"{len(failed)} requests failed; the first: {failed[0]}", True, len(failed))
     ages_s = [r.oracle_age_ms / 1e3 for r in outcome.requests if r.oracle_age_ms == r.oracle_age_ms]
     knobs = scenario.oracle
     allowed_s = knobs.refresh_s + knobs.poll_s + knobs.delay_s + AGE_SLACK_S
     oldest_s = sorted(ages_s)[int(0.99 * (len(ages_s) - 1))] if ages_s else 0.0
     if knobs.source != "static" and not knobs.loss and oldest_s > allowed_s:
         words = f"the network view was {oldest_s:.1f} s old (p99; limit {allowed_s:g} s, knob {knobs.refresh_s:g} s)"
-        yield Finding("oracle_age", words, False, oldest_s / allowed_s)
+        yield VerdictReason("oracle_age", words, False, oldest_s / allowed_s)
     late = outcome.evidence.get("late_requests", 0)
     if late > LATE_INVALID * len(outcome.requests):
         words = f"{late} of {len(outcome.requests)} requests were issued over {LATE_SUSPECT_MS:g} ms late"
-        yield Finding("late_requests", words, True, late / (LATE_INVALID * max(len(outcome.requests), 1)))
+        yield VerdictReason("late_requests", words, True, late / (LATE_INVALID * max(len(outcome.requests), 1)))
     for key in ("worker_complaints", "background_failures"):
         if complaints := outcome.evidence.get(key):
             words = f"{len(complaints)} {key.replace('_', ' ')}; the first: {complaints[0]}"
-            yield Finding(key, words, False, len(complaints))
+            yield VerdictReason(key, words, False, len(complaints))
 
 
-def _fabric_reuse(evidence: dict[str, Any]) -> Iterator[Finding]:
+def _fabric_reuse(evidence: dict[str, Any]) -> Iterator[VerdictReason]:
     """Whether the fabric held nothing of another run at the start, and nothing of this one at the end."""
     for key, when, invalid in (("clean_start", "before", True), ("clean_end", "after", False)):
         proof = evidence.get(key, {"clean": True})
         if not proof["clean"]:
             words = f"the fabric was not clean {when} the run ({proof['took_s']:.1f} s were waited): {proof['left'][0]}"
-            yield Finding(key, words, invalid, float(len(proof["left"])))
+            yield VerdictReason(key, words, invalid, float(len(proof["left"])))
 
 
-def _machine(evidence: dict[str, Any]) -> Iterator[Finding]:
+def _machine(evidence: dict[str, Any]) -> Iterator[VerdictReason]:
     """Whether the processors kept up."""
     for probe, key, what, suspect_ms, invalid_ms in (
         ("arrival_lateness", "arrival_lateness_p99_ms", "requests were issued late", LATE_SUSPECT_MS, LATE_INVALID_MS),
@@ -137,27 +137,29 @@ def _machine(evidence: dict[str, Any]) -> Iterator[Finding]:
         if late_ms > suspect_ms:
             limit_ms = invalid_ms if late_ms > invalid_ms else suspect_ms
             words = f"{what}: p99 {late_ms:.0f} ms (limit {limit_ms:g})"
-            yield Finding(probe, words, late_ms > invalid_ms, late_ms / limit_ms)
+            yield VerdictReason(probe, words, late_ms > invalid_ms, late_ms / limit_ms)
     starved = evidence.get("cpu_starved", 0.0)
     if starved > STARVED_SUSPECT:
         words = f"no processor was idle in {starved:.0%} of the quarter seconds (limit {STARVED_SUSPECT:.0%})"
-        yield Finding("cpu_starved", words, False, starved / STARVED_SUSPECT)
+        yield VerdictReason("cpu_starved", words, False, starved / STARVED_SUSPECT)
     wait = evidence.get("switch_wait_mean", 0.0)
     if wait > SWITCH_WAIT_SUSPECT:
         limit = SWITCH_WAIT_INVALID if wait > SWITCH_WAIT_INVALID else SWITCH_WAIT_SUSPECT
         words = (
             f"the switches waited for a processor {wait:.0%} of the time (limit {limit:.0%}): other work is in the way"
         )
-        yield Finding("switch_wait", words, wait > SWITCH_WAIT_INVALID, wait / limit)
+        yield VerdictReason("switch_wait", words, wait > SWITCH_WAIT_INVALID, wait / limit)
     if drops := evidence.get("softnet_drops", 0):
-        yield Finding("softnet_drops", f"the kernel dropped {drops} packets before any switch saw them", False, drops)
+        yield VerdictReason(
+            "softnet_drops", f"the kernel dropped {drops} packets before any switch saw them", False, drops
+        )
     squeezes, allowed = evidence.get("softnet_squeezes", 0), SQUEEZED * evidence.get("delivered_frames", 0)
     if squeezes > allowed:
         words = f"the kernel put off received packets {squeezes} times (limit {allowed:.0f})"
-        yield Finding("softnet_squeezes", words, False, squeezes / max(allowed, 1))
+        yield VerdictReason("softnet_squeezes", words, False, squeezes / max(allowed, 1))
 
 
-def _network(evidence: dict[str, Any]) -> Iterator[Finding]:
+def _network(evidence: dict[str, Any]) -> Iterator[VerdictReason]:
     """Whether the links were what the specification says."""
     rate = min(evidence.get("calibration", [1.0]))
     if rate < CALIBRATION_SUSPECT:
@@ -167,16 +169,16 @@ def _network(evidence: dict[str, Any]) -> Iterator[Finding]:
             f"an idle path gave {rate:.0%} of its rate (limit {limit:.0%}): the links are faster than this machine"
             " carries; raise emulation.rate_scale or emulation.time_dilation"
         )
-        yield Finding("calibration", words, invalid, limit / max(rate, 1e-3))
+        yield VerdictReason("calibration", words, invalid, limit / max(rate, 1e-3))
     saturated = evidence.get("saturated_rate")
     if saturated is not None and abs(saturated - 1) > SATURATED_OFF:
         words = f"full ports carried {saturated:.1%} of their shaper's rate (limit {1 - SATURATED_OFF:.0%})"
-        yield Finding("saturated_rate", words, False, abs(saturated - 1) / SATURATED_OFF)
+        yield VerdictReason("saturated_rate", words, False, abs(saturated - 1) / SATURATED_OFF)
     overshoot = evidence.get("port_overshoot", 0.0)
     if overshoot > OVERSHOOT:
         port = evidence.get("port_overshoot_at") or "a port"
         words = f"{port} carried {overshoot:.2f} x what its shaper allows in a tenth of a second (limit {OVERSHOOT:g})"
-        yield Finding("port_overshoot", words, True, overshoot / OVERSHOOT)
+        yield VerdictReason("port_overshoot", words, True, overshoot / OVERSHOOT)
     delivered = conserved(evidence)
     if delivered is not None and not CONSERVED[0] <= delivered <= CONSERVED[1]:
         words = (
@@ -184,10 +186,10 @@ def _network(evidence: dict[str, Any]) -> Iterator[Finding]:
         )
         invalid = delivered < CONSERVED[0]
         excess = CONSERVED[0] / max(delivered, 1e-3) if invalid else delivered / CONSERVED[1]
-        yield Finding("conservation", words, invalid, excess)
+        yield VerdictReason("conservation", words, invalid, excess)
 
 
-def _losses(evidence: dict[str, Any]) -> Iterator[Finding]:
+def _losses(evidence: dict[str, Any]) -> Iterator[VerdictReason]:
     """Whether full queues account for the frames that were lost, and these for what senders sent again."""
     if "queue_drops" not in evidence or "retransmitted" not in evidence:
         return
@@ -196,14 +198,14 @@ def _losses(evidence: dict[str, Any]) -> Iterator[Finding]:
     explained = LOSSES_A_DROP * evidence["queue_drops"] + spare
     if lost > explained:
         words = f"{lost} frames were lost in the fabric, of which full queues dropped {evidence['queue_drops']}"
-        yield Finding("losses", words, False, lost / explained)
+        yield VerdictReason("losses", words, False, lost / explained)
     apart, allowed = abs(again - lost), RETRANSMISSIONS_OFF * max(again, lost) + spare
     if apart > allowed and not evidence.get("background_udp"):
         words = f"senders sent {again} segments again for {lost} frames lost in the fabric"
-        yield Finding("retransmissions", words, False, apart / allowed)
+        yield VerdictReason("retransmissions", words, False, apart / allowed)
 
 
-def _paths(scenario: Scenario, outcome: Outcome) -> Iterator[Finding]:
+def _paths(scenario: Scenario, outcome: Outcome) -> Iterator[VerdictReason]:
     """Whether what every link of choice carried is what the connections that took it say they moved."""
     counted = outcome.evidence.get("link_bytes", {})
     if not outcome.paths or any(row["path"] < 0 for row in outcome.paths) or outcome.evidence.get("background_udp"):
@@ -225,7 +227,7 @@ def _paths(scenario: Scenario, outcome: Outcome) -> Iterator[Finding]:
         words = (
             f"the paths told do not explain {mismatch:.0%} of the bytes on links of choice (limit {PATHS_MISMATCH:.0%})"
         )
-        yield Finding("paths", words, False, mismatch / PATHS_MISMATCH)
+        yield VerdictReason("paths", words, False, mismatch / PATHS_MISMATCH)
 
 
 def conserved(evidence: Mapping[str, Any]) -> float | None:

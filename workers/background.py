@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from workers.command import CommandError
-from workers.control_channel import Shell, argument_parser, stamp
+from workers.control_channel import ControlChannel, argument_parser, stamp
 from workers.flows import Flow, FlowStats, TcpFlow, UdpFlow
 from workers.sink import Sink
 from workers.streams import StreamOptions, add_stream_arguments
@@ -26,8 +26,8 @@ CONNECTIONS_MAX = 1024
 class BackgroundWorker:
     """The flows of one instance, by the driver's numbers."""
 
-    def __init__(self, shell: Shell, sink: Sink, options: StreamOptions) -> None:
-        self._shell = shell
+    def __init__(self, channel: ControlChannel, sink: Sink, options: StreamOptions) -> None:
+        self._channel = channel
         self._sink = sink
         self._options = options
         self._flows: dict[int, Flow] = {}
@@ -45,17 +45,21 @@ class BackgroundWorker:
         def failed(error: str) -> None:
             flow = self._flows.pop(flow_id)
             self._sent_bytes += flow.sent_bytes
-            self._shell.emit("flow_failed", flow_id=flow_id, error=error)
+            self._channel.emit("flow_failed", flow_id=flow_id, error=error)
 
         try:
             if protocol == "tcp":
-                self._flows[flow_id] = TcpFlow(self._shell.loop, address, connections, rate_bps, failed, self._options)
+                self._flows[flow_id] = TcpFlow(
+                    self._channel.loop, address, connections, rate_bps, failed, self._options
+                )
             elif rate_bps is None:
                 raise CommandError("flow_start: a udp flow needs a rate_bps")
             else:
-                self._flows[flow_id] = UdpFlow(self._shell.loop, address, connections, rate_bps, failed, self._options)
+                self._flows[flow_id] = UdpFlow(
+                    self._channel.loop, address, connections, rate_bps, failed, self._options
+                )
         except OSError as error:
-            self._shell.emit("flow_failed", flow_id=flow_id, error=error.strerror or str(error))
+            self._channel.emit("flow_failed", flow_id=flow_id, error=error.strerror or str(error))
 
     def stop_flow(self, command: Command) -> None:
         flow_id = command.integer("flow_id")
@@ -64,7 +68,7 @@ class BackgroundWorker:
             raise CommandError(f"flow_stop: no flow {flow_id} is running")
         stats: FlowStats = flow.stop()
         self._sent_bytes += stats.sent_bytes
-        self._shell.emit(
+        self._channel.emit(
             "flow_stopped",
             flow_id=flow_id,
             bytes=stats.sent_bytes,
@@ -76,22 +80,22 @@ class BackgroundWorker:
 
     def report(self, _command: Command) -> None:
         sent_bytes = self._sent_bytes + sum(flow.sent_bytes for flow in self._flows.values())
-        self._shell.emit("report", sent_bytes=sent_bytes, received_bytes=self._sink.count())
+        self._channel.emit("report", sent_bytes=sent_bytes, received_bytes=self._sink.count())
 
 
 def main() -> int:
     parser = argument_parser("background", __doc__)
     add_stream_arguments(parser)
     arguments = parser.parse_args()
-    shell = Shell("background", arguments.name, arguments.control)
+    channel = ControlChannel("background", arguments.name, arguments.control)
     options = StreamOptions.of(arguments)
-    shell.check(options)
-    listener = shell.listen(arguments.address or "127.0.0.1", arguments.port)
+    channel.check(options)
+    listener = channel.listen(arguments.address or "127.0.0.1", arguments.port)
     address, port = listener.getsockname()
-    datagrams = shell.listen(address, port, socket.SOCK_DGRAM)
-    worker = BackgroundWorker(shell, Sink(shell.loop, listener, datagrams), options)
+    datagrams = channel.listen(address, port, socket.SOCK_DGRAM)
+    worker = BackgroundWorker(channel, Sink(channel.loop, listener, datagrams), options)
     handlers = {"flow_start": worker.start_flow, "flow_stop": worker.stop_flow, "report": worker.report}
-    return shell.run(port, handlers)
+    return channel.run(port, handlers)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ KEEPALIVE_S = 8
 after ten idle seconds (max-idle, ovs-vswitchd.conf.db(5)), and every switch of the path would have to learn it anew."""
 
 
-class Bundle(NamedTuple):
+class ConnectionBundle(NamedTuple):
     """The connections of one transfer, a stripe each. The `slot` says which of several bundles to one address it is."""
 
     slot: int
@@ -34,20 +34,20 @@ class Bundle(NamedTuple):
     sockets: list[socket.socket]
 
 
-class Connections:
+class ConnectionPool:
     """Bundles of connections. A kept one goes to one transfer at a time; the lowest idle slot is taken first.
 
     While every kept bundle to an address is in use, the next transfer to it opens one more.
     """
 
-    def __init__(self, loop: Loop, options: StreamOptions, keep: bool) -> None:
-        self.keep = keep
+    def __init__(self, loop: Loop, options: StreamOptions, persistent: bool) -> None:
+        self.persistent = persistent
         self._loop = loop
         self._options = options
-        self._idle: dict[tuple[Address, int], list[Bundle]] = {}
+        self._idle: dict[tuple[Address, int], list[ConnectionBundle]] = {}
         self._opened: dict[tuple[Address, int], int] = {}
 
-    def take(self, address: Address, count: int) -> Bundle:
+    def take(self, address: Address, count: int) -> ConnectionBundle:
         """A bundle of `count` connections, those of a new one on their way. OSError if one cannot even set out."""
         if idle := self._idle.get((address, count)):
             return idle.pop(0)
@@ -60,17 +60,17 @@ class Connections:
             for sock in sockets:
                 sock.close()
             raise
-        if self.keep:
+        if self.persistent:
             for sock in sockets:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
         self._opened[address, count] = slot + 1
-        return Bundle(slot, address, sockets)
+        return ConnectionBundle(slot, address, sockets)
 
-    def give_back(self, bundle: Bundle) -> None:
+    def give_back(self, bundle: ConnectionBundle) -> None:
         """A transfer is over and went well: keep its connections, or close them."""
-        if self.keep:
+        if self.persistent:
             bisect.insort(
                 self._idle.setdefault((bundle.address, len(bundle.sockets)), []), bundle, key=lambda b: b.slot
             )

@@ -54,7 +54,7 @@ def add_realtime_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class Shell:
+class ControlChannel:
     """A worker's control connection: `emit` events, obey commands until `quit` or end of file."""
 
     def __init__(self, role: str, name: str, control_path: str) -> None:

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from workers.batch import Admitted, Batch, Event, Finished, FirstToken, Rejected, StepEnded, StepLog
-from workers.control_channel import Shell, add_realtime_argument, argument_parser, stamp
+from workers.control_channel import ControlChannel, add_realtime_argument, argument_parser, stamp
 from workers.inbound import Receiver
 from workers.steps import StepTable
 from workers.wire import STRIPES_MAX
@@ -36,9 +36,11 @@ class _Size(NamedTuple):
 class DecodeWorker:
     """Joins the two halves of a request: what the driver announced (`expect`) and what the network brought."""
 
-    def __init__(self, shell: Shell, listener: socket.socket, batch: Batch, stripe_buffer_bytes: int | None) -> None:
-        self._shell = shell
-        self._loop = shell.loop
+    def __init__(
+        self, channel: ControlChannel, listener: socket.socket, batch: Batch, stripe_buffer_bytes: int | None
+    ) -> None:
+        self._channel = channel
+        self._loop = channel.loop
         self._batch = batch
         self._stamps = StepLog()
         self._timer: Timer | None = None
@@ -52,13 +54,13 @@ class DecodeWorker:
         stripes = command.integer("stripes", minimum=1, maximum=STRIPES_MAX)
         size = _Size(command.integer("context_tokens"), command.integer("output_tokens", minimum=1))
         if request_id in self._expected or request_id in self._batch:
-            self._shell.emit("rejected", request_id=request_id, error="the request is already here")
+            self._channel.emit("rejected", request_id=request_id, error="the request is already here")
             return
         if not self._batch.fits(*size):
             self._receiver.refuse(request_id)
             self._received.discard(request_id)
             error = f"{size.context_tokens} + {size.output_tokens} tokens exceed the KV memory"
-            self._shell.emit("rejected", request_id=request_id, error=error)
+            self._channel.emit("rejected", request_id=request_id, error=error)
             return
         self._expected[request_id] = size
         self._receiver.expect(request_id, total_bytes, stripes)
@@ -74,10 +76,10 @@ class DecodeWorker:
         self._received.discard(request_id)
         self._receiver.refuse(request_id)
         self._apply(self._batch.cancel(request_id, self._loop.clock()))
-        self._shell.emit("cancelled", request_id=request_id, known=known)
+        self._channel.emit("cancelled", request_id=request_id, known=known)
 
     def _on_received(self, request_id: int, first_byte_s: float, at_s: float, total_bytes: int) -> None:
-        self._shell.emit(
+        self._channel.emit(
             "received",
             request_id=request_id,
             first_byte_s=stamp(first_byte_s),
@@ -89,7 +91,7 @@ class DecodeWorker:
             self._offer(request_id)
 
     def _on_error(self, error: str, request_id: int | None, peer: str) -> None:
-        self._shell.emit("wire_error", request_id=request_id, error=error, peer=peer)
+        self._channel.emit("wire_error", request_id=request_id, error=error, peer=peer)
 
     def _offer(self, request_id: int) -> None:
         size = self._expected.pop(request_id)
@@ -109,14 +111,14 @@ class DecodeWorker:
                 case StepEnded():
                     self._stamps.append(at_s)
                 case FirstToken(request_id):
-                    self._shell.emit("first_token", request_id=request_id, at_s=at_s)
+                    self._channel.emit("first_token", request_id=request_id, at_s=at_s)
                 case Admitted(request_id):
-                    self._shell.emit("admitted", request_id=request_id, at_s=at_s)
+                    self._channel.emit("admitted", request_id=request_id, at_s=at_s)
                 case Finished(request_id, _, first_step, token_s):
                     stamps_s = self._stamps.ends_s(first_step, len(token_s))
-                    self._shell.emit("finished", request_id=request_id, at_s=at_s, token_s=stamps_s)
+                    self._channel.emit("finished", request_id=request_id, at_s=at_s, token_s=stamps_s)
                 case Rejected(request_id, _, error):
-                    self._shell.emit("rejected", request_id=request_id, error=error)
+                    self._channel.emit("rejected", request_id=request_id, error=error)
         boundary_s = self._batch.next_boundary_s
         if boundary_s is None:
             self._stamps.forget()
@@ -140,16 +142,16 @@ def main() -> int:
     )
     add_realtime_argument(parser)
     arguments = parser.parse_args()
-    shell = Shell("decode", arguments.name, arguments.control)
-    shell.keep_time(arguments.realtime_priority)
+    channel = ControlChannel("decode", arguments.name, arguments.control)
+    channel.keep_time(arguments.realtime_priority)
     try:
         steps = StepTable.parse(arguments.step_table, arguments.time_dilation)
         batch = Batch(steps.step_s, arguments.batch_slots, arguments.kv_memory_tokens)
     except ValueError as error:
-        shell.fatal(str(error))
-    listener = shell.listen(arguments.address or "127.0.0.1", arguments.port)
-    worker = DecodeWorker(shell, listener, batch, arguments.stripe_buffer_bytes)
-    return shell.run(listener.getsockname()[1], {"expect": worker.expect, "cancel": worker.cancel})
+        channel.fatal(str(error))
+    listener = channel.listen(arguments.address or "127.0.0.1", arguments.port)
+    worker = DecodeWorker(channel, listener, batch, arguments.stripe_buffer_bytes)
+    return channel.run(listener.getsockname()[1], {"expect": worker.expect, "cancel": worker.cancel})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from workers import wire
 from workers.loop import READABLE, Loop
-from workers.wire import Ack, Header, Status, WireError
+from workers.wire import Ack, Header, StripeStatus, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ class Receiver:
         arrival = self.arrivals.get(request_id)
         if arrival is not None and (arrival.total_bytes, arrival.stripes) != (total_bytes, stripes):
             self.on_error(_mismatch(arrival.total_bytes, arrival.stripes, total_bytes, stripes), request_id, "")
-            self.drop(request_id, Status.UNEXPECTED)
+            self.drop(request_id, StripeStatus.UNEXPECTED)
 
     def refuse(self, request_id: int) -> None:
         """Drop a request's blob and take no more of it until it is expected again."""
@@ -84,9 +84,9 @@ class Receiver:
     def forget(self, request_id: int) -> None:
         """The request is over: its blob and its expectation are no longer needed."""
         self._expected.pop(request_id, None)
-        self.drop(request_id, Status.REFUSED)
+        self.drop(request_id, StripeStatus.REFUSED)
 
-    def drop(self, request_id: int, status: Status) -> None:
+    def drop(self, request_id: int, status: StripeStatus) -> None:
         arrival = self.arrivals.pop(request_id, None)
         if arrival is not None:
             for stripe in list(arrival.open.values()):
@@ -96,10 +96,10 @@ class Receiver:
         """The blob to which a new stripe belongs; `UnwelcomeError` if it may not join it."""
         request_id = header.request_id
         if request_id in self._refused:
-            raise UnwelcomeError(Status.REFUSED, "the request was cancelled or rejected")
+            raise UnwelcomeError(StripeStatus.REFUSED, "the request was cancelled or rejected")
         expected = self._expected.get(request_id)
         if expected is not None and expected != (header.total_bytes, header.stripes):
-            raise UnwelcomeError(Status.UNEXPECTED, _mismatch(header.total_bytes, header.stripes, *expected))
+            raise UnwelcomeError(StripeStatus.UNEXPECTED, _mismatch(header.total_bytes, header.stripes, *expected))
         if header.total_bytes == 0:
             return Arrival(header, stripe.first_byte_s)  # nothing to wait for: `expect` alone completes it
         arrival = self.arrivals.get(request_id)
@@ -107,9 +107,9 @@ class Receiver:
             arrival = self.arrivals[request_id] = Arrival(header, stripe.first_byte_s)
         if (arrival.total_bytes, arrival.stripes) != (header.total_bytes, header.stripes):
             error = _mismatch(header.total_bytes, header.stripes, arrival.total_bytes, arrival.stripes)
-            raise UnwelcomeError(Status.UNEXPECTED, error)
+            raise UnwelcomeError(StripeStatus.UNEXPECTED, error)
         if header.stripe in arrival.done or header.stripe in arrival.open:
-            raise UnwelcomeError(Status.UNEXPECTED, f"stripe {header.stripe} came twice")
+            raise UnwelcomeError(StripeStatus.UNEXPECTED, f"stripe {header.stripe} came twice")
         arrival.first_byte_s = min(arrival.first_byte_s, stripe.first_byte_s)
         arrival.open[header.stripe] = stripe
         return arrival
@@ -144,7 +144,7 @@ class Receiver:
             complete_s = self.arrivals[request_id].complete_s
             if complete_s is not None and now_s - complete_s > IDLE_DEADLINE_S:
                 self.on_error(f"no expect came within {IDLE_DEADLINE_S:g} s of the data", request_id, "")
-                self.drop(request_id, Status.REFUSED)
+                self.drop(request_id, StripeStatus.REFUSED)
         if self._stripes or unclaimed:
             self._sweep_later()
 
@@ -152,7 +152,7 @@ class Receiver:
 class UnwelcomeError(Exception):
     """A well-formed stripe that cannot be accepted."""
 
-    def __init__(self, status: Status, error: str) -> None:
+    def __init__(self, status: StripeStatus, error: str) -> None:
         super().__init__(error)
         self.status = status
 
@@ -171,7 +171,7 @@ class Stripe:
         receiver.loop.watch(sock, READABLE, self._on_readable)
 
     def _await_header(self) -> None:
-        """Be as new. Connections that are kept rest like this for as long as they like, before the first blob, too."""
+        """Be as new. ConnectionPool that are kept rest like this for as long as they like, before the first blob, too."""
         self._header_bytes = b""
         self._header: Header | None = None
         self._arrival: Arrival | None = None
@@ -181,7 +181,7 @@ class Stripe:
         self._checked_s = self._receiver.loop.clock()
         self._checked_remaining = -1
 
-    def reply(self, status: Status) -> None:
+    def reply(self, status: StripeStatus) -> None:
         """Acknowledge; after anything but OK the rest of the payload is read and thrown away."""
         if self._replied:
             return
@@ -193,12 +193,12 @@ class Stripe:
             self._arrival.open.pop(self._header.stripe, None)
         try:
             self._sock.send(wire.pack_ack(Ack(request_id, received - self._remaining, status)))
-            if status is not Status.OK:
+            if status is not StripeStatus.OK:
                 self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._close()
             return
-        if status is Status.OK and self._header is not None and self._header.kept:
+        if status is StripeStatus.OK and self._header is not None and self._header.persistent:
             self._await_header()
 
     def check_progress(self, now_s: float) -> None:
@@ -210,7 +210,7 @@ class Stripe:
             self._checked_remaining, self._checked_s = self._remaining, now_s
         elif now_s - self._checked_s > deadline_s:
             if not self._replied:
-                self._fail(f"nothing arrived for {deadline_s:g} s", Status.BROKEN)
+                self._fail(f"nothing arrived for {deadline_s:g} s", StripeStatus.BROKEN)
             self._close()
 
     def _on_readable(self, _events: int) -> None:
@@ -225,14 +225,14 @@ class Stripe:
             return
         except OSError as error:
             if not self._replied:
-                self._fail(f"connection lost: {error.strerror}", Status.BROKEN)
+                self._fail(f"connection lost: {error.strerror}", StripeStatus.BROKEN)
             self._close()
 
     def _read_header(self) -> None:
         received = self._sock.recv(wire.HEADER_BYTES - len(self._header_bytes))
         if not received:
             if self._header_bytes:
-                self._fail(f"header ended after {len(self._header_bytes)} bytes", Status.BAD_HEADER)
+                self._fail(f"header ended after {len(self._header_bytes)} bytes", StripeStatus.BAD_HEADER)
             self._close()
             return
         if not self._header_bytes:
@@ -246,7 +246,7 @@ class Stripe:
             self._remaining = self._header.stripe_bytes
             self._arrival = self._receiver.admit(self, self._header)
         except WireError as error:
-            self._fail(str(error), Status.BAD_HEADER)
+            self._fail(str(error), StripeStatus.BAD_HEADER)
         except UnwelcomeError as error:
             self._fail(str(error), error.status)
         else:
@@ -262,7 +262,7 @@ class Stripe:
         if self._remaining == 0:
             self._complete(self._receiver.loop.clock())
         elif count == 0:
-            self._fail(f"payload ended {self._remaining} bytes early", Status.BROKEN)
+            self._fail(f"payload ended {self._remaining} bytes early", StripeStatus.BROKEN)
             self._close()
         elif self._remaining < self._low_water:
             self._set_low_water(self._remaining)
@@ -272,7 +272,7 @@ class Stripe:
         assert arrival is not None
         assert header is not None
         arrival.done.add(header.stripe)
-        self.reply(Status.OK)
+        self.reply(StripeStatus.OK)
         if arrival.total_bytes and len(arrival.done) == arrival.stripes:
             arrival.complete_s = at_s
             self._receiver.on_received(header.request_id, arrival.first_byte_s, at_s, arrival.total_bytes)
@@ -285,14 +285,14 @@ class Stripe:
             self._receiver.on_error("bytes beyond the announced count", self._header.request_id, self._peer)
             self._close()
 
-    def _fail(self, error: str, status: Status) -> None:
+    def _fail(self, error: str, status: StripeStatus) -> None:
         request_id = self._header.request_id if self._header else None
         where = f"stripe {self._header.stripe} of {self._header.stripes}: " if self._header else ""
-        if status is not Status.REFUSED:  # the driver asked for that one
+        if status is not StripeStatus.REFUSED:  # the driver asked for that one
             self._receiver.on_error(where + error, request_id, self._peer)
         self.reply(status)
         if self._arrival is not None and request_id is not None:
-            self._receiver.drop(request_id, Status.BROKEN)
+            self._receiver.drop(request_id, StripeStatus.BROKEN)
 
     def _set_low_water(self, count: int) -> None:
         if count != self._low_water:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from workers import wire
 from workers.loop import READABLE, WRITABLE, Loop
 from workers.streams import ABORT, retransmitted
-from workers.wire import Header, Status, WireError
+from workers.wire import Header, StripeStatus, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.connections import Connections
+    from workers.connections import ConnectionPool
 
 SEND_BYTES = 1 << 20  # on loopback 64 KiB costs 1.7 times the CPU of 1 MiB
 
@@ -41,7 +41,7 @@ class Transfer:
         deadline_s: float,
         on_done: Callable[[float, float, list[int], list[int], int], None],
         on_failed: Callable[[str], None],
-        connections: Connections,
+        connections: ConnectionPool,
     ) -> None:
         self.loop = loop
         self._on_done = on_done
@@ -67,7 +67,7 @@ class Transfer:
             return
         for number, (size, sock) in enumerate(zip(sizes, self._bundle.sockets, strict=True)):
             self._source_ports.append(sock.getsockname()[1])
-            header = Header(request_id, number, stripes, size, total_bytes, connections.keep)
+            header = Header(request_id, number, stripes, size, total_bytes, connections.persistent)
             self._open.append(_Stripe(self, sock, header))
 
     def abort(self) -> None:
@@ -77,8 +77,8 @@ class Transfer:
         for stripe in self._open:
             stripe.reset()
 
-    def stripe_acknowledged(self, stripe: int, sent_again: int) -> None:
-        self._retransmitted[stripe] = sent_again
+    def stripe_acknowledged(self, stripe: int, retransmitted_segments: int) -> None:
+        self._retransmitted[stripe] = retransmitted_segments
         self._waiting -= 1
         if self._waiting == 0 and not self._over:
             self._over = True
@@ -149,16 +149,16 @@ class _Stripe:
         except WireError as error:
             self._fail(str(error))
             return
-        if ack.status is not Status.OK:
+        if ack.status is not StripeStatus.OK:
             self._fail(f"refused by the receiver: {ack.status.name.lower()}")
         elif (ack.request_id, ack.received_bytes) != (self._header.request_id, self._header.stripe_bytes):
             self._fail(f"receiver counted {ack.received_bytes} of {self._header.stripe_bytes} bytes")
         else:
-            sent_again = retransmitted(self._sock) - self._retransmitted_before
+            retransmitted_segments = retransmitted(self._sock) - self._retransmitted_before
             self._transfer.loop.unwatch(self._sock)
-            if not self._header.kept:
+            if not self._header.persistent:
                 self._sock.close()
-            self._transfer.stripe_acknowledged(self._header.stripe, sent_again)
+            self._transfer.stripe_acknowledged(self._header.stripe, retransmitted_segments)
 
     def _fail(self, error: str) -> None:
         self._transfer.stripe_failed(f"stripe {self._header.stripe} of {self._header.stripes}: {error}")

@@ -12,8 +12,8 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
-from workers.connections import Connections
-from workers.control_channel import Shell, add_realtime_argument, argument_parser, stamp
+from workers.connections import ConnectionPool
+from workers.control_channel import ControlChannel, add_realtime_argument, argument_parser, stamp
 from workers.outbound import Transfer
 from workers.streams import StreamOptions, add_stream_arguments
 from workers.wire import STRIPES_MAX
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class PrefillWorker:
     """One prefill at a time on an absolute schedule: a late timer delays its own event and nothing after it."""
 
-    def __init__(self, shell: Shell, connections: Connections) -> None:
-        self._shell = shell
-        self._loop = shell.loop
+    def __init__(self, channel: ControlChannel, connections: ConnectionPool) -> None:
+        self._channel = channel
+        self._loop = channel.loop
         self._connections = connections
         self._queue: deque[tuple[int, float, float]] = deque()  # request, seconds, arrival
         self._free_s = 0.0
@@ -45,7 +45,7 @@ class PrefillWorker:
         def done(
             started_s: float, at_s: float, source_ports: list[int], retransmitted: list[int], wire_bytes: int
         ) -> None:
-            self._shell.emit(
+            self._channel.emit(
                 "transferred",
                 request_id=request_id,
                 started_s=stamp(started_s),
@@ -57,7 +57,7 @@ class PrefillWorker:
             )
 
         def failed(error: str) -> None:
-            self._shell.emit("transfer_failed", request_id=request_id, error=error)
+            self._channel.emit("transfer_failed", request_id=request_id, error=error)
 
         Transfer(
             self._loop,
@@ -75,10 +75,10 @@ class PrefillWorker:
         """Have connections to all peers ready before a transfer asks for them, to be kept."""
 
         def done() -> None:
-            self._shell.emit("connected")
+            self._channel.emit("connected")
 
         def failed(error: str) -> None:
-            self._shell.emit("connect_failed", error=error)
+            self._channel.emit("connect_failed", error=error)
 
         stripes = command.integer("stripes", minimum=1, maximum=STRIPES_MAX)
         self._connections.open(command.addresses("addresses"), stripes, done, failed)
@@ -88,12 +88,12 @@ class PrefillWorker:
         started_s = max(self._free_s, arrival_s)
         self._free_s = started_s + prefill_s
         self._busy = True
-        self._shell.emit("prefill_started", request_id=request_id, at_s=stamp(started_s))
+        self._channel.emit("prefill_started", request_id=request_id, at_s=stamp(started_s))
         self._loop.call_at(self._free_s, lambda: self._finish(request_id, started_s))
 
     def _finish(self, request_id: int, started_s: float) -> None:
         at_s = self._loop.clock()
-        self._shell.emit("prefilled", request_id=request_id, started_s=stamp(started_s), at_s=stamp(at_s))
+        self._channel.emit("prefilled", request_id=request_id, started_s=stamp(started_s), at_s=stamp(at_s))
         self._busy = False
         if self._queue:
             self._start_next()
@@ -103,17 +103,19 @@ def main() -> int:
     parser = argument_parser("prefill", __doc__)
     add_stream_arguments(parser)
     parser.add_argument(
-        "--keep-connections", action="store_true", help="use them for one transfer after another (default: new ones)"
+        "--persistent-connections",
+        action="store_true",
+        help="use them for one transfer after another (default: new ones)",
     )
     add_realtime_argument(parser)
     arguments = parser.parse_args()
-    shell = Shell("prefill", arguments.name, arguments.control)
-    shell.keep_time(arguments.realtime_priority)
+    channel = ControlChannel("prefill", arguments.name, arguments.control)
+    channel.keep_time(arguments.realtime_priority)
     options = StreamOptions.of(arguments)
-    shell.check(options)
-    worker = PrefillWorker(shell, Connections(shell.loop, options, arguments.keep_connections))
+    channel.check(options)
+    worker = PrefillWorker(channel, ConnectionPool(channel.loop, options, arguments.persistent_connections))
     handlers = {"prefill": worker.prefill, "transfer": worker.transfer, "connect": worker.connect}
-    return shell.run(None, handlers)
+    return channel.run(None, handlers)
 
 
 if __name__ == "__main__":

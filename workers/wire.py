@@ -34,7 +34,7 @@ class WireError(ValueError):
     """Bytes that are not this protocol; its text is one line."""
 
 
-class Status(enum.IntEnum):
+class StripeStatus(enum.IntEnum):
     """What the receiver says of one stripe."""
 
     OK = 0
@@ -52,7 +52,7 @@ class Header(NamedTuple):
     stripes: int
     stripe_bytes: int
     total_bytes: int
-    kept: bool = False
+    persistent: bool = False
 
 
 class Ack(NamedTuple):
@@ -60,7 +60,7 @@ class Ack(NamedTuple):
 
     request_id: int
     received_bytes: int
-    status: Status
+    status: StripeStatus
 
 
 def stripe_sizes(total_bytes: int, stripes: int) -> list[int]:
@@ -75,7 +75,7 @@ def pack_header(header: Header) -> bytes:
         VERSION,
         header.stripe,
         header.stripes,
-        header.kept,
+        header.persistent,
         header.request_id,
         header.stripe_bytes,
         header.total_bytes,
@@ -112,6 +112,6 @@ def unpack_ack(data: bytes) -> Ack:
     if len(data) != ACK_BYTES:
         raise WireError(f"an ack has {ACK_BYTES} bytes, not {len(data)}")
     magic, version, status, request_id, received_bytes = _ACK.unpack(data)
-    if magic != ACK_MAGIC or version != VERSION or status not in Status._value2member_map_:
+    if magic != ACK_MAGIC or version != VERSION or status not in StripeStatus._value2member_map_:
         raise WireError(f"not an ack of version {VERSION}: {data[:8].hex()}")
-    return Ack(request_id, received_bytes, Status(status))
+    return Ack(request_id, received_bytes, StripeStatus(status))

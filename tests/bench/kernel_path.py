@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from testbed.capacity import FRAME_BYTES, FRAMES_A_SEGMENT, PAYLOAD_BYTES
-from testbed.cpu_monitor import processors
+from testbed.cpu_monitor import processor_times
 from testbed.emulation import EmulationSpec
 from testbed.sandbox import furnish, python_in_sandbox, run
 from tests.support.paths import ROOT
@@ -62,10 +62,10 @@ def measure(rate_Mbps: float, queue: QueueKind, burst_ms: float, connections: in
     with subprocess.Popen([*at[1], "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL):
         while "5201" not in run(*at[1], "ss", "-ltn"):
             time.sleep(0.05)  # for DEADLINE_S at most: then the whole sandbox is ended
-        began_s, began = time.monotonic(), processors().busy_s
+        began_s, began = time.monotonic(), processor_times().busy_s
         words = ("-c", "10.0.0.2", "-t", f"{seconds:g}", "-P", f"{connections}", "-C", "cubic", "-J")
         said = json.loads(run(*at[0], "iperf3", *words))
-        busy_cpus = (processors().busy_s - began) / (time.monotonic() - began_s)
+        busy_cpus = (processor_times().busy_s - began) / (time.monotonic() - began_s)
     goodput_bps = said["end"]["sum_received"]["bits_per_second"]
     switched_per_s = goodput_bps / 8 / PAYLOAD_BYTES * FRAMES_A_SEGMENT * SWITCHES
     return {

@@ -17,7 +17,7 @@ from typing import Any
 from scapy.layers.inet import IP, TCP
 from scapy.sendrecv import AsyncSniffer
 
-from testbed.ecmp import Connection, PathTracer
+from testbed.ecmp import PathTracer, TracedConnection
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import FabricUp, bring_up
 from testbed.sandbox import furnish
@@ -83,7 +83,7 @@ def main() -> None:
         tracer = PathTracer(up.fabric, vswitchd.ask)
         for source, target in PAIRS:
             for port in PORTS:
-                path = tracer.path(Connection(source, target, port, TARGET_PORT))
+                path = tracer.path(TracedConnection(source, target, port, TARGET_PORT))
                 seen = captured.get((up.address(source), up.address(target), port), set())
                 rows.append(
                     {

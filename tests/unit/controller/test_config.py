@@ -10,7 +10,7 @@ import pytest
 
 from controller.config import DEFAULT_RATE_SCALE, ConfigError, ControllerConfig, load_config, parse_config
 from controller.driver import DriverError, chosen_driver
-from testbed.emulation import RATE_SCALE
+from testbed.emulation import RATE_SCALE_OF_DATAPATH
 from topologies import FabricSpec
 
 
@@ -22,7 +22,7 @@ def test_no_file_is_the_default_fabric() -> None:
 def test_the_default_scale_is_that_of_the_topology_and_of_the_testbed() -> None:
     from topologies.mininet import DEFAULT_RATE_SCALE as IN_MININET  # not above: its tests tell when Mininet is missing
 
-    assert DEFAULT_RATE_SCALE == IN_MININET == RATE_SCALE["user"]
+    assert DEFAULT_RATE_SCALE == IN_MININET == RATE_SCALE_OF_DATAPATH["user"]
 
 
 def test_a_file_sets_what_it_names(tmp_path: Path) -> None:

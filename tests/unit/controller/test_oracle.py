@@ -15,7 +15,7 @@ from controller.config import ControllerConfig
 from controller.cost_document import Instant, cost_document, one_line
 from controller.counters import LinkCounters, PortCounters
 from controller.oracle_socket import OracleSocket, OracleSocketError
-from controller.polls import PollBook
+from controller.polls import PollStatistics
 from controller.schema import SchemaError, check_document
 from topologies import FabricSpec, build_fattree
 
@@ -26,7 +26,7 @@ DEADLINE_S = 10.0
 
 def document(counters: LinkCounters, programmed: set[int]) -> dict[str, Any]:
     now = Instant(monotonic_s=1_000.0, unix_s=1_700_000_000.0)
-    polls = PollBook(FABRIC.switch_by_dpid)
+    polls = PollStatistics(FABRIC.switch_by_dpid)
     polls.answered(0x1001, 0.003)
     made = cost_document(
         FABRIC, CONFIG, counters, programmed=programmed, packet_ins=0, sequence=1, now=now, polls=polls

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from controller.counters import PortCounters
 from controller.driver import DRIVERS, prepare
-from controller.polls import PollBook
+from controller.polls import PollStatistics
 from controller.port_stats import Reply, request, sort_out
 
 PORTS = [PortCounters(1, 7, 2**63, 1.5), PortCounters(0xFFFFFFFE, 0, 1, 86_400.000_000_25)]
@@ -81,7 +81,7 @@ def test_what_is_no_message_is_left_to_the_framework() -> None:
 
 
 def test_the_book_of_polls_counts_what_a_switch_missed_after_its_first_answer() -> None:
-    book = PollBook([1, 2])
+    book = PollStatistics([1, 2])
     book.missed(1)
     for round_trip_s in (0.004, 0.001, 0.002):
         book.answered(1, round_trip_s)

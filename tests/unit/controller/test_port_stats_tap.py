@@ -21,14 +21,14 @@ import eventlet
 from eventlet import hubs
 from eventlet.green import socket
 from controller.port_stats import request
-from controller.port_stats_tap import Tap
+from controller.port_stats_tap import PortStatsTap
 
 listener = eventlet.listen(("127.0.0.1", 0))
 switch = socket.create_connection(listener.getsockname())
 green, _ = listener.accept()
 green.settimeout(0.2)
 told = {"taken": [], "passed": ""}
-tap = Tap(green, hubs.get_hub(), hub, lambda reply: told["taken"].append(reply.transaction))
+tap = PortStatsTap(green, hubs.get_hub(), hub, lambda reply: told["taken"].append(reply.transaction))
 echo = struct.pack("!BBHI", 4, 2, 12, 9) + b"ping"
 stats = [struct.pack("!BBHIHH4x", 4, 19, 16, number, 4, 0) for number in (1, 2)]
 stream = stats[0] + echo + stats[1] + echo[:5]

@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import Any
 
-from testbed.calibration import CALIBRATION_ID, Blobs
+from testbed.calibration import CALIBRATION_ID, BlobSender
 
 
 class FakeUp:
@@ -20,7 +20,7 @@ class Fabric:
     def __init__(self, *ends_s: float) -> None:
         self.ends_s = ends_s
         self.told: list[tuple[str, int, dict[str, Any]]] = []
-        self.blobs = Blobs(FakeUp(), 4, self.tell)  # type: ignore[arg-type]
+        self.blobs = BlobSender(FakeUp(), 4, self.tell)  # type: ignore[arg-type]
 
     def tell(self, role: str, instance: int, command: dict[str, Any]) -> None:
         self.told.append((role, instance, command))

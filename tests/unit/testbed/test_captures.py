@@ -90,7 +90,7 @@ def test_a_syn_sent_again_is_one_and_other_first_numbers_are_another_connection(
 def announcing(at_s: float, offset: int, request_id: int) -> Packet:
     """The first segment of a transfer of 2000 bytes in one stripe on a kept connection."""
     packet = ours(at_s, offset, 0)
-    header = pack_header(Header(request_id, 0, 1, 2000, 2000, kept=True))
+    header = pack_header(Header(request_id, 0, 1, 2000, 2000, persistent=True))
     packet[TCP].payload = Raw(header + b"\0" * (1000 - len(header)))
     return stamped(at_s, packet)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from serving import Outcome, RequestRecord
-from testbed.ecmp import UNKNOWN, Connection, PathTracer, trace_paths
+from testbed.ecmp import UNKNOWN, PathTracer, TracedConnection, trace_paths
 from testbed.errors import TestbedError
 from testbed.vswitchd import VSwitchd
 from topologies import Fabric, FabricSpec, build_fattree
@@ -57,7 +57,7 @@ def test_a_cross_pod_path_is_the_one_that_tor_and_aggregation_chose(
     fabric: Fabric, aggregation: int, core: int
 ) -> None:
     switches = FakeSwitches(fabric, {"tor0": aggregation, f"agg{aggregation}": core})
-    path = fabric.paths(0, 8)[PathTracer(fabric, switches.ask).path(Connection(0, 8, 40_000, 7001))]
+    path = fabric.paths(0, 8)[PathTracer(fabric, switches.ask).path(TracedConnection(0, 8, 40_000, 7001))]
     nodes = [fabric.links[link].target for link in path]
     assert nodes[2:5] == [f"agg{aggregation}", f"core{2 * aggregation + core}", f"agg{2 + aggregation}"]
     assert switches.asked == ["tor0", f"agg{aggregation}"]  # where the paths part, and nowhere else
@@ -66,12 +66,12 @@ def test_a_cross_pod_path_is_the_one_that_tor_and_aggregation_chose(
 @pytest.mark.parametrize("target", [1, 2])
 def test_where_there_is_one_path_nobody_is_asked(fabric: Fabric, target: int) -> None:
     switches = FakeSwitches(fabric, {})
-    assert PathTracer(fabric, switches.ask).path(Connection(0, target, 40_000, 7001)) == 0
+    assert PathTracer(fabric, switches.ask).path(TracedConnection(0, target, 40_000, 7001)) == 0
     assert switches.asked == []
 
 
 def test_a_switch_that_does_not_say_leaves_the_path_unknown(fabric: Fabric) -> None:
-    assert PathTracer(fabric, FakeSwitches(fabric, {}).ask).path(Connection(0, 8, 40_000, 7001)) == UNKNOWN
+    assert PathTracer(fabric, FakeSwitches(fabric, {}).ask).path(TracedConnection(0, 8, 40_000, 7001)) == UNKNOWN
 
 
 class Connected:

@@ -14,7 +14,7 @@ from controller.config import ControllerConfig
 from controller.cost_document import Instant, cost_document, one_line
 from controller.counters import LinkCounters
 from controller.oracle_socket import OracleSocket
-from controller.polls import PollBook
+from controller.polls import PollStatistics
 from testbed.oracle_client import OracleClient, OracleUnavailableError
 from topologies import FabricSpec, build_fattree
 
@@ -32,7 +32,7 @@ def document(**changes: Any) -> dict[str, Any]:
         packet_ins=0,
         sequence=1,
         now=Instant(1.0, 2.0),
-        polls=PollBook(fabric.switch_by_dpid),
+        polls=PollStatistics(fabric.switch_by_dpid),
     )
     return made | changes
 

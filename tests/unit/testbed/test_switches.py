@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from testbed.cpu_monitor import Scheduled, wait_share
+from testbed.cpu_monitor import SchedulingTimes, wait_share
 from testbed.emulation import EmulationSpec
-from testbed.switches import Daemon
+from testbed.switches import SwitchDaemon
 from testbed.vswitchd import VSwitchd
 
 
 def test_the_daemon_of_all_is_where_the_tools_look_for_it() -> None:
-    create, server, init, daemon = Daemon().commands()
+    create, server, init, daemon = SwitchDaemon().commands()
     assert create[2] == server[1] == "/etc/openvswitch/conf.db"
     assert "--remote=punix:/run/openvswitch/db.sock" in server
     assert "--db=unix:/run/openvswitch/db.sock" in init
@@ -26,7 +26,7 @@ def test_the_daemon_of_all_is_where_the_tools_look_for_it() -> None:
 
 def test_daemons_of_two_switches_share_no_file() -> None:
     def files(name: str) -> set[str]:
-        words = [word for command in Daemon(name).commands() for word in command]
+        words = [word for command in SwitchDaemon(name).commands() for word in command]
         return {word.rpartition("=")[2].removeprefix("p") for word in words if "/run/" in word or ".db" in word}
 
     assert len(files("tor0")) == 6
@@ -60,9 +60,11 @@ def test_a_switch_is_asked_by_its_name_and_all_when_none_is_named(tmp_path: Path
 
 
 def test_one_daemon_waits_for_what_it_waits_and_of_many_the_busy_ones_count() -> None:
-    before = {"busy": Scheduled(10.0, 1.0), "idle": Scheduled(5.0, 0.5)}
-    after = {"busy": Scheduled(10.2, 1.05), "idle": Scheduled(5.0, 0.7)}
+    before = {"busy": SchedulingTimes(10.0, 1.0), "idle": SchedulingTimes(5.0, 0.5)}
+    after = {"busy": SchedulingTimes(10.2, 1.05), "idle": SchedulingTimes(5.0, 0.7)}
     assert wait_share({"busy": before["busy"]}, {"busy": after["busy"]}, 0.25) == pytest.approx(0.2)
     assert wait_share(before, after, 0.25) == pytest.approx(0.2)
-    assert wait_share({}, {"one": Scheduled(0.3, 0.0), "other": Scheduled(0.1, 0.2)}, 1.0) == pytest.approx(0.05)
+    assert wait_share({}, {"one": SchedulingTimes(0.3, 0.0), "other": SchedulingTimes(0.1, 0.2)}, 1.0) == pytest.approx(
+        0.05
+    )
     assert wait_share(after, after, 0.25) == wait_share({}, {}, 0.25) == 0.0

@@ -8,7 +8,7 @@ import pytest
 
 from scenario import Scenario
 from serving import Outcome, RequestRecord
-from testbed.port_watch import Count, dropped, parse_devices
+from testbed.port_watch import PortCount, dropped, parse_devices
 from testbed.verdict import judge
 from workers.timer_probe import summary
 
@@ -134,7 +134,7 @@ def test_interfaces_are_read_by_direction() -> None:
         " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop ...\n"
         "srv0-eth1: 1000 10 0 0 0 0 0 0 2000 20 0 0 0 0 0 0\n"
     )
-    assert parse_devices(text) == {"srv0-eth1": (Count(2000, 20), Count(1000, 10))}
+    assert parse_devices(text) == {"srv0-eth1": (PortCount(2000, 20), PortCount(1000, 10))}
 
 
 def one_path(link: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.workers_driver import Event, Worker
-from workers.connections import Connections
+from workers.connections import ConnectionPool
 from workers.inbound import HEADER_DEADLINE_S, Receiver
 from workers.loop import Loop
 from workers.streams import StreamOptions
@@ -22,7 +22,7 @@ STRIPES = 4
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Worker, Worker]]:
-    keep = Worker(tmp_path, "prefill", "h0", "--keep-connections")
+    keep = Worker(tmp_path, "prefill", "h0", "--persistent-connections")
     with keep as prefill, Worker(tmp_path, "decode", "h3", *DECODE) as decode:
         yield prefill, decode
 
@@ -82,7 +82,7 @@ def test_two_at_once_do_not_share_and_both_are_kept(pair: tuple[Worker, Worker])
 
 
 def test_a_peer_that_came_back_is_connected_with_anew(tmp_path: Path) -> None:
-    with Worker(tmp_path, "prefill", "h0", "--keep-connections") as prefill:
+    with Worker(tmp_path, "prefill", "h0", "--persistent-connections") as prefill:
         with Worker(tmp_path, "decode", "h3", *DECODE) as decode:
             ports = move((prefill, decode), 0)["source_ports"]
             address = decode.address
@@ -104,7 +104,7 @@ def test_nobody_to_connect_with_is_one_clear_line(pair: tuple[Worker, Worker]) -
 def test_an_idle_kept_connection_reminds_the_switches_of_itself() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         for keep in (True, False):
-            (sock,) = Connections(Loop(), StreamOptions(), keep).take(server.getsockname(), 1).sockets
+            (sock,) = ConnectionPool(Loop(), StreamOptions(), keep).take(server.getsockname(), 1).sockets
             with sock:
                 assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is keep
                 assert not keep or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 10
@@ -122,7 +122,7 @@ def test_a_paced_stream_is_no_faster_than_its_pace(tmp_path: Path) -> None:
 
 def test_new_connections_are_closed_when_they_are_given_back() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        connections = Connections(Loop(), StreamOptions(), keep=False)
+        connections = ConnectionPool(Loop(), StreamOptions(), persistent=False)
         bundle = connections.take(server.getsockname(), 2)
         connections.give_back(bundle)
         assert [sock.fileno() for sock in bundle.sockets] == [-1, -1]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.workers_driver import Event, Worker
-from workers.wire import ACK_BYTES, HEADER_BYTES, Ack, Header, Status, pack_header, unpack_ack
+from workers.wire import ACK_BYTES, HEADER_BYTES, Ack, Header, StripeStatus, pack_header, unpack_ack
 
 STEP_S = 0.002
 DECODE = ("--step-table", f"1:{STEP_S}", "--kv-memory-tokens", "1000", "--batch-slots", "2")
@@ -170,7 +170,7 @@ def test_a_bad_header_is_answered_and_reported(pair: tuple[Worker, Worker], data
     _, decode = pair
     with connect(decode) as sock:
         sock.sendall(data)
-        assert read_ack(sock).status is Status.BAD_HEADER
+        assert read_ack(sock).status is StripeStatus.BAD_HEADER
         assert complaint in decode.wait_for("wire_error", request_id=None)["error"]
         assert sock.recv(1) == b""
     assert_still_works(pair, 10)
@@ -188,7 +188,7 @@ def test_a_lost_stripe_drops_the_blob_which_may_come_again(pair: tuple[Worker, W
     decode.tell("expect", request_id=11, bytes=200, stripes=2, **REQUEST)
     with connect(decode) as first, connect(decode) as second:
         first.sendall(pack_header(Header(11, 0, 2, 100, 200)) + bytes(100))
-        assert read_ack(first) == Ack(11, 100, Status.OK)
+        assert read_ack(first) == Ack(11, 100, StripeStatus.OK)
         second.sendall(pack_header(Header(11, 1, 2, 100, 200)) + bytes(60))
     assert "40 bytes early" in decode.wait_for("wire_error", request_id=11)["error"]
     send(prefill, decode, 11, 200, 2)
@@ -202,9 +202,9 @@ def test_a_stripe_that_comes_twice_is_refused(pair: tuple[Worker, Worker]) -> No
     stripe = pack_header(Header(12, 0, 2, 100, 200)) + bytes(100)
     with connect(decode) as first, connect(decode) as second:
         first.sendall(stripe)
-        assert read_ack(first).status is Status.OK
+        assert read_ack(first).status is StripeStatus.OK
         second.sendall(stripe)
-        assert read_ack(second).status is Status.UNEXPECTED
+        assert read_ack(second).status is StripeStatus.UNEXPECTED
     assert "twice" in decode.wait_for("wire_error", request_id=12)["error"]
     decode.tell("cancel", request_id=12)
     decode.wait_for("cancelled", request_id=12)
@@ -214,7 +214,7 @@ def test_bytes_beyond_the_count_are_reported(pair: tuple[Worker, Worker]) -> Non
     _, decode = pair
     with connect(decode) as sock:
         sock.sendall(pack_header(Header(13, 0, 1, 100, 100)) + bytes(101))
-        assert read_ack(sock) == Ack(13, 100, Status.OK)
+        assert read_ack(sock) == Ack(13, 100, StripeStatus.OK)
         assert "beyond" in decode.wait_for("wire_error", request_id=13)["error"]
     decode.tell("cancel", request_id=13)
     decode.wait_for("cancelled", request_id=13)
@@ -295,10 +295,10 @@ def test_a_senseless_step_table_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_driver_is_exit_code_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from workers.control_channel import Shell
+    from workers.control_channel import ControlChannel
 
     with pytest.raises(SystemExit, match="2"):
-        Shell("decode", "h3", str(tmp_path / "nobody"))
+        ControlChannel("decode", "h3", str(tmp_path / "nobody"))
     assert "no driver at" in capfd.readouterr().err
 
 

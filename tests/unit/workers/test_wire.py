@@ -13,7 +13,7 @@ from workers.wire import (
     STRIPES_MAX,
     Ack,
     Header,
-    Status,
+    StripeStatus,
     WireError,
     pack_ack,
     pack_header,
@@ -94,8 +94,8 @@ def test_another_protocol_or_version_is_named(position: int, complaint: str) -> 
         unpack_header(resealed(bytes(data)))
 
 
-@given(U64, U64, st.sampled_from(Status))
-def test_an_ack_comes_back(request_id: int, received_bytes: int, status: Status) -> None:
+@given(U64, U64, st.sampled_from(StripeStatus))
+def test_an_ack_comes_back(request_id: int, received_bytes: int, status: StripeStatus) -> None:
     ack = Ack(request_id, received_bytes, status)
     packed = pack_ack(ack)
     assert len(packed) == ACK_BYTES
