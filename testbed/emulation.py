@@ -2,72 +2,148 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.switches import datapath_in_force
 from topologies import DEFAULT_BURST_S, DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
 
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AUTO = "auto"
 
 RATE_SCALE_OF_DATAPATH = {"user": 5000.0, "kernel": 200.0}
-"""By datapath: a 200 Gbit/s NIC becomes a 40 Mbit/s link where one process forwards every packet, and a 1 Gbit/s link
-where the kernel does, on every processor: it takes some four of them (docs/vm.md)."""
+"""Default by datapath. `user`: a 200 Gbit/s NIC becomes a 40 Mbit/s link, because one process forwards every packet.
+`kernel`: it becomes a 1 Gbit/s link, which needs about four processors (docs/vm.md)."""
 
 
-def _usual_rate_scale(validated: dict[str, Any]) -> float:
+def _default_rate_scale(validated: dict[str, Any]) -> float:
     return RATE_SCALE_OF_DATAPATH[validated.get("datapath", "user")]
 
 
 class EmulationSpec(BaseModel):
-    """How the real system is scaled down and on what it runs.
+    """How the real system is scaled down, and which switches, queues, TCP and controller emulate it.
 
-    `rate_scale` divides link rates and blob bytes (times stay); `time_dilation` stretches every time of the system. A
-    transfer of B bytes over a link of R bit/s becomes B / rate_scale bytes over R / (rate_scale x time_dilation) bit/s
-    and takes time_dilation times as long; results are given in real-system units. `datapath` is Open vSwitch's; `auto`,
-    for it and for `rate_scale`, is what this machine has, and what it stood for is what is recorded.
-
-    `queue` is the discipline of every port, and `queue_packets` the room of a queue: `fair`, a queue for each
-    connection, in turn; `fifo`; `red`, which drops early; `ecn`, which marks beyond `mark_packets`, as DCTCP wants it.
-    The defaults are those that bring packets nearest to the fluid on two cores (docs/fidelity.md). Every link delays by
-    `link_delay_ms` and, with `hop_latency`, by what a hop of the real fabric takes, dilated.
-    `burst_ms` is how much of its time an idle port may catch up on and send at once. `congestion_control` is TCP's,
-    `rto_min_ms` its least retransmission time-out and `initial_window_packets` its first window (Linux by itself: 200
-    ms and 10); `limit_output_bytes` is how much of a connection may wait in its host's own queue
-    (`tcp_limit_output_bytes`; by itself Linux allows a millisecond's worth, 1 to 4 MB at most); stripes that are
-    `paced` send at most at the rate of a server's NIC, never a whole window at once. `ecmp` is the hashing (`select`
-    is the negative control that polarises) and `ecmp_seed` its seed, `vswitchd` one process for all switches or each
-    its own, `controller` the OpenFlow framework, `prometheus_port` that of its text endpoint on the loopback inside
-    the sandbox (none by default). `bringup_deadline_s` bounds the wait for the fabric, `run_deadline_s` one run beyond
-    its last arrival.
+    A transfer of B bytes over a link of R bit/s becomes B / rate_scale bytes over R / (rate_scale x time_dilation)
+    bit/s and takes time_dilation times as long. Results are given in real-system units. The defaults are the settings
+    whose results are closest to the fluid model on two cores (docs/fidelity.md).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    datapath: Literal["user", "kernel"] = Field(default_factory=lambda: datapath_in_force()[0])
-    rate_scale: float = Field(default_factory=_usual_rate_scale, ge=1, allow_inf_nan=False)
-    time_dilation: Annotated[float, Field(ge=0.1, le=100, allow_inf_nan=False)] = 1.0
-    queue: QueueKind = "fair"
-    queue_packets: Annotated[int, Field(ge=1, le=100_000)] = DEFAULT_QUEUE_PACKETS
-    mark_packets: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_MARK_PACKETS
-    burst_ms: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 1e3 * DEFAULT_BURST_S
-    link_delay_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0.0
-    hop_latency: bool = False
-    congestion_control: Literal["cubic", "reno", "bbr", "dctcp"] = "cubic"
-    rto_min_ms: Annotated[int, Field(ge=1, le=1000)] = 100
-    initial_window_packets: Annotated[int, Field(ge=1, le=1000)] = 10
-    limit_output_bytes: Annotated[int, Field(ge=1, le=2**30)] | None = None
-    paced: bool = True
-    ecmp: Literal["bundle", "select"] = "bundle"
-    ecmp_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    vswitchd: Literal["shared", "own"] = "shared"
-    controller: Literal["ryu", "os_ken"] = "ryu"
-    controller_port: Annotated[int, Field(ge=1, le=65535)] = 6653
-    prometheus_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    bringup_deadline_s: PositiveSeconds = 60.0
-    run_deadline_s: PositiveSeconds = 120.0
+    datapath: Literal["user", "kernel"] = Field(
+        default_factory=lambda: datapath_in_force()[0],
+        description="Open vSwitch's datapath. `user`: in the process ovs-vswitchd. `kernel`: the module openvswitch."
+        " `auto` (default): `kernel` where that module is loaded; the choice is recorded.",
+    )
+    rate_scale: float = Field(
+        default_factory=_default_rate_scale,
+        ge=1,
+        allow_inf_nan=False,
+        description="Divisor of link rates and of transferred bytes, at least 1; transfer times stay the same."
+        " `auto` (default): 5000 for datapath=user, 200 for datapath=kernel.",
+    )
+    time_dilation: float = Field(
+        1.0,
+        ge=0.1,
+        le=100,
+        allow_inf_nan=False,
+        description="Factor on every time of the system, 0.1 to 100: at 2 a run takes twice as long and links have"
+        " half the rate.",
+    )
+    queue: QueueKind = Field(
+        "fair",
+        description="Queueing discipline of every port. `fair`: one queue for each connection, served in turn."
+        " `fifo`: one queue. `red`: one queue with early drops. `ecn`: one queue that marks packets beyond"
+        " `mark_packets`, as DCTCP needs.",
+    )
+    queue_packets: int = Field(
+        DEFAULT_QUEUE_PACKETS, ge=1, le=100_000, description="Capacity of a port's queue, packets, 1 to 100,000."
+    )
+    mark_packets: int = Field(
+        DEFAULT_MARK_PACKETS,
+        ge=1,
+        le=10_000,
+        description="Queue length from which queue=ecn marks packets, packets, 1 to 10,000.",
+    )
+    burst_ms: float = Field(
+        1e3 * DEFAULT_BURST_S,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="HTB burst of every port, milliseconds at the port's rate, 0 to 100: how much an idle port may"
+        " send at once.",
+    )
+    link_delay_ms: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="Added one-way delay of every link, wall milliseconds, 0 to 1000; more than 0 needs netem.",
+    )
+    hop_latency: bool = Field(
+        False,
+        description="Whether every link is also delayed by the fabric's own `hop_latency_s`, times `time_dilation`;"
+        " needs netem.",
+    )
+    congestion_control: Literal["cubic", "reno", "bbr", "dctcp"] = Field(
+        "cubic", description="TCP congestion control of every connection; `dctcp` needs queue=ecn."
+    )
+    rto_min_ms: int = Field(
+        100,
+        ge=1,
+        le=1000,
+        description="TCP's minimum retransmission timeout, wall milliseconds, 1 to 1000 (Linux's own default: 200).",
+    )
+    initial_window_packets: int = Field(
+        10, ge=1, le=1000, description="TCP's initial congestion window, segments, 1 to 1000 (Linux's own default: 10)."
+    )
+    limit_output_bytes: int | None = Field(
+        None,
+        ge=1,
+        le=2**30,
+        description="Most bytes of one connection in its host's own queue, 1 to 2^30 (`tcp_limit_output_bytes`)."
+        " None (default): Linux's own limit, a millisecond at the current rate, 1 to 4 MB at most.",
+    )
+    paced: bool = Field(
+        True,
+        description="Whether each stripe of a transfer sends at most at the emulated rate of a server's NIC, instead of"
+        " a whole window at once.",
+    )
+    ecmp: Literal["bundle", "select"] = Field(
+        "bundle",
+        description="ECMP hashing. `bundle`: a different hash on every switch. `select`: the same hash on every level,"
+        " the negative control, which polarises.",
+    )
+    ecmp_seed: int = Field(0, ge=0, lt=2**32, description="Seed of the ECMP hashes, 0 to 2^32 - 1.")
+    vswitchd: Literal["shared", "own"] = Field(
+        "shared",
+        description="Processes of Open vSwitch. `shared`: one ovs-vswitchd for all switches. `own`: one for each"
+        " switch (datapath=user only).",
+    )
+    controller: Literal["ryu", "os_ken"] = Field("ryu", description="OpenFlow framework that runs the controller.")
+    controller_port: int = Field(
+        6653, ge=1, le=65535, description="TCP port of the controller on the sandbox's loopback, 1 to 65535."
+    )
+    prometheus_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="TCP port of the Prometheus endpoint on the sandbox's loopback, 1 to 65535. None (default): no"
+        " endpoint.",
+    )
+    bringup_deadline_s: float = Field(
+        60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Longest wait until every switch is programmed, wall seconds, more than 0.",
+    )
+    run_deadline_s: float = Field(
+        120.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Longest time from a run's last arrival to its end, and longest time of one transfer, wall seconds,"
+        " more than 0.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -77,15 +153,15 @@ class EmulationSpec(BaseModel):
         return {name: value for name, value in given.items() if name not in ("datapath", "rate_scale") or value != AUTO}
 
     @model_validator(mode="after")
-    def _dctcp_sees_marks(self) -> EmulationSpec:
+    def _dctcp_needs_marks(self) -> EmulationSpec:
         if self.congestion_control == "dctcp" and self.queue != "ecn":
-            raise ValueError("congestion_control: dctcp goes by marks: it needs queue=ecn")
+            raise ValueError("congestion_control: dctcp reacts to ECN marks: it needs queue=ecn")
         return self
 
     @model_validator(mode="after")
-    def _the_kernel_forwards_for_all(self) -> EmulationSpec:
+    def _own_vswitchd_needs_the_user_datapath(self) -> EmulationSpec:
         if self.vswitchd == "own" and self.datapath != "user":
-            raise ValueError("vswitchd: own is for datapath=user, where that process forwards the packets")
+            raise ValueError("vswitchd: own needs datapath=user, where ovs-vswitchd forwards the packets")
         return self
 
     def link_delay_s(self, hop_latency_s: float) -> float:

@@ -52,8 +52,13 @@ def test_a_hosts_own_queue_is_linuxs_unless_asked_for() -> None:
     assert host_settings(EmulationSpec(limit_output_bytes=3028))[-1] == "net.ipv4.tcp_limit_output_bytes=3028"
 
 
+def test_every_field_is_described() -> None:
+    undescribed = [name for name, field in EmulationSpec.model_fields.items() if not field.description]
+    assert undescribed == []
+
+
 def test_dctcp_needs_marks() -> None:
-    with pytest.raises(ValidationError, match="dctcp goes by marks: it needs queue=ecn"):
+    with pytest.raises(ValidationError, match="dctcp reacts to ECN marks: it needs queue=ecn"):
         EmulationSpec(congestion_control="dctcp")
     assert "congctl dctcp features ecn" in " ".join(
         route_options(EmulationSpec(congestion_control="dctcp", queue="ecn"))

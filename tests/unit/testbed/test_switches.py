@@ -35,7 +35,7 @@ def test_daemons_of_two_switches_share_no_file() -> None:
 
 def test_daemons_of_their_own_are_for_the_userspace_datapath() -> None:
     assert EmulationSpec(datapath="user", vswitchd="own").vswitchd == "own"
-    with pytest.raises(ValidationError, match="vswitchd: own is for datapath=user"):
+    with pytest.raises(ValidationError, match="vswitchd: own needs datapath=user"):
         EmulationSpec(datapath="kernel", vswitchd="own")
 
 
