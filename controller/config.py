@@ -1,4 +1,4 @@
-"""What the apps are told: one small JSON file, named by `NETKV_CONTROLLER_CONFIG`; without it, the default fabric.
+"""The configuration of the apps: a JSON file named by `NETKV_CONTROLLER_CONFIG`; without it, the default fabric.
 
     {"fabric": {"pods": 2, ...}, "rate_scale": 2500, "ecmp": "bundle", "seed": 0,
      "poll_s": 0.1, "oracle_socket": "/run/netkv/oracle.sock", "prometheus_port": null}
@@ -21,7 +21,7 @@ from topologies import FabricError, FabricSpec
 
 ENVIRONMENT_VARIABLE = "NETKV_CONTROLLER_CONFIG"
 DEFAULT_RATE_SCALE = 5000.0
-"""As in `topologies.mininet`, which this room cannot import where Mininet is not installed; a test holds them equal."""
+"""As in `topologies.mininet`, which cannot be imported where Mininet is not installed; a test holds them equal."""
 
 SOCKET_PATH_LIMIT_B = 107
 """sun_path holds 108 bytes with its final zero (unix(7))."""
@@ -33,11 +33,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ControllerConfig:
-    """The fabric in real units and how to drive it.
+    """The fabric in real units and how it is controlled.
 
-    `rate_scale`: real bit/s for one emulated bit/s. `ecmp`: `bundle`, or `select` as negative control. `seed`: of the
-    ECMP hashes, 0 to 2^32 - 1. `poll_s`: seconds between sweeps of the port counters. `oracle_socket`: path of the Unix
-    socket that publishes. `prometheus_port`: of the text endpoint on 127.0.0.1; None for none.
+    - `rate_scale`: real bit/s for one emulated bit/s, 1e-6 to 1e12.
+    - `ecmp`: `bundle`, or `select` as the negative control.
+    - `seed`: of the ECMP hashes, 0 to 2^32 - 1.
+    - `poll_s`: seconds between polls of the port counters, 0.01 to 60.
+    - `oracle_socket`: absolute path of the Unix socket that serves the cost document, at most 107 bytes.
+    - `prometheus_port`: TCP port of the Prometheus endpoint on 127.0.0.1, 1 to 65535; None for no endpoint.
 
     Raises ConfigError when a field is out of range.
     """
@@ -84,12 +87,12 @@ def load_config(path: str | None) -> ControllerConfig:
         return parse_config(json.loads(Path(path).read_text(encoding="utf-8")))
     except OSError as problem:
         raise ConfigError(f"{path}: {problem.strerror}") from problem
-    except ValueError as problem:  # of json, of the encoding, or our own
+    except ValueError as problem:  # invalid JSON, invalid UTF-8 or ConfigError
         raise ConfigError(f"{path}: {problem}") from problem
 
 
 def config_from_environment() -> ControllerConfig:
-    """What `NETKV_CONTROLLER_CONFIG` names, or the default."""
+    """The configuration in the file that `NETKV_CONTROLLER_CONFIG` names, or the default one."""
     return load_config(os.environ.get(ENVIRONMENT_VARIABLE) or None)
 
 

@@ -1,4 +1,4 @@
-"""What the two apps of one manager share: the configuration, the fabric, and which switches are programmed.
+"""The state that the two apps of one manager share: configuration, fabric, programmed switches, links that are down.
 
 An OpenFlow manager builds one instance and hands it to every app that names it in `_CONTEXTS`.
 """
@@ -14,8 +14,8 @@ CONTEXT_NAME = "netkv"
 class ControllerContext:
     """Shared state of the apps: forwarding writes it, telemetry reads it.
 
-    `programmed` holds datapath ids, `cut` the indices of links that a switch at one of their ends calls down.
-    `packet_ins` counts what switches sent to the controller: 0 unless a rule is wrong.
+    `programmed`: datapath ids. `cut`: indices of links that the switch at one of their ends reports as down.
+    `packet_ins`: packets that switches sent to the controller; more than 0 means that a rule is wrong.
     """
 
     def __init__(self) -> None:

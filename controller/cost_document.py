@@ -1,4 +1,4 @@
-"""`netkv.cost/v1`: the document that an operator's controller publishes to schedulers (netkv.cost.v1.schema.json here).
+"""The `netkv.cost/v1` document that an operator's controller publishes to schedulers (netkv.cost.v1.schema.json).
 
 Pure: state in, text out. Capacities and tiers are in the real system's units, bytes are emulated bytes.
 """
@@ -19,7 +19,7 @@ SCHEMA = "netkv.cost/v1"
 
 @dataclass(frozen=True)
 class Instant:
-    """One instant on both clocks: CLOCK_MONOTONIC for readers on this machine, Unix time for others."""
+    """One instant on two clocks: CLOCK_MONOTONIC for readers on this machine, Unix time for others."""
 
     monotonic_s: float
     unix_s: float
@@ -39,8 +39,8 @@ def cost_document(
 ) -> dict[str, Any]:
     """The document as plain data.
 
-    `sampled_*` is when the oldest sample in it was asked for, so that it never looks fresher than it is: one silent
-    switch stops it. It is null, and `complete` false, until every link has been measured once.
+    `sampled_*` is the request time of its oldest sample, so the document never appears newer than its data; one switch
+    that does not answer stops it. It is null, and `complete` false, until every link has been measured once.
     """
     oldest_s = counters.oldest_s
     missing = [switch.name for switch in fabric.switches if switch.dpid not in programmed]
@@ -57,8 +57,8 @@ def cost_document(
         "links_down": [link.name for link in fabric.links if link.index in cut],
         "packet_ins": packet_ins,
         "poll_round_trip_ms": polls.round_trip_ms(),
-        "polls_answered": polls.answered_in_all,
-        "polls_missed": polls.missed_in_all,
+        "polls_answered": polls.total_answered,
+        "polls_missed": polls.total_missed,
         "complete": oldest_s is not None,
         "links": {
             link.name: {
@@ -80,5 +80,5 @@ def cost_document(
 
 
 def one_line(document: dict[str, Any]) -> bytes:
-    """The document as it goes over the socket: one line of JSON, its line feed included."""
+    """The document as sent over the socket: one line of JSON with its line feed."""
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode() + b"\n"

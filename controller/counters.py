@@ -2,7 +2,7 @@
 
 A directed link is measured where a switch transmits onto it (tx_bytes); a link from an instance to its server switch,
 whose transmitter is no switch, where it is received (rx_bytes). Rates are over the switch's own clock, the `duration`
-that it reports with the counters: with both cores of the test machine busy, a saturated link's samples (poll 0.1 s)
+in its replies: with both cores of the test machine busy, a saturated link's samples (poll 0.1 s)
 spread 0.08 around their mean by that clock and 0.15 by the arrival of the replies.
 """
 
@@ -19,16 +19,17 @@ COUNTER_BITS = (32, 64)
 """OpenFlow 1.3 counts bytes in 64 bits; a datapath that takes them from an old kernel interface wraps at 32."""
 
 UTILISATION_CEILING = 1.05
-"""A shaper lets through its rate and a bucket of ten frames. More than this is an error of the clock."""
+"""A shaper passes its rate and an HTB burst of ten frames; a higher measured value is a clock error."""
 
 SHORTEST_INTERVAL_OF_POLL = 0.5
-"""Readings closer than this part of a poll are one sample: after a delayed one the next would look like a burst."""
+"""Readings closer than this share of a poll interval are one sample: the one after a delayed reading would look like a
+burst."""
 
 
 class PortCounters(NamedTuple):
     """Cumulative bytes of one switch port, and for how long it has been up (OpenFlow's duration; constant if unknown).
 
-    That clock starts again with the switch's process, the bytes need not: they are often the kernel interface's own.
+    That clock restarts with the switch's process. The byte counters may not: they are often the kernel interface's.
     """
 
     port: int
@@ -38,7 +39,7 @@ class PortCounters(NamedTuple):
 
 
 class CounterReading(NamedTuple):
-    """One link's counter, and when it was read: by the controller's clock and by the port's."""
+    """One link's byte counter and when it was read, by the controller's clock and by the port's."""
 
     counter_bytes: int
     arrived_s: float
@@ -52,7 +53,7 @@ class CounterReading(NamedTuple):
 
 @dataclass
 class LinkState:
-    """What is known of one directed link. `utilisation` and `sampled_s` are None until it has been measured."""
+    """State of one directed link. `utilisation` and `sampled_s` are None until the link has been measured."""
 
     capacity_bps: float
     utilisation: float | None = None
@@ -82,7 +83,7 @@ class LinkCounters:
                 self._receives[fabric.switch_by_name[link.target].dpid][link.target_port] = state
 
     def record(self, dpid: int, ports: Iterable[PortCounters], *, requested_s: float, arrived_s: float) -> None:
-        """Take one reply. A sample is as old as its request: the counters were read some time after that.
+        """Record one reply. The time of a sample is that of its request: the counters were read after it.
 
         A switch or port that the fabric does not have (a bridge's own port, say) is ignored.
         """
@@ -96,7 +97,7 @@ class LinkCounters:
                 self._take(link, CounterReading(counters.rx_bytes, arrived_s, counters.alive_s), requested_s)
 
     def disconnected(self, dpid: int) -> None:
-        """The switch is gone: its links keep their last sample, getting older, and the next reply starts afresh."""
+        """The switch has disconnected: its links keep their last sample, and the next reply starts a new interval."""
         for link in (*self._transmits.get(dpid, {}).values(), *self._receives.get(dpid, {}).values()):
             link.interval_start = None
 
@@ -115,7 +116,7 @@ class LinkCounters:
             if reading.arrived_s < link.last.arrived_s:
                 return  # out of order
             carried = _carried(link.last, reading, link.capacity_bps)
-            if carried is None:  # from zero again: all that it shows was carried, but nobody knows since when
+            if carried is None:  # the counter restarted: its bytes were carried, in an unknown time
                 carried = reading.counter_bytes
                 link.interval_start = None
             link.carried_bytes += carried
@@ -132,7 +133,7 @@ class LinkCounters:
 
 
 def _carried(before: CounterReading, after: CounterReading, capacity_bps: float) -> int | None:
-    """Bytes between two readings; None when the counter started again from zero in between.
+    """Bytes between two readings; None when the counter restarted from zero in between.
 
     A smaller counter is a wrap if the link could have carried the difference in the time, and a restart otherwise.
     """

@@ -1,7 +1,7 @@
-"""Ways up that still lead somewhere when cables are cut: reachability in the fat-tree, down its unique ways. Pure.
+"""Which upward ports still reach which racks when links are down: reachability in the fat-tree. Pure.
 
-A bundle skips its own dead ports. What no switch can see is a cut further on: the way down from a core, or from an
-aggregation, is unique, so whoever would climb to that one has to know.
+A bundle action skips the dead ports of its own switch. It cannot see a failed link further on. The path down from a
+core or an aggregation switch is unique, so the switches below must avoid the one whose path down has failed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ Rack = tuple[int, int]
 
 
 def detours(fabric: Fabric, switch: Switch, cut: frozenset[int]) -> list[tuple[str, Ports]]:
-    """Prefixes of racks or whole pods that not every way up of a switch leads to, with the ports of those that do.
+    """Prefixes of racks or pods that some upward ports of a switch do not reach, with the ports that do.
 
-    `cut`: indices of the links that carry nothing. A prefix that no way leads to is left out.
+    `cut`: indices of the links that are down. A prefix that no port reaches is left out.
     """
     if not cut or switch.level not in (Level.TOR, Level.AGGREGATION):
         return []
@@ -36,7 +36,7 @@ def detours(fabric: Fabric, switch: Switch, cut: frozenset[int]) -> list[tuple[s
 
 
 def ports_up(fabric: Fabric, switch: Switch) -> Ports:
-    """The ports of a switch towards higher ones."""
+    """The ports of a switch to switches of higher levels."""
     return tuple(
         link.source_port
         for link in fabric.links_from[switch.name]
@@ -45,15 +45,15 @@ def ports_up(fabric: Fabric, switch: Switch) -> Ports:
 
 
 def _is_above(switch: Switch, rack: Rack) -> bool:
-    """Whether the way from a switch to a rack leads up."""
+    """Whether the path from a switch to a rack starts upward."""
     return rack[0] != switch.pod or (switch.level == Level.TOR and rack[1] != switch.rack)
 
 
 def _leads_to(fabric: Fabric, switch: Switch, cut: frozenset[int]) -> Callable[[int, Rack], bool]:
-    """Whether a rack is reached from beyond one of a switch's ports up, whatever that port's own cable does."""
+    """Whether a rack can be reached from the neighbour at an upward port, regardless of the link at that port."""
 
     def beyond(node: str, level: Level) -> list[Switch]:
-        """Neighbours of a level by cables that are whole."""
+        """Neighbours of a level over links that are up."""
         links = (link for link in fabric.links_from[node] if link.index not in cut)
         others = (fabric.switch_by_name.get(link.target) for link in links)
         return [other for other in others if other is not None and other.level == level]

@@ -1,6 +1,6 @@
-"""Which OpenFlow framework drives the apps, Ryu or os-ken, and the one thing that Ryu needs in order to start.
+"""Selects the OpenFlow framework, Ryu or os-ken, and applies the patch that Ryu needs to start.
 
-Imports neither framework: the launcher decides before their managers patch the process.
+Imports neither framework: the launcher chooses before a framework's manager patches the process.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ DRIVERS = ("ryu", "os_ken")
 
 
 class DriverError(ValueError):
-    """NETKV_OPENFLOW names no driver that we know."""
+    """NETKV_OPENFLOW names an unknown driver."""
 
 
 def chosen_driver() -> str:
-    """What `NETKV_OPENFLOW` names; without it the manager that is already running, else Ryu. DriverError otherwise."""
+    """The driver that `NETKV_OPENFLOW` names, else that of the running manager, else Ryu. DriverError if unknown."""
     running = "os_ken" if "os_ken.cmd.manager" in sys.modules else "ryu"
     driver = os.environ.get(ENVIRONMENT_VARIABLE) or running
     if driver not in DRIVERS:
@@ -28,9 +28,9 @@ def chosen_driver() -> str:
 
 
 def prepare(driver: str) -> None:
-    """Make `driver` importable; call it before anything of it is imported.
+    """Make `driver` importable; call it before any import of its modules.
 
-    Ryu 4.34's application manager imports its web server unasked, which reads `eventlet.wsgi.ALREADY_HANDLED`, a
+    Ryu 4.34's application manager always imports its web server, which reads `eventlet.wsgi.ALREADY_HANDLED`, a
     sentinel that eventlet dropped in 0.30.3. Nothing here starts that server.
     """
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")

@@ -1,7 +1,7 @@
-"""What each switch should do, as data: longest-prefix routes of the fat-tree, ECMP on the way up, ways around cuts.
+"""The flow table of each switch, as data: longest-prefix routes, ECMP upward, detours around failed links.
 
-Pure: the fabric in, rules out. `messages` turns them into OpenFlow, `forwarding` sends them, `detours` says which way
-up still leads where.
+Pure: the fabric in, rules out. `messages` encodes them as OpenFlow, `forwarding` sends them, `detours` computes which
+upward ports reach which racks.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from topologies import (
 SELECT_GROUP_ID = 1
 
 ECMP_MODES = ("bundle", "select")
-"""`bundle`: Nicira's action with a hash of its own on every switch. `select`: a plain OpenFlow 1.3 SELECT group, the
-negative control: the same hash on every level, so that the levels polarise."""
+"""`bundle`: Nicira's action, with a different hash on every switch. `select`: a SELECT group of OpenFlow 1.3, the
+negative control: every level has the same hash, so the levels polarise."""
 
 PRIORITY_OF_PREFIX_BASE = 100
-"""A rule's priority is this and the length of its prefix; table miss has priority 0."""
+"""A rule's priority is this plus the length of its prefix; table miss has priority 0."""
 
 
 class EtherType(IntEnum):
@@ -51,14 +51,14 @@ class Match:
 
 @dataclass(frozen=True)
 class Output:
-    """Send by one port."""
+    """Send out of one port."""
 
     port: int
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Send by one of `ports`: highest random weight over a symmetric 5-tuple hash from `basis`; skips dead ports."""
+    """Send out of one of `ports`: highest random weight over a symmetric 5-tuple hash; skips dead ports."""
 
     ports: tuple[int, ...]
     basis: int
@@ -66,7 +66,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class ToGroup:
-    """Hand over to a group."""
+    """Process with a group."""
 
     group_id: int
 
@@ -99,14 +99,14 @@ class Group:
 def plan_switch(
     fabric: Fabric, dpid: int, *, ecmp: str = "bundle", seed: int = 0, cut: frozenset[int] = frozenset()
 ) -> tuple[Rule | Group, ...]:
-    """Everything that one switch must hold, groups before the rules that use them.
+    """All groups and rules of one switch, groups before the rules that use them.
 
-    Routes by longest prefix: what lies below goes down by its own port, an address of the switch's own prefix that
-    nobody has is dropped there, the rest of 10/8 goes up. Every route exists twice, for IPv4 and for ARP, so that an
-    ARP request travels to its target alone and nothing is ever flooded or sent to the controller; the rest misses and
-    is dropped. `cut` holds links that carry nothing, by index: a prefix that not every way up still leads to has a
-    route of its own, by those that do (not with `select`, which stays the negative control that it is). Raises
-    FabricError for a datapath id that the fabric does not have or an unknown `ecmp`.
+    Routes by longest prefix. Addresses below the switch go down through their port. Unused addresses of its own prefix
+    are dropped. All other addresses of 10/8 go up. Every route exists for IPv4 and for ARP, so an ARP request reaches
+    only its target and nothing is flooded or sent to the controller. Everything else is dropped.
+
+    `cut`: indices of the links that are down. A prefix that some upward ports no longer reach gets its own route with
+    the ports that do (not with `select`, the negative control). Raises FabricError for an unknown dpid or `ecmp`.
     """
     if ecmp not in ECMP_MODES:
         raise FabricError(f"ecmp: {ecmp!r} is not one of {', '.join(ECMP_MODES)}")
@@ -130,7 +130,7 @@ def plan_switch(
 def hash_basis(dpid: int, seed: int = 0) -> int:
     """The 16-bit basis of a switch's ECMP hash: different on every switch of a fabric, the datapath id for seed 0.
 
-    An odd multiplier and an exclusive or are both one-to-one on 16 bits, so distinct datapath ids stay distinct.
+    Multiplication by an odd number and exclusive or are one-to-one on 16 bits, so distinct datapath ids stay distinct.
     """
     mixed = (seed * 0x9E3779B1) & 0xFFFFFFFF if seed else 0  # 2^32 over the golden ratio: Fibonacci hashing (Knuth)
     multiplier = (mixed >> 16) | 1
@@ -148,7 +148,7 @@ def _way_up(ports: tuple[int, ...], ecmp: str, basis: int) -> tuple[tuple[Group,
 
 
 def _ways_down(fabric: Fabric, switch: Switch) -> Iterator[tuple[str, int]]:
-    """The prefix below every lower neighbour, and the port towards it."""
+    """The prefix of every lower neighbour, and the port to it."""
     instances = {instance.name: instance for instance in fabric.instances}
     for link in fabric.links_from[switch.name]:
         neighbour = instances.get(link.target) or fabric.switch_by_name[link.target]

@@ -1,7 +1,7 @@
-"""The forwarding app: sends every switch its plan, knows when it has taken effect, and plans anew around cut cables.
+"""The forwarding app: sends every switch its flow table, notes when it is in force, and reroutes around failed links.
 
-Nothing here decides on a route (`plan`) or on a byte of OpenFlow (`messages`). Loads in this project's launcher and in
-plain `ryu-manager controller/forwarding.py`.
+Routes are computed by `flow_tables`, OpenFlow is encoded by `messages`. Runs in this project's launcher and in
+`ryu-manager controller/forwarding.py`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from controller.openflow_api import (
     on,
 )
 
-GATHERING_S = 0.05
-"""From the first word of a cut or mended cable to the new plans: both of its ends speak, and cables go in bunches."""
+REPLAN_DELAY_S = 0.05
+"""Seconds from the first report of a failed or restored link to the new plans: both ends report, and several links may
+fail together."""
 
 
 @dataclass
 class SwitchConnection:
-    """A switch that was sent a plan: what it should hold, and the transaction of the barrier that closed it."""
+    """A connected switch: the plan that it was sent, and the transaction id of the barrier after that plan."""
 
     datapath: Any
     plan: tuple[Rule | Group, ...]
@@ -38,7 +39,7 @@ class SwitchConnection:
 
 
 class ForwardingApp(App):
-    """Programs a switch whenever it connects; programming it again gives the same tables."""
+    """Programs every switch that connects. Programming a switch again gives the same tables."""
 
     OFP_VERSIONS: ClassVar[list[int]] = [ofproto_v1_3.OFP_VERSION]
     _CONTEXTS: ClassVar[dict[str, type]] = {CONTEXT_NAME: ControllerContext}
@@ -47,12 +48,12 @@ class ForwardingApp(App):
         super().__init__(*args, **kwargs)
         self._context: ControllerContext = kwargs[CONTEXT_NAME]
         self._connections: dict[int, SwitchConnection] = {}
-        self._down: dict[int, set[int]] = {}  # dpid -> ports that it calls down
-        self._gathering = False
+        self._down: dict[int, set[int]] = {}  # dpid -> ports that it reports as down
+        self._replan_pending = False
 
     @on(ofp_event.EventOFPSwitchFeatures, CONFIG_DISPATCHER)
     def program(self, event: Any) -> None:
-        """Replace all that the switch holds by its plan, closed by a barrier."""
+        """Replace all rules and groups of the switch by its plan, followed by a barrier."""
         datapath, dpid = event.msg.datapath, event.msg.datapath_id
         self._context.programmed.discard(dpid)
         if dpid not in self._context.fabric.switch_by_dpid:
@@ -65,38 +66,38 @@ class ForwardingApp(App):
 
     @on(ofp_event.EventOFPPortDescStatsReply, CONFIG_DISPATCHER)
     def note_ports(self, event: Any) -> None:
-        """What the ports of a switch that has just connected are up to."""
+        """Note the state of the ports of a switch that has just connected."""
         self._note(event.msg.datapath, event.msg.body)
 
     @on(ofp_event.EventOFPPortStatus, CONFIG_DISPATCHER, MAIN_DISPATCHER)
     def note_port(self, event: Any) -> None:
-        """A port went up or down, or away."""
+        """Note that a port went up or down, or was removed."""
         message = event.msg
         gone = message.reason == message.datapath.ofproto.OFPPR_DELETE
         self._note(message.datapath, [message.desc], gone=gone)
 
     @on(ofp_event.EventOFPBarrierReply, CONFIG_DISPATCHER, MAIN_DISPATCHER)
     def mark_programmed(self, event: Any) -> None:
-        """The closing barrier of this connection came back: the plan is in force."""
+        """The switch has answered the barrier after its plan: the plan is in force."""
         connection = self._connections.get(event.msg.datapath.id)
         if connection and (connection.datapath, connection.barrier) == (event.msg.datapath, event.msg.xid):
             self._context.programmed.add(event.msg.datapath.id)
 
     @on(ofp_event.EventOFPErrorMsg, CONFIG_DISPATCHER, MAIN_DISPATCHER)
     def refuse(self, event: Any) -> None:
-        """A switch that refuses any message is not programmed, whatever its barriers say."""
+        """A switch that refuses a message is not programmed, even if it answers its barrier."""
         datapath, message = event.msg.datapath, event.msg
         self.logger.error("switch %#x refused a message: type %d code %d", datapath.id or 0, message.type, message.code)
         self._drop(datapath)
 
     @on(ofp_event.EventOFPPacketIn, CONFIG_DISPATCHER, MAIN_DISPATCHER)
     def count(self, event: Any) -> None:
-        """No rule of ours sends packets here; one that arrives is counted for all to see, and answered by nothing."""
+        """Count a packet sent to the controller. No rule sends one, so more than 0 is an error."""
         self._context.packet_ins += 1
 
     @on(ofp_event.EventOFPStateChange, DEAD_DISPATCHER)
     def forget(self, event: Any) -> None:
-        """A connection is gone; a newer one of the same switch may already stand."""
+        """A connection has ended; the switch may already have a newer one."""
         self._drop(event.datapath)
 
     def _drop(self, datapath: Any) -> None:
@@ -106,7 +107,7 @@ class ForwardingApp(App):
             self._context.programmed.discard(datapath.id)
 
     def _send(self, connection: SwitchConnection, messages: Iterable[Any]) -> None:
-        """Send messages and a barrier, whose reply says that they are in force."""
+        """Send messages and a barrier; the reply to the barrier means that they are in force."""
         datapath = connection.datapath
         barrier = datapath.ofproto_parser.OFPBarrierRequest(datapath)
         connection.barrier = datapath.set_xid(barrier)
@@ -118,7 +119,7 @@ class ForwardingApp(App):
         return plan_switch(self._context.fabric, dpid, ecmp=config.ecmp, seed=config.seed, cut=self._context.cut)
 
     def _note(self, datapath: Any, ports: Iterable[Any], *, gone: bool = False) -> None:
-        """Remember which ports are down; plan anew, soon, if that cuts or mends a cable."""
+        """Note which ports are down; schedule new plans if a link has failed or is restored."""
         down = self._down.get(datapath.id)
         if down is None:
             return
@@ -127,12 +128,12 @@ class ForwardingApp(App):
                 down.add(port.port_no)
             else:
                 down.discard(port.port_no)
-        if self._cut() != self._context.cut and not self._gathering:
-            self._gathering = True
-            hub.spawn(self._plan_anew)
+        if self._cut() != self._context.cut and not self._replan_pending:
+            self._replan_pending = True
+            hub.spawn(self._replan)
 
     def _cut(self) -> frozenset[int]:
-        """Both directions of every cable that a switch at one of its ends calls down."""
+        """Both directions of every link that the switch at one of its ends reports as down."""
         fabric = self._context.fabric
         return frozenset(
             index
@@ -142,10 +143,10 @@ class ForwardingApp(App):
             for index in (link.index, fabric.link_index[link.target, link.source])
         )
 
-    def _plan_anew(self) -> None:
-        """Send every switch what is different; one that is not programmed until then gets its plan as it was."""
-        hub.sleep(GATHERING_S)
-        self._gathering = False
+    def _replan(self) -> None:
+        """Send every connected switch the difference between its plan and the new one."""
+        hub.sleep(REPLAN_DELAY_S)
+        self._replan_pending = False
         self._context.cut = self._cut()
         for dpid, connection in list(self._connections.items()):
             plan = self._plan(dpid)

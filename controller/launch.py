@@ -1,7 +1,7 @@
 """Start the controller: `python -m controller.launch [--config FILE] [--port 6653] [--openflow ryu|os_ken]`.
 
-Checks what can be checked before the OpenFlow manager takes over the process, so that a bad configuration or a taken
-port is one line and exit code 2. SIGTERM and SIGINT end it cleanly, the oracle's socket removed.
+Checks the configuration and the ports before the OpenFlow manager takes over the process: an error is one line and exit
+code 2. SIGTERM and SIGINT end it cleanly and remove the oracle's socket.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metrics_port = load_config(config_path).prometheus_port
         check_port(options.port)
         if metrics_port == options.port:
-            raise LaunchError(f"prometheus_port: {metrics_port} is OpenFlow's")
+            raise LaunchError(f"prometheus_port: {metrics_port} is the OpenFlow port; choose another")
         if metrics_port is not None:
             check_port(metrics_port)
         os.environ[DRIVER_VARIABLE] = driver
@@ -55,18 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"controller: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 0  # asked to end before the manager had begun to wait
+        return 0  # a signal arrived before the manager had started to wait
     return 0
 
 
 def check_port(port: int) -> None:
     """LaunchError unless a listener can be bound to the port now.
 
-    Needed beyond a good message: eventlet listens with SO_REUSEPORT, so a second controller of the same user would
-    share the port with the first, and the switches would be divided between them.
+    Required for correctness: eventlet listens with SO_REUSEPORT, so a second controller of the same user would share
+    the port with the first, and each would get some of the switches.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not stopped by connections of a past controller
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore connections of an earlier controller
         try:
             probe.bind((ADDRESS, port))
         except OSError as problem:
@@ -75,10 +75,10 @@ def check_port(port: int) -> None:
 
 
 def run_manager(driver: str, port: int) -> None:
-    """Hand the process to the driver's own manager, as its command line would; returns after SIGINT or SIGTERM."""
-    os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")  # no name is ever looked up here
+    """Run the driver's own manager, as its command line does; returns after SIGINT or SIGTERM."""
+    os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")  # no host name is looked up here
     prepare(driver)
-    import_module("eventlet").monkey_patch()  # the manager does it too, but in two steps, and complains in between
+    import_module("eventlet").monkey_patch()  # the manager does it in two steps and warns in between
     end_on_signals()
     manager = import_module(f"{driver}.cmd.manager")
     manager.main(
@@ -95,8 +95,8 @@ def run_manager(driver: str, port: int) -> None:
 def end_on_signals() -> None:
     """Make SIGINT and SIGTERM reach the caller, which becomes the manager's main green thread, as KeyboardInterrupt.
 
-    Python raises it wherever it happens to be. In any other green thread the frameworks' own `except` would swallow it
-    and the process would go on, so there it is handed to the main one. A second signal ends the process at once.
+    Python raises it in the current green thread. In another green thread the frameworks' own `except` would discard it
+    and the process would continue, so it is passed to the main one. A second signal ends the process at once.
     """
     hub = import_module("eventlet.hubs").get_hub()
     current = import_module("greenlet").getcurrent

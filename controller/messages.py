@@ -1,6 +1,6 @@
 """Rules and groups as OpenFlow 1.3 messages, for any pair of `ofproto` and `parser` modules with Ryu's API.
 
-Which rules is `plan`'s business, when they are sent `forwarding`'s.
+`flow_tables` computes the rules, `forwarding` sends the messages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NXM_OF_IN_PORT = 0x00000002
 
 
 def wipe(datapath: Any) -> list[Any]:
-    """The messages that leave a switch without flows and groups, and wait until that is so."""
+    """The messages that delete all flows and groups of a switch, with a barrier."""
     ofproto, parser = datapath.ofproto, datapath.ofproto_parser
     return [
         parser.OFPFlowMod(
@@ -35,14 +35,14 @@ def wipe(datapath: Any) -> list[Any]:
 
 
 def install(datapath: Any, plan: Iterable[Rule | Group]) -> list[Any]:
-    """The messages that add a plan, in its order. Groups are added whole: inserting buckets would break dp_hash."""
+    """The messages that add a plan, in its order. Groups are added whole: inserting buckets breaks dp_hash."""
     return [_group_mod(datapath, entry) if isinstance(entry, Group) else _flow_mod(datapath, entry) for entry in plan]
 
 
 def change(datapath: Any, before: Iterable[Rule | Group], after: Iterable[Rule | Group]) -> list[Any]:
-    """The messages that turn one plan of a switch into another: what is new or different, then what is gone.
+    """The messages that turn one plan of a switch into another: new and changed rules, then removals.
 
-    Only rules: a plan's groups do not depend on what is cut.
+    Rules only: the groups of a plan do not depend on `cut`.
     """
     old = {(entry.priority, entry.match): entry for entry in before if isinstance(entry, Rule)}
     new = {(entry.priority, entry.match): entry for entry in after if isinstance(entry, Rule)}
@@ -97,7 +97,7 @@ def _match(parser: Any, match: Match | None) -> Any:
 
 
 def _actions(parser: Any, ofproto: Any, action: Action) -> list[Any]:
-    """OpenFlow's actions; none at all is how OpenFlow drops."""
+    """The OpenFlow actions; an empty list drops the packet."""
     if isinstance(action, Output):
         return [parser.OFPActionOutput(action.port)]
     if isinstance(action, ToGroup):

@@ -1,6 +1,6 @@
-"""The Prometheus text endpoint: what is known of links and polls, written when somebody scrapes it.
+"""The Prometheus endpoint: metrics of links and polls, computed at each scrape.
 
-The exposition format and the HTTP answer are prometheus_client's; here is which numbers there are and what they mean.
+prometheus_client writes the exposition format and the HTTP answer; this module defines the metrics.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from topologies import Fabric
 
 
 class FabricMetrics:
-    """A collector of prometheus_client. `now_s()` is the clock of the samples; `programmed` holds datapath ids."""
+    """A prometheus_client collector. `now_s()` is the clock of the samples; `programmed` holds datapath ids."""
 
     def __init__(
         self,
@@ -34,22 +34,24 @@ class FabricMetrics:
         self._now_s = now_s
 
     def collect(self) -> Iterator[Metric]:
-        """Links by `source>target`, switches by name. What has never been measured has no sample."""
+        """Metrics of links, labelled `source>target`, and of switches, by name. An unmeasured link has no sample."""
         yield from self._links()
         yield from self._switches()
 
     def _links(self) -> Iterator[Metric]:
         utilisation = GaugeMetricFamily(
-            "netkv_link_utilisation_ratio", "Part of a link's capacity carried over the last poll.", labels=["link"]
+            "netkv_link_utilisation_ratio",
+            "Share of a link's capacity used during the last poll interval.",
+            labels=["link"],
         )
         age = GaugeMetricFamily(
-            "netkv_link_sample_age_seconds", "Time since the sample was asked of the switch.", labels=["link"]
+            "netkv_link_sample_age_seconds", "Time since the sample was requested from the switch.", labels=["link"]
         )
         carried = CounterMetricFamily(
             "netkv_link_bytes", "Emulated bytes carried since this controller first read the counter.", labels=["link"]
         )
         capacity = GaugeMetricFamily(
-            "netkv_link_capacity_bits_per_second", "The real system's capacity of a link.", labels=["link"]
+            "netkv_link_capacity_bits_per_second", "Capacity of a link in the real system.", labels=["link"]
         )
         now_s = self._now_s()
         for link, state in zip(self._fabric.links, self._counters.links, strict=True):
@@ -63,7 +65,7 @@ class FabricMetrics:
     def _switches(self) -> Iterator[Metric]:
         programmed = GaugeMetricFamily(
             "netkv_switch_programmed",
-            "1 while a switch is connected with all its rules in force.",
+            "1 while a switch is connected and all its rules are in force.",
             labels=["switch"],
         )
         round_trip = GaugeMetricFamily(
@@ -72,7 +74,7 @@ class FabricMetrics:
         answered = CounterMetricFamily("netkv_polls", "Requests for counters that were answered.", labels=["switch"])
         missed = CounterMetricFamily(
             "netkv_polls_missed",
-            "Sweeps that skipped a switch: gone, or no answer yet to the request before.",
+            "Polls that skipped a switch: not connected, or the previous request was unanswered.",
             labels=["switch"],
         )
         for switch in self._fabric.switches:
@@ -86,7 +88,7 @@ class FabricMetrics:
 
 
 def metrics_page(metrics: FabricMetrics) -> Any:
-    """The WSGI application that answers a scrape: the fabric's numbers, and the controller's own CPU and memory."""
+    """The WSGI application that answers a scrape: metrics of the fabric, and the controller's own CPU and memory."""
     registry = CollectorRegistry()
     registry.register(metrics)
     ProcessCollector(registry=registry)

@@ -1,6 +1,6 @@
-"""The seam: all that the apps use of Ryu or os-ken, under one set of names.
+"""The part of the OpenFlow framework that the apps use, with the same names for Ryu and os-ken.
 
-Both projects have the same API but for the name of the application's base class; `driver` says which is in force.
+The two differ only in the name of the application's base class; `driver` chooses the framework.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _handler = import_module(f"{DRIVER}.controller.handler")
 
 App: Any = _app_manager.RyuApp if DRIVER == "ryu" else _app_manager.OSKenApp
 hub: Any = import_module(f"{DRIVER}.lib.hub")
-get_event_loop: Callable[[], Any] = import_module("eventlet.hubs").get_hub  # what both drivers' `hub` stands on
+get_event_loop: Callable[[], Any] = import_module("eventlet.hubs").get_hub  # the base of both drivers' `hub`
 ofp_event: Any = import_module(f"{DRIVER}.controller.ofp_event")
 ofproto_v1_3: Any = import_module(f"{DRIVER}.ofproto.ofproto_v1_3")
 CONFIG_DISPATCHER: str = _handler.CONFIG_DISPATCHER
@@ -35,12 +35,12 @@ def on(event: Any, *states: str) -> Callable[[Handler], Handler]:
 
 
 def at_once(event: Any, *states: str) -> Callable[[Handler], Handler]:
-    """As `on`, but for `call_at_once`: the connection's own loop waits for the method, between two messages."""
+    """As `on`, for `call_at_once`: the connection's own loop calls the method between two messages and waits for it."""
     return _typed(_handler.set_ev_handler(event, list(states)))
 
 
 def call_at_once(event: Any, handler: Callable[[Any], None]) -> None:
-    """Have a method that `at_once` decorates called by every connection, once the apps exist."""
+    """Let every connection call a method decorated by `at_once`; to be called once the apps exist."""
     _app_manager.lookup_service_brick(ofp_event.NAME).register_handler(event, handler)
 
 

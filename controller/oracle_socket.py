@@ -1,7 +1,7 @@
-"""The Unix socket that answers every request line with the latest document.
+"""The Unix socket that answers every request line with the latest cost document.
 
-The protocol: a client connects, writes any line, reads one line of JSON; the connection stays open for more. What is
-in the document is `cost_document`'s business, when it changes `telemetry`'s.
+The protocol: a client connects, writes any line, reads one line of JSON; the connection stays open for more. The
+content of the document is defined in `cost_document`; `telemetry` updates it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 BACKLOG = 64
 LONGEST_READ_B = 4096
 ANSWER_DEADLINE_S = 5.0
-"""A client that does not take its answer for so long is dropped."""
+"""A client that does not read its answer for so long is disconnected."""
 
 
 class OracleSocketError(RuntimeError):
@@ -24,7 +24,7 @@ class OracleSocketError(RuntimeError):
 
 
 class OracleSocket:
-    """Serves what `latest()` returns at `path`. `spawn(function, *args)` starts a thread of the caller's kind."""
+    """Serves the result of `latest()` at `path`. `spawn(function, *args)` starts a thread of the caller's kind."""
 
     def __init__(self, path: str, spawn: Callable[..., Any], latest: Callable[[], bytes]) -> None:
         self._latest = latest
@@ -42,26 +42,26 @@ class OracleSocket:
             self._spawn(self._answer, client)
 
     def close(self) -> None:
-        """Stop serving and take the socket's name away."""
+        """Stop serving and remove the socket's path."""
         self._listener.close()
         if os.path.exists(self._path):
             os.unlink(self._path)
 
     def _answer(self, client: socket.socket) -> None:
-        """One document a line feed, whatever else the line holds."""
+        """Send one document for every line feed; the rest of a line is ignored."""
         with client:
             try:
                 while asked := client.recv(LONGEST_READ_B):
                     client.settimeout(ANSWER_DEADLINE_S)
                     for _ in range(asked.count(b"\n")):
                         client.sendall(self._latest())
-                    client.settimeout(None)  # it may ask again whenever it likes
+                    client.settimeout(None)  # the next request may come at any time
             except OSError:
-                return  # gone, or not reading
+                return  # the client has left or does not read
 
 
 def _listen(path: str) -> socket.socket:
-    """Bind, taking over the name that a killed controller left; never one that still answers."""
+    """Bind to `path`. Replaces the socket of a killed controller, never one that is still served."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -76,7 +76,7 @@ def _listen(path: str) -> socket.socket:
 
 
 def _is_abandoned(path: str) -> bool:
-    """Whether `path` is a socket that nobody listens on. A connection to an ordinary file is refused as well."""
+    """Whether `path` is a socket without a listener. (A connection to an ordinary file is also refused.)"""
     if not os.path.exists(path) or not stat.S_ISSOCK(os.stat(path).st_mode):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

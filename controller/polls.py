@@ -1,4 +1,4 @@
-"""The book of polls: which were answered, how long that took, and which switch left one unanswered. Pure."""
+"""Statistics of polls: answered and missed ones by switch, and round-trip times. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 ROUND_TRIPS = 2000
-"""Of so many of the last polls the document tells the round trip: five seconds of 20 switches every 50 ms."""
+"""Number of last polls in the document's round-trip times: five seconds of 20 switches every 50 ms."""
 
 
 @dataclass
 class SwitchPolls:
-    """Of one switch: requests `answered`, sweeps that `missed` it since the first answer, and the last round trip."""
+    """One switch: requests `answered`, polls `missed` since its first answer, and the last round trip."""
 
     answered: int = 0
     missed: int = 0
@@ -20,30 +20,30 @@ class SwitchPolls:
 
 
 class PollStatistics:
-    """Polls of all switches of a fabric by datapath id; switches that the fabric does not have are left out."""
+    """Polls of all switches of a fabric by datapath id; unknown switches are ignored."""
 
     def __init__(self, dpids: Iterable[int]) -> None:
         self.switches = {dpid: SwitchPolls() for dpid in dpids}
         self._round_trips_s: deque[float] = deque(maxlen=ROUND_TRIPS)
 
     def answered(self, dpid: int, round_trip_s: float) -> None:
-        """A whole reply came, so long after its request."""
+        """Count a complete reply that arrived `round_trip_s` after its request."""
         self._round_trips_s.append(round_trip_s)
         if (switch := self.switches.get(dpid)) is not None:
             switch.answered += 1
             switch.round_trip_s = round_trip_s
 
     def missed(self, dpid: int) -> None:
-        """A sweep found the request before it unanswered, or nobody connected; until a first reply that is start-up."""
+        """Count a poll that skipped the switch: not connected, or still to answer. Counted after its first reply."""
         if (switch := self.switches.get(dpid)) is not None and switch.answered:
             switch.missed += 1
 
     @property
-    def answered_in_all(self) -> int:
+    def total_answered(self) -> int:
         return sum(switch.answered for switch in self.switches.values())
 
     @property
-    def missed_in_all(self) -> int:
+    def total_missed(self) -> int:
         return sum(switch.missed for switch in self.switches.values())
 
     def round_trip_ms(self) -> dict[str, float] | None:

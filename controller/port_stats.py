@@ -1,6 +1,6 @@
-"""Port counters on the wire: the request of OpenFlow 1.3, and its replies among the other messages of a connection.
+"""Port statistics in OpenFlow 1.3: the request, and the replies among the other messages of a connection.
 
-Pure: bytes in, counters out. `tap` takes them off the connection.
+Pure: bytes in, counters out. `port_stats_tap` reads them from the connection.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def request(transaction: int) -> bytes:
 
 
 class Reply:
-    """One message of an answer: `transaction` of the request, the `ports` in it, and whether `more` is to follow."""
+    """One message of an answer: the `transaction` of its request, its `ports`, and whether `more` messages follow."""
 
     __slots__ = ("_body", "more", "transaction")
 
@@ -45,10 +45,10 @@ class Reply:
             yield PortCounters(port, rx_bytes, tx_bytes, alive_s + alive_ns * 1e-9)
 
 
-def sort_out(stream: bytes) -> tuple[list[bytes], bytes, bytes]:
-    """A stream from the start of a message: the port statistics in it, all else, and the beginning of a last message.
+def split_stream(stream: bytes) -> tuple[list[bytes], bytes, bytes]:
+    """Split a stream that starts at a message: port statistics, all other messages, and an incomplete last message.
 
-    A length that no message can have makes the rest of the stream the framework's to complain of.
+    After a message with an impossible length the rest of the stream goes to the framework, which reports the error.
     """
     found: list[bytes] = []
     others, at = b"", 0
@@ -68,6 +68,6 @@ def sort_out(stream: bytes) -> tuple[list[bytes], bytes, bytes]:
 
 
 def _is_port_stats(message: bytes) -> bool:
-    """Whether a multipart reply holds the counters of ports, and whole ones."""
+    """Whether a multipart reply holds complete port counters."""
     body = len(message) - MULTIPART.size
     return body >= 0 and body % PORT.size == 0 and MULTIPART.unpack_from(message)[4] == PORT_STATS

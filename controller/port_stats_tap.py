@@ -1,8 +1,8 @@
-"""A tap on a switch's connection: port statistics go straight to telemetry, everything else to the framework.
+"""A tap on a switch's connection: port statistics go directly to telemetry, all other messages to the framework.
 
-The framework waits, reads a header, reads a body, builds an object a port and an event a reply, and hands it over in a
-queue, which is most of what polling costs (docs/oracle.md). A tap reads once, whenever something is there, in the event
-loop itself. It needs what both drivers stand on: eventlet's loop and sockets.
+The framework reads header and body separately, builds one object for each port and one event for each reply, and passes
+it through a queue; that is most of the cost of polling (docs/oracle.md). The tap reads once in the event loop whenever
+data is available. It uses eventlet's loop and sockets, which both drivers are built on.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from controller.port_stats import Reply, sort_out
+from controller.port_stats import Reply, split_stream
 
 READ_B = 1 << 16
-"""More than the replies of any switch of ours, in one read."""
+"""Bytes of one read; more than the replies of any switch here."""
 
 
 class PortStatsTap:
-    """Stands in for the socket of a connection, from the start of a message on.
+    """Replaces the socket of a connection; must start at a message boundary.
 
     `green` is eventlet's socket, `loop` its event loop, `hub` the driver's module of that name, for its queue. `take`
-    gets every reply with port statistics; it must not block.
+    is called with every port statistics reply; it must not block.
     """
 
     def __init__(self, green: Any, loop: Any, hub: Any, take: Callable[[Reply], None]) -> None:
@@ -35,7 +35,7 @@ class PortStatsTap:
         self._listener = loop.add(loop.READ, green.fileno(), self._read, self._obsolete, self._end)
 
     def recv(self, _: int) -> bytes:
-        """The next that is not port statistics, as much as came at once; empty at the end of the connection."""
+        """The next bytes that are not port statistics; empty at the end of the connection."""
         try:
             found: bytes = self._passed.get(timeout=self._green.gettimeout())
         except self._nothing_passed:
@@ -43,7 +43,7 @@ class PortStatsTap:
         return found
 
     def sendall(self, data: bytes) -> None:
-        """The framework's way to send: waits for room."""
+        """Send for the framework; waits while the send buffer is full."""
         self._sending += 1
         try:
             self._green.sendall(data)
@@ -51,7 +51,7 @@ class PortStatsTap:
             self._sending -= 1
 
     def send_now(self, data: bytes) -> bool:
-        """Send a message at once and whole; False when that cannot be, and then nothing of it is sent."""
+        """Send a whole message without waiting; False, and nothing sent, when that is not possible."""
         if self._sending:
             return False
         try:
@@ -59,7 +59,7 @@ class PortStatsTap:
         except OSError:
             return False
         if sent < len(data):
-            self._green.shutdown(socket.SHUT_RDWR)  # half a message: nothing that makes sense can follow it
+            self._green.shutdown(socket.SHUT_RDWR)  # half a message was sent: the stream is unusable
         return bool(sent == len(data))
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class PortStatsTap:
         return getattr(self._green, name)
 
     def _read(self, _: int) -> None:
-        """Called by the event loop: something can be read."""
+        """Called by the event loop when data can be read."""
         try:
             chunk = self._green.fd.recv(READ_B)
         except BlockingIOError:
@@ -81,19 +81,19 @@ class PortStatsTap:
         if not chunk:
             self._end()
             return
-        found, others, self._rest = sort_out(self._rest + chunk)
+        found, others, self._rest = split_stream(self._rest + chunk)
         for message in found:
             self._take(Reply(message))
         if others:
             self._passed.put(others)
 
     def _end(self) -> None:
-        """Stop reading; the framework gets the end of the connection after what it has not read yet."""
+        """Stop reading; the framework sees the end of the connection after the bytes that it has not read yet."""
         if self._listener is not None:
             self._loop.remove(self._listener)
             self._listener = None
             self._passed.put(b"")
 
     def _obsolete(self, _: BaseException) -> None:
-        """The event loop found that the descriptor is somebody else's by now."""
+        """Called by the event loop when the descriptor now belongs to another socket."""
         self._end()

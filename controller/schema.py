@@ -1,6 +1,6 @@
-"""The JSON schema of `netkv.cost/v1`, for both ends of the socket: who publishes a document and who reads one.
+"""Validation against the JSON schema of `netkv.cost/v1`, for the publisher and for readers.
 
-The schema is the JSON file beside this one, which engineers of other routers read; nothing here repeats it.
+The schema is the JSON file beside this module; authors of other routers can use it as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class SchemaError(ValueError):
 
 
 def check_document(document: Any) -> None:
-    """SchemaError unless the document is what the schema says."""
+    """SchemaError unless the document conforms to the schema."""
     problem = jsonschema.exceptions.best_match(_validator().iter_errors(document))
     if problem is not None:
         place = ".".join(str(part) for part in problem.absolute_path) or "document"

@@ -1,8 +1,8 @@
-"""The telemetry app: asks every switch for its port counters, and publishes what they say of the links.
+"""The telemetry app: polls the port counters of every switch and publishes the utilisation of the links.
 
-The bytes of requests and replies are `port_stats`', their way past the framework `tap`'s, the arithmetic `counters`',
-the document `cost_document`'s, the socket `oracle_socket`'s, the Prometheus page `metrics`'; here are the clock and the
-connections. Loads in this project's launcher and in plain `ryu-manager controller/telemetry.py`.
+Owns the clock and the connections. `port_stats` encodes requests and replies, `port_stats_tap` reads them past the
+framework, `counters` computes utilisation, `cost_document` builds the document, `oracle_socket` serves it and `metrics`
+is the Prometheus endpoint. Runs in this project's launcher and in `ryu-manager controller/telemetry.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from controller.port_stats_tap import PortStatsTap
 from controller.schema import check_document
 
 SILENCE_S = 1.0
-"""A switch that has not answered for so long is asked again; until then one request is under way at a time."""
+"""A switch that has not answered for so long is asked again; until then it has one outstanding request at a time."""
 
 METRICS_ADDRESS = "127.0.0.1"
 TRANSACTIONS = 1 << 32
@@ -43,7 +43,7 @@ TRANSACTIONS = 1 << 32
 
 @dataclass
 class SwitchPoll:
-    """A connected switch, and the request that it has not answered yet."""
+    """A connected switch and its outstanding request."""
 
     dpid: int
     tap: Any = None
@@ -52,7 +52,7 @@ class SwitchPoll:
 
 
 class TelemetryApp(App):
-    """Sweeps the counters every `poll_s`. Whoever asks gets what is known then, as old as its oldest sample."""
+    """Polls all counters every `poll_s`. A reader gets the current document, which is as old as its oldest sample."""
 
     OFP_VERSIONS: ClassVar[list[int]] = [ofproto_v1_3.OFP_VERSION]
     _CONTEXTS: ClassVar[dict[str, type]] = {CONTEXT_NAME: ControllerContext}
@@ -71,10 +71,10 @@ class TelemetryApp(App):
         self._socket = OracleSocket(config.oracle_socket, hub.spawn, self._latest)
 
     def start(self) -> None:
-        """Start the event loop, the sweeps, the socket and, where it is wanted, the Prometheus page."""
+        """Start the event loop, the polls, the socket and, if configured, the Prometheus endpoint."""
         super().start()
         call_at_once(ofp_event.EventOFPPortDescStatsReply, self.connect)
-        self.threads += [hub.spawn(self._sweep), hub.spawn(self._socket.serve)]
+        self.threads += [hub.spawn(self._poll_all), hub.spawn(self._socket.serve)]
         if (port := self._context.config.prometheus_port) is not None:
             context = self._context
             metrics = FabricMetrics(
@@ -84,7 +84,7 @@ class TelemetryApp(App):
             self.threads.append(hub.spawn(server.serve_forever))
 
     def stop(self) -> None:
-        """Take the socket away before the threads end, so that no reader mistakes a leftover for a live oracle."""
+        """Remove the socket before the threads end, so that no reader takes it for a live oracle."""
         self._socket.close()
         for thread in self.threads[1:]:
             hub.kill(thread)
@@ -92,7 +92,7 @@ class TelemetryApp(App):
 
     @at_once(ofp_event.EventOFPPortDescStatsReply, CONFIG_DISPATCHER)
     def connect(self, event: Any) -> None:
-        """SwitchPoll a switch from the last message of its handshake on; a newer connection replaces an older one."""
+        """Start polling a switch after the last message of its handshake; a newer connection replaces an older one."""
         datapath = event.msg.datapath
         if event.msg.flags & datapath.ofproto.OFPMPF_REPLY_MORE:
             return
@@ -104,14 +104,14 @@ class TelemetryApp(App):
 
     @on(ofp_event.EventOFPStateChange, DEAD_DISPATCHER)
     def forget(self, event: Any) -> None:
-        """A connection is gone; a newer one of the same switch may already stand."""
+        """A connection has ended; the switch may already have a newer one."""
         datapath = event.datapath
         if datapath.id in self._polls and self._polls[datapath.id].tap is datapath.socket:
             del self._polls[datapath.id]
             self._counters.disconnected(datapath.id)
 
     def _take(self, poll: SwitchPoll, reply: Reply) -> None:
-        """Record the reply to the request under way; a late or repeated one says nothing new."""
+        """Record the reply to the outstanding request; late and repeated replies are ignored."""
         arrived_s = time.monotonic()
         if poll.request != reply.transaction or self._polls.get(poll.dpid) is not poll:
             return
@@ -121,7 +121,7 @@ class TelemetryApp(App):
             poll.request = None
             self._poll_statistics.answered(poll.dpid, arrived_s - poll.requested_s)
 
-    def _sweep(self) -> None:
+    def _poll_all(self) -> None:
         poll_s = self._context.config.poll_s
         due_s = time.monotonic()
         while True:
@@ -145,9 +145,9 @@ class TelemetryApp(App):
             self._poll_statistics.missed(poll.dpid)
 
     def _latest(self) -> bytes:
-        """The document as it is now, written when somebody asks: readers are far rarer than sweeps.
+        """The current document, built on request: requests are much rarer than polls.
 
-        Held against its schema when it is the first, and the first that is complete: the others differ in numbers.
+        The first document and the first complete one are checked against the schema; the others differ only in values.
         """
         if self._line is None:
             context = self._context

@@ -1,6 +1,6 @@
-"""Background flows of a plan: started and stopped on time by the emulated world's workers, and what came of each.
+"""Background flows of a plan: started and stopped on time by the emulated world's workers, with a record of each.
 
-Rates are scaled and headers left out on the way to the workers; what they report comes back in real-system units.
+Workers get scaled payload rates; what they report is converted to real-system units.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from collections.abc import Callable
 from typing import Any
 
 from scenario import BackgroundFlow
+from testbed.calibration import TCP_PAYLOAD_SHARE
 from testbed.fabric_up import FabricUp
 from testbed.run_clock import RunClock
 from testbed.worker_pool import BACKGROUND_PORT, Event, Tell
 
-PAYLOAD_OF_WIRE = {"tcp": 1448 / 1514, "udp": 1400 / 1442}
-"""Payload bytes in a full Ethernet frame as shapers and port counters see it: 1514 bytes without checksum, of which TCP
-with time stamps leaves 1448; a datagram of 1400 (`workers.flows`) has 42 bytes of headers."""
+PAYLOAD_SHARE = {"tcp": TCP_PAYLOAD_SHARE, "udp": 1400 / 1442}
+"""Share of payload in a full Ethernet frame, by protocol; a datagram of 1400 bytes (`workers.flows`) has 42 bytes of
+headers."""
 
 STOP_DEADLINE_S = 5.0
 
 
 class BackgroundPlayer:
-    """Plays a plan on the run's clock. `handlers` are for the events of background workers, by name.
+    """Plays a plan on the run's clock. `handlers`: callbacks for the events of background workers, by event name.
 
-    `rows`: one mapping a flow that has stopped; `failures`: a line a flow that could not go on; `emulated_bytes`: what
-    all of them moved.
+    `rows`: one mapping for each stopped flow. `failures`: one line for each failed flow. `emulated_bytes`: bytes that
+    all flows have sent.
     """
 
     def __init__(self, up: FabricUp, plan: tuple[BackgroundFlow, ...], clock: RunClock, tell: Tell) -> None:
@@ -47,14 +48,14 @@ class BackgroundPlayer:
 
     @property
     def instances(self) -> tuple[int, ...]:
-        """Every instance that a background worker is needed on."""
+        """Every instance that needs a background worker."""
         return tuple(sorted({end for flow in self._plan for end in (flow.source, flow.target)}))
 
     async def play(self) -> None:
-        """Start and stop every flow at its time, but what flows at the run's zero at once.
+        """Start and stop every flow at its time; flows that are active at t = 0 start at once, before it.
 
-        That is traffic in its stride. Hundreds of connections which set out together are not: each of them sends ten
-        segments before Linux paces it, and needs its entries in the switches' tables.
+        They have then reached a steady state at t = 0. Hundreds of connections that start together have not: each sends
+        ten segments before Linux paces it, and needs new entries in the switches' tables.
         """
         edges = sorted(
             [(flow.start_s, 1, flow) for flow in self._plan] + [(flow.stop_s, 0, flow) for flow in self._plan],
@@ -71,7 +72,7 @@ class BackgroundPlayer:
                 self._stop(flow)
 
     async def stop(self) -> None:
-        """Stop what still runs and wait until its workers have said so."""
+        """Stop all running flows and wait until their workers have confirmed it."""
         for flow in self._plan:
             self._stop(flow)
         until_s = time.monotonic() + STOP_DEADLINE_S
@@ -79,7 +80,7 @@ class BackgroundPlayer:
             await asyncio.sleep(0.01)
 
     def _stop(self, flow: BackgroundFlow) -> None:
-        """Have it stopped, once."""
+        """Tell the worker of a running flow to stop it, once."""
         if flow.flow_id in self._running - self._stopping:
             self._stopping.add(flow.flow_id)
             self._tell("background", flow.source, {"do": "flow_stop", "flow_id": flow.flow_id})
@@ -106,13 +107,13 @@ class BackgroundPlayer:
 
 
 def start_command(flow: BackgroundFlow, address: tuple[str, int], link_divisor: float) -> dict[str, Any]:
-    """What a background worker is told; its `rate_bps` paces payload on links `link_divisor` times slower."""
+    """The command that starts a flow; its `rate_bps` is of payload, on links that are `link_divisor` times slower."""
     wire_bps = None if flow.rate_bps is None else flow.rate_bps / link_divisor
     return {
         "do": "flow_start",
         "flow_id": flow.flow_id,
         "address": list(address),
         "connections": flow.connections,
-        "rate_bps": None if wire_bps is None else wire_bps * PAYLOAD_OF_WIRE[flow.protocol],
+        "rate_bps": None if wire_bps is None else wire_bps * PAYLOAD_SHARE[flow.protocol],
         "protocol": flow.protocol,
     }

@@ -1,6 +1,6 @@
-"""Calibration transfers: blobs on an idle fabric, against what their links should give.
+"""Calibration transfers: the rate of blobs on an idle fabric over the nominal rate of their path.
 
-A machine that cannot carry the rates of its specification shows it here, whatever the run itself asked of it.
+They show whether the machine can carry the link rates of the specification, independent of the run's own load.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from testbed.worker_pool import DECODE_PORT, Event, Tell
 from topologies import Roles
 
 CALIBRATION_ID = 1 << 40
-"""Requests from this number on are ours: no workload has so many."""
+"""Request ids from this number on are calibration transfers: no workload has so many requests."""
 
 IDEAL_S = 0.4
 MOST_BYTES = 20_000_000
-"""A blob that takes `IDEAL_S` on its path, no larger than this: set-up and slow start cost 5 to 40 ms of it."""
+"""A blob takes `IDEAL_S` on its path and is no larger than this. Set-up and slow start take 5 to 40 ms of it."""
 
 DEADLINE_S = 8.0
 GOOD = 0.9
 ATTEMPTS = 3
-"""Other work takes the processor at times: a transfer below `GOOD` is repeated, and the best counts."""
+"""Other work may interrupt a transfer: one below `GOOD` is repeated, and the best one counts."""
 
-PAYLOAD_OF_WIRE = 1448 / 1514
-"""Of a full frame, what TCP with timestamps delivers (RFC 7323)."""
+TCP_PAYLOAD_SHARE = 1448 / 1514
+"""Share of payload in a full Ethernet frame of TCP with timestamps (RFC 7323), as port counters count it."""
 
 Pair = tuple[int, int]
 OVER = {"transferred", "received", "finished"}
 
 
 class BlobSender:
-    """Sends blobs from prefill to decode instances, outside of any workload.
+    """Sends blobs from prefill to decode instances, outside any workload.
 
-    `on_event` is to be given every event of a request from `CALIBRATION_ID` on.
+    `on_event` must get every event with a request id from `CALIBRATION_ID` on.
     """
 
     def __init__(self, up: FabricUp, stripes: int, tell: Tell) -> None:
@@ -43,15 +43,15 @@ class BlobSender:
         self._stripes = stripes
         self._tell = tell
         self._sent = 0
-        self._heard: dict[int, dict[str, Event]] = {}
+        self._events_of: dict[int, dict[str, Event]] = {}
         self._over = asyncio.Event()
 
     async def send(self, pairs: Sequence[Pair], size_bytes: int) -> float:
-        """Seconds from the first connection to the last byte of one blob a pair, all at once; inf when any fails."""
-        self._heard = {CALIBRATION_ID + self._sent + number: {} for number in range(len(pairs))}
+        """Seconds from the first connection to the last byte of one blob for each pair, all at once; inf on failure."""
+        self._events_of = {CALIBRATION_ID + self._sent + number: {} for number in range(len(pairs))}
         self._sent += len(pairs)
         self._over.clear()
-        for request_id, (source, target) in zip(self._heard, pairs, strict=True):
+        for request_id, (source, target) in zip(self._events_of, pairs, strict=True):
             moved = {"request_id": request_id, "bytes": size_bytes, "stripes": self._stripes}
             self._tell("decode", target, {"do": "expect", **moved, "context_tokens": 1, "output_tokens": 1})
             bound = {"address": [self._up.address(target), DECODE_PORT], "deadline_s": DEADLINE_S}
@@ -60,7 +60,7 @@ class BlobSender:
             await asyncio.wait_for(self._over.wait(), DEADLINE_S + 1)
         except TimeoutError:
             return math.inf
-        events = self._heard.values()
+        events = self._events_of.values()
         if any("transfer_failed" in heard for heard in events):
             return math.inf
         started_s: float = min(heard["transferred"]["started_s"] for heard in events)
@@ -68,27 +68,27 @@ class BlobSender:
         return ended_s - started_s
 
     def on_event(self, event: Event) -> None:
-        """Note what the workers say of the blobs on their way; of earlier ones nothing matters any more."""
-        heard = self._heard.get(event["request_id"])
+        """Note an event of the current blobs; events of earlier ones are ignored."""
+        heard = self._events_of.get(event["request_id"])
         if heard is None:
             return
         heard[event["event"]] = event
-        if all(heard.keys() >= OVER or "transfer_failed" in heard for heard in self._heard.values()):
+        if all(heard.keys() >= OVER or "transfer_failed" in heard for heard in self._events_of.values()):
             self._over.set()
 
 
 class Calibration:
-    """BlobSender from the first prefill instance to the nearest decode instance outside its server, alone on their path."""
+    """Blobs between the nearest prefill and decode instances on different servers, alone on their path."""
 
     def __init__(self, up: FabricUp, roles: Roles, stripes: int, tell: Tell) -> None:
         self._blobs = BlobSender(up, stripes, tell)
         self._pair = calibration_pair(up, roles)
         rate_bps = min(up.fabric.links[link].capacity_bps for link in up.fabric.paths(*self._pair)[0])
-        self._payload_Bps = rate_bps / up.link_divisor / 8 * PAYLOAD_OF_WIRE
+        self._payload_Bps = rate_bps / up.link_divisor / 8 * TCP_PAYLOAD_SHARE
         self.on_event = self._blobs.on_event
 
     async def measure(self) -> float:
-        """Payload rate of the best of a few blobs over what the path's links should give; 0 when none arrives."""
+        """Payload rate of the best of `ATTEMPTS` blobs over the nominal rate of the path; 0 when none arrives."""
         size_bytes = max(min(round(self._payload_Bps * IDEAL_S), MOST_BYTES), 1)
         best = 0.0
         for _ in range(ATTEMPTS):
@@ -99,7 +99,7 @@ class Calibration:
 
 
 def calibration_pair(up: FabricUp, roles: Roles) -> Pair:
-    """A prefill and a decode instance: on two servers where there are such, as near as can be."""
+    """A prefill and a decode instance on two different servers where possible, at the lowest tier."""
     pairs = [(p, d) for p in roles.prefill for d in roles.decode if p != d]
     tier_of = {pair: up.fabric.tier(*pair) for pair in pairs}
     return min(pairs, key=lambda pair: (tier_of[pair] == 0, tier_of[pair], pair))

@@ -1,4 +1,4 @@
-"""What this machine carries: blobs as fast as they go through a small real fabric, a few seconds in a sandbox.
+"""Measures the capacity of this machine: blobs through a small fabric without rate limits, a few seconds in a sandbox.
 
 Run as a module it is the first process of that sandbox and prints one JSON line; `measure_capacity` starts it.
 """
@@ -21,17 +21,17 @@ from testbed.cpu_monitor import CpuMonitor
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
-from testbed.sandbox import furnish, python_in_sandbox, require_root
+from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferError, SendBufferLease
 from testbed.worker_pool import Event, WorkerPool
 from topologies import FabricSpec
 
 DEADLINE_S = 90.0
 SMALL = FabricSpec(pods=2, racks_per_pod=1, servers_per_rack=2, aggregations_per_pod=1, cores_per_group=1)
-"""8 hosts and 9 switches: the fewest with two servers a rack and a way across pods."""
+"""8 hosts and 9 switches: the smallest fabric with two servers in a rack and paths across pods."""
 
 CAPACITY_RATE_SCALE = 20.0
-"""Links of 5 to 180 Gbit/s: far beyond what a machine carries through software switches."""
+"""Gives links of 5 to 180 Gbit/s, far more than software switches carry."""
 
 BLOB_BYTES = 20_000_000
 FRAME_BYTES, PAYLOAD_BYTES = 1514, 1448
@@ -39,14 +39,17 @@ FRAMES_A_SEGMENT = 1.5
 """A data frame and half an acknowledgement: Linux acknowledges every second segment (RFC 9293, section 3.8.6.3)."""
 
 LEAST_CPUS = 1e-3
-"""What is told of others where none could be seen: the two accounts are not exact to less."""
+"""Least value of `busy_cpus`: the two measurements that it is the difference of are not more exact."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """`rack_bps`: frames of one transfer between two servers of a rack, bit/s; `across_bps`: the same across pods;
-    `switched_per_s`: frames, each counted at every switch that it passes, of several transfers across pods at once;
-    `busy_cpus`: processors that others kept busy meanwhile, of `cpus`; `bringup_s`: of `hosts` and `switches`.
+    """The measured capacity of a machine.
+
+    - `rack_bps`: frames of one transfer between two servers of a rack, bit/s; `across_bps`: the same across pods.
+    - `switched_per_s`: frames per second of several transfers across pods at once, counted at every switch they pass.
+    - `busy_cpus`: processors, of `cpus`, that other processes kept busy during the measurement.
+    - `bringup_s`: time to bring up `hosts` and `switches`, seconds.
     """
 
     rack_bps: float
@@ -60,7 +63,7 @@ class Capacity:
 
     @classmethod
     def read(cls, given: Any) -> Capacity:
-        """From plain data. ValueError when it is not that of a calibration."""
+        """From plain data; ValueError when that is not a calibration's result."""
         names = {item.name for item in fields(cls)}
         if not isinstance(given, dict) or given.keys() != names:
             raise ValueError("not a calibration")
@@ -71,7 +74,7 @@ class Capacity:
 
 
 def measure_capacity() -> Capacity:
-    """Take the measurement. TestbedError when something is missing, refused or late."""
+    """Measure. TestbedError when something is missing, refused or late."""
     require_root()
     try:
         with SendBufferLease():
@@ -81,10 +84,12 @@ def measure_capacity() -> Capacity:
     except SendBufferError as problem:
         raise TestbedError(str(problem)) from None
     except subprocess.TimeoutExpired:
-        raise TestbedError(f"the calibration did not end within {DEADLINE_S:g} s") from None
+        raise TestbedError(
+            f"the calibration did not end within {DEADLINE_S:g} s; stop other work on this machine"
+        ) from None
     if done.returncode != 0:
-        words = done.stderr.strip().splitlines()
-        raise TestbedError(f"the calibration failed: {words[-1] if words else 'it left no message'}")
+        lines = done.stderr.strip().splitlines()
+        raise TestbedError(f"the calibration failed: {lines[-1] if lines else 'no message'}")
     return Capacity(**json.loads(done.stdout))
 
 
@@ -106,7 +111,7 @@ async def _measure(up: FabricUp, scenario: Scenario, bringup_s: float) -> Capaci
         watching = asyncio.create_task(cpu_monitor.watch())
 
         async def rate_bps(*pairs: Pair) -> float:
-            """The best of a few: other work on the machine only ever slows one down."""
+            """The best of `ATTEMPTS`: other work on the machine can only slow a transfer down."""
             bits = 8 * BLOB_BYTES * FRAME_BYTES / PAYLOAD_BYTES
             return max([bits / await blobs[0].send(pairs, BLOB_BYTES // len(pairs)) for _ in range(ATTEMPTS)])
 
@@ -121,13 +126,13 @@ async def _measure(up: FabricUp, scenario: Scenario, bringup_s: float) -> Capaci
         rack_bps, across_bps = await rate_bps(near), await rate_bps(far)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        seen, cpus = cpu_monitor.evidence(), os.cpu_count() or 1
+        cpu, cpus = cpu_monitor.evidence(), os.cpu_count() or 1
         frames_per_s = together_bps / 8 / FRAME_BYTES * FRAMES_A_SEGMENT
         return Capacity(
             rack_bps=rack_bps,
             across_bps=across_bps,
             switched_per_s=frames_per_s * switches_passed(up, *far),
-            busy_cpus=max((1 - seen["cpu_idle_mean"]) * cpus - seen["own_cpus"], LEAST_CPUS),
+            busy_cpus=max((1 - cpu["cpu_idle_mean"]) * cpus - cpu["own_cpus"], LEAST_CPUS),
             cpus=cpus,
             bringup_s=bringup_s,
             hosts=len(up.fabric.instances),
@@ -141,7 +146,7 @@ def main() -> int:
     scenario = Scenario(fabric=SMALL, congestion=CongestionSpec(kind="none"))
     began_s = time.monotonic()
     try:
-        furnish()
+        prepare_sandbox()
         up = bring_up(
             scenario.build()[0],
             EmulationSpec(rate_scale=CAPACITY_RATE_SCALE),

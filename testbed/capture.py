@@ -1,6 +1,6 @@
-"""Captures of a run: tcpdump on the ports of chosen links, inside the sandbox, into files that Wireshark opens.
+"""Captures of a run: tcpdump on the ports of chosen links, inside the sandbox, to files that Wireshark opens.
 
-The headers of every frame of both directions of a port, and how many the kernel could not hand over in time.
+A capture has the headers of every frame in both directions of a port, and the number of frames that the kernel dropped.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ SNAPLEN_B = 128
 """Ethernet, IPv4 and TCP headers with all options are 94 bytes at most; payload is zeros."""
 
 BUFFER_KIB = 16_384
-"""Kernel memory of one capture (tcpdump(1), -B): about a second of 100,000 frames while tcpdump has no processor."""
+"""Kernel buffer of one capture (tcpdump(1), -B): about 100,000 frames, one second while tcpdump has no processor."""
 
 START_DEADLINE_S = 10.0
 STOP_DEADLINE_S = 10.0
 
 LISTENING = "listening on"
 COUNT = re.compile(r"^(\d+) packets? (captured|dropped by kernel)$", re.MULTILINE)
-"""What tcpdump says at its end."""
+"""What tcpdump prints when it ends."""
 
 
 class CaptureOrder(NamedTuple):
-    """What is to be captured while a run lasts: links by name, into a folder of the host that is there already."""
+    """What to capture during a run: links by name, and an existing folder of the host for the files."""
 
     links: tuple[str, ...]
     folder: str
 
 
 class Captures:
-    """Captures a port a link, as a context manager. `told`: afterwards, a mapping a link with `link`, `file` (its name
-    in `folder`), `frames` and `dropped` (frames that the kernel saw and tcpdump did not get).
+    """Captures one port for each link, as a context manager.
 
-    TestbedError when tcpdump is missing, refused or deaf.
+    `rows`, afterwards: one mapping for each link with `link`, `file` (its name in `folder`), `frames` and `dropped`
+    (frames that tcpdump did not get). TestbedError when tcpdump is missing, fails or does not answer.
     """
 
     def __init__(self, fabric: Fabric, order: CaptureOrder) -> None:
         self._ports = {name: port_of(fabric, fabric.link_by_name[name]) for name in order.links}
         self._folder = Path(order.folder)
         self._running: dict[str, subprocess.Popen[str]] = {}
-        self.told: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
         try:
@@ -78,7 +78,7 @@ class Captures:
             if "captured" not in counts:
                 raise TestbedError(f"the capture of {link} failed: {_last_line(words)}") from problem
             row = {"link": link, "file": file_name(link), "frames": counts["captured"]}
-            self.told.append(row | {"dropped": counts.get("dropped by kernel", 0)})
+            self.rows.append(row | {"dropped": counts.get("dropped by kernel", 0)})
 
 
 def file_name(link: str) -> str:
@@ -87,7 +87,7 @@ def file_name(link: str) -> str:
 
 
 def port_of(fabric: Fabric, link: Link) -> str:
-    """The switch port at a link's beginning; at its end where it begins at a host, whose own port is out of reach."""
+    """The switch port at a link's source, or at its target if the source is a host (in its own namespace)."""
     on_switch = link.source in fabric.switch_by_name
     return interface_of(link) if on_switch else f"{link.target}-eth{link.target_port}"
 
@@ -116,4 +116,4 @@ def _wait_until_listening(link: str, process: subprocess.Popen[str]) -> None:
 
 def _last_line(words: str) -> str:
     lines = words.strip().splitlines()
-    return lines[-1] if lines else "no word from tcpdump"
+    return lines[-1] if lines else "no message from tcpdump"

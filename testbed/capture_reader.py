@@ -1,8 +1,8 @@
-"""What a capture says of each TCP connection that crossed its port: frames, bytes, what was sent again, round trips.
+"""Reads a capture: frames, bytes, retransmissions and round trips of every TCP connection that crossed the port.
 
 Streams through the file with scapy's raw reader and takes four header fields from each frame; scapy's full dissection
-takes about 45 times as long. The port sees what reaches it: a segment that was lost before it and is sent again is seen
-once, and is then told by its place behind later ones; only the last ones of a connection can be sent again unnoticed.
+takes about 45 times as long. A segment that was lost before the port appears once in the capture; its retransmission is
+recognised because it comes after later segments. Only the last segments of a connection can be missed.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Endpoints(NamedTuple):
 
 @dataclass
 class Conversation:
-    """What one connection sent through one port, or on a kept one what one transfer did.
+    """What one connection, or one transfer on a persistent connection, sent through one port.
 
     From the source's side: its `frames` and `frame_bytes` on the wire, `retransmitted` of them, and a round trip, port
-    to target and back, a segment that was acknowledged by itself (`round_trip_s`). Segments that were in flight when
-    something was sent again give no round trip (Karn's rule, RFC 6298). `request_id`: of the header that a transfer
+    to target and back, a segment that was acknowledged by itself (`round_trip_s`). Segments that were in flight during
+    a retransmission give no round trip (Karn's rule, RFC 6298). `request_id`: of the header that a transfer
     begins with; None where none was seen.
     """
 
@@ -62,11 +62,11 @@ class Conversation:
         self._highest = self.first_sequence
 
     def next_transfer(self, request_id: int) -> Conversation:
-        """What begins on the same connection with the header of another request."""
+        """The next transfer on the same connection, which starts with the header of another request."""
         return Conversation(self.endpoints, self._highest, request_id)
 
     def sent(self, at_s: float, sequence: int, length: int, frame_bytes: int) -> None:
-        """A frame of the source, of `length` numbers of sequence."""
+        """A frame from the source with `length` sequence numbers."""
         self.frames += 1
         self.frame_bytes += frame_bytes
         if not length:
@@ -80,7 +80,7 @@ class Conversation:
             self._in_flight.append((self._highest, at_s))
 
     def acknowledged(self, at_s: float, number: int) -> None:
-        """A frame of the target, up to `number`."""
+        """A frame from the target that acknowledges up to `number`."""
         latest_s = None
         while self._in_flight and _ahead(number, self._in_flight[0][0]) >= 0:
             _, latest_s = self._in_flight.popleft()
@@ -89,7 +89,7 @@ class Conversation:
 
 
 class Segment(NamedTuple):
-    """The part of a captured TCP segment that is looked at; addresses are packed."""
+    """The fields of a captured TCP segment that are used; addresses are packed."""
 
     at_s: float
     source: bytes
@@ -105,10 +105,9 @@ class Segment(NamedTuple):
 
 
 def read_capture(file: Path, listening: frozenset[int]) -> list[Conversation]:
-    """Every connection to one of the `listening` ports, in order of its beginning. TestbedError when it is no capture.
+    """Every connection to one of the `listening` ports, in order of its start. TestbedError when it is no capture.
 
-    A pair of ports that is used again after a connection has ended is another conversation, and so is every transfer
-    on a kept one.
+    A reused pair of ports is another conversation, and so is every transfer on a persistent connection.
     """
     found: list[Conversation] = []
     current: dict[tuple[bytes, int, bytes, int], Conversation] = {}

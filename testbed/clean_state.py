@@ -1,7 +1,7 @@
-"""Proof that a fabric holds nothing of an earlier run: no queue, no connection, no process, nothing on the move.
+"""Checks that a fabric holds nothing of an earlier run: no queue, no connection, no process, no moving frames.
 
-One bring-up serves many runs, so each begins and ends with this proof. What is not clean is given some time to become
-so, because a connection that has been closed may still have its last bytes to deliver; what then is left is named.
+One bring-up serves many runs, so each run starts and ends with this check. It waits for up to `DEADLINE_S`, because a
+closed connection may still deliver its last bytes; what is left after that is listed.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from testbed.port_watch import parse_devices
 from testbed.sandbox import run
 
 DEADLINE_S = 5.0
-"""TCP sends a last segment that was lost again after 0.1 to 1.6 s with the testbed's least time-out of 100 ms."""
+"""Longer than the retransmission of a lost last segment: 0.1 to 1.6 s with a minimum timeout of 100 ms."""
 
 AGAIN_S = 0.05
 
 FEW_FRAMES = 10
-"""That a port may move during a look: an ARP request for a neighbour that the kernel wants to hear of again."""
+"""Frames that a port may send during a check: the kernel may refresh a neighbour by an ARP request."""
 
 MOST_NAMED = 5
-"""Of what is left over; the rest is counted."""
+"""Longest list of what is left; the rest is counted."""
 
 TIME_WAIT = 6
 TCP_STATES = {
     **{1: "established", 2: "syn-sent", 3: "syn-recv", 4: "fin-wait-1", 5: "fin-wait-2", 7: "close"},
     **{8: "close-wait", 9: "last-ack", 10: "listen", 11: "closing", 12: "new-syn-recv"},
 }
-"""Of the kernel's include/net/tcp_states.h. TIME_WAIT is no connection: nobody holds it and it sends nothing."""
+"""Of the kernel's include/net/tcp_states.h. TIME_WAIT is not open: no process holds it and it sends nothing."""
 
 SOCKET_TABLES = ("tcp", "tcp6", "udp", "udp6")
 UNBOUND = "00000000:0000"
 
 
-class Host(NamedTuple):
+class HostNamespace(NamedTuple):
     """An instance's namespace: its name and the process that holds it, which is the only one when it is clean."""
 
     name: str
@@ -47,7 +47,7 @@ class Host(NamedTuple):
 
 
 class CleanState:
-    """Looks at a fabric that is up. The clock, `sleep` and the place of /proc are for tests."""
+    """Checks a fabric that is up. Tests inject the clock, `sleep` and the path of /proc."""
 
     def __init__(
         self,
@@ -57,16 +57,16 @@ class CleanState:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._hosts = [Host(instance.name, up.net[instance.name].pid) for instance in up.fabric.instances]
+        self._hosts = [HostNamespace(instance.name, up.net[instance.name].pid) for instance in up.fabric.instances]
         self._proc = proc
         self._clock = clock
         self._sleep = sleep
 
     def prove(self) -> dict[str, Any]:
-        """Look until nothing is left or the deadline has passed.
+        """Check until nothing is left or the deadline has passed.
 
-        `clean`, `took_s`, `left`: what was found by the last look, a line each; `carried_bytes`: what all ports of the
-        switches had sent by then, of which nothing belongs to the run that follows.
+        `clean`; `took_s`; `left`: what the last check found, one line for each; `carried_bytes`: what all ports of the
+        switches had sent by then, none of it for the next run.
         """
         began_s = self._clock()
         while True:
@@ -97,7 +97,7 @@ class CleanState:
                     words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
                     yield f"{host.name}: process {place.name} runs: {words[:120]}"
             except OSError:
-                continue  # it has just ended
+                continue  # the process has ended
 
     def _sockets(self) -> Iterator[str]:
         for host in self._hosts:
@@ -107,7 +107,7 @@ class CleanState:
                     yield from (f"{host.name}: {found}" for found in open_sockets(table, place.read_text()))
 
     def _queues(self) -> Iterator[str]:
-        """Every port of a switch and interface of a host, by one shell: starting processes is what takes time."""
+        """Every port of a switch and interface of a host, by one shell, because starting processes is slow."""
         show = "tc -j -s qdisc show"
         looks = [show, *(f"mnexec -a {host.process} {show}" for host in self._hosts)]
         for shown in run("sh", "-ec", "; echo; ".join(looks)).splitlines():
@@ -143,7 +143,7 @@ def moved(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]])
     busiest = max(frames, key=lambda port: frames[port], default="")
     if not busiest or frames[busiest] <= FEW_FRAMES:
         return []
-    return [f"{busiest}: sent {frames[busiest]} frames while nothing was to be sent"]
+    return [f"{busiest}: sent {frames[busiest]} frames when no frame was expected"]
 
 
 def _readable(address: str) -> str:

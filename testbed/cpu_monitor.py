@@ -1,4 +1,4 @@
-"""Whether the machine kept up during a run: idle processors, pressure, how long the switches wait, a timer's lag."""
+"""Measures whether the machine was fast enough: idle processors, CPU pressure, the switches' waits, a timer's lag."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from typing import Any, NamedTuple
 
 from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
+from testbed.vswitchd import RUN_FOLDER
 from testbed.worker_pool import WORKER_PYTHON
 
 PROCESSES = Path("/proc")
 STAT = Path("/proc/stat")
 PRESSURE = Path("/proc/pressure/cpu")
-RUN_FOLDER = Path("/run/openvswitch")
 WINDOW_S = 0.25
-"""A starved quarter of a second is as long as a typical transfer."""
+"""Length of one sample, seconds: that of a typical transfer."""
 
 PROBE_DEADLINE_S = 5.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class CpuMonitor:
-    """Samples the machine every `WINDOW_S` for as long as `watch` runs; `evidence` sums up what was seen.
+    """Samples the machine every `WINDOW_S` while `watch` runs; `evidence` summarises the samples.
 
-    A timer_probe sleeps on `instance`, in the namespace of its host, meanwhile.
+    A timer probe (`workers.timer_probe`) runs meanwhile in the namespace of `instance`.
     """
 
     def __init__(self, up: FabricUp, instance: int) -> None:
         self._up = up
         self._instance = instance
         self._idle: list[float] = []
-        self._pressed: list[float] = []
+        self._pressure: list[float] = []
         self._waits: list[float] = []
         self._timer_lag: dict[str, float] = {}
         self._own_cpus = 0.0
 
     async def watch(self) -> None:
-        """Look at every window until cancelled."""
+        """Sample every window until cancelled."""
         log = RUN_DIR / "timer_probe.log"
         timer_probe = self._up.spawn(self._instance, *WORKER_PYTHON, "workers.timer_probe", log=log)
         began_s, spent_s, interrupted_s = time.monotonic(), spent_by_process_s(), processor_times().interrupted_s
@@ -58,11 +58,11 @@ class CpuMonitor:
                 timer_probe.wait(PROBE_DEADLINE_S)
                 self._timer_lag = json.loads(log.read_text().splitlines()[-1])
             except (subprocess.TimeoutExpired, ValueError, IndexError):
-                timer_probe.kill()  # it could not even say so: its deadline is its lag
+                timer_probe.kill()  # it did not answer: the deadline counts as its lag
                 self._timer_lag = {"lag_p99_ms": PROBE_DEADLINE_S * 1e3}
 
     async def _sample(self) -> None:
-        before, switches, pressed_s = processor_times(), switches_scheduled(), pressed_so_far_s()
+        before, switches, pressure_s = processor_times(), switches_scheduled(), cpu_pressure_s()
         while True:
             began_s = time.monotonic()
             await asyncio.sleep(WINDOW_S)
@@ -72,36 +72,35 @@ class CpuMonitor:
             if idle_s + busy_s:
                 self._idle.append(idle_s / (idle_s + busy_s))
             before, switches_before, switches = after, switches, switches_scheduled()
-            pressed_before_s, pressed_s = pressed_s, pressed_so_far_s()
+            pressure_before_s, pressure_s = pressure_s, cpu_pressure_s()
             self._waits.append(wait_share(switches_before, switches, window_s))
-            self._pressed.append((pressed_s - pressed_before_s) / window_s)
+            self._pressure.append((pressure_s - pressure_before_s) / window_s)
 
     def evidence(self) -> dict[str, Any]:
         """`cpu_idle_mean`, `cpu_starved`: shares of all cores and of the windows with under 2 % idle.
 
-        `own_cpus`: processors that the sandbox's own processes kept busy, whatever else the machine did. Where the
-        kernel forwards, all interrupts are added: what they forward is in no process's account.
+        `own_cpus`: processors that the sandbox's own processes kept busy. With datapath=kernel the time of all
+        interrupts is added, because the kernel forwards in them and charges no process for it.
         `cpu_pressure_mean`, `cpu_pressure_p90`: share of a window in which some process waited for a processor, over
         the windows. `switch_wait_mean`: the same of vswitchd alone (`wait_share`).
-        `timer_lag_p99_ms`: the canary's.
+        `timer_lag_p99_ms`: of the timer probe.
         """
         if not self._idle:
             return {}
-        pressed = sorted(self._pressed)
+        pressures = sorted(self._pressure)
         return {
             "cpu_idle_mean": sum(self._idle) / len(self._idle),
             "own_cpus": self._own_cpus,
             "cpu_starved": sum(idle < 0.02 for idle in self._idle) / len(self._idle),
-            "cpu_pressure_mean": sum(pressed) / len(pressed),
-            "cpu_pressure_p90": pressed[int(0.9 * (len(pressed) - 1))],
+            "cpu_pressure_mean": sum(pressures) / len(pressures),
+            "cpu_pressure_p90": pressures[int(0.9 * (len(pressures) - 1))],
             "switch_wait_mean": sum(self._waits) / len(self._waits),
             "timer_lag_p99_ms": self._timer_lag["lag_p99_ms"],
         }
 
 
 class ProcessorTimes(NamedTuple):
-    """What all cores together have done since boot, seconds (proc(5)): `interrupted_s` is the part of `busy_s` that
-    went into interrupts, soft ones too."""
+    """Seconds of all cores since boot (proc(5)); `interrupted_s`, in hard and soft interrupts, is a part of `busy_s`."""
 
     idle_s: float
     busy_s: float
@@ -115,19 +114,19 @@ def processor_times() -> ProcessorTimes:
 
 
 def spent_by_process_s() -> dict[int, float]:
-    """Processor seconds of every process that can be seen, in a sandbox its own ones, by number (proc_pid_stat(5))."""
+    """Processor seconds of every visible process, by pid (proc_pid_stat(5)); in a sandbox only its own are visible."""
     found = {}
     for place in PROCESSES.glob("[0-9]*"):
         try:
             fields = (place / "stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended meanwhile
+            continue  # the process has ended
         found[int(place.name)] = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
     return found
 
 
 class SchedulingTimes(NamedTuple):
-    """What a thread has had of the processors since it started, seconds: running, and waiting for one to run on."""
+    """Seconds since a thread started in which it ran, and in which it waited for a processor."""
 
     ran_s: float
     waited_s: float
@@ -136,7 +135,7 @@ class SchedulingTimes(NamedTuple):
 def switches_scheduled() -> dict[str, SchedulingTimes]:
     """The main thread of every vswitchd, which forwards the packets of its userspace datapath, by its file.
 
-    Nothing where the kernel keeps no such account (Linux's scheduler/sched-stats.rst).
+    Empty where the kernel has no such statistics (Linux's scheduler/sched-stats.rst).
     """
     found = {}
     for file in RUN_FOLDER.glob("ovs-vswitchd*.pid"):
@@ -148,9 +147,9 @@ def switches_scheduled() -> dict[str, SchedulingTimes]:
 
 
 def wait_share(before: dict[str, SchedulingTimes], after: dict[str, SchedulingTimes], window_s: float) -> float:
-    """Share of a window for which a vswitchd waited; of several their mean, weighted by how long each ran.
+    """Share of a window for which vswitchd waited; of several processes the mean, weighted by how long each ran.
 
-    So it is that of the switch at which packets were.
+    The weight gives the share for the switches that had packets.
     """
     nothing = SchedulingTimes(0.0, 0.0)
     ran_s = {file: now.ran_s - before.get(file, nothing).ran_s for file, now in after.items()}
@@ -161,13 +160,13 @@ def wait_share(before: dict[str, SchedulingTimes], after: dict[str, SchedulingTi
     return sum(waited_s[file] * ran_s[file] for file in after) / in_all_s / window_s
 
 
-def pressed_so_far_s() -> float:
+def cpu_pressure_s() -> float:
     """How long some process has waited for a processor since boot, seconds (Linux's accounting/psi.rst).
 
-    0 where the kernel keeps no such account.
+    0 where the kernel has no such statistics.
     """
     try:
         some = PRESSURE.read_text().split("\n", 1)[0]
-    except OSError:  # also where it is compiled in and switched off
+    except OSError:  # missing, or disabled at boot
         return 0.0
     return int(some.rpartition("total=")[2]) / 1e6

@@ -1,8 +1,8 @@
-"""ECMP truth: the equal-cost path that each TCP connection of a run really took, asked of the switches afterwards.
+"""Traces ECMP: asks the switches after a run which equal-cost path each of its connections took.
 
-Walks hop by hop and asks a switch only where the paths part, that is on the way up. The answer is the switch's own
+Walks hop by hop and asks a switch only where the paths diverge, that is on the way up. The answer is the switch's own
 (`ofproto/trace`, ovs-vswitchd(8)), not a model of its hash. The hash covers the Ethernet addresses too
-(`symmetric_l4`, ovs-actions(7)), so a question without them has another answer.
+(`symmetric_l4`, ovs-actions(7)), so a query without them gives another answer.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from topologies import Fabric, instance_ip, instance_mac
 from topologies.mininet import interface_of
 
 UNKNOWN = -1
-"""The path when a switch does not say: a SELECT group's choice is the datapath's and in no trace."""
+"""The path when a trace does not show it: the datapath makes a SELECT group's choice."""
 
 OUTPUT = re.compile(r"^Datapath actions: (\d+)$", re.MULTILINE)
 PORT = re.compile(r"^ {4}(\S+) \d+/(\d+):", re.MULTILINE)
-"""One port in what `dpif/show` prints: its interface, its OpenFlow port and its number in the datapath."""
+"""One port in the output of `dpif/show`: its interface, its OpenFlow port and its datapath port."""
 
 TRANSFER, BACKGROUND = "transfer", "background"
 
@@ -29,7 +29,7 @@ Ask = Callable[..., str]
 
 
 class TracedConnection(NamedTuple):
-    """What the hash of every switch sees of a connection; instances by number."""
+    """The fields of a connection that every switch hashes; instances by index."""
 
     source: int
     target: int
@@ -50,7 +50,7 @@ class PathTracer:
         self._link_of_interface = {interface_of(link): link.index for link in fabric.links}
 
     def path(self, connection: TracedConnection) -> int:
-        """The index of the path, `UNKNOWN` when a switch on the way up does not say."""
+        """The index of the path, `UNKNOWN` when a trace on the way up does not show it."""
         left = dict(enumerate(self._fabric.paths(connection.source, connection.target)))
         for hop in range(1, len(left[0])):
             if len({path[hop] for path in left.values()}) == 1:
@@ -80,7 +80,7 @@ class PathTracer:
 def trace_paths(
     fabric: Fabric, outcome: Outcome, decode_port: int, background_port: int, connect: Callable[[], VSwitchd] = VSwitchd
 ) -> None:
-    """Fill in `paths` of an outcome and of each of its decisions, while the switches still run as they did."""
+    """Set `paths` of an outcome and of its decisions; to be called while the switches still run as during the run."""
     with connect() as vswitchd:
         tracer = PathTracer(fabric, vswitchd.ask)
         for row, connection in _transfers(outcome, decode_port):
@@ -96,7 +96,7 @@ def trace_paths(
 
 
 def _transfers(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], TracedConnection]]:
-    """Every stripe that was connected, with its share of the blob."""
+    """Every connected stripe, with its share of the blob."""
     records = {record.request_id: record for record in outcome.requests}
     for decision in outcome.decisions:
         ports = decision.get("source_ports") or []

@@ -1,7 +1,7 @@
-"""The emulated world seen from outside the sandbox: open it once, run scenarios in it, close it.
+"""The emulated world, controlled from outside the sandbox: open it once, run scenarios in it, close it.
 
-Holds the host's side of a run: the right to make namespaces, the send-buffer lease, the sandbox's process and a
-deadline on every wait for it.
+Owns the host's side of a run: the check for root, the send-buffer lease, the sandbox's process and a deadline for every
+answer from it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ OnLook = Callable[[dict[str, Any]], None]
 
 
 class EmulatedWorld:
-    """A fabric of one specification, up for as long as the context lasts.
+    """A fabric of one specification that is up while the context lasts.
 
-    `run(scenario)` replays a scenario of the same fabric, with captures where `capture` asks for them. TestbedError
-    when something is missing, refused or late.
+    `run(scenario)` runs a scenario of the same fabric, with captures if `capture` lists links. TestbedError when
+    something is missing, refused or late.
     """
 
     def __init__(
@@ -88,17 +88,17 @@ class EmulatedWorld:
         self.evidence["bringup_s"] = round(time.monotonic() - started_s, 2)
 
     def run(self, scenario: Scenario, progress: Progress = lambda _: None) -> Outcome:
-        """Replay a scenario and return what happened."""
+        """Run a scenario and return its outcome."""
         self._write({"run": scenario.model_dump(mode="json")})
-        told = self._await("outcome", progress)
-        requests = [RequestRecord(**row) for row in told.pop("requests")]
-        outcome = Outcome(requests=requests, **told)
+        fields = self._await("outcome", progress)
+        requests = [RequestRecord(**row) for row in fields.pop("requests")]
+        outcome = Outcome(requests=requests, **fields)
         outcome.evidence |= self.evidence
         outcome.evidence["congestion"] = offered_and_measured(scenario, outcome)
         return outcome
 
     def watch(self, scenario: Scenario, seconds: float, on_look: OnLook) -> None:
-        """Play a scenario's background traffic and hand over what `testbed.telemetry_watch` sees, once a second."""
+        """Run a scenario's background traffic; `on_look` gets a look of `testbed.telemetry_watch` once a second."""
         self._write({"watch": scenario.model_dump(mode="json"), "seconds": seconds})
         self._await("watched", on_look=on_look)
 
@@ -122,7 +122,7 @@ class EmulatedWorld:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise TestbedError(self._last_words()) from None
+            raise TestbedError(self._last_log_line()) from None
 
     def _await(self, wanted: str, progress: Progress = lambda _: None, on_look: OnLook = lambda _: None) -> Any:
         while True:
@@ -146,15 +146,15 @@ class EmulatedWorld:
             while b"\n" not in self._rest:
                 deadline_s = max(SILENCE_DEADLINE_S, self._emulation.bringup_deadline_s)
                 if not waiting.select(deadline_s):
-                    raise TestbedError(f"the sandbox said nothing for {deadline_s:g} s: {self._last_words()}")
+                    raise TestbedError(f"the sandbox did not answer for {deadline_s:g} s: {self._last_log_line()}")
                 chunk = self._process.stdout.read1(1 << 20)  # type: ignore[attr-defined]
                 if not chunk:
-                    raise TestbedError(self._last_words())
+                    raise TestbedError(self._last_log_line())
                 self._rest += chunk
         line, _, self._rest = self._rest.partition(b"\n")
         return line
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return f"the sandbox ended early: {lines[-1] if lines else 'it left no message'}"

@@ -1,9 +1,9 @@
-"""What can go wrong in the emulated world, in one line each."""
+"""Errors of the emulated world; each message is one line."""
 
 from __future__ import annotations
 
 
 class TestbedError(RuntimeError):
-    """What the testbed needs is missing, refused or late; the message names it and, where there is one, the mend."""
+    """Something that the testbed needs is missing, refused or late; the message names it and the remedy."""
 
     __test__ = False  # the name is not that of a test class

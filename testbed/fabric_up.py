@@ -1,6 +1,6 @@
 """Bring-up: a fabric of Mininet hosts and Open vSwitch switches, programmed by our controller, inside a sandbox.
 
-Every wait has a deadline; whatever fails leaves the mess to the sandbox, which the kernel removes whole.
+Every wait has a deadline. Nothing is cleaned up after a failure: the kernel removes the sandbox.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ HOST_SETTINGS = (
     "net.ipv4.tcp_no_metrics_save=1",
     "net.ipv4.tcp_slow_start_after_idle=0",
 )
-"""In every host: no neighbour discovery on the fabric, no new connection that starts from what an earlier one learned,
-and a kept connection that goes on where it was."""
+"""Of every host: no IPv6 neighbour discovery, no TCP metrics from earlier connections, and no slow start of an idle
+persistent connection."""
 
 PROJECT = Path(__file__).parent.parent
 
@@ -46,17 +46,14 @@ RATE_TOLERANCE = 1e-3
 
 
 class FabricUp:
-    """A fabric that is up. `host(instance)` runs processes in an instance's namespace; `stop` ends the controller.
-
-    Make it with `bring_up`.
-    """
+    """A fabric that is up; `spawn` and `run_in` run processes in an instance's namespace. Made by `bring_up`."""
 
     def __init__(self, fabric: Fabric, spec: EmulationSpec, poll_s: float, ecmp_seed: int) -> None:
         self.fabric = fabric
         self.spec = spec
         self.poll_s = poll_s
         self.ecmp_seed = ecmp_seed
-        self.datapath, self.datapath_reason = spec.datapath, "asked for"
+        self.datapath, self.datapath_reason = spec.datapath, "specified"
         if spec.datapath == datapath_in_force()[0]:
             self.datapath_reason = datapath_in_force()[1]
         self.net: Any = None
@@ -67,10 +64,10 @@ class FabricUp:
         return instance_ip(self.fabric.instances[instance])
 
     def spawn(self, instance: int, *command: str, log: Path) -> subprocess.Popen[bytes]:
-        """Start a process in an instance's network namespace, its output in a log file."""
+        """Start a process in an instance's network namespace with its output in a log file."""
         node = self.net[self.fabric.instances[instance].name]
         with log.open("ab") as sink:
-            # -a: attach to the namespaces of the host's shell, as Mininet's own popen does
+            # -a: attach to the namespaces of the host's shell, like Mininet's own popen
             return subprocess.Popen(
                 ["mnexec", "-a", str(node.pid), *command],
                 stdin=subprocess.DEVNULL,
@@ -80,7 +77,7 @@ class FabricUp:
             )
 
     def run_in(self, instance: int, *command: str, deadline_s: float = 30.0) -> str:
-        """Run a command in an instance's namespace to its end and return what it printed."""
+        """Run a command to its end in an instance's namespace and return its output."""
         node = self.net[self.fabric.instances[instance].name]
         return run("mnexec", "-a", str(node.pid), *command, deadline_s=deadline_s)
 
@@ -119,8 +116,8 @@ class FabricUp:
                 self.controller.kill()
                 self.controller.wait()
 
-    def controller_complaint(self) -> str:
-        """The controller's last words, one line, when it has ended by itself; empty while it runs."""
+    def controller_error(self) -> str:
+        """The last log line of a controller that has ended by itself; empty while it runs."""
         if self.controller is None or self.controller.poll() is None:
             return ""
         lines = CONTROLLER_LOG.read_text(errors="replace").strip().splitlines()
@@ -129,10 +126,10 @@ class FabricUp:
     def wait_until_programmed(self, deadline_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Return when every switch holds its rules and every link is up and measured. TestbedError at the deadline."""
         until_s = clock() + deadline_s
-        seen = "its oracle socket never answered"
+        state = "its oracle socket never answered"
         while clock() < until_s:
-            if complaint := self.controller_complaint():
-                raise TestbedError(complaint)
+            if error := self.controller_error():
+                raise TestbedError(error)
             try:
                 document = OracleClient(ORACLE_SOCKET).fetch(deadline_s=1.0)
             except OracleUnavailableError:
@@ -141,14 +138,14 @@ class FabricUp:
             if document["complete"] and not document["switches_missing"] and not document["links_down"]:
                 return
             done, expected = document["switches_programmed"], document["switches_expected"]
-            seen = f"{done} of {expected} switches were programmed"
+            state = f"{done} of {expected} switches were programmed"
             if document["links_down"]:
-                seen += f", and {document['links_down'][0]} is down"
+                state += f", and {document['links_down'][0]} is down"
             time.sleep(0.05)
-        raise TestbedError(f"the controller did not finish within {deadline_s:g} s: {seen}")
+        raise TestbedError(f"the controller did not finish within {deadline_s:g} s: {state}")
 
     def check_rates(self) -> None:
-        """TestbedError unless every interface of the fabric is shaped to exactly the rate that the spec gives it."""
+        """TestbedError unless every interface of the fabric is shaped to the rate in the specification."""
         for link in self.fabric.links:
             interface = interface_of(link)
             show = ("tc", "class", "show", "dev", interface)
@@ -157,7 +154,7 @@ class FabricUp:
             wanted_bps = link.capacity_bps / self.link_divisor
             if found_bps is None or abs(found_bps - wanted_bps) > RATE_TOLERANCE * wanted_bps:
                 found = "nothing" if found_bps is None else f"{found_bps:.0f} bit/s"
-                raise TestbedError(f"{interface}: shaped to {found}, not to {wanted_bps:.0f} bit/s")
+                raise TestbedError(f"{interface}: shaped to {found} instead of {wanted_bps:.0f} bit/s")
 
 
 def bring_up(
@@ -168,7 +165,7 @@ def bring_up(
     ecmp_seed: int,
     say: Callable[[str], None] = lambda _: None,
 ) -> FabricUp:
-    """Start switches, controller and Mininet, and wait until every path works. To be called in a furnished sandbox."""
+    """Start switches, controller and Mininet, and wait until every path works. To be called in a prepared sandbox."""
     check_kernel(spec)
     up = FabricUp(fabric, spec, poll_s, ecmp_seed)
     say("starting Open vSwitch")
@@ -180,7 +177,7 @@ def bring_up(
     shape = Shape(0.0, spec.queue_packets, spec.queue, spec.mark_packets, delay_s, spec.burst_ms / 1e3)
     say(f"building {len(fabric.instances)} hosts and {len(fabric.switches)} switches")
     setLogLevel("error")
-    Mininet.inited = True  # its limits are host-wide settings: not ours to touch
+    Mininet.inited = True  # do not let it change host-wide limits
     try:
         up.net = Mininet(
             topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, shape=shape),
@@ -205,23 +202,23 @@ def bring_up(
 
 
 def host_settings(spec: EmulationSpec) -> list[str]:
-    """Every host's own settings, as sysctl(8) takes them."""
+    """The settings of every host, in the syntax of sysctl(8)."""
     if spec.limit_output_bytes is None:
         return [*HOST_SETTINGS]
     return [*HOST_SETTINGS, f"net.ipv4.tcp_limit_output_bytes={spec.limit_output_bytes}"]
 
 
 def route_options(spec: EmulationSpec) -> list[str]:
-    """What every host's route into the fabric says of TCP, for both ends of a connection (ip-route(8))."""
+    """TCP options on every host's route into the fabric, for both ends of a connection (ip-route(8))."""
     options = ["rto_min", f"{spec.rto_min_ms}ms", "initcwnd", str(spec.initial_window_packets)]
     if spec.congestion_control == "dctcp":
-        options += ["congctl", "dctcp"]  # the receiver's acknowledgements differ, too (RFC 8257)
+        options += ["congctl", "dctcp"]  # the receiver's acknowledgements differ as well (RFC 8257)
     if spec.queue == "ecn":
         options += ["features", "ecn"]
     return options
 
 
 def shaped_rate_bps(shown: str) -> float | None:
-    """The rate in what `tc class show` prints of an HTB class, bit/s; None where there is none."""
+    """The rate of the HTB class in the output of `tc class show`, bit/s; None without one."""
     found = re.search(r"class htb 5:1 root .*?rate (\d+)([KMGT]?)bit ", shown)
     return None if found is None else int(found[1]) * 1000.0 ** " KMGT".index(found[2] or " ")

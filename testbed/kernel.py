@@ -1,4 +1,4 @@
-"""What an emulation asks of the kernel, field by field, and whether this one has it."""
+"""The kernel features that an emulation needs, by field, and checks for them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from testbed.switches import KERNEL_MODULE
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that a kernel may have as a module: the field that asks for it, who asks, and a try."""
+    """An optional kernel module: the field and value that need it, whether a specification does, and a check for it."""
 
     module: str
     field: str
-    asked_by: Callable[[EmulationSpec], bool]
+    needed_by: Callable[[EmulationSpec], bool]
     present: Callable[[], bool]
 
 
 def _queue_discipline(*words: str) -> Callable[[], bool]:
-    """Whether tc can put it onto a loopback interface of its own; that loads its module, too, where there is one."""
+    """Whether tc can set it on the loopback of a new namespace; that also loads its module if there is one."""
 
     def present() -> bool:
         return _works("tc", "qdisc", "add", "dev", "lo", "root", *words)
@@ -32,7 +32,7 @@ def _queue_discipline(*words: str) -> Callable[[], bool]:
 
 
 def _packet_filter() -> bool:
-    """Whether a classic BPF program, here one that takes nothing, can sort packets into classes."""
+    """Whether a classic BPF program (here one that matches nothing) can classify packets."""
     root, program = "tc qdisc add dev lo root handle 5: htb", "1,6 0 0 0"
     return _works("sh", "-c", f"{root} && tc filter add dev lo parent 5: protocol all bpf bytecode '{program}'")
 
@@ -82,14 +82,14 @@ FEATURES = (
         for name in ("bbr", "dctcp")
     ),
 )
-"""The default emulation asks for some of them (docs/fidelity.md), its options for the others."""
+"""The default emulation needs some of them (docs/fidelity.md), other options the rest."""
 
 
 def check_kernel(spec: EmulationSpec) -> None:
-    """TestbedError, one line, unless the kernel has what the emulation asks for. Needs root."""
+    """TestbedError unless the kernel has all that the emulation needs. Needs root."""
     for feature in FEATURES:
-        if feature.asked_by(spec) and not feature.present():
+        if feature.needed_by(spec) and not feature.present():
             raise TestbedError(
-                f"emulation.{feature.field}: this kernel has no module {feature.module}, or it is not loaded"
-                f" (`modprobe {feature.module}`); Debian's has, as in the virtual machine (docs/vm.md)"
+                f"emulation.{feature.field}: this kernel has no module {feature.module}, or it is not loaded:"
+                f" `modprobe {feature.module}`, or use the virtual machine (docs/vm.md)"
             )

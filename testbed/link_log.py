@@ -1,4 +1,4 @@
-"""The rows of `links.parquet`: what the controller's counters say of every link, noted while a run lasts."""
+"""The rows of `links.parquet`: samples of the controller's counters of every link during a run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ORACLE_DEADLINE_S = 0.5
 
 
 async def log_links(rows: list[dict[str, Any]], real_s: Callable[[float], float], rate_scale: float) -> None:
-    """Append a row a link whenever the controller has a new sample, until cancelled; bytes of the real system.
+    """Append one row for each link whenever the controller has a new sample, until cancelled; bytes of the real system.
 
-    Bytes are counted from the first row on, the first after the run's zero: the controller's counters hold every run on
-    this fabric.
+    Bytes are relative to the first sample after t = 0, because the controller's counters include earlier runs on this
+    fabric.
     """
     client = OracleClient(ORACLE_SOCKET)
     last_s = None

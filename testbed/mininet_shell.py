@@ -1,4 +1,4 @@
-"""Mininet's own command line on our fabric, inside a sandbox: for a person, or for commands from a pipe."""
+"""Mininet's command line on the fabric, inside a sandbox: interactive, or with commands from a pipe."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from scenario import Scenario
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import bring_up
-from testbed.sandbox import furnish
+from testbed.sandbox import prepare_sandbox
 
 
 def main() -> int:
-    """Bring the fabric of the JSON given as argument up and hand it to Mininet's CLI; 2 when it cannot come up."""
+    """Bring up the fabric of the JSON argument and run Mininet's CLI on it; exit code 2 when that fails."""
     task = json.loads(sys.argv[1])
     scenario = Scenario.model_validate(task["scenario"])
     try:
-        furnish()
+        prepare_sandbox()
         up = bring_up(
             scenario.build()[0],
             EmulationSpec.model_validate(task["emulation"]),

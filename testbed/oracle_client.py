@@ -17,8 +17,8 @@ class OracleUnavailableError(RuntimeError):
 class OracleClient:
     """One connection, opened when first needed and again after a failure.
 
-    The first document of a connection is held against its JSON schema, which takes fifty times as long as reading
-    it; of the others, the numbers that a scheduler uses are looked at one by one (`scheduler.oracle.parse_document`).
+    The first document of a connection is checked against its JSON schema, which takes fifty times as long as reading
+    it. Of later documents only the values that a scheduler uses are checked (`scheduler.oracle.parse_document`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class OracleClient:
         self._checked = False
 
     def fetch(self, deadline_s: float) -> dict[str, Any]:
-        """Ask for the latest document. OracleUnavailableError when none comes within the deadline, or it is no such."""
+        """Ask for the latest document. OracleUnavailableError when none arrives in time or it is invalid."""
         try:
             if self._socket is None:
                 self._rest, self._checked = b"", False
@@ -42,7 +42,7 @@ class OracleClient:
             if not self._checked:
                 check_document(document)
                 self._checked = True
-        except (OSError, ValueError) as problem:  # SchemaError is one, too
+        except (OSError, ValueError) as problem:  # SchemaError is a ValueError
             self.close()
             raise OracleUnavailableError(f"{self._path}: {problem}") from None
         return document

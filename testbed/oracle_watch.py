@@ -1,4 +1,4 @@
-"""The scheduler's network view during a run: a new sample whenever one is due, asked of the controller's socket."""
+"""The scheduler's telemetry snapshots during a run: read from the controller's socket whenever one is due."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from topologies import Fabric
 
 
 class OracleWatch:
-    """Offers a dispatcher a sample every `refresh_s`; a refused or missing one leaves the old one to age.
+    """Gives a dispatcher a new sample every `refresh_s`; when one is refused or missing, the old one stays in use.
 
-    `refused`: a line a document that could not be had or used.
+    `refused`: one line for each document that was missing or invalid.
     """
 
     def __init__(self, dispatcher: Dispatcher, fabric: Fabric, clock: RunClock) -> None:
@@ -27,7 +27,7 @@ class OracleWatch:
         self.refused: list[str] = []
 
     async def watch(self) -> None:
-        """Look whenever the oracle is due, until it never is again."""
+        """Read a sample whenever one is due, until none is due any more."""
         while True:
             now_s = self._clock.now_s()
             try:

@@ -1,7 +1,7 @@
-"""A Mininet switch with an ovs-vswitchd of its own.
+"""A Mininet switch with its own ovs-vswitchd.
 
-One ovs-vswitchd forwards a packet at every hop in the same loop, in which it also looks after every other port and
-switch. With one a switch, a hop is a loop of few ports, and the switches run on all processors (docs/fidelity.md).
+A shared ovs-vswitchd forwards packets of all switches in one loop over all their ports. With one process for each
+switch, a loop has few ports, and the switches run on all processors (docs/fidelity.md).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from testbed.switches import SwitchDaemon
 
 
 class PerSwitchDaemonSwitch(OVSSwitch):
-    """Open vSwitch's userspace datapath in the process of this switch alone, started by `start_switches`."""
+    """A switch whose userspace datapath has its own process, started by `start_switches`."""
 
     @classmethod
     def setup(cls) -> None:
-        """Nothing to check: Mininet's own check asks the daemon of all switches, and there is none."""
+        """Skip Mininet's check, which asks the shared daemon; there is none."""
 
     @classmethod
     def isOldOVS(cls) -> bool:

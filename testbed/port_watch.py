@@ -1,7 +1,7 @@
-"""What the switches' ports carried during a run, read from the kernel's interface counters ten times a second.
+"""The bytes and frames of the switches' ports during a run, from the kernel's interface counters every 100 ms.
 
-Independent of the controller and of the workers, so that the one can be held against the others: rates against the
-shaper, bytes against what the workers say they moved, and frames that went in against frames that came out.
+Independent of controller and workers, so that they can be compared: rates with the shapers, bytes with those that the
+workers report, frames into the fabric with frames out of it.
 """
 
 from __future__ import annotations
@@ -21,32 +21,33 @@ SOFTNET = Path("/proc/net/softnet_stat")
 WINDOW_S = 0.1
 
 STILL_S = 0.2
-"""Without a frame on any link for so long, the queues of the fabric are empty."""
+"""After so long without a frame on any link, the queues of the fabric are empty."""
 
 STILL_DEADLINE_S = 5.0
 
 BUSY = 0.85
 BUSY_WINDOWS = 4
-"""A port is saturated where it was this full in so many windows in a row; the first and the last do not count."""
+"""A busy period is at least `BUSY_WINDOWS` consecutive windows at `BUSY` of the rate or more; the first and the last
+of them are not used."""
 
 
 class PortCount(NamedTuple):
-    """Bytes and frames of one direction since the interface was made."""
+    """Bytes and frames of one direction since the interface was created."""
 
     bytes: int
     frames: int
 
 
 class PortWatch:
-    """Samples every directed link of a fabric for as long as `watch` runs; `evidence` sums up what was seen.
+    """Samples every directed link of a fabric while `watch` runs; `evidence` summarises the samples.
 
-    `link_divisor` and `burst_s`: of the emulation, which say what the shapers let through.
+    `link_divisor` and `burst_s` of the emulation define what the shapers pass.
     """
 
     def __init__(self, fabric: Fabric, link_divisor: float, burst_s: float) -> None:
         self._fabric = fabric
         switches = fabric.switch_by_name
-        # A host's own interface is in its namespace: its link is read where it arrives.
+        # A host's interface is in its own namespace, so its link is read at the switch.
         self._sent = {
             link.name: (f"{link.source}-eth{link.source_port}", True)
             if link.source in switches
@@ -67,7 +68,7 @@ class PortWatch:
         return {name: found[interface][0 if sent else 1] for name, (interface, sent) in self._sent.items()}
 
     async def watch(self) -> None:
-        """Look at every window until cancelled."""
+        """Sample every window until cancelled."""
         before_s, self._last = time.monotonic(), self.read()
         while True:
             await asyncio.sleep(WINDOW_S)
@@ -77,7 +78,7 @@ class PortWatch:
             before_s, self._last = begun_s, now
 
     async def until_still(self) -> None:
-        """Return when nothing moves any more, or at the deadline: a slow port with a full queue takes its time."""
+        """Return when no frame moves any more, or at the deadline (a slow port may take long to drain its queue)."""
         until_s = time.monotonic() + STILL_DEADLINE_S
         before = None
         while (now := self.read()) != before and time.monotonic() < until_s:
@@ -85,13 +86,15 @@ class PortWatch:
             await asyncio.sleep(STILL_S)
 
     def evidence(self) -> dict[str, Any]:
-        """What came of it, in bytes of the emulation. To be asked once nothing moves any more.
+        """The summary, in emulated bytes; to be called after `until_still`.
 
-        `port_overshoot`: the most that a port carried in a window over what its shaper allows, and `port_overshoot_at`
-        the link that it was. `saturated_rate`: median of full ports' rates over the shaper's, with `saturated_windows`
-        to take it from. `link_bytes`: what each link carried. `delivered_bytes`: what reached hosts. `lost_frames`:
-        went into the fabric and did not come out, of which the switches' full queues dropped `queue_drops`.
-        `softnet_squeezes`, `softnet_drops`: the kernel ran out of its budget of packets, or of room for them.
+        - `port_overshoot`: the most bytes of a port in a window over what its shaper allows, and
+          `port_overshoot_at`, its link.
+        - `saturated_rate`: median rate in the busy periods of all ports over the shaper's rate, of `saturated_windows`
+          windows.
+        - `link_bytes`: bytes of each link. `delivered_bytes`: bytes that reached hosts.
+        - `lost_frames`: frames that entered the fabric and did not leave it; full queues dropped `queue_drops` of them.
+        - `softnet_squeezes`, `softnet_drops`: times that the kernel's packet budget ran out, and packets it dropped.
         """
         end = self.read()
         moved = {
@@ -145,7 +148,7 @@ def parse_devices(text: str) -> Mapping[str, tuple[PortCount, PortCount]]:
 
 
 def dropped(queues: str) -> int:
-    """Frames that the shapers of all ports have dropped, in what `tc -s -j qdisc show` prints (tc(8))."""
+    """Frames dropped by the shapers of all ports, in the output of `tc -s -j qdisc show` (tc(8))."""
     return sum(found["drops"] for found in json.loads(queues) if found["kind"] == "htb")
 
 
@@ -154,6 +157,6 @@ def _queues() -> str:
 
 
 def softnet() -> tuple[int, int]:
-    """Times that the kernel ran out of its budget of received packets, and packets it dropped, over all cores."""
+    """Times that the kernel's budget for received packets ran out, and packets it dropped, over all cores."""
     rows = [[int(word, 16) for word in line.split()] for line in SOFTNET.read_text().splitlines()]
     return sum(row[2] for row in rows), sum(row[1] for row in rows)

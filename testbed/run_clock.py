@@ -1,4 +1,4 @@
-"""The clock of one run: real-system seconds from its zero, on a machine whose time may be stretched."""
+"""The clock of one run: real-system seconds from t = 0, with time dilation."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Callable
 
 
 class RunClock:
-    """Turns monotonic wall seconds into the run's real-system ones, `dilation` times fewer. `start` sets its zero."""
+    """Turns monotonic wall seconds into the run's real-system ones, `dilation` times fewer. `start` sets t = 0."""
 
     def __init__(self, dilation: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.dilation = dilation
         self._monotonic = monotonic
-        self._zero_s = 0.0
+        self._start_s = 0.0
 
     def start(self, lead_s: float) -> None:
-        """The run's zero is `lead_s` wall seconds from now."""
-        self._zero_s = self._monotonic() + lead_s
+        """Set t = 0 to `lead_s` wall seconds from now."""
+        self._start_s = self._monotonic() + lead_s
 
     def real_s(self, monotonic_s: float) -> float:
-        """A monotonic wall time as one of the run."""
-        return (monotonic_s - self._zero_s) / self.dilation
+        """A monotonic wall time as time of the run."""
+        return (monotonic_s - self._start_s) / self.dilation
 
     def now_s(self) -> float:
         return self.real_s(self._monotonic())
 
     async def until(self, real_s: float) -> None:
-        """Return at that time of the run, at once when it has passed."""
-        await asyncio.sleep(max(self._zero_s + real_s * self.dilation - self._monotonic(), 0))
+        """Return at that time of the run, at once if it has passed."""
+        await asyncio.sleep(max(self._start_s + real_s * self.dilation - self._monotonic(), 0))

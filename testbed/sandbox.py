@@ -1,7 +1,7 @@
 """The sandbox: private network, process and mount namespaces for one testbed, removed by the kernel with its parent.
 
-Everything that touches packets (Open vSwitch, the controller, Mininet, workers) runs inside. The host's interfaces and
-its own Open vSwitch are never touched, two sandboxes run side by side, and whatever ends the parent ends them.
+Open vSwitch, the controller, Mininet and the workers run inside. The host's interfaces and its own Open vSwitch are not
+changed, two sandboxes can run at once, and a sandbox ends with its parent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from testbed.errors import TestbedError
 
 PRIVATE_MOUNTS = ("/run", "/etc/openvswitch", "/var/log/openvswitch")
-"""Fresh tmpfs inside: sockets, pid files, the switch database and its logs live and die with the sandbox."""
+"""Fresh tmpfs inside: sockets, pid files, the switch database and its logs exist only in the sandbox."""
 
 RUN_DIR = Path("/run/netkv")
 """Inside the sandbox only: control and oracle sockets, worker logs."""
@@ -28,7 +28,7 @@ class NotRootError(TestbedError):
 
 
 def sandbox_command(inner: Sequence[str]) -> list[str]:
-    """The command that runs `inner` as the first process of a new sandbox and dies, with all in it, with its parent."""
+    """The command that runs `inner` as the first process of a new sandbox; all in it is killed when the parent ends."""
     return ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES, "--kill-child=SIGKILL", "--", *inner]
 
 
@@ -38,20 +38,19 @@ def python_in_sandbox(module: str, *arguments: str) -> list[str]:
 
 
 def require_root() -> None:
-    """NotRootError, with the mend, unless this process may make namespaces."""
+    """NotRootError, with the remedy, unless this process may create namespaces."""
     if os.geteuid() != 0:
         raise NotRootError("the emulated world needs root for its network namespaces: run it again with sudo")
 
 
-def furnish() -> None:
-    """Inside a new sandbox: private tmpfs, loopback up, a directory for sockets. To be called before anything else."""
+def prepare_sandbox() -> None:
+    """Inside a new sandbox: private tmpfs, loopback up, a directory for sockets. To be called first."""
     for directory in PRIVATE_MOUNTS:
         if not os.path.isdir(directory):
             raise TestbedError(f"{directory} is missing: install Open vSwitch (./provision.sh)")
         run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", directory)
     run("mount", "-t", "sysfs", "sysfs", "/sys")
-    # No router solicitations and multicast reports of the switches' interfaces on the links that are measured
-    # (-e: a kernel without IPv6 has none).
+    # No IPv6 router solicitations and multicast reports on the measured links (-e: the kernel may have no IPv6).
     run("sysctl", "-eqw", "net.ipv6.conf.default.disable_ipv6=1", "net.ipv6.conf.all.disable_ipv6=1")
     run("ip", "link", "set", "lo", "up")
     Path("/run/openvswitch").mkdir()
@@ -59,7 +58,7 @@ def furnish() -> None:
 
 
 def run(*command: str, deadline_s: float = 30.0) -> str:
-    """Run a command to its end and return what it printed. TestbedError with its own words when it fails or hangs."""
+    """Run a command to its end and return its output. TestbedError with its message when it fails or hangs."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=deadline_s, check=False)
     except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""The first process of a sandbox: brings the fabric up, then replays one scenario after another as it is told.
+"""The first process of a sandbox: brings the fabric up, then runs scenarios on command.
 
-Speaks JSON lines with `testbed.emulated_world` outside: the first line read holds the fabric and the emulation, every
-further one {"run": scenario} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...},
-{"done": n}, {"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. The end of its input, and so the
-death of whoever started it, ends it; the kernel then removes everything in the sandbox.
+Exchanges JSON lines with `testbed.emulated_world` on the host. The first line read holds the fabric and the emulation,
+every further one is {"run": scenario} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...},
+{"done": n}, {"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at the end of its input, also
+when its parent dies; the kernel then removes everything in the sandbox.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from testbed.emulated_run import EmulatedRun
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
-from testbed.sandbox import furnish
+from testbed.sandbox import prepare_sandbox
 from testbed.telemetry_watch import watch
 from testbed.worker_pool import BACKGROUND_PORT, DECODE_PORT
 from topologies import FabricError
@@ -38,11 +38,11 @@ EXPECTED = (TestbedError, PolicyError, FabricError, WorkloadError)
 
 
 class HostChannel:
-    """JSON lines to and from the outside. Once the input ends the process is gone within the call."""
+    """JSON lines to and from the host's process (`testbed.emulated_world`). The end of input ends this process."""
 
     def __init__(self) -> None:
         self._out: IO[str] = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-        os.dup2(2, 1)  # whatever else prints must not break the protocol
+        os.dup2(2, 1)  # other output must not break the protocol
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -59,60 +59,62 @@ class HostChannel:
 
 
 def main() -> int:
-    outside = HostChannel()
-    task = outside.next_line()
+    host = HostChannel()
+    task = host.next_line()
     try:
         scenario = Scenario.model_validate(task["scenario"])
         emulation = EmulationSpec.model_validate(task["emulation"])
         capture = CaptureOrder(**task["capture"])
-        furnish()
+        prepare_sandbox()
         fabric, _ = scenario.build()
-        warm_up = threading.Thread(target=_warm_up, args=(scenario,), daemon=True)
-        warm_up.start()
+        compilation = threading.Thread(target=_compile_ahead, args=(scenario,), daemon=True)
+        compilation.start()
         up = bring_up(
             fabric,
             emulation,
             poll_s=scenario.oracle.poll_s * emulation.time_dilation,
             ecmp_seed=emulation.ecmp_seed,
-            say=lambda text: outside.send(say=text),
+            say=lambda text: host.send(say=text),
         )
-        warm_up.join()
-        outside.send(up={"datapath": up.datapath, "datapath_reason": up.datapath_reason})
+        compilation.join()
+        host.send(up={"datapath": up.datapath, "datapath_reason": up.datapath_reason})
         while True:
-            order = outside.next_line()
+            order = host.next_line()
             if "run" in order:
-                outside.send(outcome=replay(up, Scenario.model_validate(order["run"]), capture, outside))
+                host.send(outcome=replay(up, Scenario.model_validate(order["run"]), capture, host))
             else:
                 wanted = Scenario.model_validate(order["watch"])
-                asyncio.run(watch(up, wanted, order["seconds"], lambda look: outside.send(look=look)))
-                outside.send(watched=True)
+                asyncio.run(watch(up, wanted, order["seconds"], lambda look: host.send(look=look)))
+                host.send(watched=True)
     except EXPECTED as problem:
-        outside.send(error=str(problem))
+        host.send(error=str(problem))
         return 2
 
 
-def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, outside: HostChannel) -> dict[str, Any]:
+def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostChannel) -> dict[str, Any]:
     """Run one scenario on the fabric that is up and return its Outcome as plain data.
 
-    The proofs of a clean fabric wait for other processes, so each is had while something else is to be computed.
+    The checks for a clean fabric wait for other processes, so other work is done while they run.
     """
     began_s = time.monotonic()
     clean_state = CleanState(up)
-    with ThreadPoolExecutor(max_workers=1) as aside:
-        clean_start = aside.submit(clean_state.prove)
+    with ThreadPoolExecutor(max_workers=1) as background_thread:
+        clean_start = background_thread.submit(clean_state.prove)
         fabric, roles = scenario.build()
         if fabric.spec != up.fabric.spec:
-            raise TestbedError("the fabric that is up is not the one that this scenario asks for")
+            raise TestbedError(
+                "fabric: this scenario needs another fabric than the one that is up; open a new world for it"
+            )
         requests = load_requests(scenario)
         horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
         background = scenario.background(fabric, roles, horizon_s)
-        work = EmulatedRun(up, scenario, roles, requests, background, say=lambda done: outside.send(done=done))
+        work = EmulatedRun(up, scenario, roles, requests, background, say=lambda done: host.send(done=done))
         proofs = {"clean_start": clean_start.result()}
         with Captures(fabric, capture) as captures:
             outcome = asyncio.run(work.run())
-        clean_end = aside.submit(clean_state.prove)
-        if captures.told:
-            outcome.evidence["captures"] = captures.told
+        clean_end = background_thread.submit(clean_state.prove)
+        if captures.rows:
+            outcome.evidence["captures"] = captures.rows
         trace_paths(fabric, outcome, DECODE_PORT, BACKGROUND_PORT)
         outcome.evidence |= proofs | {"clean_end": clean_end.result()}
     outcome.evidence["wall_s"] = {
@@ -122,8 +124,8 @@ def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, outside: Hos
     return asdict(outcome)
 
 
-def _warm_up(scenario: Scenario) -> None:
-    """Load what the first run would otherwise wait for: compiled code, mostly."""
+def _compile_ahead(scenario: Scenario) -> None:
+    """Compile the code that the first run would otherwise wait for."""
     Dispatcher(scenario.model_copy(update={"policy": "netkv_full"}), *scenario.build())
 
 

@@ -1,8 +1,8 @@
-"""Precedence over the machine's other work, whoever started it.
+"""Scheduling priority of a process's session over the other sessions of the machine.
 
-Linux shares the processors between sessions before it looks at the processes in them, so the nice value of a daemon,
-which has a session of its own, counts for nothing against the rest of the machine; that of its session does (sched(7),
-"The autogroup feature"). Where the kernel has no such groups the daemon's own value is what counts.
+Linux first divides the processors among sessions and then among the processes of each (sched(7), "The autogroup
+feature"). A daemon has its own session, so not its nice value but that of its session counts against other work. Where
+the kernel has no such groups, the daemon's own nice value counts.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ PROC = Path("/proc")
 
 
 def set_session_priority(pid: int, nice: int, proc: Path = PROC) -> bool:
-    """Give the session of process `pid` the nice value `nice`; False where the kernel has no groups of sessions.
+    """Set the nice value of the session of process `pid`; False where the kernel has no session groups.
 
-    OSError where that is refused.
+    OSError when the kernel refuses it.
     """
     group = proc / str(pid) / "autogroup"
     if not group.exists():

@@ -1,9 +1,9 @@
-"""The host's default send buffer, lent to the runs that need it and given back after the last one.
+"""The host's default send buffer size: raised while runs need it, restored after the last one.
 
 All ports of a userspace Open vSwitch share the send buffer of one AF_PACKET socket; at the kernel's default (about 92
-frames) one congested port makes unrelated ports drop. The default is a host-wide setting that only the host's own
-namespace can write, so a *guardian* process holds it: it shares a lock with the guardians of other runs, notices the
-end of its run (even by SIGKILL) as the end of its input, and the last guardian restores what the first one found.
+frames) one congested port makes unrelated ports drop. Only the host's own namespace can write this host-wide setting,
+so a *guardian* process holds it: it shares a lock with the guardians of other runs, sees the end of its run (even by
+SIGKILL) as the end of its input, and the last guardian restores the value that the first one found.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GUARDIAN_DEADLINE_S = 10.0
 
 
 class SendBufferError(RuntimeError):
-    """The setting could not be made; the message says what was refused."""
+    """The setting could not be changed; the message says what was refused."""
 
 
 class SendBufferLease:
@@ -43,11 +43,11 @@ class SendBufferLease:
             start_new_session=True,
         )
         assert self._guardian.stdout is not None
-        said = self._guardian.stdout.readline().strip()
-        if said != READY:
+        answer = self._guardian.stdout.readline().strip()
+        if answer != READY:
             self._guardian.kill()
             self._guardian.wait()
-            raise SendBufferError(f"cannot set {SETTING}: {said or 'the guardian ended without a word'}")
+            raise SendBufferError(f"cannot set {SETTING}: {answer or 'the guardian ended without a message'}")
         return self
 
     def __exit__(
@@ -64,7 +64,7 @@ class SendBufferLease:
 
 
 def guard() -> int:
-    """Body of the guardian: set, say so, wait for the end of input, restore if nobody else needs the setting."""
+    """Main function of the guardian: set, confirm, wait for the end of input, restore if no other run needs it."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     try:
@@ -84,11 +84,11 @@ def guard() -> int:
         return 1
     print(READY, flush=True)
     sys.stdin.read()
-    give_back(lease)
+    restore(lease)
     return 0
 
 
-def give_back(lease: int) -> None:
+def restore(lease: int) -> None:
     """Restore the setting and remove the lease, unless another run still holds it."""
     try:
         fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,7 +108,7 @@ def reclaim() -> bool:
     except FileNotFoundError:
         return False
     try:
-        give_back(lease)
+        restore(lease)
     finally:
         os.close(lease)
     return not LEASE.exists()

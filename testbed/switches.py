@@ -1,4 +1,4 @@
-"""Open vSwitch inside the sandbox: its own database and daemon, and which datapath it can use."""
+"""Open vSwitch inside the sandbox: its database and daemon, and the choice of its datapath."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from testbed.scheduling_priority import set_session_priority
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 DATABASE = "/etc/openvswitch/conf.db"
 PRIORITY = -10
-"""Nice value of the process that forwards packets, and of its session: what ovs-ctl(8) starts it with."""
+"""Nice value of the process that forwards packets, and of its session; ovs-ctl(8) uses the same."""
 
 BACKGROUND = ("--detach", "--no-chdir", "--log-file", "-vconsole:off")
 KERNEL_MODULE = Path("/sys/module/openvswitch")
@@ -26,7 +26,7 @@ Datapath = Literal["user", "kernel"]
 def datapath_in_force() -> tuple[Datapath, str]:
     """`kernel` or `user`, as Mininet names them, and the reason.
 
-    The module is used where it is loaded, and never loaded by us: that is for whoever owns the machine (`vm/guest.sh`).
+    The module is used if it is loaded; loading it is left to the administrator (`vm/guest.sh`).
     """
     if KERNEL_MODULE.exists():
         return "kernel", "the openvswitch kernel module is loaded"
@@ -35,13 +35,13 @@ def datapath_in_force() -> tuple[Datapath, str]:
 
 @dataclass(frozen=True)
 class SwitchDaemon:
-    """One ovs-vswitchd with its database: of every switch, its files where the tools look, or of the switch `name`."""
+    """One ovs-vswitchd with its database, for the switch `name`, or for all switches if that is empty."""
 
     name: str = ""
 
     @property
     def database(self) -> str:
-        """Where ovs-vsctl is to connect (`--db`)."""
+        """The address for ovs-vsctl (`--db`)."""
         return f"unix:{self._run_file}db.sock"
 
     @property
@@ -50,20 +50,20 @@ class SwitchDaemon:
 
     @property
     def pid_file(self) -> Path:
-        """Where ovs-vswitchd writes down its number."""
+        """The file with the pid of ovs-vswitchd."""
         return Path(
             f"/run/openvswitch/ovs-vswitchd.{self.name}.pid" if self.name else "/run/openvswitch/ovs-vswitchd.pid"
         )
 
     def commands(self) -> list[list[str]]:
-        """What starts it, in order."""
+        """The commands that start it, in order."""
         stored = f"/etc/openvswitch/{self.name}.db" if self.name else DATABASE
         server, daemon = [*BACKGROUND], [*BACKGROUND]
         if self.name:
             base = f"/run/openvswitch/ovs-vswitchd.{self.name}"
             server += [f"--pidfile={self._run_file}db.pid", f"--unixctl={self._run_file}db.ctl"]
-            # Its own datapath type: two of the usual one would both want the network device `ovs-netdev`. The `dummy`
-            # one is the same code without that device, which nothing here uses.
+            # Two daemons with the usual datapath type would both create the network device `ovs-netdev`. The type
+            # `dummy` is the same code without that device, which is not used here.
             daemon += ["--enable-dummy", f"--pidfile={self.pid_file}", f"--unixctl={base}.ctl", self.database]
         else:
             server += ["--pidfile", "--remote=db:Open_vSwitch,Open_vSwitch,manager_options"]
@@ -77,9 +77,9 @@ class SwitchDaemon:
 
 
 def start_switches(names: Sequence[str] = ("",)) -> None:
-    """Start ovsdb-server and ovs-vswitchd on the sandbox's private directories, once for each name.
+    """Start ovsdb-server and ovs-vswitchd in the sandbox's private directories, once for each name.
 
-    What forwards packets comes before all else on the machine. TestbedError when one refuses.
+    ovs-vswitchd gets a higher scheduling priority than other sessions. TestbedError when a command fails.
     """
     for name in names:
         daemon = SwitchDaemon(name)
@@ -88,9 +88,4 @@ def start_switches(names: Sequence[str] = ("",)) -> None:
         try:
             set_session_priority(int(daemon.pid_file.read_text(encoding="ascii")), PRIORITY)
         except OSError as problem:
-            raise TestbedError(f"ovs-vswitchd gets no precedence: {problem}") from None
-
-
-def show_datapaths() -> str:
-    """What `ovs-appctl dpif/show` prints."""
-    return run("ovs-appctl", "dpif/show")
+            raise TestbedError(f"cannot raise the scheduling priority of ovs-vswitchd: {problem}") from None

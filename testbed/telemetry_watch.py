@@ -1,7 +1,7 @@
-"""Telemetry watched on a fabric that is up, with the background traffic of a scenario and nothing else on it.
+"""Measures telemetry on a fabric that is up and carries only the background traffic of a scenario.
 
-What it costs (the controller's share of a processor, bytes on the control channel, round trips) and what it gives
-(utilisation by tier, how old that is), look by look. The clock is the machine's.
+Once a second: its cost (the controller's share of a processor, bytes on the control channel, round trips) and its
+result (utilisation by tier, age of the samples). Times are wall times.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from topologies import Roles
 
 LOOK_S = 1.0
 AGES_A_LOOK = 7
-"""A sample's age depends on when one asks, so each look asks at several phases of a poll of 50 or 100 ms."""
+"""The age of a sample depends on the time of the request, so each look requests it at several phases of a poll."""
 
 ANSWER_DEADLINE_S = 2.0
 
@@ -34,7 +34,7 @@ Look = dict[str, Any]
 
 
 class TelemetryMeter:
-    """Reads the oracle and what it costs. `look` tells of the time since the one before, or since the start."""
+    """Reads the oracle and its cost. `look` covers the time since the previous look, or since the start."""
 
     def __init__(self, up: FabricUp) -> None:
         assert up.controller is not None
@@ -47,7 +47,7 @@ class TelemetryMeter:
         self._before = self._costs()
 
     def note_age(self) -> dict[str, Any]:
-        """Ask for the document and note how old its oldest sample is. TestbedError when the controller is deaf."""
+        """Request the document and note the age of its oldest sample. TestbedError without an answer."""
         try:
             document = self._client.fetch(ANSWER_DEADLINE_S)
         except OracleUnavailableError as problem:
@@ -92,12 +92,12 @@ class TelemetryMeter:
         }
 
     def _costs(self) -> tuple[float, float, int]:
-        """The time, the controller's processor time and the bytes of the control channel so far."""
+        """The time, the controller's processor time and the bytes of the control channel until now."""
         return time.monotonic(), cpu_s(self._controller), loopback_bytes()
 
 
 def mean_utilisation(earlier: dict[str, Any], later: dict[str, Any]) -> NDArray[np.float64]:
-    """Of every link between the samples of two documents, by the bytes carried, [links]; 0 where no time passed."""
+    """Mean utilisation of every link between the samples of two documents, [links]; 0 if no time passed."""
     begin_s, end_s = (document["sampled_monotonic_s"] for document in (earlier, later))
     links = later["links"]
     if begin_s is None or end_s <= begin_s:
@@ -108,8 +108,8 @@ def mean_utilisation(earlier: dict[str, Any], later: dict[str, Any]) -> NDArray[
     return found
 
 
-async def watch(up: FabricUp, scenario: Scenario, seconds: float, tell: Callable[[Look], None]) -> None:
-    """Play the scenario's background traffic for so long and tell a look a second. TestbedError when a part dies."""
+async def watch(up: FabricUp, scenario: Scenario, seconds: float, report: Callable[[Look], None]) -> None:
+    """Run the scenario's background traffic and report a look a second. TestbedError when a process dies."""
     fabric, roles = scenario.build()
     clock = RunClock(up.spec.time_dilation)
     plan = scenario.background(fabric, roles, seconds / up.spec.time_dilation)
@@ -120,39 +120,39 @@ async def watch(up: FabricUp, scenario: Scenario, seconds: float, tell: Callable
             handler(event)
 
     if not plan:
-        await _looks(up, seconds, tell, lambda: "")
+        await _looks(up, seconds, report, lambda: "")
         return
     pool = WorkerPool(up, Roles(prefill=(), decode=()), player.instances, scenario, on_event)
     async with pool:
         clock.start(0.0)
         traffic = asyncio.create_task(player.play())
         try:
-            await _looks(up, seconds, tell, pool.dead)
+            await _looks(up, seconds, report, pool.dead)
         finally:
             traffic.cancel()
             await asyncio.gather(traffic, return_exceptions=True)
             await player.stop()
 
 
-async def _looks(up: FabricUp, seconds: float, tell: Callable[[Look], None], dead: Callable[[], str]) -> None:
+async def _looks(up: FabricUp, seconds: float, report: Callable[[Look], None], dead: Callable[[], str]) -> None:
     meter = TelemetryMeter(up)
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         for _ in range(AGES_A_LOOK):
             await asyncio.sleep(LOOK_S / AGES_A_LOOK)
             await asyncio.to_thread(meter.note_age)
-        if complaint := dead():
-            raise TestbedError(complaint)
-        tell(await asyncio.to_thread(meter.look))
+        if problem := dead():
+            raise TestbedError(problem)
+        report(await asyncio.to_thread(meter.look))
 
 
 def cpu_s(process: int) -> float:
-    """Time that the threads of a process have been on a processor so far, seconds (schedstat, in nanoseconds)."""
+    """Processor time of all threads of a process, seconds (schedstat, in nanoseconds)."""
     threads = Path(f"/proc/{process}/task").iterdir()
     return sum(int((thread / "schedstat").read_text(encoding="utf-8").split()[0]) for thread in threads) * 1e-9
 
 
 def loopback_bytes() -> int:
-    """Bytes that the loopback has received: of a sandbox, the control channel's alone."""
+    """Bytes that the loopback has received; in a sandbox only the control channel uses it."""
     lines = Path("/proc/net/dev").read_text(encoding="utf-8").splitlines()
     return next(int(line.split(":")[1].split()[0]) for line in lines if line.strip().startswith("lo:"))

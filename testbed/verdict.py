@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from scenario import Scenario
 from serving import Outcome
-from testbed.calibration import PAYLOAD_OF_WIRE
+from testbed.calibration import TCP_PAYLOAD_SHARE
 from testbed.request_movers import LATE_S
 from topologies import Level
 
@@ -21,8 +21,8 @@ LATE_INVALID = 0.1
 
 STARVED_SUSPECT = 0.50
 """Share of 250 ms windows without idle processor time. It alone makes no run invalid: with 0, 2, 4 and 8 busy loops
-beside it on two cores, 77, 100, 100 and 100 % of its windows starved, the same run had mean transfers of 397, 365, 334 and
-302 ms (one run each)."""
+beside it on two cores, 77, 100, 100 and 100 % of its windows starved, the same run had mean transfers of 397, 365, 334
+and 302 ms (one run each)."""
 
 LAG_SUSPECT_MS = 10.0
 LAG_INVALID_MS = 50.0
@@ -235,7 +235,7 @@ def _paths(scenario: Scenario, outcome: Outcome) -> Iterator[VerdictReason]:
     counted = outcome.evidence.get("link_bytes", {})
     if not outcome.paths or any(row["path"] < 0 for row in outcome.paths) or outcome.evidence.get("background_udp"):
         return
-    scale = outcome.evidence["rate_scale"] * PAYLOAD_OF_WIRE
+    scale = outcome.evidence["rate_scale"] * TCP_PAYLOAD_SHARE
     traced: Counter[str] = Counter()
     for row in outcome.paths:
         for link in row["links"]:
@@ -261,7 +261,7 @@ def conserved(evidence: Mapping[str, Any]) -> float | None:
 
     None with UDP background, whose delivery nobody acknowledges, and with too few bytes to compare.
     """
-    workers = (evidence.get("kv_wire_bytes", 0) + evidence.get("background_bytes", 0)) / PAYLOAD_OF_WIRE
+    workers = (evidence.get("kv_wire_bytes", 0) + evidence.get("background_bytes", 0)) / TCP_PAYLOAD_SHARE
     if workers < LEAST_BYTES or "delivered_bytes" not in evidence or evidence.get("background_udp"):
         return None
     return float(evidence["delivered_bytes"] / workers)

@@ -1,6 +1,6 @@
-"""Questions to a running ovs-vswitchd over its control socket: what `ovs-appctl` asks, without a process a question.
+"""Queries to a running ovs-vswitchd over its control socket, like `ovs-appctl` without a process for each query.
 
-JSON-RPC 1.0 on a Unix socket (ovs-appctl(8), RFC 7047 section 4). A question takes 0.13 ms, through ovs-appctl 10 ms.
+JSON-RPC 1.0 on a Unix socket (ovs-appctl(8), RFC 7047 section 4). A query takes 0.13 ms, through ovs-appctl 10 ms.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ DEADLINE_S = 10.0
 
 
 class VSwitchd:
-    """The control sockets of the ovs-vswitchd of this sandbox, one or a switch each; a context manager.
+    """The control sockets of this sandbox's ovs-vswitchd processes, shared or one for each switch; a context manager.
 
-    TestbedError when one is deaf.
+    TestbedError when one does not answer.
     """
 
     def __init__(self, folder: Path = RUN_FOLDER) -> None:
@@ -31,7 +31,7 @@ class VSwitchd:
     def __enter__(self) -> VSwitchd:
         paths = sorted(self._folder.glob("ovs-vswitchd.*.ctl"))
         if not paths:
-            raise TestbedError(f"no ovs-vswitchd runs here: {self._folder} has no control socket of it")
+            raise TestbedError(f"no ovs-vswitchd is running: {self._folder} has no control socket")
         for path in paths:
             control = self._sockets[path.name.split(".")[1]] = socket.socket(socket.AF_UNIX)
             control.settimeout(DEADLINE_S)
@@ -48,8 +48,8 @@ class VSwitchd:
             control.close()
 
     def ask(self, command: str, *arguments: str) -> str:
-        """What `ovs-appctl COMMAND ARGUMENTS` prints; of the daemon of the switch that is the first argument, else of
-        all in turn. TestbedError when it is refused or not answered."""
+        """The output of `ovs-appctl COMMAND ARGUMENTS`, from the daemon of the switch in the first argument, else from
+        all daemons in turn. TestbedError when it is refused or not answered."""
         if arguments and arguments[0] in self._sockets:
             return self._ask(self._sockets[arguments[0]], command, arguments)
         return "".join(self._ask(control, command, arguments) for control in self._sockets.values())
@@ -67,7 +67,7 @@ class VSwitchd:
         return str(answer["result"])
 
     def _answer(self, control: socket.socket) -> dict[str, object]:
-        """The next whole JSON object; one question at a time, so nothing follows it."""
+        """The next whole JSON object; one query at a time, so nothing follows it."""
         received = b""
         while True:
             chunk = control.recv(1 << 16)

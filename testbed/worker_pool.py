@@ -1,4 +1,4 @@
-"""The worker processes of one run: started in their hosts' namespaces, spoken to over one Unix socket."""
+"""The worker processes of one run: started in their hosts' namespaces, controlled over one Unix socket."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ DECODE_PORT = 7001
 BACKGROUND_PORT = 7002
 HELLO_DEADLINE_S = 30.0
 BACKLOG = 4096
-"""Workers that may have connected before the first is heard: all of them do while the last is being started."""
+"""Pending connections of the control socket: all workers may connect before the first is accepted."""
 
-AHEAD_MOST = 1024
-"""Kept connections that are opened before the first request. Every switch on the way of each learns it and has to be
-reminded of it: with 4,096 between 64 hosts vswitchd fell so far behind that hosts could not find each other. Where
-there would be more than these, each is opened when it is first needed, and kept."""
+MOST_OPENED_BEFORE = 1024
+"""Most persistent connections that are opened before the first request. Every switch on a path has cached flows of each
+and has to revalidate them: with 4,096 between 64 hosts vswitchd was so slow that ARP failed. Beyond this number a
+persistent connection is opened when it is first needed."""
 
 CONNECT_DEADLINE_S = 60.0
 QUIT_DEADLINE_S = 5.0
 
 WORKER_PYTHON = (sys.executable, "-S", "-E", "-m")
-"""Without site-packages: the workers need the standard library only and start in half the time."""
+"""Without site-packages: workers need the standard library only and start in half the time."""
 
 REAL_TIME = ("--realtime-priority", "1")
 """Timers of prefill and decode fire on time even while the switches keep every core busy."""
@@ -41,17 +41,17 @@ Tell = Callable[[str, int, dict[str, Any]], None]
 """Send a command to the worker of a role on an instance: `WorkerPool.tell`."""
 
 
-def connects_ahead(roles: Roles, serving: ServingSpec) -> bool:
+def connects_before_first_request(roles: Roles, serving: ServingSpec) -> bool:
     """Whether every prefill worker connects with every decode worker before the first request."""
-    kept = len(roles.prefill) * len(roles.decode) * serving.stripes
-    return serving.connections == "persistent" and 0 < kept <= AHEAD_MOST
+    connections = len(roles.prefill) * len(roles.decode) * serving.stripes
+    return serving.connections == "persistent" and 0 < connections <= MOST_OPENED_BEFORE
 
 
 class WorkerPool:
-    """A prefill or decode worker on every instance by its role, and a background worker on each that is asked for.
+    """A prefill or decode worker on every instance by its role, and a background worker on those in `background`.
 
-    `on_event(role, instance, event)` is called for every line a worker sends after its hello. Use as an asynchronous
-    context manager; TestbedError when a worker does not come up.
+    `on_event(role, instance, event)` is called for every event after a worker's hello. An asynchronous context manager;
+    TestbedError when a worker does not start.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class WorkerPool:
         except TimeoutError:
             missing = sorted(set(self._wanted) - set(self._writers))
             role, instance = missing[0]
-            words = self._log(role, instance).read_text(errors="replace").strip().splitlines()
+            lines = self._log(role, instance).read_text(errors="replace").strip().splitlines()
             raise TestbedError(
                 f"{len(missing)} workers did not start within {HELLO_DEADLINE_S:g} s; first {role} on"
-                f" {self._name(instance)}: {words[-1] if words else 'no word from it'}"
+                f" {self._name(instance)}: {lines[-1] if lines else 'no message'}"
             ) from None
         if self._fatal:
             raise TestbedError(self._fatal)
-        if connects_ahead(self._roles, self._serving):
+        if connects_before_first_request(self._roles, self._serving):
             await self._connect()
         return self
 
@@ -133,7 +133,7 @@ class WorkerPool:
             self._connected.set()
 
     async def __aexit__(self, *_: object) -> None:
-        """Ask every worker to quit, then make sure. Returns when none is left."""
+        """Tell every worker to quit and kill those that do not. Returns when none is left."""
         for role, instance in list(self._writers):
             self.tell(role, instance, {"do": "quit"})
         deadline = asyncio.get_running_loop().time() + QUIT_DEADLINE_S
@@ -152,7 +152,7 @@ class WorkerPool:
         self._writers[role, instance].write(json.dumps(command).encode() + b"\n")
 
     def dead(self) -> str:
-        """One line on a worker that has ended by itself; empty while all live."""
+        """One line about a worker that has ended by itself; empty while all run."""
         for (role, instance), process in self._processes.items():
             if process.poll() is not None:
                 return f"the {role} worker on {self._name(instance)} ended with exit code {process.returncode}"
@@ -185,10 +185,10 @@ class WorkerPool:
         return ("--address", self._up.address(instance), "--congestion-control", self._up.spec.congestion_control)
 
     def _prefill_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
-        keep = ("--persistent-connections",) if scenario.serving.connections == "persistent" else ()
+        persistent = ("--persistent-connections",) if scenario.serving.connections == "persistent" else ()
         line_bps = self._up.fabric.spec.nic_rate_bps / self._up.link_divisor
         pace = ("--pace-bps", repr(line_bps)) if self._up.spec.paced else ()
-        return (*self._stream_arguments(instance), *keep, *pace, *REAL_TIME)
+        return (*self._stream_arguments(instance), *persistent, *pace, *REAL_TIME)
 
     def _decode_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         steps = ",".join(f"{batch}:{step_s!r}" for batch, step_s in scenario.model.step_table_s)

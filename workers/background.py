@@ -1,8 +1,8 @@
-"""The background worker: loads the fabric with flows to other background workers, and takes theirs.
+"""The background worker: sends background flows to other background workers and receives theirs.
 
     python -m workers.background --name b2 --control PATH --address 10.0.0.9 --port 7002
 
-Every one is a sink on its port (TCP and UDP) and, on command, a source.
+Every background worker is a sink on its port (TCP and UDP) and, on command, a source.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ CONNECTIONS_MAX = 1024
 
 
 class BackgroundWorker:
-    """The flows of one instance, by the driver's numbers."""
+    """The flows of one instance, by the flow ids of the driver."""
 
     def __init__(self, channel: ControlChannel, sink: Sink, options: StreamOptions) -> None:
         self._channel = channel
         self._sink = sink
         self._options = options
         self._flows: dict[int, Flow] = {}
-        self._sent_bytes = 0  # by flows that are over
+        self._sent_bytes = 0  # by stopped and failed flows
 
     def start_flow(self, command: Command) -> None:
         flow_id = command.integer("flow_id")

@@ -1,7 +1,7 @@
 """Continuous batching at a decode instance, with the time injected: no clock, no socket, no sleeping.
 
-Owns who is in the batch, who waits, and when a step ends. The decode worker drives it with the real clock; a simulator
-may drive it with its own. Rules (after Orca's iteration-level scheduling, OSDI 2022, with memory reserved ahead):
+Owns which requests run, which wait, and when a step ends. The decode worker drives it with the real clock.
+Rules (after Orca's iteration-level scheduling, OSDI 2022, with memory reserved ahead):
 
 - A step with b running requests lasts `step_s(b)`. At its end each of them has one more token.
 - Requests join only where a step starts, first come first served: one that does not fit blocks those behind it.
@@ -71,7 +71,7 @@ Event = Admitted | Rejected | StepEnded | FirstToken | Finished
 
 
 class StepLog:
-    """The end times of consecutive steps, as far back as a running request may ask."""
+    """The end times of consecutive steps, as far back as a running request needs them."""
 
     def __init__(self) -> None:
         self._ends_s: list[float] = []
@@ -143,10 +143,10 @@ class Batch:
         return context_tokens + output_tokens <= self._memory_tokens
 
     def offer(self, request_id: int, context_tokens: int, output_tokens: int, now_s: float) -> list[Event]:
-        """Queue a request; it joins at the next start of a step that has room. ValueError if its id is in use."""
+        """Queue a request; it joins at the next step with a free slot and memory. ValueError if its id is in use."""
         events = self.advance(now_s)
         if request_id in self:
-            raise ValueError(f"request {request_id} is already here")
+            raise ValueError(f"request {request_id} is already queued or running")
         if context_tokens < 0 or output_tokens < 1:
             raise ValueError(f"request {request_id} needs at least one output token and no negative context")
         if not self.fits(context_tokens, output_tokens):
@@ -188,7 +188,7 @@ class Batch:
             _, _, request_id = heapq.heappop(self._endings)
             request, first_step = self._running.get(request_id, (None, 0))
             if request is None or first_step + request.output_tokens - 1 != self._step:
-                continue  # cancelled since
+                continue  # cancelled meanwhile
             self._free(request_id)
             token_s = self._log.ends_s(first_step, request.output_tokens)
             events.append(Finished(request_id, at_s, first_step, token_s))

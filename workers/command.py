@@ -1,6 +1,6 @@
-"""One command of the driver, read from a JSON line: typed fields, or a one-line complaint.
+"""One command of the driver, parsed from a JSON line: typed fields, or a one-line error.
 
-Owns the checking of what comes over the control socket; the meaning of a command belongs to the worker that obeys it.
+Owns the validation of what arrives on the control socket; the worker that executes a command owns its meaning.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ INTEGER_MAX = 2**64 - 1  # the widest field of the wire header
 
 
 class CommandError(ValueError):
-    """A command that cannot be obeyed; its text is one line for the driver."""
+    """A command that cannot be executed; its message is one line for the driver."""
 
 
 class Command:
     """A JSON object with a `do`, whose fields are fetched by type.
 
-    Every getter raises `CommandError` with the command, the field and what it should have been.
+    Every getter raises `CommandError` with the command, the field and the expected value.
     """
 
     def __init__(self, line: bytes) -> None:

@@ -1,7 +1,7 @@
-"""The connections of a prefill worker to its peers: new ones for every transfer, or kept ones.
+"""The connections of a prefill worker to decode workers: new ones for every transfer, or persistent ones.
 
-An RDMA engine such as NIXL or Mooncake's connects once and moves every later KV cache over the same queue pairs. Kept
-TCP connections are the like of it: no handshake, no slow start from nothing, and the same path through the fabric.
+An RDMA engine such as NIXL or Mooncake's connects once and moves every later KV cache over the same queue pairs.
+Persistent TCP connections behave alike: no handshake, no slow start from the initial window, and the same path.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 
 KEEPALIVE_S = 8
-"""An idle kept connection asks after its peer this often (tcp(7)): Open vSwitch forgets what it knows of a connection
-after ten idle seconds (max-idle, ovs-vswitchd.conf.db(5)), and every switch of the path would have to learn it anew."""
+"""Keepalive interval of idle persistent connections (tcp(7)). Open vSwitch removes a connection's cached flow after ten
+idle seconds (max-idle, ovs-vswitchd.conf.db(5)); every switch of the path would have to set it up again."""
 
 
 class ConnectionBundle(NamedTuple):
-    """The connections of one transfer, a stripe each. The `slot` says which of several bundles to one address it is."""
+    """The connections of one transfer, one for each stripe. `slot` numbers the bundles to one address."""
 
     slot: int
     address: Address
@@ -35,9 +35,9 @@ class ConnectionBundle(NamedTuple):
 
 
 class ConnectionPool:
-    """Bundles of connections. A kept one goes to one transfer at a time; the lowest idle slot is taken first.
+    """Bundles of connections. A persistent bundle serves one transfer at a time; the lowest idle slot is taken first.
 
-    While every kept bundle to an address is in use, the next transfer to it opens one more.
+    While all persistent bundles to an address are in use, the next transfer to it opens another.
     """
 
     def __init__(self, loop: Loop, options: StreamOptions, persistent: bool) -> None:
@@ -48,7 +48,7 @@ class ConnectionPool:
         self._opened: dict[tuple[Address, int], int] = {}
 
     def take(self, address: Address, count: int) -> ConnectionBundle:
-        """A bundle of `count` connections, those of a new one on their way. OSError if one cannot even set out."""
+        """A bundle of `count` connections; new ones are still connecting. OSError if a connection cannot be started."""
         if idle := self._idle.get((address, count)):
             return idle.pop(0)
         slot = self._opened.get((address, count), 0)
@@ -69,7 +69,7 @@ class ConnectionPool:
         return ConnectionBundle(slot, address, sockets)
 
     def give_back(self, bundle: ConnectionBundle) -> None:
-        """A transfer is over and went well: keep its connections, or close them."""
+        """After a successful transfer: make its connections idle if persistent, else close them."""
         if self.persistent:
             bisect.insort(
                 self._idle.setdefault((bundle.address, len(bundle.sockets)), []), bundle, key=lambda b: b.slot
@@ -81,7 +81,7 @@ class ConnectionPool:
     def open(
         self, addresses: list[Address], count: int, on_done: Callable[[], None], on_failed: Callable[[str], None]
     ) -> None:
-        """Have a bundle to every address ready, one address after another; one call back at the end."""
+        """Open a bundle to every address, one address after another; calls back once, at the end."""
         if not addresses:
             on_done()
             return

@@ -1,7 +1,7 @@
-"""The thin shell around every worker: command line, control connection, JSON lines both ways, a clean exit.
+"""The control channel of every worker: command line, Unix socket to the driver, JSON lines both ways, exit code.
 
-The driver listens on a Unix socket and the worker connects to it, so the control traffic never touches the fabric and
-the worker learns of its driver's death as an end of file, on which it exits at once. Exit codes: 0 after `quit`, 1 when
+The driver listens on a Unix socket and the worker connects to it, so control traffic does not use the fabric. When the
+driver dies, the worker reads an end of file and exits at once. Exit codes: 0 after `quit`, 1 when
 the driver is gone, 2 when the worker could not start.
 """
 
@@ -30,12 +30,12 @@ READ_BYTES = 65_536
 
 
 def stamp(at_s: float) -> float:
-    """A monotonic time as it is reported: to the microsecond, which is finer than any wake-up here."""
+    """A monotonic time as it is reported, seconds, rounded to a microsecond (finer than any wake-up here)."""
     return round(at_s, 6)
 
 
 def argument_parser(role: str, description: str | None) -> argparse.ArgumentParser:
-    """The options that every worker has; the address is bound to, or is the source of what the worker sends."""
+    """The options of every worker. The address is the one it listens on or sends from."""
     parser = argparse.ArgumentParser(prog=f"workers.{role}", description=description)
     parser.add_argument("--name", required=True, help="the instance's name, repeated in the hello event")
     parser.add_argument("--control", required=True, help="path of the driver's Unix socket")
@@ -45,7 +45,7 @@ def argument_parser(role: str, description: str | None) -> argparse.ArgumentPars
 
 
 def add_realtime_argument(parser: argparse.ArgumentParser) -> None:
-    """For workers that keep time and need little of a processor; a greedy one would starve the switches."""
+    """For workers with timers and a low CPU load; one with a high load would starve the switches."""
     parser.add_argument(
         "--realtime-priority",
         type=int,
@@ -55,7 +55,7 @@ def add_realtime_argument(parser: argparse.ArgumentParser) -> None:
 
 
 class ControlChannel:
-    """A worker's control connection: `emit` events, obey commands until `quit` or end of file."""
+    """A worker's control connection: sends events, executes commands until `quit` or end of file."""
 
     def __init__(self, role: str, name: str, control_path: str) -> None:
         self.loop = Loop()
@@ -89,14 +89,14 @@ class ControlChannel:
         return sock
 
     def check(self, options: StreamOptions) -> None:
-        """Find out now whether streams can be opened with these options; if not, the worker ends."""
+        """End the worker unless streams can be opened with these options."""
         try:
             self._hello["congestion_control"] = options.congestion_control_in_force()
         except OSError as error:
             self.fatal(f"cannot open streams with {options}: {error}")
 
-    def keep_time(self, realtime_priority: int) -> None:
-        """Be scheduled ahead of ordinary processes, if asked to: sched(7). Children, if any, are not."""
+    def set_realtime_priority(self, realtime_priority: int) -> None:
+        """Run at a real-time priority unless it is 0 (sched(7)); child processes do not inherit it."""
         if realtime_priority:
             try:
                 policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
@@ -120,7 +120,7 @@ class ControlChannel:
             self._flush()
 
     def run(self, port: int | None, handlers: Mapping[str, Callable[[Command], None]]) -> int:
-        """Say hello, obey `handlers[command.do]` until `quit` or end of file, and return the exit code."""
+        """Send hello, call `handlers[command.do]` for commands until `quit` or end of file, return the exit code."""
         self._handlers = handlers
         self._control.setblocking(False)
         self.loop.watch(self._control, READABLE, self._on_control)
@@ -146,20 +146,20 @@ class ControlChannel:
         except OSError:
             received = b""
         if not received:
-            self._leave(EXIT_DRIVER_GONE)
+            self._exit(EXIT_DRIVER_GONE)
             return
         *lines, rest = (bytes(self._inbox) + received).split(b"\n")
         self._inbox = bytearray(rest)
         for line in lines:
             if line.strip():
-                self._obey(line)
+                self._execute(line)
 
-    def _obey(self, line: bytes) -> None:
+    def _execute(self, line: bytes) -> None:
         command = None
         try:
             command = Command(line)
             if command.do == "quit":
-                self._leave(EXIT_QUIT)
+                self._exit(EXIT_QUIT)
                 return
             handler = self._handlers.get(command.do)
             if handler is None:
@@ -176,12 +176,12 @@ class ControlChannel:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._leave(EXIT_DRIVER_GONE)
+            self._exit(EXIT_DRIVER_GONE)
             return
         del self._outbox[:sent]
         self.loop.rewatch(self._control, READABLE | WRITABLE if self._outbox else READABLE)
 
-    def _leave(self, exit_code: int) -> None:
+    def _exit(self, exit_code: int) -> None:
         self._exit_code = exit_code
         self.loop.stop()
 

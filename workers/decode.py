@@ -2,8 +2,8 @@
 
     python -m workers.decode --name h3 --control PATH --address 10.0.0.3 --port 7001 [--step-table TABLE] ...
 
-The thin shell around `Receiver` and `Batch`: it sleeps until the next step boundary of the batch's own schedule and
-stamps every event with the real clock, so that the lag of this machine is seen in the results and never accumulates.
+Connects `Receiver`, `Batch` and the clock. It sleeps until the next step boundary of the batch's own schedule and
+stamps every event with the real clock, so the lag of this machine shows in the results and does not accumulate.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Size(NamedTuple):
 
 
 class DecodeWorker:
-    """Joins the two halves of a request: what the driver announced (`expect`) and what the network brought."""
+    """Matches what the driver announced (`expect`) with what arrived from the network."""
 
     def __init__(
         self, channel: ControlChannel, listener: socket.socket, batch: Batch, stripe_buffer_bytes: int | None
@@ -44,8 +44,8 @@ class DecodeWorker:
         self._batch = batch
         self._stamps = StepLog()
         self._timer: Timer | None = None
-        self._expected: dict[int, _Size] = {}  # announced, and not yet offered to the batch
-        self._received: set[int] = set()  # in, and not yet announced
+        self._expected: dict[int, _Size] = {}  # announced, not yet offered to the batch
+        self._received: set[int] = set()  # received, not yet announced
         self._receiver = Receiver(self._loop, listener, self._on_received, self._on_error, stripe_buffer_bytes)
 
     def expect(self, command: Command) -> None:
@@ -54,7 +54,7 @@ class DecodeWorker:
         stripes = command.integer("stripes", minimum=1, maximum=STRIPES_MAX)
         size = _Size(command.integer("context_tokens"), command.integer("output_tokens", minimum=1))
         if request_id in self._expected or request_id in self._batch:
-            self._channel.emit("rejected", request_id=request_id, error="the request is already here")
+            self._channel.emit("rejected", request_id=request_id, error="the request is already queued or running")
             return
         if not self._batch.fits(*size):
             self._receiver.refuse(request_id)
@@ -104,7 +104,7 @@ class DecodeWorker:
         self._apply(self._batch.advance(self._loop.clock()))
 
     def _apply(self, events: list[Event]) -> None:
-        """Report what the batch did, with real stamps, and set the timer to its next boundary."""
+        """Report the events of the batch, stamped with the real clock, and set the timer to its next boundary."""
         at_s = stamp(self._loop.clock())
         for event in events:
             match event:
@@ -143,7 +143,7 @@ def main() -> int:
     add_realtime_argument(parser)
     arguments = parser.parse_args()
     channel = ControlChannel("decode", arguments.name, arguments.control)
-    channel.keep_time(arguments.realtime_priority)
+    channel.set_realtime_priority(arguments.realtime_priority)
     try:
         steps = StepTable.parse(arguments.step_table, arguments.time_dilation)
         batch = Batch(steps.step_s, arguments.batch_slots, arguments.kv_memory_tokens)

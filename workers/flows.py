@@ -1,7 +1,7 @@
 """Background load: one flow of several connections, greedy or paced, over TCP or UDP.
 
-A greedy TCP flow keeps a few unsent bytes queued (TCP_NOTSENT_LOWAT), so its window is bound by congestion control and
-not by a small send buffer, and stopping it leaves no tail: closing with SO_LINGER 0 drops what is queued and sends RST.
+A greedy TCP flow keeps few unsent bytes queued (TCP_NOTSENT_LOWAT), so congestion control and not the send buffer
+limits its window. Stopping it is immediate: closing with SO_LINGER 0 drops queued bytes and sends RST.
 A paced TCP flow gives each connection its share through SO_MAX_PACING_RATE; without the fq queueing discipline TCP
 paces by itself (since Linux 4.13). UDP is paced by a token bucket here.
 """
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 NOTSENT_BYTES = 1 << 17
 SEND_BYTES = 1 << 16
-DATAGRAM_BYTES = 1400  # fits an Ethernet frame of 1500 bytes with room for a tunnel header
+DATAGRAM_BYTES = 1400  # fits an MTU of 1500 bytes with a tunnel header
 TICK_S = 0.004  # of the UDP token bucket
-BURST_TICKS = 5  # a late tick may make up for this many
+BURST_TICKS = 5  # a late tick sends at most this many ticks' bytes
 
 _zeros = memoryview(bytes(SEND_BYTES))
 
 
 class FlowStats:
-    """What a stopped flow has to say for itself; the lists are by connection."""
+    """Statistics of a stopped flow; the lists are by connection."""
 
     def __init__(
         self, sent_bytes: int, started_s: float, at_s: float, source_ports: list[int], retransmitted: list[int]
@@ -44,10 +44,10 @@ class FlowStats:
 
 
 class TcpFlow:
-    """`connections` TCP streams of zeros to one sink, for as long as it is not stopped.
+    """`connections` TCP streams of zeros to one sink, until it is stopped.
 
-    `sent_bytes` are those the peer's kernel has acknowledged. `on_failed(error)` is called once, after everything has
-    been closed, when any connection is lost.
+    `sent_bytes`: acknowledged by the peer's kernel. `on_failed(error)` is called once when a connection is lost, after
+    all connections have been closed.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class TcpFlow:
         return self._acknowledged_bytes + sum(written - _unacknowledged(s) for s, written in self._written.items())
 
     def stop(self) -> FlowStats:
-        """Stop at once: what is queued is dropped, only what is on the wire still arrives."""
+        """Stop at once: queued bytes are dropped; only bytes already sent still arrive."""
         at_s = self._loop.clock()
         self._close()
         return FlowStats(self._acknowledged_bytes, self._started_s, at_s, self._source_ports, self._retransmitted)
@@ -117,7 +117,7 @@ class TcpFlow:
 
 
 class UdpFlow:
-    """Datagrams of zeros at `rate_bps` of payload in all, in turn from `connections` source ports."""
+    """Datagrams of zeros at a total payload rate of `rate_bps`, in turn from `connections` source ports."""
 
     def __init__(
         self,
@@ -169,12 +169,12 @@ class UdpFlow:
                 self._turn = (self._turn + 1) % len(self._socks)
                 self.sent_bytes += self._socks[self._turn].send(_zeros[:DATAGRAM_BYTES])
         except BlockingIOError:
-            pass  # the interface's queue is full: this datagram is lost, like any other
+            pass  # the interface's queue is full: this datagram is lost
         except OSError as error:
             self.stop()
             self._on_failed(error.strerror or str(error))
             return
-        # From the schedule, not from now, unless it has fallen behind by more than a burst.
+        # Relative to the schedule, or to now if it is late by more than a burst.
         due_s = self._timer.when_s + self._tick_s
         self._timer = self._loop.call_at(due_s if due_s > now_s - burst / self._rate_Bps else now_s, self._tick)
 

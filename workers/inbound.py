@@ -1,8 +1,8 @@
 """The receiving end of KV transfers: accepts stripes, counts and discards their bytes, acknowledges them.
 
-Owns connections and blobs in arrival; what a received blob is good for belongs to the decode worker. Payload is dropped
-inside the kernel (MSG_TRUNC on a TCP socket, tcp(7)), and SO_RCVLOWAT lets the process sleep until a good part of it
-is there; the last part always wakes it, so the time of the last byte is exact.
+Owns connections and arriving blobs; the decode worker decides what follows. Payload is dropped inside the kernel
+(MSG_TRUNC on a TCP socket, tcp(7)). SO_RCVLOWAT lets the process sleep until enough bytes are available; the last bytes
+always wake it, so the time of the last byte is exact.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 20
 WAKE_BYTES = 1 << 16
 SWEEP_S = 5.0
-HEADER_DEADLINE_S = 10.0  # for a header to arrive that has begun to, and for a peer to close after its ack
+HEADER_DEADLINE_S = 10.0  # for the rest of a header, and for a peer to close after its ack
 IDLE_DEADLINE_S = 60.0  # for a stripe without progress, and for a blob that no `expect` announces
 
 _discard = bytearray(READ_BYTES)  # never written to: MSG_TRUNC copies nothing
 
 
 class Arrival:
-    """One request's blob: which stripes are open, which are in."""
+    """One request's blob: which stripes are open and which are complete."""
 
     def __init__(self, header: Header, first_byte_s: float) -> None:
         self.total_bytes = header.total_bytes
@@ -43,7 +43,7 @@ class Receiver:
 
     `on_received(request_id, first_byte_s, at_s, total_bytes)` is called right after the read that completes a blob;
     `on_error(error, request_id, peer)` for everything that is not a proper transfer. When one stripe fails, its whole
-    blob is dropped and may be sent again.
+    blob is dropped and may be transferred again.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Receiver:
         loop.watch(listener, READABLE, self._on_connection)
 
     def expect(self, request_id: int, total_bytes: int, stripes: int) -> None:
-        """Accept this request's blob in this shape only, whether or not it has begun to arrive."""
+        """Accept this request's blob with these bytes and stripes only, also if it has started to arrive."""
         self._refused.discard(request_id)
         self._expected[request_id] = (total_bytes, stripes)
         arrival = self.arrivals.get(request_id)
@@ -77,12 +77,12 @@ class Receiver:
             self.drop(request_id, StripeStatus.UNEXPECTED)
 
     def refuse(self, request_id: int) -> None:
-        """Drop a request's blob and take no more of it until it is expected again."""
+        """Drop a request's blob and accept none until it is expected again."""
         self._refused.add(request_id)
         self.forget(request_id)
 
     def forget(self, request_id: int) -> None:
-        """The request is over: its blob and its expectation are no longer needed."""
+        """The request has ended: remove its blob and its expectation."""
         self._expected.pop(request_id, None)
         self.drop(request_id, StripeStatus.REFUSED)
 
@@ -101,7 +101,7 @@ class Receiver:
         if expected is not None and expected != (header.total_bytes, header.stripes):
             raise UnwelcomeError(StripeStatus.UNEXPECTED, _mismatch(header.total_bytes, header.stripes, *expected))
         if header.total_bytes == 0:
-            return Arrival(header, stripe.first_byte_s)  # nothing to wait for: `expect` alone completes it
+            return Arrival(header, stripe.first_byte_s)  # no payload: `expect` completes it
         arrival = self.arrivals.get(request_id)
         if arrival is None:
             arrival = self.arrivals[request_id] = Arrival(header, stripe.first_byte_s)
@@ -109,7 +109,7 @@ class Receiver:
             error = _mismatch(header.total_bytes, header.stripes, arrival.total_bytes, arrival.stripes)
             raise UnwelcomeError(StripeStatus.UNEXPECTED, error)
         if header.stripe in arrival.done or header.stripe in arrival.open:
-            raise UnwelcomeError(StripeStatus.UNEXPECTED, f"stripe {header.stripe} came twice")
+            raise UnwelcomeError(StripeStatus.UNEXPECTED, f"stripe {header.stripe} arrived twice")
         arrival.first_byte_s = min(arrival.first_byte_s, stripe.first_byte_s)
         arrival.open[header.stripe] = stripe
         return arrival
@@ -143,7 +143,7 @@ class Receiver:
         for request_id in unclaimed:
             complete_s = self.arrivals[request_id].complete_s
             if complete_s is not None and now_s - complete_s > IDLE_DEADLINE_S:
-                self.on_error(f"no expect came within {IDLE_DEADLINE_S:g} s of the data", request_id, "")
+                self.on_error(f"no expect arrived within {IDLE_DEADLINE_S:g} s of the data", request_id, "")
                 self.drop(request_id, StripeStatus.REFUSED)
         if self._stripes or unclaimed:
             self._sweep_later()
@@ -158,7 +158,7 @@ class UnwelcomeError(Exception):
 
 
 class Stripe:
-    """One connection: header, payload, ack; then end of file from the sender or, on a kept one, all that again."""
+    """One connection: header, payload, ack; then end of file or, if it is persistent, the header of the next stripe."""
 
     def __init__(self, receiver: Receiver, sock: socket.socket, peer: str) -> None:
         self.first_byte_s = 0.0
@@ -171,18 +171,18 @@ class Stripe:
         receiver.loop.watch(sock, READABLE, self._on_readable)
 
     def _await_header(self) -> None:
-        """Be as new. ConnectionPool that are kept rest like this for as long as they like, before the first blob, too."""
+        """Reset to the initial state, in which a persistent connection may stay idle without a deadline."""
         self._header_bytes = b""
         self._header: Header | None = None
         self._arrival: Arrival | None = None
         self._remaining = 0
         self._replied = False
-        self._resting = True
+        self._idle = True
         self._checked_s = self._receiver.loop.clock()
         self._checked_remaining = -1
 
     def reply(self, status: StripeStatus) -> None:
-        """Acknowledge; after anything but OK the rest of the payload is read and thrown away."""
+        """Acknowledge; after any status but OK the rest of the payload is discarded."""
         if self._replied:
             return
         self._replied = True
@@ -202,8 +202,8 @@ class Stripe:
             self._await_header()
 
     def check_progress(self, now_s: float) -> None:
-        """Give up on a peer that has been silent for too long."""
-        if self._resting:
+        """Close the connection of a peer that has sent nothing for too long."""
+        if self._idle:
             return
         deadline_s = IDLE_DEADLINE_S if self._header is not None and not self._replied else HEADER_DEADLINE_S
         if not self._replied and self._remaining != self._checked_remaining:
@@ -237,7 +237,7 @@ class Stripe:
             return
         if not self._header_bytes:
             self.first_byte_s = self._checked_s = self._receiver.loop.clock()
-            self._resting = False
+            self._idle = False
         self._header_bytes += received
         if len(self._header_bytes) < wire.HEADER_BYTES:
             return
@@ -288,7 +288,7 @@ class Stripe:
     def _fail(self, error: str, status: StripeStatus) -> None:
         request_id = self._header.request_id if self._header else None
         where = f"stripe {self._header.stripe} of {self._header.stripes}: " if self._header else ""
-        if status is not StripeStatus.REFUSED:  # the driver asked for that one
+        if status is not StripeStatus.REFUSED:  # the driver requested that
             self._receiver.on_error(where + error, request_id, self._peer)
         self.reply(status)
         if self._arrival is not None and request_id is not None:
@@ -306,4 +306,6 @@ class Stripe:
 
 
 def _mismatch(total_bytes: int, stripes: int, expected_bytes: int, expected_stripes: int) -> str:
-    return f"{total_bytes} bytes in {stripes} stripes came, {expected_bytes} bytes in {expected_stripes} were expected"
+    return (
+        f"{total_bytes} bytes in {stripes} stripes arrived, {expected_bytes} bytes in {expected_stripes} were expected"
+    )

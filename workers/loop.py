@@ -1,8 +1,8 @@
 """The event loop of a worker: one thread, one epoll set, one heap of timers on the monotonic clock.
 
-Owns waiting; what is waited for belongs to the callers. asyncio would do, but importing it doubles the start time of a
-worker, and epoll alone rounds a timeout up to a whole millisecond (epoll_wait(2)); here the epoll descriptor is itself
-waited on by select(2), which takes microseconds, so that a decode step ends on time.
+asyncio would work, but its import doubles the start time of a worker, and epoll alone rounds a timeout up to a whole
+millisecond (epoll_wait(2)). Here select(2), whose timeouts have microseconds, waits on the epoll descriptor, so that a
+decode step ends on time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WRITABLE = select.EPOLLOUT
 
 
 class Timer:
-    """One call to be made at `when_s`; `cancel` makes it never happen."""
+    """One callback at `when_s`, unless it is cancelled."""
 
     __slots__ = ("callback", "when_s")
 
@@ -36,9 +36,9 @@ class Timer:
 class Loop:
     """Call back when sockets are ready and when timers are due, until `stop`.
 
-    Due timers run before ready sockets in every round. A callback may be called for a socket which is not ready (its
-    descriptor number was used by another one in the same round), so sockets must be non-blocking and callbacks must
-    bear `BlockingIOError`.
+    Due timers run before ready sockets in every round. A callback may be called for a socket that is not ready (its
+    descriptor number belonged to another socket in the same round), so sockets must be non-blocking and callbacks must
+    handle `BlockingIOError`.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -88,7 +88,7 @@ class Loop:
                     callback(events)
 
     def _run_due_timers(self) -> float | None:
-        """Run what is due; return the seconds to the next timer, or None when there is none."""
+        """Run due timers; return the seconds to the next one, or None without one."""
         while self._timers:
             when_s, _, timer = self._timers[0]
             if timer.callback is None:

@@ -1,7 +1,7 @@
-"""The sending end of one KV transfer: a stripe on each connection of a bundle, new or kept.
+"""The sending end of one KV transfer: one stripe on each connection of a bundle.
 
-Owns the bundle until the last ack, when it is given back, or the first failure, when its connections are reset.
-Payload is one shared buffer of zeros; sendfile(2) from a memory file was measured and costs no less.
+Owns the bundle until the last ack, when it is returned, or the first failure, when its connections are reset. Payload
+is one shared buffer of zeros; sendfile(2) from a memory file was measured and is not cheaper.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Transfer:
         try:
             self._bundle = connections.take(address, stripes)
         except OSError as error:
-            # Reported from the loop, as every other failure, so that nobody is called back while being constructed.
+            # Reported from the loop, like every other failure, and not during construction.
             text = f"cannot connect to {address[0]}:{address[1]}: {error.strerror or error}"
             loop.call_at(self._started_s, lambda: self._fail(text))
             return

@@ -2,8 +2,8 @@
 
     python -m workers.prefill --name h0 --control PATH [--address IP] [--congestion-control cubic] ...
 
-Seconds in commands are wall seconds as given: time dilation is the driver's to apply. Transfers run side by side, and
-beside prefills.
+Seconds in commands are wall seconds; the driver applies time dilation. Transfers run concurrently with each other and
+with prefills.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PrefillWorker:
-    """One prefill at a time on an absolute schedule: a late timer delays its own event and nothing after it."""
+    """One prefill at a time on an absolute schedule: a late timer delays only its own event."""
 
     def __init__(self, channel: ControlChannel, connections: ConnectionPool) -> None:
         self._channel = channel
@@ -72,7 +72,7 @@ class PrefillWorker:
         )
 
     def connect(self, command: Command) -> None:
-        """Have connections to all peers ready before a transfer asks for them, to be kept."""
+        """Open persistent connections to all addresses before the first transfer."""
 
         def done() -> None:
             self._channel.emit("connected")
@@ -105,12 +105,12 @@ def main() -> int:
     parser.add_argument(
         "--persistent-connections",
         action="store_true",
-        help="use them for one transfer after another (default: new ones)",
+        help="use the same connections for all transfers (default: new ones)",
     )
     add_realtime_argument(parser)
     arguments = parser.parse_args()
     channel = ControlChannel("prefill", arguments.name, arguments.control)
-    channel.keep_time(arguments.realtime_priority)
+    channel.set_realtime_priority(arguments.realtime_priority)
     options = StreamOptions.of(arguments)
     channel.check(options)
     worker = PrefillWorker(channel, ConnectionPool(channel.loop, options, arguments.persistent_connections))

@@ -1,4 +1,4 @@
-"""Where background load ends: accepts TCP, takes UDP, counts and discards."""
+"""The receiver of background load: accepts TCP and UDP, counts the bytes and discards them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 20
 WAKE_BYTES = 1 << 17
 DATAGRAMS_PER_WAKE = 64
-DATAGRAM_BUFFER_BYTES = 1 << 22  # half a second of 20 Mbit/s, should this process be late; the kernel may grant less
+DATAGRAM_BUFFER_BYTES = 1 << 22  # 1.7 s at 20 Mbit/s while this process waits; the kernel may grant less
 
 _discard = bytearray(READ_BYTES)  # never written to: MSG_TRUNC copies nothing
 
 
 class Sink:
-    """Discard whatever arrives on the two sockets."""
+    """Counts and discards everything that arrives on the two sockets."""
 
     def __init__(self, loop: Loop, listener: socket.socket, datagrams: socket.socket) -> None:
         self._loop = loop
@@ -35,7 +35,7 @@ class Sink:
         loop.watch(datagrams, READABLE, self._on_datagrams)
 
     def count(self) -> int:
-        """Every byte that has reached this host's kernel, read or not yet."""
+        """Bytes that have reached this host's kernel, including unread ones."""
         self._on_datagrams(READABLE)
         return self._received_bytes + sum(_unread(stream) for stream in self._streams)
 

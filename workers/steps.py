@@ -9,8 +9,8 @@ from itertools import pairwise
 class StepTable:
     """Step time of a decode batch, linear between the points of a table.
 
-    Below the first point the first value holds; beyond the last one the last segment goes on (a single point holds
-    everywhere). Sizes must rise and seconds must be positive and not fall; `ValueError` otherwise.
+    Below the first point the first value applies; beyond the last point the last segment is extended (a single point
+    applies everywhere). Sizes must increase, seconds must be positive and not decrease; `ValueError` otherwise.
     """
 
     def __init__(self, points: list[tuple[int, float]], time_dilation: float = 1.0) -> None:

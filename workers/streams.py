@@ -1,8 +1,8 @@
 """How a worker opens a TCP stream to another one: source address, send buffer, congestion control, a reset at the end.
 
-Shared by KV transfers and background flows, so that both compete under the same rules. Congestion control is set per
-socket: a network namespace may refuse it as a default (only names in the host's tcp_allowed_congestion_control), while
-a socket of root takes any that the kernel has.
+Shared by KV transfers and background flows, so that both compete under the same rules. Congestion control is set for
+each socket: as a namespace's default only the names in the host's tcp_allowed_congestion_control are accepted, while a
+socket of root accepts every algorithm of the kernel.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ itself (since 4.13)."""
 
 
 class StreamOptions(NamedTuple):
-    """What every outgoing stream of a worker has in common; None leaves the kernel's default."""
+    """Options of every outgoing stream of a worker; None leaves the kernel's default."""
 
     source_address: str | None = None
     send_buffer_bytes: int | None = None
@@ -40,7 +40,7 @@ class StreamOptions(NamedTuple):
         return cls(arguments.address, arguments.stripe_buffer_bytes, arguments.congestion_control, arguments.pace_bps)
 
     def connect(self, address: tuple[str, int]) -> socket.socket:
-        """A non-blocking TCP socket on its way to `address`; OSError if it cannot even set out."""
+        """A non-blocking TCP socket that is connecting to `address`; OSError if that cannot be started."""
         sock = self._socket()
         try:
             error_number = sock.connect_ex(address)
@@ -52,7 +52,7 @@ class StreamOptions(NamedTuple):
         return sock
 
     def congestion_control_in_force(self) -> str:
-        """The name of the algorithm that streams will have; OSError if one of the options cannot be had."""
+        """The name of the algorithm that streams will use; OSError if the kernel refuses an option."""
         with self._socket() as sock:
             name = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, TCP_CONGESTION_NAME_BYTES)
         return name.split(b"\0")[0].decode()
@@ -80,7 +80,7 @@ class StreamOptions(NamedTuple):
 
 
 def retransmitted(sock: socket.socket) -> int:
-    """Segments that a connection has sent again so far: TCP_INFO, tcp(7)."""
+    """Segments that a connection has retransmitted so far: TCP_INFO, tcp(7)."""
     size = TCP_INFO_RETRANSMITTED.size
     found: int = TCP_INFO_RETRANSMITTED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size))[0]
     return found

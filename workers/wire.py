@@ -1,14 +1,14 @@
-"""What a KV transfer looks like on the wire: one header, one payload and one acknowledgement a stripe.
+"""The wire format of a KV transfer: one header, one payload and one acknowledgement for each stripe.
 
 Pure packing and checking; sockets belong to `outbound` and `inbound`. A blob of `total_bytes` is cut into `stripes`
 parts as even as possible (the first parts get the odd bytes), each sent on its own TCP connection:
 
-    header   magic "NKV1" | version | stripe | stripes | kept | request id | stripe bytes | total bytes | CRC-32
+    header   magic "NKV1" | version | stripe | stripes | persistent | request id | stripe bytes | total bytes | CRC-32
     payload  stripe bytes, content meaningless
     ack      magic "NKA1" | version | status | request id | bytes received            (receiver to sender)
 
-All integers are big-endian and unsigned. CRC-32 is zlib's. `kept` is 1 when the sender keeps the connection: the header
-of another stripe, of another request, may follow the ack; otherwise it is 0 and nothing follows.
+All integers are big-endian and unsigned. CRC-32 is zlib's. `persistent` is 1 when the header of another request's
+stripe may follow the ack on the same connection; otherwise it is 0 and nothing follows.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ ACK_BYTES = _ACK.size
 
 
 class WireError(ValueError):
-    """Bytes that are not this protocol; its text is one line."""
+    """Bytes that do not conform to this protocol; the message is one line."""
 
 
 class StripeStatus(enum.IntEnum):
-    """What the receiver says of one stripe."""
+    """The receiver's result for one stripe."""
 
     OK = 0
     BAD_HEADER = 1
-    UNEXPECTED = 2  # the counts differ from what the driver or the other stripes announced, or the stripe came twice
+    UNEXPECTED = 2  # the counts differ from what the driver or the other stripes announced, or the stripe arrived twice
     BROKEN = 3  # another stripe of the same blob failed, or this one sent the wrong number of bytes
     REFUSED = 4  # the request was cancelled or rejected
 
@@ -56,7 +56,7 @@ class Header(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """The receiver's word on one stripe."""
+    """The receiver's acknowledgement of one stripe."""
 
     request_id: int
     received_bytes: int
@@ -87,20 +87,20 @@ def unpack_header(data: bytes) -> Header:
     """The header in exactly `HEADER_BYTES` bytes; `WireError` unless every field is right and fits the others."""
     if len(data) != HEADER_BYTES:
         raise WireError(f"a header has {HEADER_BYTES} bytes, not {len(data)}")
-    magic, version, stripe, stripes, kept, request_id, stripe_bytes, total_bytes = _HEADER.unpack_from(data)
+    magic, version, stripe, stripes, persistent, request_id, stripe_bytes, total_bytes = _HEADER.unpack_from(data)
     if magic != HEADER_MAGIC:
         raise WireError(f"header magic is {magic!r}, not {HEADER_MAGIC!r}")
     if version != VERSION:
         raise WireError(f"header version is {version}, not {VERSION}")
     if _CRC.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
         raise WireError("header checksum does not match")
-    if kept > 1:
-        raise WireError(f"header says {kept} to whether its connection is kept, not 0 or 1")
+    if persistent > 1:
+        raise WireError(f"header has persistent={persistent}, not 0 or 1")
     if not 0 < stripes <= STRIPES_MAX or stripe >= stripes:
         raise WireError(f"stripe {stripe} of {stripes} does not exist")
     if stripe_bytes != total_bytes // stripes + (stripe < total_bytes % stripes):
         raise WireError(f"stripe {stripe} of {stripes} cannot have {stripe_bytes} of {total_bytes} bytes")
-    return Header(request_id, stripe, stripes, stripe_bytes, total_bytes, kept == 1)
+    return Header(request_id, stripe, stripes, stripe_bytes, total_bytes, persistent == 1)
 
 
 def pack_ack(ack: Ack) -> bytes:

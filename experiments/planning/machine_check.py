@@ -94,7 +94,7 @@ def _kernel_features() -> list[Finding]:
     if os.geteuid() != 0:
         return []
     default = EmulationSpec()
-    return [_kernel_feature(feature, feature.asked_by(default)) for feature in FEATURES]
+    return [_kernel_feature(feature, feature.needed_by(default)) for feature in FEATURES]
 
 
 def _kernel_feature(feature: Feature, needed: bool) -> Finding:

@@ -20,7 +20,7 @@ from typing import Any
 from testbed.capacity import FRAME_BYTES, FRAMES_A_SEGMENT, PAYLOAD_BYTES
 from testbed.cpu_monitor import processor_times
 from testbed.emulation import EmulationSpec
-from testbed.sandbox import furnish, python_in_sandbox, run
+from testbed.sandbox import prepare_sandbox, python_in_sandbox, run
 from tests.support.paths import ROOT
 from topologies.shaping import QueueKind, Shape, shaping_command
 
@@ -56,7 +56,7 @@ def chain(rate_Mbps: float, queue: QueueKind, burst_ms: float) -> None:
 
 def measure(rate_Mbps: float, queue: QueueKind, burst_ms: float, connections: int, seconds: float) -> dict[str, Any]:
     """To be called in a sandbox."""
-    furnish()
+    prepare_sandbox()
     chain(rate_Mbps, queue, burst_ms)
     at = [("ip", "netns", "exec", host) for host in HOSTS]
     with subprocess.Popen([*at[1], "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL):

@@ -17,7 +17,7 @@ import time
 from scenario import Scenario
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import FabricUp, bring_up
-from testbed.sandbox import RUN_DIR, furnish, python_in_sandbox, require_root
+from testbed.sandbox import RUN_DIR, prepare_sandbox, python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferLease
 from tests.support.workers_driver import Worker
 
@@ -33,7 +33,7 @@ DEADLINE_S = 100.0
 
 def inside(spec: EmulationSpec) -> None:
     """The part within the sandbox."""
-    furnish()
+    prepare_sandbox()
     up = bring_up(Scenario().build()[0], spec, poll_s=POLL_S, ecmp_seed=0)
     idle = {name: ping_ms(up, target) for name, target in TARGETS.items()}
     source, sink = LOAD

@@ -18,7 +18,7 @@ from typing import Any
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import ORACLE_SOCKET, bring_up
 from testbed.oracle_client import OracleClient
-from testbed.sandbox import furnish, python_in_sandbox
+from testbed.sandbox import prepare_sandbox, python_in_sandbox
 from testbed.telemetry_watch import cpu_s, loopback_bytes
 from tests.support.paths import ROOT
 from topologies import FabricSpec, build_fattree
@@ -29,7 +29,7 @@ SETTLE_S = 2.0
 
 def measure(pods: int, poll_s: float, seconds: float) -> dict[str, Any]:
     """A fabric of eight switches a pod and four cores, polled for a while. To be called in a sandbox."""
-    furnish()
+    prepare_sandbox()
     spec = FabricSpec(pods=pods)
     up = bring_up(build_fattree(spec), EmulationSpec(), poll_s=poll_s, ecmp_seed=0)
     assert up.controller is not None

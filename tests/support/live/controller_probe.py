@@ -19,7 +19,7 @@ from typing import Any
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp, bring_up
 from testbed.oracle_client import OracleClient, OracleUnavailableError
-from testbed.sandbox import furnish, run
+from testbed.sandbox import prepare_sandbox, run
 from topologies import FabricSpec, Level, build_fattree
 
 SPEC = FabricSpec(servers_per_rack=1)
@@ -204,7 +204,7 @@ def restart(up: FabricUp) -> dict[str, Any]:
 
 
 def main(driver: str, ecmp: str) -> dict[str, Any]:
-    furnish()
+    prepare_sandbox()
     began_s = time.monotonic()
     up = bring_up(
         build_fattree(SPEC),

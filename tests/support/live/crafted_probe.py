@@ -20,7 +20,7 @@ from scapy.sendrecv import AsyncSniffer
 from testbed.ecmp import PathTracer, TracedConnection
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import FabricUp, bring_up
-from testbed.sandbox import furnish
+from testbed.sandbox import prepare_sandbox
 from testbed.vswitchd import VSwitchd
 from topologies import FabricSpec, build_fattree
 from topologies.mininet import interface_of
@@ -64,7 +64,7 @@ def interfaces_of(up: FabricUp, path: tuple[int, ...]) -> list[str]:
 def main() -> None:
     results = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
-    furnish()
+    prepare_sandbox()
     spec = EmulationSpec.model_validate_json(sys.argv[1])
     up = bring_up(build_fattree(FabricSpec()), spec, poll_s=0.1, ecmp_seed=spec.ecmp_seed)
     watched = sorted(interfaces_of(up, tuple(range(len(up.fabric.links)))))

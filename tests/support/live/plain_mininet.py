@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from testbed.oracle_client import OracleClient, OracleUnavailableError
-from testbed.sandbox import RUN_DIR, furnish, run
+from testbed.sandbox import RUN_DIR, prepare_sandbox, run
 from testbed.switches import start_switches
 from tests.support.live.lab import wait_until
 
@@ -25,7 +25,7 @@ DEADLINE_S = 60.0
 
 
 def main() -> int:
-    furnish()
+    prepare_sandbox()
     start_switches()
     for directory in READ_ONLY:
         run("mount", "--bind", "-o", "ro", directory, directory)

@@ -14,7 +14,7 @@ import time
 
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import bring_up
-from testbed.sandbox import furnish
+from testbed.sandbox import prepare_sandbox
 from tests.support.live.lab import Lab
 from tests.support.live.measurements import MEASUREMENTS
 from topologies import FabricSpec, build_fattree
@@ -26,7 +26,7 @@ ECMP_SEED = 0
 def main() -> None:
     results = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
-    furnish()
+    prepare_sandbox()
     task = json.loads(sys.argv[1])
     fabric = build_fattree(FabricSpec(**task["fabric"]))
     lab = Lab(bring_up(fabric, EmulationSpec.model_validate(task["emulation"]), poll_s=POLL_S, ecmp_seed=ECMP_SEED))

@@ -126,7 +126,10 @@ def test_a_page_on_the_port_of_openflow_is_one_line_and_exit_code_2(start: Start
     port = free_port()
     config.write_text(json.dumps({"prometheus_port": port}), encoding="utf-8")
     controller = start([*LAUNCHER, "--config", str(config), "--port", str(port)])
-    assert controller.communicate(timeout=DEADLINE_S)[1] == f"controller: prometheus_port: {port} is OpenFlow's\n"
+    assert (
+        controller.communicate(timeout=DEADLINE_S)[1]
+        == f"controller: prometheus_port: {port} is the OpenFlow port; choose another\n"
+    )
     assert controller.returncode == 2
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from controller.counters import PortCounters
 from controller.driver import DRIVERS, prepare
 from controller.polls import PollStatistics
-from controller.port_stats import Reply, request, sort_out
+from controller.port_stats import Reply, request, split_stream
 
 PORTS = [PortCounters(1, 7, 2**63, 1.5), PortCounters(0xFFFFFFFE, 0, 1, 86_400.000_000_25)]
 
@@ -66,7 +66,7 @@ def test_a_stream_cut_anywhere_gives_each_side_its_own(messages: list[bytes], cu
     edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
     rest, passed, taken = b"", b"", []
     for begin, end in pairwise(edges):
-        found, others, rest = sort_out(rest + stream[begin:end])
+        found, others, rest = split_stream(rest + stream[begin:end])
         passed += others
         taken += [Reply(message).transaction for message in found]
     assert rest == b""
@@ -77,17 +77,17 @@ def test_a_stream_cut_anywhere_gives_each_side_its_own(messages: list[bytes], cu
 def test_what_is_no_message_is_left_to_the_framework() -> None:
     half_a_port = struct.pack("!BBHIHH4x", 4, 19, 20, 1, 4, 0) + b"half"
     absurd = struct.pack("!BBHI", 4, 19, 3, 1) + b"xyz"
-    assert sort_out(half_a_port + ECHO + absurd) == ([], half_a_port + ECHO + absurd, b"")
+    assert split_stream(half_a_port + ECHO + absurd) == ([], half_a_port + ECHO + absurd, b"")
 
 
-def test_the_book_of_polls_counts_what_a_switch_missed_after_its_first_answer() -> None:
-    book = PollStatistics([1, 2])
-    book.missed(1)
+def test_poll_statistics_count_what_a_switch_missed_after_its_first_answer() -> None:
+    statistics = PollStatistics([1, 2])
+    statistics.missed(1)
     for round_trip_s in (0.004, 0.001, 0.002):
-        book.answered(1, round_trip_s)
-    book.missed(1)
-    book.missed(2)
-    book.answered(99, 0.003)  # a switch that the fabric does not have
-    assert (book.answered_in_all, book.missed_in_all) == (3, 1)
-    assert book.switches[1].round_trip_s == 0.002
-    assert book.round_trip_ms() == {"p50": 3.0, "p99": 4.0}
+        statistics.answered(1, round_trip_s)
+    statistics.missed(1)
+    statistics.missed(2)
+    statistics.answered(99, 0.003)  # a switch that the fabric does not have
+    assert (statistics.total_answered, statistics.total_missed) == (3, 1)
+    assert statistics.switches[1].round_trip_s == 0.002
+    assert statistics.round_trip_ms() == {"p50": 3.0, "p99": 4.0}

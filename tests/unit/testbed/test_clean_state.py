@@ -142,4 +142,4 @@ def test_a_run_on_a_fabric_that_is_not_clean_says_so_in_its_verdict(key: str, ve
     judged = judge(Scenario(), Outcome(evidence={key: proof}))
     assert judged["verdict"] == verdict
     assert judged["worst"] == key
-    assert judged["reasons"][0].endswith("h3: process 77 runs: iperf")
+    assert "(5.0 s waited): h3: process 77 runs: iperf; run again" in judged["reasons"][0]

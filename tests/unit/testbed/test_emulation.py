@@ -81,7 +81,7 @@ def test_dctcp_needs_marks() -> None:
 def test_what_the_kernel_lacks_is_one_line_that_names_field_and_module(
     monkeypatch: pytest.MonkeyPatch, asked: dict[str, object], field: str, module: str
 ) -> None:
-    absent = tuple(Feature(one.module, one.field, one.asked_by, lambda: False) for one in kernel.FEATURES)
+    absent = tuple(Feature(one.module, one.field, one.needed_by, lambda: False) for one in kernel.FEATURES)
     monkeypatch.setattr(kernel, "FEATURES", absent)
     modest = {"datapath": "user", "queue": "fifo"}
     check_kernel(EmulationSpec.model_validate(modest))
@@ -94,7 +94,7 @@ def test_what_the_kernel_lacks_is_one_line_that_names_field_and_module(
 def test_the_doctor_misses_what_the_defaults_ask_for_and_only_that(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    absent = tuple(Feature(one.module, one.field, one.asked_by, lambda: False) for one in kernel.FEATURES)
+    absent = tuple(Feature(one.module, one.field, one.needed_by, lambda: False) for one in kernel.FEATURES)
     monkeypatch.setattr(doctor, "FEATURES", absent)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(switches, "KERNEL_MODULE", tmp_path / "openvswitch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scenario import ServingSpec
-from testbed.worker_pool import connects_ahead
+from testbed.worker_pool import connects_before_first_request
 from topologies import Roles
 
 
@@ -24,4 +24,4 @@ def test_connections_are_made_ahead_where_the_switches_can_keep_them_all(
     hosts: int, fields: dict[str, object], ahead: bool
 ) -> None:
     roles = Roles(tuple(range(0, hosts, 2)), tuple(range(1, hosts, 2)))
-    assert connects_ahead(roles, ServingSpec.model_validate(fields)) is ahead
+    assert connects_before_first_request(roles, ServingSpec.model_validate(fields)) is ahead

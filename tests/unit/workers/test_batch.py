@@ -138,7 +138,7 @@ def test_a_cancelled_request_may_come_again() -> None:
 def test_misuse_is_refused() -> None:
     batch = make_batch()
     batch.offer(1, 10, 3, now_s=1.0)
-    with pytest.raises(ValueError, match="already here"):
+    with pytest.raises(ValueError, match="already queued or running"):
         batch.offer(1, 10, 3, now_s=1.0)
     with pytest.raises(ValueError, match="backwards"):
         batch.advance(0.5)
@@ -152,7 +152,7 @@ OFFERS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 8), st.integers(1
 
 
 def by_the_rules(offers: list[tuple[int, int, int]], slots: int, memory_tokens: int) -> dict[int, list[float]]:
-    """The rules told once more, one step at a time, with nothing kept between steps but the two queues."""
+    """The same rules, one step at a time, with no state between steps but the two queues."""
     arrivals = deque((at_s, i, context, output) for i, (at_s, context, output) in enumerate(offers))
     waiting: deque[tuple[int, int, int]] = deque()
     running: dict[int, tuple[int, int]] = {}
