@@ -100,7 +100,7 @@ class CpuMonitor:
 
 
 class ProcessorTimes(NamedTuple):
-    """Seconds of all cores since boot (proc(5)); `interrupted_s`, in hard and soft interrupts, is a part of `busy_s`."""
+    """Seconds of all cores since boot (proc(5)); `interrupted_s`, in hard and soft interrupts, is part of them."""
 
     idle_s: float
     busy_s: float

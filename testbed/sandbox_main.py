@@ -1,7 +1,7 @@
 """The first process of a sandbox: brings the fabric up, then runs scenarios on command.
 
-Exchanges JSON lines with `testbed.emulated_world` on the host. The first line read holds the fabric and the emulation,
-every further one is {"run": scenario} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...},
+Exchanges JSON lines with `testbed.emulated_world` on the host. The first line read has fabric and emulation, every
+further one is {"run": scenario} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...},
 {"done": n}, {"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at the end of its input, also
 when its parent dies; the kernel then removes everything in the sandbox.
 """

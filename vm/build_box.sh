@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Builds a Debian 12 guest from Debian's packages alone: a disk, a key to log in with and, if asked for, boxes for Vagrant.
+# Builds a Debian 12 guest from Debian's packages only: a disk, an SSH key and, on request, boxes for Vagrant.
 #
 #   sudo vm/build_box.sh FOLDER                  FOLDER/disk.qcow2 and FOLDER/key, with user `vagrant`, who may use sudo
 #   sudo vm/build_box.sh FOLDER libvirt          and FOLDER/libvirt.box; likewise qemu, virtualbox
 #   sudo vm/build_box.sh FOLDER --provisioned libvirt    with what provision.sh installs in it, so that `vagrant up` is quick
 #
-# Needs what `./provision.sh --vm` installs, no mounts, no loop devices and no virtualisation. Packages come from where
-# this machine's apt has Debian 12 from, else from deb.debian.org.
+# Needs what `./provision.sh --vm` installs; no mounts, no loop devices and no virtualisation. Packages come from the
+# Debian 12 sources of this machine's apt, else from deb.debian.org.
 set -euo pipefail
 
 SUITE=bookworm
-DISK_SIZE=20G           # of which only what is used takes space
-PARTITION_AT=1048576    # bytes; the boot loader has the place before it
+DISK_SIZE=20G           # sparse
+PARTITION_AT=1048576    # bytes; the boot loader is before it
 PACKAGES=(
-    linux-image-cloud-amd64 initramfs-tools e2fsprogs grub-pc-bin grub-common  # it boots
-    systemd-sysv systemd-resolved libnss-resolve udev dbus                # it is a machine
-    openssh-server sudo ca-certificates rsync iproute2                   # Vagrant can use it
+    linux-image-cloud-amd64 initramfs-tools e2fsprogs grub-pc-bin grub-common  # to boot
+    systemd-sysv systemd-resolved libnss-resolve udev dbus                # system services
+    openssh-server sudo ca-certificates rsync iproute2                   # for Vagrant
 )
 
 fail() {
@@ -43,7 +43,7 @@ done
 work=$(mktemp --directory -- "$folder/building.XXXXXX")
 trap 'rm -rf -- "$work"' EXIT
 
-# Where and how apt gets Debian on this machine, as mmdebstrap wants it told.
+# This machine's apt sources of Debian, in the format of mmdebstrap.
 sources() {
     local found
     found=$(apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' \
@@ -76,7 +76,7 @@ Name=e*
 [Network]
 DHCP=ipv4
 END
-# As the guest's root, in its own tree.
+# Runs as the guest's root in the guest's tree.
 cat >"$work/files/furnish.sh" <<'END'
 set -eu
 useradd --create-home --shell /bin/bash vagrant
@@ -98,7 +98,7 @@ cp /usr/lib/grub/i386-pc/boot.img /root/furnish/
 : >/etc/machine-id
 apt-get clean
 END
-# With the guest's tree as argument: what `vagrant up` would do first, in the place where it will share the project.
+# Argument: the guest's tree. Runs the set-up of the first `vagrant up`, in the folder that it will share.
 cat >"$work/provision" <<'END'
 #!/usr/bin/env bash
 set -euo pipefail
@@ -146,7 +146,7 @@ truncate --size="$DISK_SIZE" -- "$raw"
 size_sectors=$((($(stat --format=%s -- "$raw") - PARTITION_AT) / 512))
 echo "$((PARTITION_AT / 512)),$size_sectors,83,*" | sfdisk --quiet --label dos "$raw"
 mke2fs -q -t ext4 -L netkv -d "$work/tree" -E "offset=$PARTITION_AT,root_owner=0:0" "$raw" "$((size_sectors / 2))k"
-# The first sector's boot code, which loads what follows it; not the partition table, bytes 446 to 509 of the sector.
+# The first sector's boot code, which loads the next sectors; not the partition table, bytes 446 to 509 of the sector.
 dd if="$work/boot.img" of="$raw" bs=446 count=1 conv=notrunc status=none
 dd if="$work/core.img" of="$raw" bs=512 seek=1 conv=notrunc status=none
 

@@ -29,7 +29,7 @@ DEADLINE_S = float(os.environ.get("NETKV_VM_DEADLINE_S", "1500"))
 CPUS = os.environ.get("NETKV_CPUS", "2")
 MEMORY_MIB = os.environ.get("NETKV_MEMORY", "3072")
 PREFIX = os.environ.get("NETKV_VM_PREFIX", "").split()
-"""Put before the command line of QEMU: `nice`, for one."""
+"""Prefix of QEMU's command line, for example `nice`."""
 
 GUEST_PROJECT = "netkv"
 GUEST_CERTIFICATES = "/tmp/netkv-certificates.pem"
@@ -39,17 +39,17 @@ SETTINGS = (
     *("--set fabric.racks_per_pod=1", "--set emulation.rate_scale=20000", "--set emulation.time_dilation=4"),
     *("--set emulation.bringup_deadline_s=400", "--set emulation.run_deadline_s=300"),
 )
-"""A small fabric with links slow enough for an emulated processor."""
+"""A small fabric with link rates that an emulated processor can carry."""
 
 LAST_LINES = 25
 
 
 class FailedStepError(Exception):
-    """A step that did not hold; the message names it and shows what was said."""
+    """A failed step; the message has its name and the output."""
 
 
 class Guest:
-    """A machine of its own for as long as the context lasts. FailedStepError when it does not do as told in time."""
+    """A virtual machine that runs while the context lasts. FailedStepError when a command fails or is late."""
 
     def __init__(self, folder: Path, until_s: float) -> None:
         for name in ("disk.qcow2", "key"):
@@ -88,7 +88,7 @@ class Guest:
         shutil.rmtree(self._work)
 
     def wait_for_login(self) -> None:
-        """Return once a command can be run."""
+        """Return once the guest accepts commands."""
         while True:
             if self._process is not None and self._process.poll() is not None:
                 raise FailedStepError(f"QEMU ended with exit code {self._process.returncode}")
@@ -99,7 +99,7 @@ class Guest:
             time.sleep(2)
 
     def run(self, command: str, *, shown: bool = False, stdin: Path | None = None) -> str:
-        """What a command prints in a login shell of the guest's user; `shown` also passes it on as it comes."""
+        """Run a command in a login shell of the guest's user and return its output; `shown` prints it instead."""
         with (stdin or Path(os.devnull)).open("rb") as source:
             done = self._ssh(f"bash -lc {quoted(command)}", source=source, shown=shown)
         if done.returncode != 0:
@@ -107,7 +107,7 @@ class Guest:
         return str(done.stdout)
 
     def reboot(self) -> None:
-        """Start again, and return once a command can be run."""
+        """Reboot, and return once the guest accepts commands."""
         boot = "cat /proc/sys/kernel/random/boot_id"
         before = self.run(boot)
         self.run("sudo systemd-run --quiet --on-active=1 systemctl reboot")
@@ -118,7 +118,7 @@ class Guest:
                 return
 
     def copy_project(self) -> None:
-        """The project's files and its history, without what a checkout ignores."""
+        """Copy the project's files and its Git history, without ignored files."""
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=PROJECT, stdout=subprocess.PIPE, check=True,
@@ -158,13 +158,13 @@ class Guest:
         except subprocess.TimeoutExpired:
             if quiet:
                 return subprocess.CompletedProcess(arguments, 255)
-            raise FailedStepError(f"`{command}` had not ended when the time for everything was over") from None
+            raise FailedStepError(f"`{command}` did not end before the deadline for all steps") from None
 
 
 def environment_of_guest(guest: Guest) -> str:
     """Assignments that let the guest reach Debian and PyPI as this machine does, its certificates copied there.
 
-    What names this machine's own loopback or files means nothing in the guest, and is left out.
+    Settings with this machine's loopback or local files are left out: they have no meaning in the guest.
     """
     settings = {name: os.environ.get(name, "") for name in ("http_proxy", "https_proxy", "no_proxy")}
     settings |= {pip_variable(name): pip_setting(name) for name in ("index-url", "extra-index-url")}
@@ -181,7 +181,7 @@ def pip_variable(option: str) -> str:
 
 
 def pip_setting(option: str) -> str:
-    """An option of this machine's pip, of the environment or else of its files; empty where there is none."""
+    """An option of this machine's pip, from the environment or its configuration files; empty without one."""
     if given := os.environ.get(pip_variable(option)):
         return given
     command = [sys.executable, "-m", "pip", "config", "get", f"global.{option}"]
@@ -190,7 +190,7 @@ def pip_setting(option: str) -> str:
 
 
 def smoke(folder: Path) -> None:
-    """All steps, in order; each prints how long it took. FailedStepError at the first that does not hold."""
+    """All steps in order; each prints its duration. FailedStepError at the first failure."""
     with Guest(folder, time.monotonic() + DEADLINE_S) as guest:
         with step("boot to a login, processor emulated"):
             guest.wait_for_login()
@@ -198,10 +198,10 @@ def smoke(folder: Path) -> None:
             guest.copy_project()
         with step("set the guest up with vm/guest.sh, as `vagrant up` does"):
             guest.run(f"cd {GUEST_PROJECT} && sudo {environment_of_guest(guest)} vm/guest.sh", shown=True)
-        with step("set-up a second time has nothing to do"):
+        with step("a second set-up changes nothing"):
             said = guest.run("sudo NETKV_VENV=$NETKV_VENV ./provision.sh")
             expect(said.strip() == "netkv is set up: /opt/netkv/bin/netkv", said)
-        with step("`netkv doctor` is content, and says why the datapath is the kernel's"):
+        with step("`netkv doctor` finds nothing missing and reports the kernel's datapath"):
             said = guest.run("netkv doctor")
             expect("kernel: the openvswitch kernel module is loaded" in said, said)
             expect("missing" not in said, said)
@@ -209,7 +209,9 @@ def smoke(folder: Path) -> None:
             guest.run("sudo /opt/netkv/bin/pytest tests/vm -m live -p no:cacheprovider -v --durations=3", shown=True)
         with step("`netkv run`, typed after login, completes every request on the kernel datapath"):
             command = f"netkv run --policy netkv_full --requests {REQUESTS} {' '.join(SETTINGS)} --out {RESULTS}"
-            guest.run(f"{command} || test $? = 1", shown=True)  # 1: complete, but too slow a machine to be trusted
+            guest.run(
+                f"{command} || test $? = 1", shown=True
+            )  # 1: complete, but the verdict is invalid on so slow a machine
             summary = json.loads(guest.run(f"cat ~/{GUEST_PROJECT}/{RESULTS}/summary.json"))
             ended = {status: summary[status] for status in ("completed", "failed", "rejected")}
             expect(ended == {"completed": REQUESTS, "failed": 0, "rejected": 0}, str(ended))
@@ -262,7 +264,7 @@ def main() -> int:
     except FailedStepError as problem:
         print(f"FAILED after {time.monotonic() - started_s:.0f} s: {problem}", file=sys.stderr)
         return 1
-    print(f"the virtual machine works: {time.monotonic() - started_s:.0f} s")
+    print(f"all steps in the virtual machine passed: {time.monotonic() - started_s:.0f} s")
     return 0
 
 

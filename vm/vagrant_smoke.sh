@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Brings the box up through `vagrant up --provider=libvirt`, uses it as its user would, and destroys it.
+# Starts the box by `vagrant up --provider=libvirt`, runs its user's commands in it, and destroys it.
 #
 #   vm/vagrant_smoke.sh FOLDER [COMMAND ...]    FOLDER holds libvirt.box (vm/build_box.sh FOLDER libvirt)
 #
-# Each COMMAND is typed in the guest, too, and has to end with 0: 'netkv run --seed 1', for one. NETKV_VM_DEADLINE_S
-# seconds (1500) are for all of it together.
+# Each COMMAND also runs in the guest and must exit with 0, for example 'netkv run --seed 1'. NETKV_VM_DEADLINE_S is the
+# deadline for all of it, seconds (default: 1500).
 #
-# As root. libvirt, its networks and the guest live in a sandbox of their own, which the kernel removes whole: the host's
-# libvirt, its interfaces and its firewall are never touched. The guest reaches the world through slirp4netns. The
-# processor is emulated, so that no virtualisation is needed.
+# Needs root. libvirt, its networks and the guest run in their own sandbox, which the kernel removes: the host's libvirt,
+# interfaces and firewall are not changed. The guest has Internet access through slirp4netns. The processor is emulated,
+# so no virtualisation is needed.
 set -eEuo pipefail
 trap 'echo "vagrant_smoke.sh: line $LINENO failed: $BASH_COMMAND" >&2' ERR
 
 DEADLINE_S=${NETKV_VM_DEADLINE_S:-1500}
 PRIVATE=(/run /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt)
 
-# The first process of the sandbox. Everything below is what a user types, and what is to be seen then.
+# The first process of the sandbox: the user's commands, and checks of their output.
 inside() {
     local work=$1
     shift
@@ -43,7 +43,7 @@ inside() {
     step "netkv doctor, in the guest"
     vagrant ssh -c 'netkv doctor' | tee "$work/doctor"
     grep -q 'kernel: the openvswitch kernel module is loaded' "$work/doctor"
-    step "results are to be seen on the host"
+    step "results are visible on the host"
     vagrant ssh -c 'netkv run --world analytic --requests 4 --out results/smoke'
     test -s results/smoke/summary.json || vm/fetch_results.sh
     test -s results/smoke/summary.json

@@ -146,7 +146,7 @@ class ControlChannel:
         except OSError:
             received = b""
         if not received:
-            self._exit(EXIT_DRIVER_GONE)
+            self._end(EXIT_DRIVER_GONE)
             return
         *lines, rest = (bytes(self._inbox) + received).split(b"\n")
         self._inbox = bytearray(rest)
@@ -159,7 +159,7 @@ class ControlChannel:
         try:
             command = Command(line)
             if command.do == "quit":
-                self._exit(EXIT_QUIT)
+                self._end(EXIT_QUIT)
                 return
             handler = self._handlers.get(command.do)
             if handler is None:
@@ -176,12 +176,12 @@ class ControlChannel:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._exit(EXIT_DRIVER_GONE)
+            self._end(EXIT_DRIVER_GONE)
             return
         del self._outbox[:sent]
         self.loop.rewatch(self._control, READABLE | WRITABLE if self._outbox else READABLE)
 
-    def _exit(self, exit_code: int) -> None:
+    def _end(self, exit_code: int) -> None:
         self._exit_code = exit_code
         self.loop.stop()
 

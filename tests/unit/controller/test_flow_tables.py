@@ -204,7 +204,7 @@ def test_no_way_that_a_switch_may_choose_leads_into_a_cut(cut: str) -> None:
             assert switches.paths(source.index, instance_ip(target), protocol) == whole
 
 
-def test_only_the_switches_that_would_lose_packets_are_told_of_a_cut() -> None:
+def test_only_the_switches_that_would_lose_packets_get_new_rules_for_a_cut() -> None:
     fabric = build_fattree(FabricSpec())
     gone = cut_of(fabric, ("agg0", "core0"))
     changed = {
@@ -220,7 +220,7 @@ def test_only_the_switches_that_would_lose_packets_are_told_of_a_cut() -> None:
     assert (detour.match.prefix, detour.action) == ("10.0.0.0/16", Bundle((4,), hash_basis(0x3003)))
 
 
-def test_a_rack_that_nothing_leads_to_keeps_its_routes() -> None:
+def test_an_unreachable_rack_keeps_its_routes() -> None:
     fabric = build_fattree(FabricSpec())
     gone = cut_of(fabric, ("tor0", "agg0"), ("tor0", "agg1"))
     for switch in fabric.switches:

@@ -66,7 +66,7 @@ def test_round_trips_are_from_a_segment_to_the_ack_that_covers_it(tmp_path: Path
     assert found.frame_bytes == 4 * 54 + 3000
 
 
-def test_a_segment_behind_later_ones_was_sent_again_whether_the_port_saw_it_before_or_not(tmp_path: Path) -> None:
+def test_a_segment_behind_later_ones_was_retransmitted_whether_the_port_saw_it_before_or_not(tmp_path: Path) -> None:
     seen_before = (ours(0.0, 0, 0, "S"), ours(0.1, 1), ours(0.2, 1001), ours(0.3, 1))
     lost_before = (ours(0.0, 0, 0, "S"), ours(0.2, 1001), ours(0.3, 1))
     for packets in (seen_before, lost_before):
@@ -74,13 +74,13 @@ def test_a_segment_behind_later_ones_was_sent_again_whether_the_port_saw_it_befo
         assert found.retransmitted == 1
 
 
-def test_what_was_in_flight_when_something_was_sent_again_gives_no_round_trip(tmp_path: Path) -> None:
+def test_what_was_in_flight_during_a_retransmission_gives_no_round_trip(tmp_path: Path) -> None:
     packets = (ours(0.0, 1), ours(0.1, 1001), ours(0.2, 1), ours(0.3, 2001), theirs(0.5, 2001), theirs(0.55, 3001))
     (found,) = read_capture(written(tmp_path / "c.pcap", *packets), PORTS)
     assert [round(trip_s, 6) for trip_s in found.round_trip_s] == [0.25]
 
 
-def test_a_syn_sent_again_is_one_and_other_first_numbers_are_another_connection(tmp_path: Path) -> None:
+def test_a_retransmitted_syn_is_one_and_other_first_numbers_are_another_connection(tmp_path: Path) -> None:
     packets = (ours(0.0, 0, 0, "S"), ours(1.0, 0, 0, "S"), ours(1.1, 1), ours(5.0, 0, 0, "S", isn=77))
     first, second = read_capture(written(tmp_path / "d.pcap", *packets), PORTS)
     assert (first.frames, first.retransmitted) == (3, 1)
@@ -88,7 +88,7 @@ def test_a_syn_sent_again_is_one_and_other_first_numbers_are_another_connection(
 
 
 def announcing(at_s: float, offset: int, request_id: int) -> Packet:
-    """The first segment of a transfer of 2000 bytes in one stripe on a kept connection."""
+    """The first segment of a transfer of 2000 bytes in one stripe on a persistent connection."""
     packet = ours(at_s, offset, 0)
     header = pack_header(Header(request_id, 0, 1, 2000, 2000, persistent=True))
     packet[TCP].payload = Raw(header + b"\0" * (1000 - len(header)))
@@ -98,12 +98,12 @@ def announcing(at_s: float, offset: int, request_id: int) -> Packet:
 def test_every_transfer_on_a_kept_connection_is_told_apart(tmp_path: Path) -> None:
     first = (announcing(0.1, 1, 7), ours(0.2, 1001), ours(0.3, 1001), theirs(0.4, 2001))
     second = (announcing(1.1, 2001, 9), ours(1.2, 3001), announcing(1.3, 2001, 9), ours(1.4, 4001))
-    file = written(tmp_path / "kept.pcap", ours(0.0, 0, 0, "S"), *first, *second)
+    file = written(tmp_path / "persistent.pcap", ours(0.0, 0, 0, "S"), *first, *second)
     found = read_capture(file, PORTS)
     assert [(one.request_id, one.frames, one.retransmitted) for one in found] == [(7, 4, 1), (9, 4, 1)]
 
 
-def test_a_header_that_comes_after_later_segments_was_sent_again(tmp_path: Path) -> None:
+def test_a_header_that_comes_after_later_segments_was_retransmitted(tmp_path: Path) -> None:
     lost_before = (ours(1.2, 3001), announcing(1.3, 2001, 9), ours(1.4, 4001))
     file = written(tmp_path / "late.pcap", announcing(0.1, 1, 7), ours(0.2, 1001), *lost_before)
     found = read_capture(file, PORTS)

@@ -55,7 +55,7 @@ def test_a_few_frames_are_no_flow() -> None:
     before = {"tor0-eth1": (0, 0), "tor0-eth2": (0, 5)}
     assert moved(before, {"tor0-eth1": (420, 10), "tor0-eth2": (0, 5)}) == []
     assert moved(before, {"tor0-eth1": (500, 11), "tor0-eth2": (0, 99)}) == [
-        "tor0-eth2: sent 94 frames while nothing was to be sent"
+        "tor0-eth2: sent 94 frames when no frame was expected"
     ]
     assert moved({}, {}) == []
 

@@ -1,4 +1,4 @@
-"""Whose processors a run keeps busy: in the kernel's datapath the forwarding is in no process's account."""
+"""Which processor time counts as a run's own: with the kernel's datapath no process is charged for forwarding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from testbed import cpu_monitor as pressure
+from testbed import cpu_monitor
 from testbed.emulation import EmulationSpec
 
 STAT = "cpu  100 0 100 {idle} 0 {irq} {softirq} 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n"
@@ -18,7 +18,7 @@ WATCHED_S = 0.4
 
 
 class Up:
-    """A fabric, as far as the pressure on the machine goes: its canary says that no timer was late."""
+    """The part of a fabric that the CPU monitor uses: its timer probe reports no late timer."""
 
     def __init__(self, datapath: str) -> None:
         self.spec = EmulationSpec.model_validate({"datapath": datapath})
@@ -32,15 +32,15 @@ def watched(up: Any, stat: Path) -> dict[str, Any]:
     """One processor of two forwards, all in soft interrupts, for as long as is watched."""
 
     async def watch() -> dict[str, Any]:
-        seen = pressure.Pressure(up, 0)
-        watching, began_s = asyncio.create_task(seen.watch()), time.monotonic()
+        monitor = cpu_monitor.CpuMonitor(up, 0)
+        watching, began_s = asyncio.create_task(monitor.watch()), time.monotonic()
         while time.monotonic() < began_s + WATCHED_S:
-            spent = round((time.monotonic() - began_s) * pressure.TICKS_PER_S)
+            spent = round((time.monotonic() - began_s) * cpu_monitor.TICKS_PER_S)
             stat.write_text(STAT.format(idle=1000 + spent, irq=50 + spent // 4, softirq=50 + spent - spent // 4))
             await asyncio.sleep(0.01)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        return seen.evidence()
+        return monitor.evidence()
 
     return asyncio.run(watch())
 
@@ -51,9 +51,9 @@ def test_forwarding_in_the_kernel_is_work_of_the_run(
 ) -> None:
     stat = tmp_path / "stat"
     stat.write_text(STAT.format(idle=1000, irq=50, softirq=50))
-    monkeypatch.setattr(pressure, "STAT", stat)
-    monkeypatch.setattr(pressure, "RUN_DIR", tmp_path)
-    monkeypatch.setattr(pressure, "PROCESSES", tmp_path)
+    monkeypatch.setattr(cpu_monitor, "STAT", stat)
+    monkeypatch.setattr(cpu_monitor, "RUN_DIR", tmp_path)
+    monkeypatch.setattr(cpu_monitor, "PROCESSES", tmp_path)
     evidence = watched(Up(datapath), stat)
     assert evidence["own_cpus"] == pytest.approx(cpus, abs=0.15)
     assert evidence["cpu_idle_mean"] == pytest.approx(0.5, abs=0.1)

@@ -149,5 +149,5 @@ def test_an_answer_in_pieces_is_put_together_and_a_refusal_is_an_error(daemon: P
 
 
 def test_where_no_daemon_runs_the_error_says_so(tmp_path: Path) -> None:
-    with pytest.raises(TestbedError, match="no ovs-vswitchd runs here"), VSwitchd(tmp_path):
+    with pytest.raises(TestbedError, match="no ovs-vswitchd is running"), VSwitchd(tmp_path):
         pass

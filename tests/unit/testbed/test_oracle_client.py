@@ -70,7 +70,7 @@ def test_every_fetch_reads_the_document_of_then(client: OracleClient, published:
         (b"no JSON\n", "Expecting value"),
     ],
 )
-def test_a_publisher_of_something_else_is_refused_until_it_is_mended(
+def test_a_publisher_of_something_else_is_refused_until_it_is_fixed(
     client: OracleClient, published: list[bytes], line: bytes, complaint: str
 ) -> None:
     published.append(line)

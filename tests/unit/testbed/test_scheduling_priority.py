@@ -1,4 +1,4 @@
-"""Precedence over other sessions: what the kernel then says of a session, and a kernel without groups of them."""
+"""The scheduling priority of a session, and a kernel without session groups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_session_gets_the_nice_value() -> None:
             sleeper.kill()
 
 
-def test_a_kernel_without_groups_of_sessions_is_no_error(tmp_path: Path) -> None:
+def test_a_kernel_without_session_groups_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     assert not set_session_priority(1, -10, proc=tmp_path)
 

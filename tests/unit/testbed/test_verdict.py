@@ -1,4 +1,4 @@
-"""The verdict of a run: every probe turns it at its limit, the worst is named, and ports are read right."""
+"""The verdict of a run: every probe changes it at its limit, and the worst probe is named."""
 
 from __future__ import annotations
 
@@ -78,6 +78,13 @@ def test_links_beyond_the_machine_say_what_to_change() -> None:
     assert "raise emulation.rate_scale" in verdict(calibration=[0.16, 0.11])["reasons"][0]
 
 
+def test_a_reason_says_how_much_the_limit_and_the_remedy() -> None:
+    (reason,) = verdict(timer_lag_p99_ms=80.0)["reasons"]
+    assert reason == (
+        "timers fired 80 ms late (p99; limit 50 ms); stop other work on this machine, or raise emulation.time_dilation"
+    )
+
+
 def test_what_makes_it_invalid_comes_before_what_is_only_suspect() -> None:
     judged = verdict(cpu_starved=1.0, timer_lag_p99_ms=12.0, calibration=[0.5, 0.5])
     assert judged["worst"] == "calibration"
@@ -89,7 +96,7 @@ def test_datagrams_and_a_handful_of_bytes_say_nothing_about_conservation() -> No
     assert verdict(kv_wire_bytes=100, background_bytes=0, delivered_bytes=0)["verdict"] == "valid"
 
 
-def test_a_handful_of_frames_may_be_lost_or_sent_again_without_a_reason() -> None:
+def test_a_handful_of_frames_may_be_lost_or_retransmitted_without_a_reason() -> None:
     assert verdict(lost_frames=100, queue_drops=0, retransmitted=0)["verdict"] == "valid"
     assert verdict(lost_frames=-2, queue_drops=0, retransmitted=100)["verdict"] == "valid"
 
@@ -103,7 +110,7 @@ def test_enough_late_requests_make_another_workload(late: int, found: str) -> No
 
 
 @pytest.mark.parametrize(("age_s", "found"), [(1.1, "valid"), (1.34, "valid"), (1.5, "suspect")])
-def test_a_view_older_than_the_knobs_allow_is_told(age_s: float, found: str) -> None:
+def test_a_snapshot_older_than_the_specification_allows_is_a_reason(age_s: float, found: str) -> None:
     records = [RequestRecord(n, 0.0, 10, 1, "cla", status="completed", oracle_age_ms=age_s * 1e3) for n in range(20)]
     judged = judge(Scenario(), Outcome(requests=records, evidence=dict(GOOD)))
     assert judged["verdict"] == found
@@ -123,7 +130,7 @@ def test_drops_are_those_of_the_shapers_alone() -> None:
     assert dropped(shown) == 12
 
 
-def test_the_canary_sums_up_its_lags() -> None:
+def test_the_timer_probe_summarises_its_lags() -> None:
     assert summary([0.001 * n for n in range(101)]) == {"sleeps": 101, "lag_p50_ms": 50.0, "lag_p99_ms": 99.0}
     assert summary([])["lag_p99_ms"] == 0.0
 
@@ -142,7 +149,7 @@ def one_path(link: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("told", "found"), [("tor0>agg0", "valid"), ("tor0>agg1", "suspect")])
-def test_links_that_carried_what_no_path_explains_make_it_suspect(told: str, found: str) -> None:
+def test_multipath_links_that_carried_what_no_path_explains_make_it_suspect(told: str, found: str) -> None:
     evidence = {**GOOD, "rate_scale": 1.0, "link_bytes": {"tor0>agg0": 2500e6, "tor0>agg1": 0, "agg0>tor0": 60e6}}
     judged = judge(Scenario(), Outcome(evidence=evidence, paths=[one_path(told)]))
     assert judged["verdict"] == found

@@ -20,7 +20,7 @@ from topologies import Roles
         (0, {}, False),
     ],
 )
-def test_connections_are_made_ahead_where_the_switches_can_keep_them_all(
+def test_connections_are_made_ahead_where_there_are_few_enough(
     hosts: int, fields: dict[str, object], ahead: bool
 ) -> None:
     roles = Roles(tuple(range(0, hosts, 2)), tuple(range(1, hosts, 2)))

@@ -1,4 +1,4 @@
-"""Kept connections between real workers over loopback: used again, not by two transfers at once, replaced when lost."""
+"""Persistent connections between real workers over loopback: reused, never shared, replaced when lost."""
 
 import os
 import signal
@@ -66,7 +66,7 @@ def test_connections_that_were_opened_ahead_are_taken(pair: tuple[Worker, Worker
     assert len(list(open_files.iterdir())) == before
 
 
-def test_two_at_once_do_not_share_and_both_are_kept(pair: tuple[Worker, Worker]) -> None:
+def test_two_at_once_do_not_share_and_both_persist(pair: tuple[Worker, Worker]) -> None:
     prefill, decode = pair
     open_files = Path(f"/proc/{prefill.first['pid']}/fd")
     before, deadline_s = len(list(open_files.iterdir())), time.monotonic() + 10
@@ -81,7 +81,7 @@ def test_two_at_once_do_not_share_and_both_are_kept(pair: tuple[Worker, Worker])
     assert move(pair, 2)["source_ports"] == ports[0]
 
 
-def test_a_peer_that_came_back_is_connected_with_anew(tmp_path: Path) -> None:
+def test_a_restarted_peer_gets_new_connections(tmp_path: Path) -> None:
     with Worker(tmp_path, "prefill", "h0", "--persistent-connections") as prefill:
         with Worker(tmp_path, "decode", "h3", *DECODE) as decode:
             ports = move((prefill, decode), 0)["source_ports"]
@@ -101,7 +101,7 @@ def test_nobody_to_connect_with_is_one_clear_line(pair: tuple[Worker, Worker]) -
     assert prefill.wait_for("connect_failed")["error"] == f"cannot connect to {host}:{port}: Connection refused"
 
 
-def test_an_idle_kept_connection_reminds_the_switches_of_itself() -> None:
+def test_an_idle_persistent_connection_sends_keepalives() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         for keep in (True, False):
             (sock,) = ConnectionPool(Loop(), StreamOptions(), keep).take(server.getsockname(), 1).sockets
