@@ -61,19 +61,21 @@ class BlobSender:
         except TimeoutError:
             return math.inf
         events = self._events_of.values()
-        if any("transfer_failed" in heard for heard in events):
+        if any("transfer_failed" in events_seen for events_seen in events):
             return math.inf
-        started_s: float = min(heard["transferred"]["started_s"] for heard in events)
-        ended_s: float = max(heard["received"]["at_s"] for heard in events)
+        started_s: float = min(events_seen["transferred"]["started_s"] for events_seen in events)
+        ended_s: float = max(events_seen["received"]["at_s"] for events_seen in events)
         return ended_s - started_s
 
     def on_event(self, event: Event) -> None:
         """Note an event of the current blobs; events of earlier ones are ignored."""
-        heard = self._events_of.get(event["request_id"])
-        if heard is None:
+        events_seen = self._events_of.get(event["request_id"])
+        if events_seen is None:
             return
-        heard[event["event"]] = event
-        if all(heard.keys() >= OVER or "transfer_failed" in heard for heard in self._events_of.values()):
+        events_seen[event["event"]] = event
+        if all(
+            events_seen.keys() >= OVER or "transfer_failed" in events_seen for events_seen in self._events_of.values()
+        ):
             self._over.set()
 
 

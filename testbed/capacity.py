@@ -102,8 +102,8 @@ async def _measure(up: FabricUp, scenario: Scenario, bringup_s: float) -> Capaci
     blobs: list[BlobSender] = []
 
     def on_event(_role: str, _instance: int, event: Event) -> None:
-        for heard in blobs:
-            heard.on_event(event)
+        for sender in blobs:
+            sender.on_event(event)
 
     async with WorkerPool(up, roles, (), scenario, on_event) as pool:
         blobs.append(BlobSender(up, scenario.serving.stripes, pool.tell))
