@@ -11,6 +11,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.support.live import machine
+
 # No test measures wall time: a first call compiles, and the machine may be busy. Continuous integration draws the same
 # examples each time; elsewhere each run draws new ones, and a failure prints the line that draws it again.
 settings.register_profile("local", deadline=None, print_blob=True)
@@ -22,3 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--emulation", action="append", default=[], metavar="FIELD=VALUE", help="a field of the live tests' emulation"
     )
+
+
+@pytest.fixture(scope="session")
+def live_machine() -> None:
+    """A machine that can run live tests."""
+    machine.require()

@@ -206,7 +206,10 @@ def smoke(folder: Path) -> None:
             expect("kernel: the openvswitch kernel module is loaded" in said, said)
             expect("missing" not in said, said)
         with step("the tests inside the guest"):
-            guest.run("sudo /opt/netkv/bin/pytest tests/vm -m live -p no:cacheprovider -v --durations=3", shown=True)
+            guest.run(
+                "sudo /opt/netkv/bin/pytest tests/optional/test_guest.py -m live -p no:cacheprovider -v --durations=3",
+                shown=True,
+            )
         with step("`netkv run`, typed after login, completes every request on the kernel datapath"):
             command = f"netkv run --policy netkv_full --requests {REQUESTS} {' '.join(SETTINGS)} --out {RESULTS}"
             guest.run(

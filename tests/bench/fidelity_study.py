@@ -25,68 +25,15 @@ import pandas as pd
 from experiments.comparing.recorded_run import RUNGS, read_recorded
 from experiments.comparing.replay_error import errors_of, makespan_errors, replay_table
 from experiments.drawing.static_style import paper
-from experiments.running.run_spec import RunSpec, make_spec
 from experiments.running.store import StoreError, read_manifest, write_run
 from experiments.running.worlds import open_world, same_fabric, verdict_of
-
-BASE = {
-    "workload.requests": 30,
-    "workload.max_input_tokens": 12_000,
-    "workload.max_output_tokens": 8,
-    "policy": "cla",
-    "serving.connections": "fresh",
-    "emulation.queue": "fifo",
-    "emulation.queue_packets": 100,
-    "emulation.rate_scale": 2500.0,
-    "emulation.vswitchd": "shared",
-    "emulation.burst_ms": 3.0,
-    "emulation.paced": False,
-}
-"""Short requests, so that a run takes seconds; a policy blind to the network, so that cells differ less. The
-emulation is what used to be the default before this study (its buckets held ten packets, 1.5 to 6 ms by link)."""
-
-WARM = {"serving.connections": "warm"}
-FAIR = {"emulation.queue": "fair"}
-SLOW = {"emulation.rate_scale": 5000.0}
-TIGHT = {"emulation.burst_ms": 2.0}
-PACED = {"emulation.paced": True}
-BEST = {**WARM, **FAIR, **SLOW, **TIGHT, **PACED}
-MODERATE = {"congestion.kind": "constant"}
-
-CELLS: dict[str, dict[str, Any]] = {
-    "best": BEST,
-    "best_moderate": {**BEST, **MODERATE},
-    "best_quiet": {**BEST, "congestion.kind": "none"},
-    "best_but_fresh": {**BEST, "serving.connections": "fresh"},
-    "best_but_fresh_moderate": {**BEST, **MODERATE, "serving.connections": "fresh"},
-    "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
-    "best_but_queue_1000": {**BEST, "emulation.queue_packets": 1000},
-    "best_but_burst_02ms": {**BEST, "emulation.burst_ms": 0.2},
-    "best_but_burst_02ms_moderate": {**BEST, **MODERATE, "emulation.burst_ms": 0.2},
-    "best_but_burst_6ms": {**BEST, "emulation.burst_ms": 6.0},
-    "best_but_burst_6ms_moderate": {**BEST, **MODERATE, "emulation.burst_ms": 6.0},
-    "best_but_unpaced": {**BEST, "emulation.paced": False},
-    "best_but_fast": {**BEST, "emulation.rate_scale": 2500.0},
-    "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},
-    "best_but_window_40": {**BEST, "emulation.initial_window_packets": 40},
-    "best_but_output_1": {**BEST, "emulation.limit_output_bytes": 1},
-    "best_but_stripes_1": {**BEST, "serving.stripes": 1},
-    "best_but_own": {**BEST, "emulation.vswitchd": "own"},
-    "former": {},
-    "former_moderate": MODERATE,
-}
-"""`best` is the default of today (a test holds that). Each of the others differs from it in one thing, under three
-kinds of background, and `former` in all of them. In the order of the table in docs/fidelity.md."""
+from tests.support.fidelity_cells import CELLS, spec_of
 
 RUN_S = 16.0
 """About what a run takes: none is begun with less of the budget left."""
 
 GOALS = {"median": 10.0, "p90": 30.0}
 """What a run at moderate load should keep to, per cent (docs/fidelity.md)."""
-
-
-def spec_of(cell: str, seed: int) -> RunSpec:
-    return make_spec({}, {**BASE, **CELLS[cell], "seed": seed})
 
 
 def is_valid(folder: Path) -> bool:

@@ -2,128 +2,28 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
-import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from experiments.cli import app
-from tests.support.paths import ROOT
+from tests.support.command_line import (
+    A_LONG_NAME,
+    RUN,
+    SWEEP,
+    CommandLine,
+    Said,
+    cli_server,
+    everything_in,
+    fill,
+    refused,
+)
 
 CONSOLE_SCRIPT = Path(sys.executable).parent / "netkv"
-NOBODY = 65534
-
-REQUEST = '{"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [0, 1]}\n'
-BAD_LINE = REQUEST.replace("600", '"many"')
-
-FILES: dict[str, str | bytes] = {
-    "good.jsonl": REQUEST,
-    "empty.jsonl": "",
-    "junk.jsonl": b"\x80\x81\x82\n",
-    "line.jsonl": REQUEST + BAD_LINE,
-    "nan.jsonl": REQUEST.replace("0,", "NaN,", 1),
-    "digits.jsonl": REQUEST.replace("600", "9" * 5000),
-    "late.jsonl": REQUEST + REQUEST.replace("0,", "1e14,", 1),
-    "cut.jsonl.gz": gzip.compress(REQUEST.encode() * 999)[:40],
-    "plain.jsonl.gz": REQUEST,
-    "broken.yaml": "seed: 1\nfabric: [\n",
-    "list.yaml": "- seed\n- 1\n",
-    "scalar.yaml": "seed\n",
-    "binary.yaml": b"\xff\xfe\x00",
-    "nul.yaml": b"seed: \x00\n",
-    "date.yaml": "seed: 2024-99-99\n",
-    "digits.yaml": f"seed: {'9' * 5000}\n",
-    "deep.yaml": f"seed: {'[' * 1500}\n",
-    "ouroboros.yaml": "fabric: &it {pods: *it}\n",
-    "keys.yaml": "1: 2\n",
-    "field.yaml": "fabric:\n  podz: 2\n",
-    "pods.yaml": "fabric:\n  pods: 2.5\n",
-    "file": "",
-}
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-
-Netkv = Callable[..., Said]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, str(ROOT / "tests/support/cli_server.py")],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A working folder with a file of every kind of badness."""
-    place = tmp_path / "here"
-    place.mkdir()
-    for name, content in FILES.items():
-        (place / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    (place / "taken").mkdir()
-    (place / "taken" / "thesis.txt").write_text("years of work")
-    (place / "dangling").symlink_to("nowhere")
-    return place
-
-
-@pytest.fixture
-def netkv(server: subprocess.Popen[str], folder: Path, tmp_path: Path) -> Netkv:
-    """Run the command line in the working folder."""
-
-    def run(*arguments: str, user: int | None = None) -> Said:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        out, err = tmp_path / "out", tmp_path / "err"
-        task = {"arguments": arguments, "cwd": str(folder), "out": str(out), "err": str(err), "user": user}
-        server.stdin.write(json.dumps(task) + "\n")
-        server.stdin.flush()
-        code = int(server.stdout.readline())
-        return Said(code, out.read_text(), err.read_text())
-
-    return run
-
-
-def everything_in(folder: Path) -> dict[str, bytes | None]:
-    return {
-        str(place.relative_to(folder)): place.read_bytes() if place.is_file() else None
-        for place in sorted(folder.rglob("*"))
-    }
-
-
-def refused(said: Said) -> str:
-    """The one line that a refusal is."""
-    assert "Traceback" not in said.err, said.err
-    assert said.code == 2, said
-    assert said.out == ""
-    lines = said.err.splitlines()
-    assert len(lines) == 1, said.err
-    assert len(lines[0]) < 400, said.err
-    return lines[0].removeprefix("netkv: ")
-
-
-RUN = ("run", "--world", "analytic")
-SWEEP = ("sweep", "staleness", "--world", "analytic", "--out", "new")
-A_LONG_NAME = "a" * 300
-
 BAD = [
     # what is asked for by name
     ((*RUN, "--policy", "fastest"), "policy: 'fastest' is not one of round_robin, "),
@@ -254,9 +154,27 @@ BAD = [
 ]
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    with cli_server() as process:
+        yield process
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "here"
+    fill(place)
+    return place
+
+
+@pytest.fixture
+def netkv(server: subprocess.Popen[str], folder: Path, tmp_path: Path) -> CommandLine:
+    return CommandLine(server, folder, tmp_path)
+
+
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(given)[:60] for given, _ in BAD])
 def test_bad_input_is_one_line_and_leaves_nothing(
-    netkv: Netkv, folder: Path, arguments: tuple[str, ...], message: str
+    netkv: CommandLine, folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     before = everything_in(folder)
     assert refused(netkv(*arguments)).startswith(message)
@@ -274,7 +192,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         (("sweep",), "Missing argument"),
     ],
 )
-def test_bad_usage_is_told_as_usage(netkv: Netkv, folder: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_bad_usage_is_told_as_usage(netkv: CommandLine, folder: Path, arguments: tuple[str, ...], message: str) -> None:
     before = everything_in(folder)
     said = netkv(*arguments)
     assert said.code == 2
@@ -288,19 +206,19 @@ VERBS = [str(command.callback.__name__) for command in app.registered_commands i
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(netkv: Netkv, verb: str) -> None:
+def test_every_verb_has_help(netkv: CommandLine, verb: str) -> None:
     said = netkv(verb, "--help")
     assert said.code == 0
     assert said.out.startswith(f"Usage: netkv {verb}")
     assert said.err == ""
 
 
-def test_a_users_policy_is_looked_for_in_the_folder_the_command_is_typed_in(netkv: Netkv, folder: Path) -> None:
+def test_a_users_policy_is_looked_for_in_the_folder_the_command_is_typed_in(netkv: CommandLine, folder: Path) -> None:
     (folder / "mine.py").write_text("class Mine:\n    pass\n")
     assert refused(netkv(*RUN, "--policy", "mine:Yours")) == "policy: mine:Yours: module mine has no Yours"
 
 
-# The real console script, and a user who is not root
+# The real console script
 
 
 def console_script(folder: Path, *arguments: str) -> Said:
@@ -316,45 +234,3 @@ def test_the_console_script_itself(folder: Path) -> None:
     before = everything_in(folder)
     assert refused(console_script(folder, *RUN, "--policy", "fastest")).startswith("policy: 'fastest' is not one of")
     assert everything_in(folder) == before
-
-
-@pytest.fixture
-def nobodys(folder: Path) -> Path:
-    """A folder that belongs to somebody without rights."""
-    os.chown(folder, NOBODY, NOBODY)
-    for above in (folder, *folder.parents[:3]):  # pytest's own folders are for their owner only
-        above.chmod(above.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
-    return folder
-
-
-@pytest.mark.live
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((*RUN, "--out", "closed/run"), "closed/run: Permission denied"),
-        ((*RUN, "--out", "guarded/run"), "guarded/run: no permission to write in"),
-        ((*SWEEP[:-1], "closed/new"), "closed/new: Permission denied"),
-        ((*SWEEP[:-1], "guarded/new"), "guarded/new: no permission to write in"),
-        ((*RUN, "--trace", "closed/trace"), "workload.trace: closed/trace: Permission denied"),
-        (("run", "--out", "new"), "the emulated world needs root for its network namespaces: run it again with sudo"),
-        (("sweep", "staleness", "--out", "new"), "the emulated world needs root"),
-        (("shell",), "the emulated world needs root"),
-        (("clean",), "the emulated world needs root"),
-    ],
-)
-def test_what_one_may_not_touch_is_named(netkv: Netkv, nobodys: Path, arguments: tuple[str, ...], message: str) -> None:
-    (nobodys / "closed").mkdir(mode=0o700)
-    (nobodys / "guarded").mkdir(mode=0o755)
-    before = everything_in(nobodys)
-    assert refused(netkv(*arguments, user=NOBODY)).startswith(message)
-    assert everything_in(nobodys) == before
-
-
-@pytest.mark.live
-@pytest.mark.parametrize("arguments", [(*RUN, "secret"), (*RUN, "--trace", "secret")], ids=" ".join)
-def test_a_file_one_may_not_read_is_named(netkv: Netkv, nobodys: Path, arguments: tuple[str, ...]) -> None:
-    (nobodys / "secret").touch(mode=0o600)
-    said = netkv(*arguments, user=NOBODY)
-    assert said.code == 2
-    assert "'secret' is not readable" in said.err
-    assert "Traceback" not in said.err

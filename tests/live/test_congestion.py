@@ -1,7 +1,7 @@
 """Background congestion and telemetry on the real fabric: what was asked for against what the switches counted.
 
 All runs share one fabric, so what one leaves to the next is looked at here, too. What telemetry does when a switch
-loses its controller is in `test_controller_live.py`.
+loses its controller is in `test_controller.py`.
 """
 
 from __future__ import annotations

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import jsonschema
@@ -14,37 +11,22 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controller.driver import DRIVERS
 from controller.flow_tables import hash_basis
-from testbed.sandbox import sandbox_command
+from tests.support.live.in_a_sandbox import in_sandbox
 from tests.support.paths import ROOT
 from topologies import Fabric, FabricSpec, Level, build_fattree
 
 SCHEMA = json.loads((ROOT / "controller" / "netkv.cost.v1.schema.json").read_text(encoding="utf-8"))
-DEADLINE_S = 90.0
 NOTICED_S = 5.0
 """From a cable's end until all switches hold their new rules: measured 0.2 s; the machine may be busy."""
 WIRE_OF_PAYLOAD = 1.25
 """Bytes on the wire for one of payload, at most: 4.6 % of headers, and what slow start overshoots and sends again."""
 
-pytestmark = pytest.mark.live
-
-
-@pytest.fixture(scope="module", autouse=True)
-def root() -> None:
-    if os.geteuid() != 0:
-        pytest.fail("a sandbox of network namespaces needs root: `make test-live` asks sudo for it")
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("live_machine")]
 
 
 def observe(driver: str, ecmp: str) -> dict[str, Any]:
     """Run the scenario in a sandbox of its own and return what it saw."""
-    done = subprocess.run(
-        sandbox_command([sys.executable, str(ROOT / "tests" / "live_controller.py"), driver, ecmp]),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    done = in_sandbox("tests.support.live.controller_probe", driver, ecmp)
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from testbed.send_buffer import SendBufferLease
-from tests.live.conftest import in_sandbox
+from tests.support.live.in_a_sandbox import in_sandbox
 
 pytestmark = pytest.mark.live
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.live.conftest import in_sandbox
+from tests.support.live.in_a_sandbox import in_sandbox
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

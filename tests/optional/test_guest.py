@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.conftest import live_machine, probe
-
-__all__ = ["live_machine"]
+from tests.support.live.in_a_sandbox import probe
 
 pytestmark = [pytest.mark.live, pytest.mark.optional, pytest.mark.timeout(900)]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
-from scenario import BackgroundFlow, ModelSpec, OracleSpec, Scenario
+from scenario import BackgroundFlow, ModelSpec, OracleSpec, Scenario, WorkloadSpec
 from scenario.congestion import CongestionSpec
 from serving import Outcome
+from simulator.analytic_world import AnalyticWorld
 from simulator.closed_form import ClosedFormTransport
 from simulator.path_choice import PathChoice
 from simulator.simulated_run import SimulatedRun
@@ -70,3 +73,21 @@ def play_on(
 ) -> Outcome:
     fabric, roles = scenario.build()
     return SimulatedRun(scenario, simulation, fabric, roles, list(requests), tuple(background), transport).run()
+
+
+def run(scenario: Scenario, simulation: SimulationSpec = SimulationSpec()) -> Outcome:  # noqa: B008 - frozen
+    """A whole run of the analytic world."""
+    with AnalyticWorld(scenario, simulation) as world:
+        return world.run(scenario)
+
+
+def small(policy: str = "netkv_full", **changes: Any) -> Scenario:
+    """Eighty requests of the default scenario, at twice their pace."""
+    return Scenario(policy=policy, **({"workload": WorkloadSpec(requests=80, speedup=2)} | changes))
+
+
+def fingerprint(outcome: Outcome) -> str:
+    """A hash of everything that goes into a run's result files."""
+    told = asdict(outcome)
+    told["evidence"].pop("measured")
+    return hashlib.sha256(repr(told).encode()).hexdigest()

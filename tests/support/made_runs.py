@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+import pandas as pd
+
 from experiments.running.run_spec import RunSpec, make_spec
+from scenario.specification import SloSpec
 from serving import Outcome, RequestRecord
+
+SLO = SloSpec(ttft_s=0.25, tpot_s=0.05)
 
 
 def spec(**changes: Any) -> RunSpec:
@@ -28,6 +34,11 @@ def record(number: int, ttft_ms: float = 100.0, tpot_ms: float = 10.0, **fields:
 def lost(number: int, status: str, error: str, policy: str = "cla") -> RequestRecord:
     """A request that was never served."""
     return RequestRecord(number, float(number), 100, 11, policy, status=status, error=error)  # type: ignore[arg-type]
+
+
+def frame(*records: RequestRecord, **columns: Any) -> pd.DataFrame:
+    """Records as the rows of a table, with further columns."""
+    return pd.DataFrame([asdict(made) for made in records]).assign(**columns)
 
 
 def outcome(*records: RequestRecord, **fields: Any) -> Outcome:

@@ -196,3 +196,26 @@ def test_no_module_reaches_into_another_rooms_private_names(path: Path) -> None:
 def test_a_module_opens_by_saying_what_it_owns_and_stays_readable(path: Path) -> None:
     assert ast.get_docstring(tree_of(path))
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
+def test_tests_share_by_their_support_alone(path: Path) -> None:
+    """No test imports another test, also not in a program that it runs."""
+    if path == Path(__file__).resolve():
+        return
+    used = {name for name in imports(path) if name.startswith("tests.")}
+    assert sorted(name for name in used if not name.startswith("tests.support")) == []
+    for folder in ("unit", "cli", "live", "optional"):
+        assert f"from tests.{folder}" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("folder", ["unit", "cli"])
+def test_what_needs_root_is_in_a_folder_of_its_own(folder: str) -> None:
+    """`make test-fast` runs both of these folders whole."""
+    files = [
+        path for path in TESTS if path.is_relative_to(ROOT / "tests" / folder) and path != Path(__file__).resolve()
+    ]
+    assert [name_of(path) for path in files if "mark.live" in path.read_text(encoding="utf-8")] == []

@@ -1,6 +1,6 @@
-"""What happens on a real fabric, told as JSON: the body of `test_controller_live.py`, run inside a sandbox.
+"""What happens on a real fabric, told as JSON: the body of `tests/live/test_controller.py`, run inside a sandbox.
 
-    python tests/support/live/controller_probe.py ryu|os_ken bundle|select
+    python -m tests.support.live.controller_probe ryu|os_ken bundle|select
 
 Observes and reports; the tests judge.
 """

@@ -28,8 +28,7 @@ from experiments.analysis.statistics import (
     weighted_percentiles,
 )
 from experiments.running.summary import summarise
-from tests.support.made_runs import lost, record
-from tests.unit.experiments.test_summary import SLO, frame
+from tests.support.made_runs import SLO, frame, lost, record
 
 
 def runs(seeds: int, requests: int, ttft_ms: Any, **columns: Any) -> pd.DataFrame:

@@ -5,25 +5,18 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from experiments.running.summary import slo_met, summarise
-from scenario.specification import SloSpec
 from serving import RequestRecord
-from tests.support.made_runs import lost, record
+from tests.support.made_runs import SLO, frame, lost, record
 
-SLO = SloSpec(ttft_s=0.25, tpot_s=0.05)
 TIMES = ("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms")
 VLLM = [f"{what}_{name}" for name in TIMES for what in ("mean", "median", "p90", "p99")]
 VLLM += ["completed", "failed", "request_throughput", "request_goodput"]
 OURS = ["slo_attainment", "kv_transfer_ms", "decision_us", "oracle_mape"]
-
-
-def frame(*records: RequestRecord, **columns: Any) -> pd.DataFrame:
-    return pd.DataFrame([asdict(made) for made in records]).assign(**columns)
 
 
 SIX = (

@@ -21,7 +21,7 @@ from experiments.analysis.theory import (
 )
 from scheduler import NetworkSample, find_policy
 from simulator.fluid import simulate_flows
-from tests.unit.scheduler.test_policies import FABRIC, KAPPA, ROLES, TABLE, candidates, view
+from tests.support.one_decision import FABRIC, KAPPA, ROLES, TABLE, candidates, view
 from workloads import Request
 
 NIC_BPS = 25e9

@@ -15,14 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenario import Scenario, load_requests
-from scheduler import POLICIES, Candidates, Dispatcher, InfeasibleError, NetworkSample, PolicyError, RejectedError, View
+from scenario import Scenario
+from scheduler import POLICIES, Candidates, Dispatcher, InfeasibleError, NetworkSample, PolicyError, View
+from tests.support.one_decision import FABRIC, ROLES
 from tests.support.paths import ROOT
-from topologies import FabricSpec, build_fattree, place
+from tests.support.seeded_decisions import decisions
 from workloads import Request
-
-FABRIC = build_fattree(FabricSpec())
-ROLES = place(FABRIC)
 
 
 class Spy:
@@ -204,29 +202,6 @@ def advance(made: Dispatcher, stage: dict[int, str], number: int, well: bool) ->
 # The same seed, the same decisions
 
 
-REJECTED = -1
-
-
-def decisions(policy: str, seed: int = 0) -> list[int]:
-    scenario = Scenario.model_validate({"policy": policy, "seed": seed, "workload": {"requests": 40}})
-    made = Dispatcher(scenario, FABRIC, ROLES)
-    rng = np.random.default_rng(7)
-    chosen: list[int] = []
-    placed: list[int] = []
-    for asked in load_requests(scenario):
-        made.offer_sample(NetworkSample(asked.timestamp_s, rng.random(len(FABRIC.links))), asked.timestamp_s)
-        try:
-            chosen.append(made.select(asked, ROLES.prefill[asked.request_id % 8], asked.timestamp_s).decode_id)
-            placed.append(asked.request_id)
-        except RejectedError:
-            chosen.append(REJECTED)
-        if len(placed) > 4:
-            oldest = placed.pop(0)
-            for event in (made.transferred, made.admitted, made.finished):
-                event(oldest)
-    return chosen
-
-
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_a_policy_repeats_itself_with_the_same_seed(policy: str) -> None:
     assert decisions(policy) == decisions(policy)
@@ -237,7 +212,7 @@ def test_another_seed_draws_other_ties(policy: str) -> None:
     assert decisions(policy) != decisions(policy, seed=1)
 
 
-ALL_DECISIONS = "from tests.unit.scheduler.test_dispatcher import *; print({p: decisions(p) for p in sorted(POLICIES)})"
+ALL_DECISIONS = "from tests.support.seeded_decisions import *; print({p: decisions(p) for p in sorted(POLICIES)})"
 
 
 def test_decisions_do_not_depend_on_the_order_of_hashes() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from scheduler import NetworkSample, View
 from scheduler.in_flight import REMEMBERED_S, InFlight
-from tests.unit.scheduler.test_policies import FABRIC, KAPPA, TABLE, candidates
+from tests.support.one_decision import FABRIC, KAPPA, TABLE, candidates
 
 INTO_SERVER_1 = FABRIC.link_index["tor0", "srv1"]
 NIC_BPS = 25e9

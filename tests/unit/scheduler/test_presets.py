@@ -1,4 +1,4 @@
-"""The public routers' presets on decisions worked by hand; the scenery is that of `test_policies`."""
+"""The public routers' presets on decisions worked by hand; each is the one of `tests.support.one_decision`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from scheduler import POLICIES, RejectedError
 from scheduler.policies.power_of_two import two_of
 from scheduler.policy import new_policy, parameters_of
+from tests.support.one_decision import DECODE, REQUEST, candidates, view
 from tests.support.paths import ROOT
-from tests.unit.scheduler.test_policies import DECODE, REQUEST, candidates, view
 from workloads import Request
 
 PROMPT = Request(0, 0.0, 5000, 10, tuple(range(10)))
@@ -200,7 +200,8 @@ def test_the_same_view_and_seed_give_the_same_decision(policy: str) -> None:
 
 def test_no_tie_depends_on_the_order_of_a_dict_or_a_set() -> None:
     program = (
-        "from tests.unit.simulator.test_simulated_run import *\n"
+        "from scheduler import POLICIES\n"
+        "from tests.support.analytic_runs import *\n"
         "print([(p, fingerprint(run(small(p, workload=WorkloadSpec(requests=40, speedup=2))))) for p in POLICIES])"
     )
     found = {

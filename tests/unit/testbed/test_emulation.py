@@ -14,7 +14,7 @@ from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import host_settings, route_options
 from testbed.kernel import Feature, check_kernel
-from tests.bench.fidelity_study import spec_of
+from tests.support.fidelity_cells import spec_of
 
 
 @pytest.mark.parametrize(("loaded", "datapath", "nic_bps"), [(False, "user", 40e6), (True, "kernel", 1e9)])

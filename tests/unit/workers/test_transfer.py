@@ -316,11 +316,3 @@ def test_an_impossible_priority_is_one_clear_line(tmp_path: Path, role: str) -> 
     with Worker(tmp_path, role, "h0", "--realtime-priority", "100") as worker:
         assert "real-time priority 100" in worker.first["error"]
         assert worker.process.wait(5.0) == 2
-
-
-@pytest.mark.live
-@pytest.mark.parametrize("role", ["prefill", "decode"])
-def test_a_worker_may_run_ahead_of_ordinary_processes(tmp_path: Path, role: str) -> None:
-    with Worker(tmp_path, role, "h0", "--realtime-priority", "1") as worker:
-        assert os.sched_getscheduler(worker.process.pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
-        assert worker.quit() == 0

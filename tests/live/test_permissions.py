@@ -1,0 +1,77 @@
+"""What a user without root may not touch is named in one line. Root is needed to become such a user."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import RUN, SWEEP, CommandLine, cli_server, everything_in, fill, refused
+
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("live_machine")]
+
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    with cli_server() as process:
+        yield process
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "here"
+    fill(place)
+    return place
+
+
+@pytest.fixture
+def netkv(server: subprocess.Popen[str], folder: Path, tmp_path: Path) -> CommandLine:
+    return CommandLine(server, folder, tmp_path)
+
+
+@pytest.fixture
+def nobodys(folder: Path) -> Path:
+    """A folder that belongs to somebody without rights."""
+    os.chown(folder, NOBODY, NOBODY)
+    for above in (folder, *folder.parents[:3]):  # pytest's own folders are for their owner only
+        above.chmod(above.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*RUN, "--out", "closed/run"), "closed/run: Permission denied"),
+        ((*RUN, "--out", "guarded/run"), "guarded/run: no permission to write in"),
+        ((*SWEEP[:-1], "closed/new"), "closed/new: Permission denied"),
+        ((*SWEEP[:-1], "guarded/new"), "guarded/new: no permission to write in"),
+        ((*RUN, "--trace", "closed/trace"), "workload.trace: closed/trace: Permission denied"),
+        (("run", "--out", "new"), "the emulated world needs root for its network namespaces: run it again with sudo"),
+        (("sweep", "staleness", "--out", "new"), "the emulated world needs root"),
+        (("shell",), "the emulated world needs root"),
+        (("clean",), "the emulated world needs root"),
+    ],
+)
+def test_what_one_may_not_touch_is_named(
+    netkv: CommandLine, nobodys: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (nobodys / "closed").mkdir(mode=0o700)
+    (nobodys / "guarded").mkdir(mode=0o755)
+    before = everything_in(nobodys)
+    assert refused(netkv(*arguments, user=NOBODY)).startswith(message)
+    assert everything_in(nobodys) == before
+
+
+@pytest.mark.parametrize("arguments", [(*RUN, "secret"), (*RUN, "--trace", "secret")], ids=" ".join)
+def test_a_file_one_may_not_read_is_named(netkv: CommandLine, nobodys: Path, arguments: tuple[str, ...]) -> None:
+    (nobodys / "secret").touch(mode=0o600)
+    said = netkv(*arguments, user=NOBODY)
+    assert said.code == 2
+    assert "'secret' is not readable" in said.err
+    assert "Traceback" not in said.err

@@ -1,0 +1,61 @@
+"""The cells of the fidelity study (`tests.bench.fidelity_study`): emulations that differ in a few knobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments.running.run_spec import RunSpec, make_spec
+
+BASE = {
+    "workload.requests": 30,
+    "workload.max_input_tokens": 12_000,
+    "workload.max_output_tokens": 8,
+    "policy": "cla",
+    "serving.connections": "fresh",
+    "emulation.queue": "fifo",
+    "emulation.queue_packets": 100,
+    "emulation.rate_scale": 2500.0,
+    "emulation.vswitchd": "shared",
+    "emulation.burst_ms": 3.0,
+    "emulation.paced": False,
+}
+"""Short requests, so that a run takes seconds; a policy blind to the network, so that cells differ less. The
+emulation is what used to be the default before this study (its buckets held ten packets, 1.5 to 6 ms by link)."""
+
+WARM = {"serving.connections": "warm"}
+FAIR = {"emulation.queue": "fair"}
+SLOW = {"emulation.rate_scale": 5000.0}
+TIGHT = {"emulation.burst_ms": 2.0}
+PACED = {"emulation.paced": True}
+BEST = {**WARM, **FAIR, **SLOW, **TIGHT, **PACED}
+MODERATE = {"congestion.kind": "constant"}
+
+CELLS: dict[str, dict[str, Any]] = {
+    "best": BEST,
+    "best_moderate": {**BEST, **MODERATE},
+    "best_quiet": {**BEST, "congestion.kind": "none"},
+    "best_but_fresh": {**BEST, "serving.connections": "fresh"},
+    "best_but_fresh_moderate": {**BEST, **MODERATE, "serving.connections": "fresh"},
+    "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
+    "best_but_queue_1000": {**BEST, "emulation.queue_packets": 1000},
+    "best_but_burst_02ms": {**BEST, "emulation.burst_ms": 0.2},
+    "best_but_burst_02ms_moderate": {**BEST, **MODERATE, "emulation.burst_ms": 0.2},
+    "best_but_burst_6ms": {**BEST, "emulation.burst_ms": 6.0},
+    "best_but_burst_6ms_moderate": {**BEST, **MODERATE, "emulation.burst_ms": 6.0},
+    "best_but_unpaced": {**BEST, "emulation.paced": False},
+    "best_but_fast": {**BEST, "emulation.rate_scale": 2500.0},
+    "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},
+    "best_but_window_40": {**BEST, "emulation.initial_window_packets": 40},
+    "best_but_output_1": {**BEST, "emulation.limit_output_bytes": 1},
+    "best_but_stripes_1": {**BEST, "serving.stripes": 1},
+    "best_but_own": {**BEST, "emulation.vswitchd": "own"},
+    "former": {},
+    "former_moderate": MODERATE,
+}
+"""`best` is the default of today (a test holds that). Each of the others differs from it in one thing, under three
+kinds of background, and `former` in all of them. In the order of the table in docs/fidelity.md."""
+
+
+def spec_of(cell: str, seed: int) -> RunSpec:
+    """The specification of a run of a cell."""
+    return make_spec({}, {**BASE, **CELLS[cell], "seed": seed})
