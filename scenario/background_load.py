@@ -1,9 +1,9 @@
-"""What a plan of background traffic asks of the links, beside what the counters saw of it. Pure arithmetic on arrays.
+"""The load that background traffic offers to the links, beside what the counters measured. Pure arithmetic on arrays.
 
-A plan is asked in the mean: every flow is split evenly over its equal-cost paths, a paced flow sends its rate and
-greedy connections share what is left max-min fairly. A hash that splits unevenly, or KV that takes its share, shows up
-as the difference between asked and seen. What greedy connections ask for depends on which paths they have: once those
-are known, the same plan is asked over them, too, each connection on its own.
+The offered load is a mean: every flow is split evenly over its equal-cost paths, a paced flow sends its rate and greedy
+connections share what is left max-min fairly. A hash that splits unevenly, or KV that takes its share, shows up as the
+difference between offered and measured load. What greedy connections can send depends on their paths: once these are
+known, the offered load is also computed over them, each connection on its own.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ FULL = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class BackgroundFlow:
-    """`connections` connections from one instance to another between two instants of the run, seconds.
+    """`connections` connections from one instance to another between two instants of the run.
 
-    `rate_bps` is what they put on the wire together, headers included, in the real system's bit/s; None is greedy. A
-    `udp` flow needs a rate.
+    start_s, stop_s: seconds of the real system from t = 0. source, target: indices of instances. rate_bps: what all
+    its connections together put on the wire, headers included, bit/s of the real system; None: greedy. protocol: `tcp`
+    or `udp`; a `udp` flow needs a rate.
     """
 
     flow_id: int
@@ -73,8 +74,8 @@ def expected_rates_bps(flows: Sequence[BackgroundFlow], fabric: Fabric) -> Float
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """What wants to send: `shares` of its bytes on every link, [links, parts], `weight` (connections) and `cap` (bit/s)
-    of each part, [parts]."""
+    """What is offered: `shares` of its bytes on every link, [links, parts], `weight` (connections) and `cap` (bit/s) of
+    each part, [parts]."""
 
     shares: Floats
     weight: Floats
@@ -115,12 +116,13 @@ def _offer(flows: Sequence[BackgroundFlow], fabric: Fabric, taken: Paths) -> _Of
     return _Offer(np.array(shares).T, np.array(weight), np.array(cap))
 
 
-def asked_utilisation(
+def offered_utilisation(
     plan: Sequence[BackgroundFlow], fabric: Fabric, from_s: float, to_s: float, taken: Paths | None = None
 ) -> Floats:
-    """Mean utilisation that a plan asks of every link between two instants of the run, [links].
+    """Mean utilisation that a plan offers to every link between two instants of the run, [links], 0-1.
 
-    `taken`: the links of the path of every connection, by flow; a flow that is not in it is spread over its paths.
+    from_s, to_s: seconds from t = 0, `from_s` < `to_s`. taken: the links of the path of every connection, by flow; a
+    flow that is not in it is spread over its paths.
     """
     edges = {from_s, to_s}
     for flow in plan:
@@ -133,14 +135,15 @@ def asked_utilisation(
         if active:
             offer = _offer(active, fabric, taken or {})
             carried_bits += offer.shares @ offer.rates_bps(capacity) * (end_s - begin_s)
-    asked: Floats = carried_bits / (to_s - from_s) / capacity
-    return asked
+    offered: Floats = carried_bits / (to_s - from_s) / capacity
+    return offered
 
 
-def seen_utilisation(rows: Iterable[Mapping[str, Any]], fabric: Fabric) -> tuple[float, float, Floats]:
-    """The first and the last instant of a log of the links, and the mean utilisation in between by their byte counters.
+def measured_utilisation(rows: Iterable[Mapping[str, Any]], fabric: Fabric) -> tuple[float, float, Floats]:
+    """The first and the last instant of a log of the links, seconds, and the mean utilisation between them, [links].
 
-    `rows`: those of `links.parquet` (time_s, link, bytes), by time. ValueError when they span no time.
+    rows: those of `links.parquet` (time_s, link, bytes), in order of time. The utilisation is the increase of the byte
+    counters over what the link could have carried. ValueError when the rows span no time.
     """
     first: dict[str, tuple[float, float]] = {}
     last: dict[str, tuple[float, float]] = {}
@@ -163,43 +166,43 @@ def congestion_evidence(
     transfers: Iterable[tuple[float, int, float]],
     taken: Paths | None = None,
 ) -> dict[str, Any]:
-    """Asked beside seen: `tiers` has a row a tier of links, `busiest` the link that the plan loads most.
+    """Offered load beside measured load: `tiers` has an entry for each tier of links, `busiest` the link loaded most.
 
-    `asked` is the plan's, spread evenly over equal-cost paths; `asked_on_paths`, where the paths `taken` are known, the
-    plan's over those, which is what greedy connections can be held to. `transfers`: start (s), tier and bytes of each
-    KV transfer. What it put on a tier's links is `kv`, taken out of what the counters saw (`total`) to give `seen`.
-    Empty when the log of the links spans no time.
+    All loads are mean utilisations, 0-1. `offered` spreads the plan evenly over equal-cost paths; `offered_on_paths`,
+    present where the paths `taken` are known, puts it on these, and is what greedy connections can be held to.
+    transfers: start (s), tier and bytes of each KV transfer; what they put on a tier's links is `kv`, subtracted from
+    what the counters say (`total`) to give `measured`. Empty when the log of the links spans no time.
     """
     try:
-        from_s, to_s, total = seen_utilisation(rows, fabric)
+        from_s, to_s, total = measured_utilisation(rows, fabric)
     except ValueError:
         return {}
-    asked = {"asked": asked_utilisation(plan, fabric, from_s, to_s)}
+    offered = {"offered": offered_utilisation(plan, fabric, from_s, to_s)}
     if taken is not None:
-        asked["asked_on_paths"] = asked_utilisation(plan, fabric, from_s, to_s, taken)
+        offered["offered_on_paths"] = offered_utilisation(plan, fabric, from_s, to_s, taken)
     tier_of, capacity = link_tiers(fabric), capacities_bps(fabric)
     moved = [(tier, kv_bytes) for start_s, tier, kv_bytes in transfers if from_s <= start_s < to_s]
     tiers = {}
     for tier in range(4):
         of = tier_of == tier
-        room_bits = capacity[of].sum() * (to_s - from_s)
+        capacity_bits = capacity[of].sum() * (to_s - from_s)
         # A transfer of tier t crosses two links of every tier up to its own: one on the way up and one down.
-        kv = sum(2 * 8 * kv_bytes for at, kv_bytes in moved if at >= tier) / room_bits
+        kv = sum(2 * 8 * kv_bytes for at, kv_bytes in moved if at >= tier) / capacity_bits
         mean_total = float(np.average(total[of], weights=capacity[of]))
         tiers[str(tier)] = {
-            **{key: round(float(np.average(of_link[of], weights=capacity[of])), 5) for key, of_link in asked.items()},
-            "seen": round(mean_total - float(kv), 5),
+            **{key: round(float(np.average(of_link[of], weights=capacity[of])), 5) for key, of_link in offered.items()},
+            "measured": round(mean_total - float(kv), 5),
             "kv": round(float(kv), 5),
             "total": round(mean_total, 5),
         }
-    busiest = int(next(reversed(asked.values())).argmax())
+    busiest = int(next(reversed(offered.values())).argmax())
     return {
         "kind": kind,
         "window_s": [round(from_s, 3), round(to_s, 3)],
         "tiers": tiers,
         "busiest": {
             "link": fabric.links[busiest].name,
-            **{key: round(float(of_link[busiest]), 5) for key, of_link in asked.items()},
+            **{key: round(float(of_link[busiest]), 5) for key, of_link in offered.items()},
             "total": round(float(total[busiest]), 5),
         },
     }

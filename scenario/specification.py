@@ -101,7 +101,7 @@ class ServingSpec(Section):
     placement: str = "segregated"
     transfer: Literal["missing", "full"] = "missing"
     stripes: Annotated[int, Field(ge=1, le=64)] = 4
-    connections: Literal["warm", "fresh"] = "warm"
+    connections: Literal["persistent", "per_transfer"] = "persistent"
     batch_slots: Annotated[int, Field(ge=1, le=65_536)] = 64
     kv_memory_tokens: Count = 400_000
     prefix_cache_tokens: Annotated[int, Field(ge=0, le=1_000_000_000)] = 100_000

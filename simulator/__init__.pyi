@@ -4,7 +4,7 @@ from .closed_form import ClosedFormTransport
 from .errors import SimulationError
 from .fluid import NoProgressError, simulate_flows
 from .network import FluidNetwork
-from .path_choice import BACKGROUND, TRANSFER, KeptConnections, PathChoice
+from .path_choice import BACKGROUND, TRANSFER, PathChoice, PersistentConnections
 from .recorded import RecordedPaths, RecordedTransfer, replay_recorded
 from .simulation import SimulationSpec
 from .transport import FluidTransport, Transport
@@ -16,9 +16,9 @@ __all__ = [
     "ClosedFormTransport",
     "FluidNetwork",
     "FluidTransport",
-    "KeptConnections",
     "NoProgressError",
     "PathChoice",
+    "PersistentConnections",
     "RecordedPaths",
     "RecordedTransfer",
     "SimulationError",

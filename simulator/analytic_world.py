@@ -88,8 +88,8 @@ class AnalyticWorld:
     def _transport(self, fabric: Fabric, scenario: Scenario) -> Transport:
         if self._simulation.network == "closed_form":
             return ClosedFormTransport(fabric)
-        kept = scenario.serving.connections == "warm"
-        return FluidTransport(fabric, PathChoice(scenario.seed, self._simulation.spreading), kept)
+        persistent = scenario.serving.connections == "persistent"
+        return FluidTransport(fabric, PathChoice(scenario.seed, self._simulation.spreading), persistent)
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -28,7 +28,7 @@ OBSERVERS = frozenset({Kind.POLL, Kind.LINK_ROWS, Kind.REFRESH})
 """Events that only look: while nothing else is booked the run makes no progress."""
 
 
-class Agenda:
+class EventQueue:
     """Booked events; `subject` says whom an event concerns (a request, an instance, a flow, a poll)."""
 
     def __init__(self) -> None:

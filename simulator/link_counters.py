@@ -1,7 +1,7 @@
 """What a controller would know of the links: byte counters read every `poll_s`, and the utilisation between two reads.
 
 Nothing between polls is invented: a sample is the mean over the last whole poll interval and carries the time of that
-interval's end. The polls keep time by themselves: where a poll falls beside the run's zero is drawn from the seed. Only
+interval's end. The polls keep time by themselves: where a poll falls beside t = 0 is drawn from the seed. Only
 polls that somebody will look at are made.
 """
 
@@ -17,10 +17,10 @@ from scheduler import NetworkSample
 Floats = NDArray[np.float64]
 
 
-class Telemetry:
+class LinkCounters:
     """The two polls that matter to one reader, who says beforehand when it will look next.
 
-    Poll k happens at `phase_s` + k `poll_s`, for every whole k. Until the run's zero nothing has been carried.
+    Poll k happens at `phase_s` + k `poll_s`, for every whole k. Until t = 0 nothing has been carried.
     """
 
     def __init__(self, capacity_Bps: Floats, poll_s: float, phase_s: float) -> None:

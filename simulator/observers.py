@@ -10,8 +10,8 @@ import numpy as np
 from scenario import Scenario
 from scheduler import Dispatcher, NetworkSample
 from simulator.errors import SimulationError
-from simulator.event_queue import Agenda, Kind
-from simulator.link_counters import Telemetry
+from simulator.event_queue import EventQueue, Kind
+from simulator.link_counters import LinkCounters
 from simulator.simulation import SimulationSpec
 from simulator.transport import Transport
 from topologies import Fabric
@@ -33,7 +33,7 @@ class Observers:
         fabric: Fabric,
         transport: Transport,
         dispatcher: Dispatcher,
-        agenda: Agenda,
+        event_queue: EventQueue,
         last_arrival_s: float,
     ) -> None:
         oracle = scenario.oracle
@@ -45,12 +45,12 @@ class Observers:
         self._source = oracle.source
         self._transport = transport
         self._dispatcher = dispatcher
-        self._agenda = agenda
+        self._event_queue = event_queue
         self._names = [link.name for link in fabric.links]
         self._capacity_Bps = np.array([link.capacity_bps / 8 for link in fabric.links])
         phase_s = float(scenario.rng("polls").uniform(0, oracle.poll_s))
-        self._oracle = Telemetry(self._capacity_Bps, oracle.poll_s, phase_s)
-        self._log = Telemetry(self._capacity_Bps, oracle.poll_s, phase_s)
+        self._oracle = LinkCounters(self._capacity_Bps, oracle.poll_s, phase_s)
+        self._log = LinkCounters(self._capacity_Bps, oracle.poll_s, phase_s)
         fewest_s = last_arrival_s * len(fabric.links) / simulation.most_link_rows
         self.link_sample_s = simulation.link_sample_s
         if fewest_s > self.link_sample_s:
@@ -85,10 +85,10 @@ class Observers:
         ]
         self._expect(self._log, Kind.LINK_ROWS, now_s + self.link_sample_s)
 
-    def _expect(self, telemetry: Telemetry, kind: Kind, look_s: float) -> None:
+    def _expect(self, counters: LinkCounters, kind: Kind, look_s: float) -> None:
         if math.isinf(look_s):
             return  # the only sample is taken
         if kind is not Kind.REFRESH or self._source == "counters":
-            for number, at_s in telemetry.expect(look_s):
-                self._agenda.book(at_s, Kind.POLL, number)
-        self._agenda.book(look_s, kind, 0)
+            for number, at_s in counters.expect(look_s):
+                self._event_queue.book(at_s, Kind.POLL, number)
+        self._event_queue.book(look_s, kind, 0)

@@ -36,10 +36,11 @@ class PathChoice:
         return sorted(Counter(chosen).items())
 
 
-class KeptConnections:
-    """Which bundle of kept connections a transfer uses: the first of its pair that is idle, as the workers take it.
+class PersistentConnections:
+    """The bundle of persistent connections that a transfer uses: the first idle one of its pair, as workers do.
 
-    A bundle has a number of its own, so that whoever gets it takes the same paths. `instances`: how many there are.
+    A bundle has a number of its own, so every transfer that uses it takes the same paths. `instances`: instances of the
+    fabric.
     """
 
     def __init__(self, instances: int) -> None:

@@ -17,7 +17,7 @@ from scheduler import Decision
 from serving import POLICY_ERROR, Lifecycle, Outcome
 from simulator.decode_batch import Admitted, DecodeBatch, Event
 from simulator.errors import SimulationError
-from simulator.event_queue import Agenda, Kind
+from simulator.event_queue import EventQueue, Kind
 from simulator.observers import Observers
 from simulator.simulation import SimulationSpec
 from simulator.transport import Transport
@@ -55,13 +55,13 @@ class SimulatedRun:
         self._requests = {request.request_id: request for request in requests}
         self._tell_every = max(len(requests) // PROGRESS_PARTS, 1)
         self._now_s = 0.0
-        self._agenda = Agenda()
+        self._event_queue = EventQueue()
         self._life = Lifecycle(
             scenario, fabric, roles, requests, self, on_closed=self._tell_progress, stopwatch=stopwatch
         )
         last_s = requests[-1].timestamp_s if requests else 0.0
         self._observers = Observers(
-            scenario, simulation, fabric, transport, self._life.dispatcher, self._agenda, last_s
+            scenario, simulation, fabric, transport, self._life.dispatcher, self._event_queue, last_s
         )
         self._queued: dict[int, deque[tuple[int, float]]] = {prefill_id: deque() for prefill_id in roles.prefill}
         self._prefilling: dict[int, tuple[int, float]] = {}
@@ -80,30 +80,30 @@ class SimulatedRun:
 
     def run(self) -> Outcome:
         for request in self._requests.values():
-            self._agenda.book(request.timestamp_s, Kind.ARRIVAL, request.request_id)
+            self._event_queue.book(request.timestamp_s, Kind.ARRIVAL, request.request_id)
         for flow in self._background:
-            self._agenda.book(flow.start_s, Kind.BACKGROUND_START, flow.flow_id)
-            self._agenda.book(flow.stop_s, Kind.BACKGROUND_STOP, flow.flow_id)
+            self._event_queue.book(flow.start_s, Kind.BACKGROUND_START, flow.flow_id)
+            self._event_queue.book(flow.stop_s, Kind.BACKGROUND_STOP, flow.flow_id)
         self._observers.book_first()
         while not self._life.done:
             self._next_event()
         return self._finish()
 
     def _next_event(self) -> None:
-        agenda, transport = self._agenda, self._transport
+        events, transport = self._event_queue, self._transport
         delivery_s = transport.next_delivery_s()
         self.events += 1
-        if delivery_s <= agenda.next_s:
+        if delivery_s <= events.next_s:
             if delivery_s == math.inf:
                 raise SimulationError(f"no progress: {self._state()}")
             self._now_s = delivery_s
             for request_id, at_s in transport.advance(delivery_s):
                 latency_s = self._fabric.spec.tier_latency_s(self._moving[request_id].tier)
-                agenda.book(at_s + latency_s, Kind.RECEIVED, request_id)
+                events.book(at_s + latency_s, Kind.RECEIVED, request_id)
             return
-        if agenda.only_observers and delivery_s == math.inf:
+        if events.only_observers and delivery_s == math.inf:
             raise SimulationError(f"no progress: {self._state()}")
-        self._now_s, kind, subject = agenda.take()
+        self._now_s, kind, subject = events.take()
         match kind:
             case Kind.STEP_END:
                 self._apply(subject, self._batches[subject].advance(self._now_s))
@@ -155,7 +155,7 @@ class SimulatedRun:
     def _start_prefill(self, prefill_id: int) -> None:
         request_id, prefill_s = self._prefilling[prefill_id] = self._queued[prefill_id].popleft()
         self._life.prefill_started(request_id, self._now_s)
-        self._agenda.book(self._now_s + prefill_s, Kind.PREFILLED, prefill_id)
+        self._event_queue.book(self._now_s + prefill_s, Kind.PREFILLED, prefill_id)
 
     def _end_prefill(self, prefill_id: int) -> None:
         request_id, prefill_s = self._prefilling.pop(prefill_id)
@@ -179,7 +179,7 @@ class SimulatedRun:
                 self._life.finished(event.request_id, event.first_token_s, event.at_s)
         next_s = self._batches[decode_id].next_s
         if next_s != self._booked_s[decode_id] and next_s < math.inf:
-            self._agenda.book(next_s, Kind.STEP_END, decode_id)
+            self._event_queue.book(next_s, Kind.STEP_END, decode_id)
         self._booked_s[decode_id] = next_s
 
     def _tell_progress(self, closed: int) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scenario import BackgroundFlow
 from simulator.network import FluidNetwork
-from simulator.path_choice import BACKGROUND, TRANSFER, KeptConnections, PathChoice
+from simulator.path_choice import BACKGROUND, TRANSFER, PathChoice, PersistentConnections
 from topologies import Fabric
 
 Floats = NDArray[np.float64]
@@ -60,14 +60,14 @@ class FluidTransport:
     """Connections that share every link max-min fairly: greedy ones, and paced ones up to their rate.
 
     Connections of one owner that take the same path carry the same rate at every instant, so they are one flow whose
-    weight is their number: the same rates and finishing times with fewer flows. Kept connections (`kept`) have one
-    choice of paths for all the transfers that take them, new ones have one for each.
+    weight is their number: the same rates and finishing times with fewer flows. `persistent` connections have one
+    choice of paths for all the transfers that use them, connections of a single transfer have one for each.
     """
 
-    def __init__(self, fabric: Fabric, choice: PathChoice, kept: bool = False) -> None:
+    def __init__(self, fabric: Fabric, choice: PathChoice, persistent: bool = False) -> None:
         self._fabric = fabric
         self._choice = choice
-        self._kept = KeptConnections(len(fabric.instances)) if kept else None
+        self._persistent = PersistentConnections(len(fabric.instances)) if persistent else None
         self._network = FluidNetwork([link.capacity_bps / 8 for link in fabric.links])
         self._next_s: float | None = np.inf
         self._transfer_of: dict[int, int] = {}  # flow to request
@@ -82,7 +82,7 @@ class FluidTransport:
 
     def start_transfer(self, request_id: int, source: int, target: int, size_B: float, connections: int) -> None:
         paths = self._fabric.paths(source, target)
-        number = request_id if self._kept is None else self._kept.take(request_id, source, target)
+        number = request_id if self._persistent is None else self._persistent.take(request_id, source, target)
         dealt = self._choice.deal(TRANSFER, number, connections, len(paths))
         for path, count in dealt:
             flow = self._network.add(paths[path], size_B * count / connections, weight=count)
@@ -124,8 +124,8 @@ class FluidTransport:
             self._flows_left[request_id] -= 1
             if not self._flows_left[request_id]:
                 del self._flows_left[request_id]
-                if self._kept is not None:
-                    self._kept.give_back(request_id)
+                if self._persistent is not None:
+                    self._persistent.give_back(request_id)
                 delivered.append(Delivery(request_id, finish_s))
         return delivered
 

@@ -19,7 +19,7 @@ from experiments.report.collect import Run, Sweep
 from experiments.report.typesetting import run_label
 from experiments.running import PATHS, open_world, read_table
 from scheduler import POLICIES, PolicyError
-from simulator import TRANSFER, KeptConnections, PathChoice, SimulationError
+from simulator import TRANSFER, PathChoice, PersistentConnections, SimulationError
 from topologies import Fabric, Roles
 from workloads import WorkloadError
 
@@ -211,7 +211,7 @@ def _dealt_ways(run: Run, fabric: Fabric, moved: pd.DataFrame) -> dict[int, list
         return {}
     started_s = decisions.set_index("request_id")["transfer_started_s"]
     choice = PathChoice(run.spec.seed, run.spec.simulation.spreading)
-    kept = KeptConnections(len(fabric.instances)) if run.spec.serving.connections == "warm" else None
+    persistent = PersistentConnections(len(fabric.instances)) if run.spec.serving.connections == "persistent" else None
     ways: dict[int, list[dict[str, Any]]] = {}
     on_their_way: dict[int, float] = {}
     for row in sorted(moved.to_dict("records"), key=lambda row: float(started_s[int(row["request_id"])])):
@@ -221,11 +221,11 @@ def _dealt_ways(run: Run, fabric: Fabric, moved: pd.DataFrame) -> dict[int, list
         start_s = float(started_s[request_id])
         end_s = start_s + row["kv_transfer_ms"] / 1e3
         number = request_id
-        if kept is not None:
+        if persistent is not None:
             for over in [one for one, ended_s in on_their_way.items() if ended_s <= start_s]:
-                kept.give_back(over)
+                persistent.give_back(over)
                 del on_their_way[over]
-            number = kept.take(request_id, source, target)
+            number = persistent.take(request_id, source, target)
             on_their_way[request_id] = end_s
         dealt = choice.deal(TRANSFER, number, run.spec.serving.stripes, len(paths))
         ways[request_id] = [_way(list(paths[path]), count, start_s, end_s) for path, count in dealt]

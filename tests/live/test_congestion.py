@@ -1,4 +1,4 @@
-"""Background congestion and telemetry on the real fabric: what was asked for against what the switches counted.
+"""Background congestion and telemetry on the real fabric: offered load against what the switches counted.
 
 All runs share one fabric, so what one leaves to the next is looked at here, too. What telemetry does when a switch
 loses its controller is in `test_controller.py`.
@@ -32,7 +32,7 @@ from topologies import instance_ip
 pytestmark = pytest.mark.live
 
 SLOW = 5_000.0
-"""Links of 40, 20 and 10 Mbit/s: what is asked of them is no strain for a machine that does other things too."""
+"""Links of 40, 20 and 10 Mbit/s: the offered load is no strain for a machine that does other things too."""
 
 POLL_S = 0.1
 
@@ -42,7 +42,7 @@ REPLY_S = 0.03
 HANGS_S = 2.5
 
 NEAR = 0.1
-"""Asked against seen, relative; where next to nothing was asked, a hundredth of a link."""
+"""Offered against measured, relative; where next to nothing was offered, a hundredth of a link."""
 
 ROGUE = """
 import socket, sys, time
@@ -78,7 +78,7 @@ plan over those: what reaches its racks (tier 1) and the fullest port as near as
 
 NEAR_ABOVE_THE_RACKS = 0.2
 """TCP shares a full port unevenly between near and far senders, and ports before it carry what it drops: one incast of
-14 senders had 1.6 % more than asked at the full port, 13 % more on the links above the racks."""
+14 senders had 1.6 % more than was offered at the full port, 13 % more on the links above the racks."""
 
 GREEDY = tuple(name for name in RUNS if name.startswith("greedy"))
 
@@ -101,22 +101,22 @@ def run(world: EmulatedWorld) -> Callable[[str], Outcome]:
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name not in GREEDY])
-def test_the_switches_see_what_was_asked(run: Callable[[str], Outcome], name: str) -> None:
+def test_the_switches_measure_what_was_offered(run: Callable[[str], Outcome], name: str) -> None:
     found = run(name).evidence["congestion"]
     assert found["kind"] == RUNS[name]["congestion"]["kind"]
     for tier in "123":
-        asked, seen = found["tiers"][tier]["asked"], found["tiers"][tier]["seen"]
-        assert seen == pytest.approx(asked, rel=NEAR, abs=0.01), (tier, found)
+        offered, measured = found["tiers"][tier]["offered"], found["tiers"][tier]["measured"]
+        assert measured == pytest.approx(offered, rel=NEAR, abs=0.01), (tier, found)
 
 
 @pytest.mark.parametrize("name", GREEDY)
 def test_greedy_traffic_takes_what_its_paths_leave_it(run: Callable[[str], Outcome], name: str) -> None:
     found = run(name).evidence["congestion"]
     for tier, near in (("1", NEAR), ("2", NEAR_ABOVE_THE_RACKS), ("3", NEAR_ABOVE_THE_RACKS)):
-        asked, seen = found["tiers"][tier]["asked_on_paths"], found["tiers"][tier]["seen"]
-        assert seen == pytest.approx(asked, rel=near, abs=0.01), (tier, found)
-    assert found["busiest"]["asked_on_paths"] > 0.2
-    assert found["busiest"]["total"] == pytest.approx(found["busiest"]["asked_on_paths"], rel=NEAR), found
+        offered, measured = found["tiers"][tier]["offered_on_paths"], found["tiers"][tier]["measured"]
+        assert measured == pytest.approx(offered, rel=near, abs=0.01), (tier, found)
+    assert found["busiest"]["offered_on_paths"] > 0.2
+    assert found["busiest"]["total"] == pytest.approx(found["busiest"]["offered_on_paths"], rel=NEAR), found
 
 
 def test_an_incast_fills_the_access_link_of_its_victim(run: Callable[[str], Outcome]) -> None:

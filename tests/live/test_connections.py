@@ -30,7 +30,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve requests between two prefill and two decode instances, with all that brings packets near the fluid."""
     out = tmp_path_factory.mktemp("run") / "run"
     fields = [*(f"fabric.{field}" for field in ONE_RACK), "congestion.kind=none", "workload.max_output_tokens=4"]
-    fields += ["serving.connections=warm", "emulation.queue=fair", "emulation.vswitchd=own", "emulation.paced=true"]
+    fields += [
+        "serving.connections=persistent",
+        "emulation.queue=fair",
+        "emulation.vswitchd=own",
+        "emulation.paced=true",
+    ]
     settings = [word for field in fields for word in ("--set", field)]
     command = [str(NETKV), "run", "--world", "emulated", "--policy", "round_robin", "--requests", "12", *settings]
     done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, timeout=120, check=False)

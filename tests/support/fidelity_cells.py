@@ -11,7 +11,7 @@ BASE = {
     "workload.max_input_tokens": 12_000,
     "workload.max_output_tokens": 8,
     "policy": "cla",
-    "serving.connections": "fresh",
+    "serving.connections": "per_transfer",
     "emulation.queue": "fifo",
     "emulation.queue_packets": 100,
     "emulation.rate_scale": 2500.0,
@@ -22,20 +22,20 @@ BASE = {
 """Short requests, so that a run takes seconds; a policy blind to the network, so that cells differ less. The
 emulation is what used to be the default before this study (its buckets held ten packets, 1.5 to 6 ms by link)."""
 
-WARM = {"serving.connections": "warm"}
+PERSISTENT = {"serving.connections": "persistent"}
 FAIR = {"emulation.queue": "fair"}
 SLOW = {"emulation.rate_scale": 5000.0}
 TIGHT = {"emulation.burst_ms": 2.0}
 PACED = {"emulation.paced": True}
-BEST = {**WARM, **FAIR, **SLOW, **TIGHT, **PACED}
+BEST = {**PERSISTENT, **FAIR, **SLOW, **TIGHT, **PACED}
 MODERATE = {"congestion.kind": "constant"}
 
 CELLS: dict[str, dict[str, Any]] = {
     "best": BEST,
     "best_moderate": {**BEST, **MODERATE},
     "best_quiet": {**BEST, "congestion.kind": "none"},
-    "best_but_fresh": {**BEST, "serving.connections": "fresh"},
-    "best_but_fresh_moderate": {**BEST, **MODERATE, "serving.connections": "fresh"},
+    "best_but_fresh": {**BEST, "serving.connections": "per_transfer"},
+    "best_but_fresh_moderate": {**BEST, **MODERATE, "serving.connections": "per_transfer"},
     "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
     "best_but_queue_1000": {**BEST, "emulation.queue_packets": 1000},
     "best_but_burst_02ms": {**BEST, "emulation.burst_ms": 0.2},

@@ -22,7 +22,7 @@ from simulator.path_choice import TRANSFER, PathChoice
 SLOWER = 1.2
 SMALL = {"workload.requests": 24, "workload.max_input_tokens": 16_384, "workload.max_output_tokens": 8, "seed": 0,
          "congestion.mean_on_s": 0.5, "congestion.mean_off_s": 0.5, "simulation.link_sample_s": 0.5,
-         "serving.connections": "fresh"}  # fmt: skip
+         "serving.connections": "per_transfer"}  # fmt: skip
 """New connections, because their paths follow from the request's number alone."""
 
 ATTACK = "</script><script>window.attacked = true</script><img src=x onerror='window.attacked = true'>"

@@ -172,7 +172,7 @@ def test_the_paths_of_kept_connections_are_those_that_the_simulator_dealt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several transfers of a pair at once take several bundles, and the lowest idle one first."""
-    loaded = {"workload.requests": 40, "workload.speedup": 20.0, "fabric.pods": 1, "serving.connections": "warm"}
+    loaded = {"workload.requests": 40, "workload.speedup": 20.0, "fabric.pods": 1, "serving.connections": "persistent"}
     spec = make_spec({"world": "analytic"}, {**loaded, "policy": "round_robin"})
     dealt: list[list[tuple[int, int]]] = []
 

@@ -1,4 +1,4 @@
-"""The kinds of background congestion: who sends to whom when, what that asks of the links, and what a run has seen."""
+"""The kinds of background congestion: who sends to whom when, the load offered to the links, and what was measured."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from scenario import BackgroundFlow, CongestionSpec, Scenario, plan_background
 from scenario.background_load import (
-    asked_utilisation,
     congestion_evidence,
     expected_rates_bps,
     link_tiers,
+    measured_utilisation,
+    offered_utilisation,
     path_shares,
-    seen_utilisation,
 )
 from simulator.analytic_world import AnalyticWorld
 from simulator.simulation import SimulationSpec
@@ -34,8 +34,8 @@ def planned(horizon_s: float = 60.0, seed: int = 0, **fields: Any) -> tuple[Back
     return plan_background(CongestionSpec(**fields), FABRIC, ROLES, horizon_s, np.random.default_rng(seed))
 
 
-def asked(horizon_s: float = 60.0, **fields: Any) -> Any:
-    return asked_utilisation(planned(horizon_s, **fields), FABRIC, 0, horizon_s)
+def offered(horizon_s: float = 60.0, **fields: Any) -> Any:
+    return offered_utilisation(planned(horizon_s, **fields), FABRIC, 0, horizon_s)
 
 
 # Plans
@@ -67,14 +67,14 @@ def test_hot_spots_are_independent_and_the_plan_stays_in_order(kind: str) -> Non
 
 
 @pytest.mark.parametrize(("tiers", "loads"), [((3,), (0.2, 0.4, 0.8)), ((2,), (0.4, 0.8, 0)), ((1,), (0.8, 0, 0))])
-def test_constant_traffic_loads_the_tier_that_was_asked_for(tiers: Any, loads: tuple[float, ...]) -> None:
-    found = asked(kind="constant", utilisation=0.8, tiers=tiers)
+def test_constant_traffic_loads_the_tier_that_was_named(tiers: Any, loads: tuple[float, ...]) -> None:
+    found = offered(kind="constant", utilisation=0.8, tiers=tiers)
     for tier, load in zip((1, 2, 3), loads, strict=True):
         assert found[tier == TIERS] == pytest.approx(load)
 
 
-def test_several_tiers_all_carry_what_was_asked_and_none_twice() -> None:
-    found = asked(kind="constant", utilisation=0.6, tiers=(1, 2, 3))
+def test_several_tiers_all_carry_the_utilisation_and_none_twice() -> None:
+    found = offered(kind="constant", utilisation=0.6, tiers=(1, 2, 3))
     assert found[TIERS >= 1] == pytest.approx(0.6)
 
 
@@ -90,9 +90,9 @@ def test_a_hot_spot_moves_over_all_racks_and_returns() -> None:
     assert racks[40] == racks[0]
 
 
-def test_the_busiest_link_of_a_hot_spot_carries_what_was_asked() -> None:
+def test_the_busiest_link_of_a_hot_spot_carries_the_utilisation() -> None:
     for moves, tier in (("rack", 2), ("pod", 3)):
-        found = asked(5, kind="hotspot", period_s=5, moves=moves, utilisation=0.9)
+        found = offered(5, kind="hotspot", period_s=5, moves=moves, utilisation=0.9)
         assert found.max() == pytest.approx(0.9)
         assert TIERS[found.argmax()] == tier
 
@@ -113,7 +113,7 @@ def test_a_shuffle_sends_from_every_server_to_every_other(among: str, servers: i
     plan = planned(kind="shuffle", among=among)
     pairs = {(flow.source // 2, flow.target // 2) for flow in plan}
     assert len(pairs) == len(plan) == servers * (servers - 1)
-    assert asked(kind="shuffle", among=among, utilisation=0.7).max() == pytest.approx(0.7)
+    assert offered(kind="shuffle", among=among, utilisation=0.7).max() == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,9 @@ def test_greedy_flows_share_a_link_by_connections_after_the_paced_one_has_its_ra
 def test_a_flow_counts_for_the_time_that_it_runs() -> None:
     plan = [BackgroundFlow(0, 2.0, 4.0, 0, 2, rate_bps=100e9)]
     link = FABRIC.link_by_name["srv0>tor0"].index
-    assert asked_utilisation(plan, FABRIC, 0, 10)[link] == pytest.approx(0.1)
-    assert asked_utilisation(plan, FABRIC, 3, 4)[link] == pytest.approx(0.5)
-    assert asked_utilisation(plan, FABRIC, 4, 5)[link] == 0
+    assert offered_utilisation(plan, FABRIC, 0, 10)[link] == pytest.approx(0.1)
+    assert offered_utilisation(plan, FABRIC, 3, 4)[link] == pytest.approx(0.5)
+    assert offered_utilisation(plan, FABRIC, 4, 5)[link] == 0
 
 
 def test_expected_shares_are_even_over_equal_paths() -> None:
@@ -184,24 +184,24 @@ def rows(**bytes_of: tuple[float, float]) -> list[dict[str, Any]]:
     ]
 
 
-def test_seen_is_what_the_byte_counters_grew_by() -> None:
-    from_s, to_s, seen = seen_utilisation(rows(h0=(1e9, 1e9 + 0.9e12)), FABRIC)
+def test_measured_is_what_the_byte_counters_grew_by() -> None:
+    from_s, to_s, measured = measured_utilisation(rows(h0=(1e9, 1e9 + 0.9e12)), FABRIC)
     assert (from_s, to_s) == (1, 3)
-    assert seen[FABRIC.link_by_name["h0>srv0"].index] == pytest.approx(1.0)
-    assert seen.sum() == pytest.approx(1.0)
+    assert measured[FABRIC.link_by_name["h0>srv0"].index] == pytest.approx(1.0)
+    assert measured.sum() == pytest.approx(1.0)
 
 
 def test_a_log_of_one_instant_says_nothing() -> None:
     with pytest.raises(ValueError, match="spans no time"):
-        seen_utilisation(rows()[: len(FABRIC.links)], FABRIC)
+        measured_utilisation(rows()[: len(FABRIC.links)], FABRIC)
     assert congestion_evidence("none", (), FABRIC, [], []) == {}
 
 
-def test_kv_is_taken_out_of_what_was_seen() -> None:
+def test_kv_is_taken_out_of_what_was_measured() -> None:
     """25 GB in 2 s over one server-ToR link: half of it; there are 16 such links, and a transfer crosses two."""
     log = rows(srv0=(0, 25e9))
     found = congestion_evidence("none", (), FABRIC, log, [(2.0, 1, 12.5e9), (5.0, 1, 1e15)])["tiers"]["1"]
-    assert found == {"asked": 0, "total": 0.03125, "kv": 0.03125, "seen": 0.0}
+    assert found == {"offered": 0, "total": 0.03125, "kv": 0.03125, "measured": 0.0}
 
 
 # Both worlds
@@ -211,7 +211,7 @@ def test_kv_is_taken_out_of_what_was_seen() -> None:
     ("network", "kind"),
     [*(("fluid", kind) for kind in KINDS), ("closed_form", "constant")],
 )
-def test_the_analytic_world_carries_what_was_asked(network: str, kind: str) -> None:
+def test_the_analytic_world_carries_what_was_offered(network: str, kind: str) -> None:
     """Paced kinds to 5 %; greedy ones meet the hash's luck. The closed form knows of no link between the ends."""
     scenario = Scenario.model_validate(
         {"congestion": {"kind": kind, "period_s": 2}, "workload": {"requests": 60, "max_input_tokens": 2000}}
@@ -220,7 +220,7 @@ def test_the_analytic_world_carries_what_was_asked(network: str, kind: str) -> N
         found = world.run(scenario).evidence["congestion"]["tiers"]
     near = 0.25 if CongestionSpec.model_validate({"kind": kind}).pace is None else 0.05
     for tier in "123":
-        assert found[tier]["seen"] == pytest.approx(found[tier]["asked"], rel=near, abs=0.01)
+        assert found[tier]["measured"] == pytest.approx(found[tier]["offered"], rel=near, abs=0.01)
 
 
 def test_the_worker_paces_payload_on_slower_links() -> None:

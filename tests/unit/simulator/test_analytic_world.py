@@ -8,7 +8,7 @@ import pytest
 
 from scenario import BackgroundFlow, OracleSpec, Scenario, ServingSpec
 from simulator.errors import SimulationError
-from simulator.event_queue import Agenda, Kind
+from simulator.event_queue import EventQueue, Kind
 from simulator.path_choice import TRANSFER, PathChoice
 from simulator.simulation import SimulationSpec
 from simulator.transport import Delivery, FluidTransport
@@ -94,11 +94,11 @@ def test_what_can_never_fit_is_rejected_with_the_reason() -> None:
 
 
 def test_events_of_one_instant_have_an_order() -> None:
-    agenda = Agenda()
+    events = EventQueue()
     for kind in reversed(Kind):
-        agenda.book(1.0, kind, 0)
-        agenda.book(1.0, kind, 1)
-    taken = [agenda.take() for _ in range(2 * len(Kind))]
+        events.book(1.0, kind, 0)
+        events.book(1.0, kind, 1)
+    taken = [events.take() for _ in range(2 * len(Kind))]
     assert taken == [(1.0, kind, subject) for kind in Kind for subject in (0, 1)]
 
 
