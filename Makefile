@@ -4,6 +4,7 @@
 VENV := $(or $(NETKV_VENV),.venv)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 ARGS ?=
+SLOWEST := --durations=25 --durations-min=0.5
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -32,11 +33,11 @@ lint: setup ## ruff and mypy
 	"$(VENV)/bin/ruff" format --check .
 	"$(VENV)/bin/mypy"
 
-test-fast: setup-tests ## the tests that need no root (ARGS='...' adds pytest's flags)
-	"$(VENV)/bin/pytest" -m "not live and not optional" $(ARGS)
+test-fast: setup-tests ## the tests that need no root, on all processors (ARGS='...' adds pytest's flags)
+	"$(VENV)/bin/pytest" tests/unit tests/cli -n auto --dist loadgroup $(SLOWEST) $(ARGS)
 
 test-live: setup-tests ## the tests on real packets (ARGS='...' adds pytest's flags)
-	$(SUDO) "$(VENV)/bin/pytest" -m "live and not optional" $(ARGS)
+	$(SUDO) "$(VENV)/bin/pytest" tests/live $(SLOWEST) $(ARGS)
 
 # A guest built from Debian's packages alone and set up by provision.sh, its processor emulated: slow, and the same anywhere.
 # The guest's tree is provisioned before it boots, because an emulated processor takes half an hour for pip; with

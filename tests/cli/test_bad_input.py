@@ -23,6 +23,8 @@ from tests.support.command_line import (
     refused,
 )
 
+pytestmark = pytest.mark.xdist_group("command line")
+
 CONSOLE_SCRIPT = Path(sys.executable).parent / "netkv"
 BAD = [
     # what is asked for by name

@@ -9,13 +9,14 @@ import shutil
 import stat
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.xdist_group("host")
 
 PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[0-9][A-Za-z0-9.+!]*)")
 
@@ -81,14 +82,12 @@ def test_the_lock_covers_every_dependency_of_the_project() -> None:
     assert {re.split(r"[=<>!~\[; ]", want)[0].lower() for want in wanted} <= pins("requirements.lock").keys()
 
 
-def test_a_second_run_is_quick_and_changes_nothing() -> None:
+def test_a_second_run_downloads_and_changes_nothing() -> None:
     check = provision("--check", NETKV_VENV=sys.prefix)
     assert check.returncode == 0, check.stdout  # `make` has just seen to that
     stamps = [Path(sys.prefix) / name for name in (".netkv-packages", ".netkv-project", "provision.log", "bin/netkv")]
     before = [path.stat().st_mtime_ns for path in stamps]
-    start_s = time.monotonic()
     again = provision(NETKV_VENV=sys.prefix, PIP_INDEX_URL="http://127.0.0.1:9/", http_proxy="http://127.0.0.1:9/")
-    assert time.monotonic() - start_s < 5
     assert again.returncode == 0
     assert again.stdout.splitlines() == [f"netkv is set up: {sys.prefix}/bin/netkv"]
     assert again.stderr == ""

@@ -18,9 +18,10 @@ from distributed import Client
 
 from experiments.running.cluster import EMULATION
 from experiments.running.sweep import RUNS, Condition, read_sweep
-from tests.support.dask_processes import ROOT, scheduler, wait_until, workers
+from tests.support.dask_processes import scheduler, wait_until, workers
 from tests.support.live.worlds import MARK, host_state, processes_with, sandboxes_of
 from tests.support.made_runs import spec
+from tests.support.paths import ROOT
 from tests.support.small_sweeps import sweep_in
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.usefixtures("live_machine")]
@@ -89,8 +90,8 @@ def test_an_ended_sweep_leaves_no_fabric(tmp_path: Path, number: signal.Signals)
         wait_until(lambda: sandboxes_of(mark), "the sandbox", 60)
         time.sleep(random.uniform(0, 5))
         started.send_signal(number)
-        assert started.wait(20) == (INTERRUPTED if number is signal.SIGINT else -signal.SIGKILL)
-        wait_until(lambda: not processes_with(mark), "the end of every process", 10)
+        assert started.wait(60) == (INTERRUPTED if number is signal.SIGINT else -signal.SIGKILL)
+        wait_until(lambda: not processes_with(mark), "the end of every process")
     finally:
         started.kill()
         started.wait()

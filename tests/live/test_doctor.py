@@ -48,7 +48,7 @@ def test_it_watches_a_fabric_and_tells_what_telemetry_gives_and_costs() -> None:
 
 
 def test_an_interrupt_ends_it_with_one_line_and_leaves_nothing() -> None:
-    command = [NETKV, "doctor", "--telemetry", "--seconds", "60", *SMALL]
+    command = [str(NETKV), "doctor", "--telemetry", "--seconds", "60", *SMALL]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         assert "round trip p50" in running.stdout.readline()

@@ -31,6 +31,7 @@ SACK_MAX_B = 28
 
 
 def by_tier(measured: Numbers, tier: int, stripes: int = 1) -> Numbers:
+    found: Numbers
     (found,) = (one for one in measured["transfers"] if (one["tier"], one["stripes"]) == (tier, stripes))
     return found
 

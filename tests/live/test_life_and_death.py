@@ -16,17 +16,19 @@ import pytest
 from testbed.send_buffer import LEASE, SEND_BUFFER_B, SETTING, SendBufferLease, reclaim
 from tests.support.live.lab import wait_until
 from tests.support.live.worlds import (
-    ROOT,
     World,
     host_state,
     inhabited,
     original_send_buffer,
     send_buffer_is_given_back,
 )
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.usefixtures("live_machine")]
 
-GONE_S = 5.0
+GONE_S = 30.0
+"""Guards against hanging: what a killed run leaves is gone in a second or two on an idle machine."""
+
 OTHERS_S = 120.0
 HOLD = """
 import sys

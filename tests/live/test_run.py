@@ -122,7 +122,8 @@ def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Pat
 
 
 def test_a_controller_that_never_answers_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    command = [NETKV, "run", "--requests", "2", "--set", "emulation.bringup_deadline_s=2", "--out", tmp_path / "run"]
+    command = [str(NETKV), "run", "--requests", "2", "--set", "emulation.bringup_deadline_s=2"]
+    command += ["--out", str(tmp_path / "run")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         controller = wait_for_descendant(running.pid, "controller.launch")
         os.kill(controller, signal.SIGSTOP)

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from tests.support.paths import ROOT
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 Event = dict[str, Any]
 
 

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from testbed.emulation import EmulationSpec
@@ -134,6 +135,10 @@ def _to_pod(core: str, pod: int) -> int:
     return sum(int(count) for count in re.findall(r"n_packets=(\d+)", shown))
 
 
+def _knows(document: dict[str, Any], down: bool) -> bool:
+    return bool(document["links_down"]) == down and not document["switches_missing"]
+
+
 def cut_a_cable(up: FabricUp) -> dict[str, Any]:
     """Take down one of the two cables of a core, and put it up again."""
     link = up.fabric.link_by_name[">".join(CUT)]
@@ -142,11 +147,7 @@ def cut_a_cable(up: FabricUp) -> dict[str, Any]:
     for step, state in (("cut", "down"), ("mended", "up")):
         began_s = time.monotonic()
         run("ip", "link", "set", interface, state)
-        known = document_when(
-            lambda document, down=state == "down": (
-                bool(document["links_down"]) == down and not document["switches_missing"]
-            )
-        )
+        known = document_when(partial(_knows, down=state == "down"))
         told[step] = {"links_down": known["links_down"], "took_s": time.monotonic() - began_s}
         now = tables(up)
         told[step]["changed"] = [name for name in now if now[name] != whole[name]]

@@ -58,7 +58,7 @@ def _bits(shown: re.Match[str] | None) -> float:
     if shown is None:
         return 0.0
     digits, unit = re.fullmatch(r"(\d+)([KMG]?)", shown[1]).groups()  # type: ignore[union-attr]
-    return float(digits) * 1000 ** " KMG".index(unit or " ")
+    return float(float(digits) * 1000 ** " KMG".index(unit or " "))
 
 
 def reach(lab: Lab) -> Numbers:
@@ -137,7 +137,7 @@ def best_transfer(lab: Lab, tier: int, stripes: int, size_bytes: int) -> Numbers
         attempts.append(transfer(lab, tier, stripes, size_bytes))
         if _filled(attempts[-1]) * WIRE_EFFICIENCY >= ENOUGH:
             break
-    return {**max(attempts, key=_filled), "attempts": len(attempts)}
+    return {**max(attempts, key=lambda attempt: _filled(dict(attempt))), "attempts": len(attempts)}
 
 
 def _filled(transfer: Numbers) -> float:

@@ -24,8 +24,10 @@ from controller.driver import DRIVERS
 from controller.launch import APPS, LaunchError, check_port
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.xdist_group("ports")
+
 SCHEMA = json.loads((ROOT / "controller" / "netkv.cost.v1.schema.json").read_text(encoding="utf-8"))
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 LAUNCHER = (sys.executable, "-m", "controller.launch")
 
 RYU_MANAGER = """

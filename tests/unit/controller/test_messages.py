@@ -12,6 +12,8 @@ from controller.flow_tables import Bundle, Drop, EtherType, Group, Match, Output
 from controller.messages import change, install, wipe
 from topologies import FabricSpec, build_fattree
 
+pytestmark = pytest.mark.xdist_group("frameworks")
+
 OPENFLOW_1_3 = 4
 GROUP_MOD_HEADER_B = 16
 

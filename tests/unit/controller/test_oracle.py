@@ -19,9 +19,11 @@ from controller.polls import PollStatistics
 from controller.schema import SchemaError, check_document
 from topologies import FabricSpec, build_fattree
 
+pytestmark = pytest.mark.xdist_group("ports")
+
 FABRIC = build_fattree(FabricSpec())
 CONFIG = ControllerConfig()
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 def document(counters: LinkCounters, programmed: set[int]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import pytest
 from controller.driver import DRIVERS
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.xdist_group("frameworks")
+
 CONNECTION = """
 import importlib, json, struct, sys
 from controller.driver import prepare

@@ -30,6 +30,8 @@ from experiments.running.worlds import open_world
 from simulator.path_choice import TRANSFER, PathChoice
 from tests.support.report_folders import ATTACK, SLOWER, hostile_sweep, staleness_conditions, write_sweep
 
+pytestmark = pytest.mark.xdist_group("report")
+
 LARGEST_B = 8e6
 
 

@@ -19,11 +19,13 @@ from selenium.webdriver.remote.webelement import WebElement
 from experiments.report.page import write_report
 from tests.support.report_folders import POLICY, hostile_sweep, staleness_conditions, write_sweep
 
+pytestmark = pytest.mark.xdist_group("browser")
+
 CHROMIUM, DRIVER = "chromium", "chromedriver"
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update")  # fmt: skip
 LAPTOP, PHONE = (1280, 900), (390, 844)
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 FIGURE = "staleness-0-0"
 BESIDE = 2.2
 """How far beside the middle of a cable each of its directions is drawn, units of the picture."""

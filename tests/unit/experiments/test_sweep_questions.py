@@ -20,6 +20,8 @@ from experiments.cli import app
 from experiments.questions import QUESTIONS, Profile, Question
 from experiments.running.sweep import read_sweep, run_sweep
 
+pytestmark = pytest.mark.xdist_group("questions")
+
 COLUMNS = {
     "world", "workload", "policy", "refresh_s", "seeds", "requests", "completed", "ttft_ms", "ttft_low_ms",
     "ttft_high_ms", "p99_ttft_ms", "tpot_ms", "tpot_low_ms", "tpot_high_ms", "slo_attainment", "slo_low", "slo_high",

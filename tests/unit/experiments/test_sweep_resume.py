@@ -23,6 +23,8 @@ from experiments.running.sweep_folder import hold
 from tests.support.paths import ROOT
 from tests.support.small_sweeps import kept, small_conditions, sweep_in
 
+pytestmark = pytest.mark.xdist_group("resume")
+
 CONDITIONS = small_conditions()
 DEADLINE_S = 60.0
 

@@ -17,6 +17,8 @@ from testbed import clean_state
 from testbed.clean_state import DEADLINE_S, CleanState, moved, open_sockets, waiting
 from testbed.verdict import judge
 
+pytestmark = pytest.mark.xdist_group("host")
+
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100000A:1B59 0200000A:C350 01 00000000:00000000 00:00000000 00000000     0        0 1 1
    1: 0100000A:1B59 0200000A:C351 06 00000000:00000000 00:00000000 00000000     0        0 0 1

@@ -13,6 +13,8 @@ import pytest
 from testbed import cpu_monitor
 from testbed.emulation import EmulationSpec
 
+pytestmark = pytest.mark.xdist_group("host")
+
 STAT = "cpu  100 0 100 {idle} 0 {irq} {softirq} 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n"
 WATCHED_S = 0.4
 

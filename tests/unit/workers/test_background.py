@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.workers_driver import PATIENCE_S, Event, Worker
 
+pytestmark = pytest.mark.xdist_group("workers")
+
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Worker, Worker]]:
