@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from experiments.running.code_identity import difference_of_code
-from experiments.running.run_spec import SpecError
-from experiments.running.store import StoreError, check_writable, is_run, is_taken, read_json, sweep_away_partial, sync
+from experiments.running.errors import SpecError, StoreError
+from experiments.running.store import check_writable, is_run, is_taken, read_json, sweep_away_partial, sync
 
 RUNS = "runs"
 DESCRIPTION = "sweep.json"

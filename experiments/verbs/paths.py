@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.comparing import busiest_links, collisions, read_captures, read_connections, spread_by_tier
-from experiments.running import strict
 from experiments.verbs.options import AsJson
 
 
@@ -26,6 +24,9 @@ def paths(
     row a connection and captured link: frames, their bytes, those sent again, and round trips from there and back, all
     of the emulation's own packets and wall time.
     """
+    from experiments.comparing import busiest_links, collisions, read_captures, read_connections, spread_by_tier
+    from experiments.running import strict
+
     connections = read_connections(run)
     found: dict[str, Any] = {
         "spread": spread_by_tier(connections),

@@ -6,15 +6,11 @@ import json
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
-from rich.console import Console
 
-from experiments.claims import claims_table, verdicts
-from experiments.questions import QUESTIONS, Question, note_on, written
-from experiments.running import RUNS, SpecError, read_sweep, run_sweep, strict
+from experiments.verbs import choices
 from experiments.verbs.options import (
     AsJson,
     Congestion,
@@ -28,16 +24,39 @@ from experiments.verbs.options import (
     changes_of,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.questions import Question
+
 CONCLUSIONS = "conclusions.txt"
 WORLDS = {"emulated": ("emulated",), "analytic": ("analytic",), "both": ("emulated", "analytic")}
 
 
 def sweep(
-    question: Annotated[str, typer.Argument(metavar="|".join(QUESTIONS), help="What is varied.")],
-    world: Annotated[str, typer.Option(metavar="emulated|analytic|both", help="Which world replays it.")] = "emulated",
-    profile: Annotated[str, typer.Option(metavar="quick|full", help="Minutes, or what a paper would print.")] = "quick",
+    question: Annotated[
+        str,
+        typer.Argument(metavar="|".join(choices.QUESTIONS), help="What is varied.", autocompletion=choices.questions),
+    ],
+    world: Annotated[
+        str,
+        typer.Option(
+            metavar="emulated|analytic|both", help="Which world replays it.", autocompletion=choices.worlds_or_both
+        ),
+    ] = "emulated",
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="quick|full", help="Minutes, or what a paper would print.", autocompletion=choices.profiles
+        ),
+    ] = "quick",
     policies: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Policies to compare (default: the question's own).")
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Policies to compare (default: the question's own).",
+            autocompletion=choices.policy_lists,
+        ),
     ] = None,
     as_map: Annotated[
         bool, typer.Option("--map", help="With staleness: the same as the question staleness_map.")
@@ -57,7 +76,7 @@ def sweep(
     """Run a sweep and end with a table, a figure and what they say of the paper's claims, in words.
 
     \b
-    staleness      how the gain moves as the network view gets older (Figure 2)
+    staleness      how the gain moves as the telemetry gets older (Figure 2)
     staleness_map  the same by how fast the congestion moves (also: staleness --map)
     topology       oversubscription at the ToR by oversubscription at the aggregation (Figure 1)
     prefix         the share of RAG requests that have a prefix in common (Figure 3)
@@ -70,6 +89,12 @@ def sweep(
 
     Exit code 1 when a run had to be left out because its verdict is `invalid`.
     """
+    from rich.console import Console
+
+    from experiments.claims import claims_table, verdicts
+    from experiments.questions import note_on
+    from experiments.running import RUNS, SpecError, read_sweep, run_sweep, strict
+
     asked = _question(question, as_map)
     changes = changes_of(
         settings=settings, trace=trace, requests=requests, refresh=refresh, congestion=congestion, seed=seed
@@ -121,6 +146,9 @@ def sweep(
 
 
 def _question(name: str, as_map: bool) -> Question:
+    from experiments.questions import QUESTIONS
+    from experiments.running import SpecError
+
     if name not in QUESTIONS:
         raise SpecError(f"sweep: {name!r} is not one of {', '.join(QUESTIONS)}")
     if as_map and name != "staleness":
@@ -132,6 +160,8 @@ def _report(
     place: Path, results: pd.DataFrame, figures: list[Path], left_out: list[str], said: list[str]
 ) -> dict[str, Any]:
     """The sweep for a machine: JSON knows no number that is not finite."""
+    from experiments.questions import written
+
     rows = [
         {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
         for row in results.astype(object).to_dict("records")
