@@ -20,8 +20,9 @@ import pytest
 from distributed import Client
 
 from experiments.running import cluster, world_runner
-from experiments.running.cluster import EMULATION, ClusterError, existing_cluster, local_workers, run_on_worker
+from experiments.running.cluster import EMULATION, existing_cluster, local_workers, run_on_worker
 from experiments.running.code_identity import code_identity
+from experiments.running.errors import ClusterError
 from experiments.running.run_process import RunProcess, RunProcessError
 from experiments.running.sweep import Condition
 from experiments.running.world_runner import WorldRunner, answered, ordered

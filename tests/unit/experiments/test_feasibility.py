@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.planning.feasibility import DOUBTFUL, FITS, Load, assess_feasibility, predict_load
 from experiments.planning.run_plan import plan_run
-from experiments.running.run_spec import RunSpec, SpecError, make_spec
+from experiments.running.errors import SpecError
+from experiments.running.run_spec import RunSpec, make_spec
 from scenario import load_requests
 from testbed.capacity import Capacity
 
