@@ -93,9 +93,7 @@ def test_a_run_beside_folders_with_the_names_of_ours(netkv: Callable[..., Done],
     assert summary["completed"] == 20
 
 
-def test_processes_of_a_sweep_beside_folders_with_the_names_of_ours(
-    netkv: Callable[..., Done], tmp_path: Path
-) -> None:
+def test_processes_of_a_sweep_beside_folders_with_the_names_of_ours(netkv: Callable[..., Done], tmp_path: Path) -> None:
     fill(tmp_path)
     options = ("--requests", "5", "--policies", f"round_robin,{POLICY}", "--refresh", "1", "--jobs", "2")
     done = netkv(tmp_path, "sweep", "staleness", "--world", "analytic", *options, "--out", "new", "--json")
