@@ -66,6 +66,14 @@ def test_an_analytic_run_imports_no_more_than_it_needs(tmp_path: Path) -> None:
     assert loaded & NOT_FOR_AN_ANALYTIC_RUN == set()
 
 
+def test_no_folder_for_captures_is_made_unless_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("tempfile.TemporaryDirectory")
+    arguments = ["run", "--world", "analytic", "--requests", "3", "--out", str(tmp_path / "run")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+
+
 def test_the_names_of_options_are_those_of_the_things_themselves() -> None:
     assert list(POLICIES) == list(choices.POLICIES)
     assert list(QUESTIONS) == list(choices.QUESTIONS)
