@@ -72,9 +72,9 @@ def read_description(out: Path) -> dict[str, Any]:
 
 
 def _check_same(before: Mapping[str, Any], after: Mapping[str, Any], out: Path) -> None:
-    held, asked = ({name: part for name, part in one.items() if name != CODE} for one in (before, after))
-    if held != asked:
-        raise SpecError(f"{out}: holds another sweep: {_difference(held, asked)}")
+    held, wanted = ({name: part for name, part in one.items() if name != CODE} for one in (before, after))
+    if held != wanted:
+        raise SpecError(f"{out}: holds another sweep: {_difference(held, wanted)}")
     if len(present(out, after["runs"])) == len(after["runs"]):
         return  # nothing will be added to it
     if changed := difference_of_code(before.get(CODE, {}), after[CODE]):

@@ -95,7 +95,7 @@ def plan(
 
 
 def _capacity(calibrate: bool, file: Path | None) -> Capacity | None:
-    """What was measured, now or before; None where nobody asked. SpecError for a file that does not hold it."""
+    """What was measured, now or before; None without either option. SpecError for a file that does not hold it."""
     from experiments.running import SpecError
     from testbed import Capacity, measure_capacity
 

@@ -85,7 +85,7 @@ def sweep(
 
     Policies beyond the question's own, the public routers' among them, are named with --policies; its references should
     be among them, or there is nothing to compare with. A field that a question varies can be fixed with --set, where it
-    is one field. Packets take their time: the emulated world runs a part of each profile (docs/sweeps.md says which).
+    is one field. The emulated world takes real time, so it runs a part of each profile (docs/sweeps.md says which).
 
     Exit code 1 when a run had to be left out because its verdict is `invalid`.
     """
@@ -95,7 +95,7 @@ def sweep(
     from experiments.questions import note_on
     from experiments.running import RUNS, SpecError, read_sweep, run_sweep, strict
 
-    asked = _question(question, as_map)
+    chosen = _question(question, as_map)
     changes = changes_of(
         settings=settings, trace=trace, requests=requests, refresh=refresh, congestion=congestion, seed=seed
     )
@@ -103,14 +103,14 @@ def sweep(
         raise SpecError("--jobs: a cluster has as many as it has workers (leave it out with --dask)")
     if world not in WORLDS:
         raise SpecError(f"world: {world!r} is not one of {', '.join(WORLDS)}")
-    named = asked.policies if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
-    conditions = asked.conditions(profile, named, WORLDS[world], changes)
+    named = chosen.policies if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
+    conditions = chosen.conditions(profile, named, WORLDS[world], changes)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console(stderr=as_json)
-    run_sweep(asked.name, conditions, place, resume=resume, console=console, jobs=jobs, dask=dask)
+    run_sweep(chosen.name, conditions, place, resume=resume, console=console, jobs=jobs, dask=dask)
     seen = read_sweep(place)
     left_out = sorted(seen.loc[seen["verdict"] == "invalid", "run"].unique())
-    results = asked.results(seen)
+    results = chosen.results(seen)
     if results.empty:
         if as_json:
             typer.echo(json.dumps(_report(place, results, [], left_out, []), indent=1))
@@ -121,11 +121,11 @@ def sweep(
             soft_wrap=True,
         )
         raise typer.Exit(1)
-    table_file = place / f"{asked.name}.csv"
+    table_file = place / f"{chosen.name}.csv"
     results.to_csv(table_file, index=False)
     note = note_on(conditions, left_out)
-    figures = [*asked.draw(results, place, note), *asked.draw_requests(seen, place, note)]
-    said = asked.sentences(results)
+    figures = [*chosen.draw(results, place, note), *chosen.draw_requests(seen, place, note)]
+    said = chosen.sentences(results)
     (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
     judged = [verdict for verdict in verdicts([place], WORLDS[world]) if verdict.measured]
     if as_json:
@@ -133,7 +133,7 @@ def sweep(
         report["claims"] = strict([verdict.as_json() for verdict in judged])
         typer.echo(json.dumps(report, indent=1, default=str))
     else:
-        console.print(asked.table(results))
+        console.print(chosen.table(results))
         for sentence in said:
             console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
         if judged:
