@@ -8,7 +8,6 @@ import sys
 
 import typer
 
-from experiments.running import ClusterError, SpecError, StoreError
 from experiments.verbs.clean import clean
 from experiments.verbs.compare import compare
 from experiments.verbs.doctor import doctor
@@ -19,22 +18,6 @@ from experiments.verbs.run import run
 from experiments.verbs.shell import shell
 from experiments.verbs.sweep import sweep
 from experiments.verbs.tune import tune
-from scheduler import PolicyError
-from simulator import SimulationError
-from testbed import TestbedError
-from topologies import FabricError
-from workloads import WorkloadError
-
-BAD_INPUT = (
-    SpecError,
-    StoreError,
-    ClusterError,
-    TestbedError,
-    SimulationError,
-    PolicyError,
-    FabricError,
-    WorkloadError,
-)
 
 GC_THRESHOLD = 50_000
 """New objects between two garbage collections. What imports make stays: with Python's 700, looking through it again and
@@ -66,12 +49,29 @@ def main() -> None:
         signal.signal(number, _interrupt)
     try:
         app()
-    except BAD_INPUT as problem:
-        typer.echo(f"netkv: {' '.join(str(problem).split())}", err=True)
-        sys.exit(2)
     except Interrupted as problem:
         typer.echo("netkv: interrupted; finished runs are kept (--resume continues a sweep)", err=True)
         sys.exit(problem.exit_code)
+    except SystemExit:
+        raise
+    except bad_input() as problem:
+        typer.echo(f"netkv: {' '.join(str(problem).split())}", err=True)
+        sys.exit(2)
+
+
+def bad_input() -> tuple[type[Exception], ...]:
+    """The errors that are a user's to correct. Imported when there is one: `netkv doctor` must start without."""
+    from experiments.running import ClusterError, SpecError, StoreError
+    from scheduler import PolicyError
+    from simulator import SimulationError
+    from testbed import TestbedError
+    from topologies import FabricError
+    from workloads import WorkloadError
+
+    return (
+        *(SpecError, StoreError, ClusterError, TestbedError),
+        *(SimulationError, PolicyError, FabricError, WorkloadError),
+    )
 
 
 def _interrupt(number: int, _: object) -> None:

@@ -52,10 +52,13 @@ def _examine(as_json: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from experiments.planning import examine, foreign_packages
+    from experiments.planning import foreign_packages
 
-    # With another package in the place of one of ours nothing else can be looked at: our own modules do not load.
-    findings = [finding for finding in foreign_packages() if not finding.ok] or examine()
+    findings = [finding for finding in foreign_packages() if not finding.ok]
+    if not findings:  # with another package in the place of one of ours, nothing else would load
+        from experiments.planning import examine
+
+        findings = examine()
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

@@ -82,7 +82,7 @@ def test_plan_answers_from_a_file_without_root(tmp_path: Path) -> None:
     file.write_text(json.dumps(asdict(MACHINE)))
     arguments = ["plan", "--requests", "10", "--calibration", str(file)]
     told = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
-    assert json.loads(told.stdout)["fit"]["prediction"] in ("fits", "doubtful", "does not fit")
+    assert json.loads(told.stdout)["feasibility"]["prediction"] in ("fits", "doubtful", "does not fit")
     in_words = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
     assert "prediction: " in in_words
     assert "beside no other work" not in in_words
