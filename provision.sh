@@ -46,7 +46,7 @@ logged() {
     "$@" >>"$log" 2>&1 </dev/null 9<&- && return  # no child keeps the lock
     tail -n 25 -- "$log" >&2
     trap - EXIT
-    fail "this step failed; mend what is said above and run it again (the whole log: $log)"
+    fail "this step failed; fix what the lines above say and run it again (the whole log: $log)"
 }
 
 as_root() {

@@ -7,6 +7,8 @@ compiled anew in each process, which costs seconds and changes no result.
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -29,3 +31,19 @@ def compiled(function: Function) -> Function:
     except RuntimeError:  # "cannot cache function ...: no locator available for file ..."
         machine_code = njit(cache=False, **OPTIONS)(function)
     return cast(Function, machine_code)
+
+
+def load_compiler() -> None:
+    """Load what numba loads before its first function runs, except for SciPy's linear algebra and cffi.
+
+    It imports both only to learn whether compiled code could call them, which takes longer than all else of a short
+    run. Ours calls neither. Code of a user that does has imported them already, and then they stay visible.
+    """
+    hidden = [name for name in ("scipy.linalg", "cffi") if name not in sys.modules]
+    sys.modules |= dict.fromkeys(hidden)  # type: ignore[arg-type]  # None: importing it raises ImportError
+    try:
+        for module in ("numba.core.typing.cffi_utils", "numba.np.arraymath"):
+            importlib.import_module(module)
+    finally:
+        for name in hidden:
+            del sys.modules[name]

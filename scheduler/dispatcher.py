@@ -15,6 +15,7 @@ import numpy as np
 
 from scenario import Scenario
 from scheduler.candidates import Candidates
+from scheduler.compilation import load_compiler
 from scheduler.errors import InfeasibleError
 from scheduler.in_flight import REMEMBERED_S, InFlight
 from scheduler.link_table import LinkTable
@@ -174,6 +175,7 @@ class Dispatcher:
 
     def _load_compiled_code(self, prefill_id: int) -> None:
         """Compile, or read from disk, what the first decision would otherwise wait for; nothing else changes."""
+        load_compiler()
         anyone = self._candidates(Request(-1, 0.0, 1, 1, ()), prefill_id, -np.inf)
         anyone.best(anyone.first_step_s)
         empty = np.zeros(len(self._table.capacity_Bps))

@@ -11,8 +11,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import operator
+import os
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from scheduler.candidates import Candidates
@@ -38,6 +41,9 @@ from scheduler.policies.vllm_dp import VllmDataParallel
 from scheduler.time_limit import TimeLimitPassed, time_limit
 from scheduler.view import View
 from workloads import Request
+
+PROJECT = str(Path(__file__).parents[1])
+"""The folder that holds our packages."""
 
 ENTRY_POINT_GROUP = "netkv.policies"
 
@@ -122,10 +128,22 @@ def _imported(name: str) -> object:
     module_name, _, attribute = name.partition(":")
     if module_name.startswith(".") or not module_name or not attribute:
         raise PolicyError(f"policy: {name}: module:Class was expected")
+    look_in_the_current_directory()
     module = importlib.import_module(module_name)
     if not hasattr(module, attribute):
         raise PolicyError(f"policy: {name}: module {module_name} has no {attribute}")
     return getattr(module, attribute)
+
+
+def look_in_the_current_directory() -> None:
+    """Let what the current directory holds be imported: a user's own policy, and what it imports.
+
+    The directory comes last, and after the folder of our own packages: a folder in it that has the name of one of ours
+    is never taken for ours, however this project was installed. FileNotFoundError when the directory is gone.
+    """
+    for folder in (PROJECT, os.getcwd()):
+        if folder not in sys.path:
+            sys.path.append(folder)
 
 
 def _loaded(name: str, load: Callable[[], object]) -> object:

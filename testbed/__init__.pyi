@@ -2,6 +2,7 @@
 from .capacity import FRAMES_A_SEGMENT, PAYLOAD_BYTES, Capacity, measure_capacity
 from .capture import CaptureOrder
 from .capture_reader import Conversation, Endpoints, read_capture
+from .child_python import child_python
 from .emulated_world import EmulatedWorld
 from .emulation import EmulationSpec
 from .errors import TestbedError
@@ -29,6 +30,7 @@ __all__ = [
     "Feature",
     "SendBufferLease",
     "TestbedError",
+    "child_python",
     "datapath_in_force",
     "judge",
     "measure_capacity",

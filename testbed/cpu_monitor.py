@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from testbed.child_python import child_python
 from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
 from testbed.vswitchd import RUN_FOLDER
-from testbed.worker_pool import WORKER_PYTHON
 
 PROCESSES = Path("/proc")
 STAT = Path("/proc/stat")
@@ -44,7 +44,7 @@ class CpuMonitor:
     async def watch(self) -> None:
         """Sample every window until cancelled."""
         log = RUN_DIR / "timer_probe.log"
-        timer_probe = self._up.spawn(self._instance, *WORKER_PYTHON, "workers.timer_probe", log=log)
+        timer_probe = self._up.spawn(self._instance, *child_python("workers.timer_probe", bare=True), log=log)
         began_s, spent_s, interrupted_s = time.monotonic(), spent_by_process_s(), processor_times().interrupted_s
         try:
             await self._sample()

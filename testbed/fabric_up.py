@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import OVSSwitch, RemoteController
 
+from testbed.child_python import child_python
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.kernel import check_kernel
@@ -38,8 +38,6 @@ HOST_SETTINGS = (
 )
 """Of every host: no IPv6 neighbour discovery, no TCP metrics from earlier connections, and no slow start of an idle
 persistent connection."""
-
-PROJECT = Path(__file__).parent.parent
 
 RATE_TOLERANCE = 1e-3
 """tc prints rates with at least four digits."""
@@ -73,7 +71,6 @@ class FabricUp:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                cwd=PROJECT,
             )
 
     def run_in(self, instance: int, *command: str, deadline_s: float = 30.0) -> str:
@@ -98,10 +95,10 @@ class FabricUp:
         )
         with CONTROLLER_LOG.open("ab") as log:
             self.controller = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "controller.launch", "--config", str(config)),
+                child_python(
+                    *("controller.launch", "--config", str(config)),
                     *("--port", str(self.spec.controller_port), "--openflow", self.spec.controller),
-                ],
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

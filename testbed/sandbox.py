@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from testbed.child_python import child_python
 from testbed.errors import TestbedError
 
 PRIVATE_MOUNTS = ("/run", "/etc/openvswitch", "/var/log/openvswitch")
@@ -34,7 +34,7 @@ def sandbox_command(inner: Sequence[str]) -> list[str]:
 
 def python_in_sandbox(module: str, *arguments: str) -> list[str]:
     """The command that runs one of our modules inside a new sandbox."""
-    return sandbox_command([sys.executable, "-m", module, *arguments])
+    return sandbox_command(child_python(module, *arguments))
 
 
 def require_root() -> None:

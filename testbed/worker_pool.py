@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from scenario import Scenario, ServingSpec
+from testbed.child_python import child_python
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
@@ -29,9 +29,6 @@ persistent connection is opened when it is first needed."""
 
 CONNECT_DEADLINE_S = 60.0
 QUIT_DEADLINE_S = 5.0
-
-WORKER_PYTHON = (sys.executable, "-S", "-E", "-m")
-"""Without site-packages: workers need the standard library only and start in half the time."""
 
 REAL_TIME = ("--realtime-priority", "1")
 """Timers of prefill and decode fire on time even while the switches keep every core busy."""
@@ -88,9 +85,11 @@ class WorkerPool:
         for (role, instance), arguments in self._wanted.items():
             self._processes[role, instance] = self._up.spawn(
                 instance,
-                *(*WORKER_PYTHON, f"workers.{role}", "--name", self._name(instance)),
-                *("--control", str(self._control)),
-                *arguments,
+                *child_python(
+                    *(f"workers.{role}", "--name", self._name(instance), "--control", str(self._control)),
+                    *arguments,
+                    bare=True,
+                ),
                 log=self._log(role, instance),
             )
         try:

@@ -1,4 +1,5 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .percentiles import weighted_percentiles
 from .results import NEVER, Further, challengers, change_column, gains, refresh_numbers, tidy
 from .statistics import (
     CONFIDENCE,
@@ -14,7 +15,6 @@ from .statistics import (
     resamples,
     share_alike,
     units_of,
-    weighted_percentiles,
 )
 from .theory import available, herd_ratio, largest_error, longest_staleness_s, single_ratio, tokens_beyond
 from .wording import CAVEAT, against_claim, changed, interval_name, interval_names, seeds_of, told

@@ -17,6 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from experiments.analysis.percentiles import value_at_percent
+
 Floats = NDArray[np.float64]
 Units = NDArray[np.int64]
 
@@ -204,26 +206,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in corrected]
 
 
-def weighted_percentiles(
-    values: NDArray[np.float64], counts: NDArray[np.int64], percents: Sequence[float]
-) -> list[float]:
-    """`numpy.percentile(numpy.repeat(values, counts), percents)` without the repeated array. Some count must be > 0."""
-    order = np.argsort(values, kind="stable")
-    in_order, up_to = values[order], np.cumsum(counts[order])
-    return [_at_rank(in_order, up_to, percent) for percent in percents]
-
-
-def _at_rank(in_order: Floats, up_to: NDArray[np.int64], percent: float) -> float:
-    """Linear between the two nearest ranks, numpy's default: rank (N - 1) p / 100 of N values in order.
-
-    `up_to`: how many values there are up to each of `in_order`.
-    """
-    rank = (up_to[-1] - 1) * percent / 100
-    lower = math.floor(rank)
-    below, above = in_order[np.searchsorted(up_to, [lower, math.ceil(rank)], side="right")]
-    return float(below + (above - below) * (rank - lower))
-
-
 def _pairs(baseline: pd.DataFrame, other: pd.DataFrame, column: str) -> tuple[Floats, Floats, Units]:
     """Both columns over the requests in both, and the unit of each."""
     keys = ["seed", "request_id"]
@@ -267,7 +249,7 @@ def _percentiles(values: Floats, units: Units, percent: float) -> Callable[[NDAr
     """A percentile of the rows of resampled units, by how often each unit was drawn."""
     order = np.argsort(values, kind="stable")
     in_order, unit_in_order = values[order], units[order]
-    return lambda often: np.array([_at_rank(in_order, np.cumsum(row[unit_in_order]), percent) for row in often])
+    return lambda often: np.array([value_at_percent(in_order, np.cumsum(row[unit_in_order]), percent) for row in often])
 
 
 def _bootstrap(units: Units, statistic: Callable[[NDArray[np.int64]], Floats], seed: int) -> tuple[float, float]:

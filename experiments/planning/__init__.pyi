@@ -1,5 +1,6 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
-from .feasibility import fit, predict_load
+from .feasibility import assess_feasibility, predict_load
+from .foreign_packages import foreign_packages
 from .machine_check import examine
 from .run_plan import plan_run
 from .telemetry_display import telemetry_line, telemetry_table
@@ -8,8 +9,9 @@ from .tuning import DEFAULT_GRIDS, OBJECTIVES, grid_points, ranking, search, tun
 __all__ = [
     "DEFAULT_GRIDS",
     "OBJECTIVES",
+    "assess_feasibility",
     "examine",
-    "fit",
+    "foreign_packages",
     "grid_points",
     "plan_run",
     "predict_load",

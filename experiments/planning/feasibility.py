@@ -63,7 +63,7 @@ def predict_load(spec: RunSpec) -> Load:
     )
 
 
-def fit(spec: RunSpec, load: Load, capacity: Capacity) -> dict[str, Any]:
+def assess_feasibility(spec: RunSpec, load: Load, capacity: Capacity) -> dict[str, Any]:
     """`prediction`: fits, doubtful or does not fit; `uses`: the shares of the machine's capacity that are asked for,
     the larger one being `binding`; `margin`: how many times the load could be for the run still to fit; `proposals`:
     the least `rate_scale` without dilation, and the least `time_dilation` at the given scale, that fit.

@@ -1,4 +1,4 @@
-"""What this machine lacks for a run, and the one command that mends each lack."""
+"""What this machine lacks for a run, and the one command that is the remedy for each lack."""
 
 from __future__ import annotations
 
@@ -6,22 +6,13 @@ import importlib
 import importlib.util
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.planning.finding import Finding
+from experiments.planning.foreign_packages import foreign_packages
 from testbed import FEATURES, LEASE, SETTING, EmulationSpec, Feature, datapath_in_force
 
 PROVISION = "./provision.sh"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: `ok`, what was found, and the command that mends it where it is not."""
-
-    name: str
-    ok: bool
-    found: str
-    mend: str = ""
 
 
 def examine() -> list[Finding]:
@@ -37,6 +28,7 @@ def examine() -> list[Finding]:
             for name in ("mininet.net", "numpy", "pandas", "pyarrow", "numba", "matplotlib", "scapy", "os_ken")
         ],
         _ryu(),
+        *foreign_packages(),
         _namespaces(),
         _send_buffer(),
         _datapath(),
@@ -100,11 +92,11 @@ def _kernel_features() -> list[Finding]:
 def _kernel_feature(feature: Feature, needed: bool) -> Finding:
     if feature.present():
         return Finding(f"kernel: {feature.module}", True, "present")
-    mend = f"modprobe {feature.module}" if needed else ""
-    return Finding(f"kernel: {feature.module}", not needed, f"absent: no {feature.field}", mend)
+    remedy = f"modprobe {feature.module}" if needed else ""
+    return Finding(f"kernel: {feature.module}", not needed, f"absent: no {feature.field}", remedy)
 
 
 def _cores() -> Finding:
     cores = os.cpu_count() or 1
-    mend = "" if cores >= 2 else "give the machine two cores"
-    return Finding("cores", cores >= 2, f"{cores} (a 16-instance fabric needs 2)", mend)
+    remedy = "" if cores >= 2 else "give the machine two cores"
+    return Finding("cores", cores >= 2, f"{cores} (a 16-instance fabric needs 2)", remedy)

@@ -1,12 +1,11 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
-from .cluster import ClusterError
+from .errors import ClusterError, SpecError, StoreError
 from .machine import git_commit, versions
-from .run_spec import RunSpec, SpecError, make_spec, parse_settings, read_spec, shortened
+from .run_spec import RunSpec, make_spec, parse_settings, read_spec, shortened
 from .store import (
     MEASURED,
     PATHS,
     PCAP,
-    StoreError,
     check_free,
     check_writable,
     is_run,

@@ -1,7 +1,7 @@
 """Runs of a sweep on the workers of a Dask cluster: local processes, or machines that somebody else has started.
 
 The unit of work is a run. Its files come back as bytes, so no file system is shared and only the client writes. A
-worker hands each run to a *performer*, a process of its own that keeps its fabric up for the next run: a run that
+worker hands each run to a `RunProcess`, a process of its own that keeps its fabric up for the next run: a run that
 nobody waits for any more can be ended at once, and one that breaks its process does not break the worker. Dask is
 loaded only when it is used: it takes longer than all else.
 """
@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from experiments.running.code_identity import OtherCodeError, code_identity, difference_of_code
-from experiments.running.run_process import FinishedRun, Performer, PerformerError, UnwantedError
+from experiments.running.errors import ClusterError
+from experiments.running.run_process import FinishedRun, RunProcess, RunProcessError, UnwantedError
 
 if TYPE_CHECKING:  # a worker, which imports this module, passes runs on without knowing them
     from experiments.running.run_spec import RunSpec
@@ -41,10 +42,6 @@ MOST_DEATHS = 4
 Say = Callable[[str], None]
 
 
-class ClusterError(RuntimeError):
-    """A cluster that cannot be reached or cannot do the work; the message names it and, where there is one, a mend."""
-
-
 class Cluster:
     """The workers behind a Dask client."""
 
@@ -52,7 +49,7 @@ class Cluster:
         self._client = client
         self._place = place
 
-    def perform(self, specs: Mapping[str, RunSpec], say: Say) -> Iterator[tuple[str, FinishedRun]]:
+    def run_all(self, specs: Mapping[str, RunSpec], say: Say) -> Iterator[tuple[str, FinishedRun]]:
         """Every run by its name, in the order in which they end. Emulated ones first: their machines do nothing else.
 
         The error of the first run that fails; ClusterError when the workers cannot run them, run other code, or go.
@@ -62,9 +59,9 @@ class Cluster:
             part = {name: spec for name, spec in specs.items() if spec.world == world}
             if part:
                 self._check(world, code)
-                yield from self._perform_part(world, part, code, say)
+                yield from self._run_part(world, part, code, say)
 
-    def _perform_part(
+    def _run_part(
         self, world: str, specs: Mapping[str, RunSpec], code: dict[str, str], say: Say
     ) -> Iterator[tuple[str, FinishedRun]]:
         from distributed import wait
@@ -98,7 +95,7 @@ class Cluster:
                     name = running.pop(future)
                     try:
                         ended.append((name, self._finished(future, name)))
-                    except PerformerError as problem:
+                    except RunProcessError as problem:
                         deaths[name] += 1
                         if deaths[name] == MOST_DEATHS:
                             raise ClusterError(f"{name}: given up: {MOST_DEATHS} times {problem}") from None
@@ -117,10 +114,10 @@ class Cluster:
 
         resources = {EMULATION: 1} if spec.world == "emulated" else None
         key = f"{name}-{uuid.uuid4().hex}"
-        return self._client.submit(perform_on_worker, ordered(spec, code), key=key, resources=resources, pure=False)
+        return self._client.submit(run_on_worker, ordered(spec, code), key=key, resources=resources, pure=False)
 
     def _finished(self, future: Any, name: str) -> FinishedRun:
-        """What came of a run. The error that it raised; PerformerError when its process died, perhaps by chance."""
+        """What came of a run. The error that it raised; RunProcessError when its process died, perhaps by chance."""
         from distributed import KilledWorker
 
         from experiments.running.world_runner import answered
@@ -205,8 +202,8 @@ def local_workers(jobs: int) -> list[dict[str, Any]]:
     return [{**options, "resources": {} if job else {EMULATION: 1}} for job in range(jobs)]
 
 
-def perform_on_worker(order: bytes) -> bytes:
-    """Body of a task: the answer of a performer of this worker. PerformerError when it dies of the run."""
+def run_on_worker(order: bytes) -> bytes:
+    """Body of a task: the answer of a run process of this worker. RunProcessError when that dies of the run."""
     from distributed import Reschedule, get_worker
 
     worker = get_worker()
@@ -215,16 +212,16 @@ def perform_on_worker(order: bytes) -> bytes:
     def wanted() -> bool:
         return task.state == "executing" and worker.status.name not in ("closing", "closed", "failed")
 
-    performer = _performers.take()
+    process = _run_processes.take()
     try:
-        answer = performer.perform(order, wanted)
+        answer = process.run(order, wanted)
     except UnwantedError:
-        performer.close()
+        process.close()
         raise Reschedule from None  # nobody waits for it here; if anybody still does elsewhere, it is run there
     except BaseException:
-        performer.close()
+        process.close()
         raise
-    _performers.give_back(performer)
+    _run_processes.give_back(process)
     return answer
 
 
@@ -232,28 +229,28 @@ def _code_of_worker() -> dict[str, str]:
     return code_identity()
 
 
-class _Performers:
+class _RunProcesses:
     """Those of one worker that are between two runs."""
 
     def __init__(self) -> None:
-        self._idle: list[Performer] = []
+        self._idle: list[RunProcess] = []
         self._changing = threading.Lock()
 
-    def take(self) -> Performer:
+    def take(self) -> RunProcess:
         with self._changing:
             while self._idle:
-                performer = self._idle.pop()
-                if performer.fresh:
-                    return performer
-                performer.close()
-        return Performer()
+                process = self._idle.pop()
+                if process.usable:
+                    return process
+                process.close()
+        return RunProcess()
 
-    def give_back(self, performer: Performer) -> None:
+    def give_back(self, process: RunProcess) -> None:
         with self._changing:
-            self._idle.append(performer)
+            self._idle.append(process)
 
 
-_performers = _Performers()
+_run_processes = _RunProcesses()
 
 
 def _quiet() -> None:

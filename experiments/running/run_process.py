@@ -1,20 +1,21 @@
 """A process of its own for runs, for those who must be able to end one at any moment: a thread they cannot.
 
-Orders and answers are bytes that only the two ends need to understand (`stage.ordered` and `stage.answered`), so that
-whoever passes them on, a cluster's worker, loads nothing of what makes a run.
+Orders and answers are bytes that only the two ends need to understand (`world_runner.ordered` and
+`world_runner.answered`), so that whoever passes them on, a cluster's worker, loads nothing of what makes a run.
 """
 
 from __future__ import annotations
 
 import selectors
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
+
+from testbed import child_python
 
 IDLE_S = 10.0
 """A child without work for as long gives back its fabric and ends."""
@@ -24,8 +25,6 @@ POLL_S = 0.2
 
 LENGTH_B = 8
 """Bytes of the length before each order and each answer, big-endian."""
-
-BODY = "from experiments.running.world_runner import main; main()"
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,21 @@ class FinishedRun:
     wall_s: Mapping[str, float]
 
 
-class PerformerError(RuntimeError):
+class RunProcessError(RuntimeError):
     """The process of a run ended before the run; the message holds its last words."""
 
 
 class UnwantedError(Exception):
-    """Nobody waits any more for the run that was being performed."""
+    """Nobody waits any more for the run that was being made."""
 
 
-class Performer:
-    """A child process that performs one run at a time. For one caller at a time."""
+class RunProcess:
+    """A child process that makes one run at a time. For one caller at a time."""
 
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         self._child = subprocess.Popen(
-            [sys.executable, "-c", BODY],
+            child_python("experiments.running.world_runner"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -65,20 +64,20 @@ class Performer:
         self._idle_since_s = time.monotonic()
 
     @property
-    def fresh(self) -> bool:
+    def usable(self) -> bool:
         """Whether the child can still be given work: it is up and will not just be about to end."""
         return self._child.poll() is None and time.monotonic() - self._idle_since_s < IDLE_S / 2
 
-    def perform(self, order: bytes, wanted: Callable[[], bool] = lambda: True) -> bytes:
+    def run(self, order: bytes, wanted: Callable[[], bool] = lambda: True) -> bytes:
         """Pass an order to the child and return its answer.
 
-        UnwantedError as soon as `wanted` says no, PerformerError when the child dies; the performer is spent then.
+        UnwantedError as soon as `wanted` says no, RunProcessError when the child dies. Only `close` is left to do then.
         """
         stdin, stdout = self._pipes()
         try:
             send(order, stdin)
         except BrokenPipeError:
-            raise PerformerError(self._last_words()) from None
+            raise RunProcessError(self._last_words()) from None
         with selectors.DefaultSelector() as waiting:
             waiting.register(stdout, selectors.EVENT_READ)
             while not waiting.select(POLL_S):
@@ -86,7 +85,7 @@ class Performer:
                     raise UnwantedError
         answer = receive(stdout)
         if answer is None:
-            raise PerformerError(self._last_words())
+            raise RunProcessError(self._last_words())
         self._idle_since_s = time.monotonic()
         return answer
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ValidationError
 
+from experiments.running.errors import SpecError
 from scenario import Scenario
 from scheduler import check_parameters, find_policy
 from simulator import SimulationSpec
@@ -18,10 +19,6 @@ from testbed import EmulationSpec
 LONGEST_ECHO = 80
 
 World = Literal["emulated", "analytic"]
-
-
-class SpecError(ValueError):
-    """A specification that cannot be used; the message is one line naming the place."""
 
 
 class RunSpec(Scenario):

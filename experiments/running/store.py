@@ -10,22 +10,27 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from pydantic import ValidationError
 
+from experiments.running.columns import Columns, columns_of, parquet_bytes
+from experiments.running.errors import StoreError
 from experiments.running.machine import describe_machine, git_commit, versions
 from experiments.running.run_spec import RunSpec, complaint
 from experiments.running.summary import summarise
 from scheduler import Decision
 from serving import Outcome, RequestRecord
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 TABLES = ("requests", "decisions", "links")
+LINK_COLUMNS = ("time_s", "link", "utilisation", "bytes")
 
 PATHS = "paths"
 """The table of connections and the links they crossed; only a world that can tell has one."""
@@ -44,10 +49,6 @@ PARTIAL = ".partial-"
 """In the name of a folder that is being written; it starts with a dot, so nobody takes it for a run."""
 
 
-class StoreError(ValueError):
-    """A run folder that cannot be written or read; the message names it."""
-
-
 def write_run(
     out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any], captures: Path | None = None
 ) -> dict[str, Any]:
@@ -64,17 +65,15 @@ def write_run(
 
 def render_run(spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any]) -> dict[str, bytes]:
     """The files of a run's folder by name, as data: the run can have been made on another machine."""
-    tables = {
-        "requests": pd.DataFrame(
-            [asdict(record) for record in outcome.requests], columns=[item.name for item in fields(RequestRecord)]
-        ),
-        "decisions": pd.DataFrame(
-            outcome.decisions, columns=None if outcome.decisions else [item.name for item in fields(Decision)]
-        ),
-        "links": pd.DataFrame(outcome.links, columns=["time_s", "link", "utilisation", "bytes"]),
+    tables: dict[str, Columns] = {
+        "requests": {
+            item.name: [getattr(record, item.name) for record in outcome.requests] for item in fields(RequestRecord)
+        },
+        "decisions": columns_of(outcome.decisions, [item.name for item in fields(Decision)]),
+        "links": {name: [sample[name] for sample in outcome.links] for name in LINK_COLUMNS},
     }
     if outcome.paths:
-        tables[PATHS] = pd.DataFrame(outcome.paths)
+        tables[PATHS] = columns_of(outcome.paths)
     summary = summarise(
         tables["requests"], outcome.token_gaps_ms, outcome.duration_s, spec.slo, outcome.token_gap_counts
     )
@@ -92,7 +91,7 @@ def render_run(spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any]) -> d
         "git_commit": git_commit(),
         "machine": describe_machine(),
     }
-    files = {f"{name}.parquet": table.to_parquet(index=False) for name, table in tables.items()}
+    files = {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items()}
     files["summary.json"] = json_text(summary).encode()
     files["manifest.json"] = json_text(manifest).encode()
     if measured is not None:
@@ -215,6 +214,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def read_table(folder: Path, table: str) -> pd.DataFrame:
     """One table of a run folder: `requests`, `decisions`, `links` or `paths`. StoreError when it is none."""
+    import pandas as pd  # takes longer to load than all else, and who only writes does not need it
+
     try:
         return pd.read_parquet(folder / f"{table}.parquet")
     except (OSError, ValueError) as problem:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from experiments.analysis import weighted_percentiles
 from scenario import SloSpec
 
 PERCENTILES = (90, 99)
 
+NUMBERS = (
+    *("input_length", "output_length", "kv_bytes", "ttft_ms", "tpot_ms", "e2el_ms", "queue_ms", "prefill_ms"),
+    *("kv_transfer_ms", "admission_ms", "decision_us", "oracle_age_ms", "predicted_kv_transfer_ms"),
+)
+"""The columns of requests.parquet that a summary reads, beside `status`."""
+
+
+class Columns(Protocol):
+    """Columns of a table by name: a mapping of sequences, or a pandas DataFrame."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
 
 def summarise(
-    requests: pd.DataFrame,
+    requests: Columns,
     token_gaps_ms: ArrayLike,
     duration_s: float,
     slo: SloSpec,
@@ -24,32 +35,34 @@ def summarise(
 ) -> dict[str, Any]:
     """Every figure of `summary.json`; a figure that has no data is None.
 
-    `token_gap_counts`: how often each gap occurred (None: once). A run has millions of gaps and few distinct ones.
+    `requests`: the columns of requests.parquet. `token_gap_counts`: how often each gap occurred (None: once). A run has
+    millions of gaps and few distinct ones.
 
     As in vLLM, a request of one token has no time per output token: it enters no `tpot_ms`, and counts as within it.
 
     Failed and rejected requests count as having missed their SLO.
     oracle_mape: mean of |predicted - measured| / measured over the transfers that moved bytes, a ratio.
     """
-    done = requests[requests["status"] == "completed"]
-    moved = done[(done["kv_bytes"] > 0) & (done["kv_transfer_ms"] > 0)]
-    good = requests[slo_met(requests, slo)]
-    counts = requests["status"].value_counts()
+    status = np.asarray(requests["status"], dtype=object)
+    completed = status == "completed"
+    done = {name: np.asarray(requests[name], dtype=float)[completed] for name in NUMBERS}
+    good = int(slo_met(requests, slo).sum())
+    finished = int(completed.sum())
     figures: dict[str, Any] = {
-        "completed": int(counts.get("completed", 0)),
-        "failed": int(counts.get("failed", 0)),
-        "rejected": int(counts.get("rejected", 0)),
+        "completed": finished,
+        "failed": int((status == "failed").sum()),
+        "rejected": int((status == "rejected").sum()),
         "duration": duration_s,
-        "request_throughput": len(done) / duration_s if duration_s else None,
-        "request_goodput": len(good) / duration_s if duration_s else None,
+        "request_throughput": finished / duration_s if duration_s else None,
+        "request_goodput": good / duration_s if duration_s else None,
         "output_throughput": float(done["output_length"].sum()) / duration_s if duration_s else None,
         "total_input_tokens": int(done["input_length"].sum()),
         "total_output_tokens": int(done["output_length"].sum()),
-        "slo_attainment": len(good) / len(requests) if len(requests) else None,
+        "slo_attainment": good / len(status) if len(status) else None,
     }
     for name, values in (
         ("ttft_ms", done["ttft_ms"]),
-        ("tpot_ms", done.loc[done["output_length"] > 1, "tpot_ms"]),
+        ("tpot_ms", done["tpot_ms"][done["output_length"] > 1]),
         ("itl_ms", token_gaps_ms),
         ("e2el_ms", done["e2el_ms"]),
         ("queue_ms", done["queue_ms"]),
@@ -62,15 +75,25 @@ def summarise(
         figures |= _spread(name, values, token_gap_counts if name == "itl_ms" else None)
     figures["kv_transfer_ms"] = figures["mean_kv_transfer_ms"]
     figures["decision_us"] = figures["mean_decision_us"]
-    error = (moved["predicted_kv_transfer_ms"] - moved["kv_transfer_ms"]).abs() / moved["kv_transfer_ms"]
-    figures["oracle_mape"] = float(error.mean()) if len(error) else None
+    figures["oracle_mape"] = _mean_relative_error(done)
     return {name: _finite(value) for name, value in figures.items()}
 
 
-def slo_met(requests: pd.DataFrame, slo: SloSpec) -> pd.Series[bool]:
+def slo_met(requests: Columns, slo: SloSpec) -> NDArray[np.bool_]:
     """Whether each request completed with its first token and its mean time per token within the objective."""
-    in_time = (requests["ttft_ms"] <= slo.ttft_s * 1e3) & (requests["tpot_ms"] <= slo.tpot_s * 1e3)
-    return in_time & (requests["status"] == "completed")
+    ttft_ms, tpot_ms = (np.asarray(requests[name], dtype=float) for name in ("ttft_ms", "tpot_ms"))
+    in_time = (ttft_ms <= slo.ttft_s * 1e3) & (tpot_ms <= slo.tpot_s * 1e3)
+    completed: NDArray[np.bool_] = np.asarray(requests["status"], dtype=object) == "completed"
+    return in_time & completed
+
+
+def _mean_relative_error(done: dict[str, NDArray[np.float64]]) -> float | None:
+    """Of the predicted time of the transfers that moved bytes; a transfer without a prediction does not count."""
+    moved = (done["kv_bytes"] > 0) & (done["kv_transfer_ms"] > 0)
+    predicted_ms, measured_ms = (done[name][moved] for name in ("predicted_kv_transfer_ms", "kv_transfer_ms"))
+    error = np.abs(predicted_ms - measured_ms) / measured_ms
+    known = int((~np.isnan(error)).sum())
+    return float(np.nansum(error) / known) if known else None
 
 
 def _spread(name: str, values: ArrayLike, counts: ArrayLike | None) -> dict[str, float | None]:

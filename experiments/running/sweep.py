@@ -8,25 +8,28 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from experiments.running.cluster import existing_cluster, local_cluster
 from experiments.running.code_identity import code_identity, digest_of
+from experiments.running.errors import StoreError
 from experiments.running.run_process import FinishedRun
 from experiments.running.run_spec import RunSpec
-from experiments.running.store import MEASURED, StoreError, is_run, read_manifest, read_table, write_files
+from experiments.running.store import MEASURED, is_run, read_manifest, read_table, write_files
 from experiments.running.summary import slo_met
 from experiments.running.sweep_folder import CODE, hold, present, read_description
 from experiments.running.sweep_folder import DESCRIPTION as DESCRIPTION
 from experiments.running.sweep_folder import RUNS as RUNS
 from experiments.running.wall_time import read_wall_time, write_wall_time
-from experiments.running.world_runner import Stage
+from experiments.running.world_runner import WorldRunner
 from experiments.running.worlds import open_world, same_fabric
 from scenario import SloSpec, WorkloadSpec, load_requests
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DRAIN_S = 5.0
 """What a run is expected to take beyond its last arrival, for the time left on the progress bar."""
@@ -78,11 +81,11 @@ def run_sweep(
 
 
 def _here(conditions: Sequence[Condition], narrator: _Narrator) -> Generator[tuple[Condition, FinishedRun]]:
-    with Stage(open_world) as stage:
+    with WorldRunner(open_world) as runner:
         for condition in by_fabric(conditions):
-            stage.world_for(condition.spec, narrator.say)
+            runner.world_for(condition.spec, narrator.say)
             narrator.started(condition.name)
-            yield condition, stage.perform(condition.spec, progress=narrator.advance)
+            yield condition, runner.run(condition.spec, progress=narrator.advance)
 
 
 def _elsewhere(
@@ -91,7 +94,7 @@ def _elsewhere(
     named = {condition.name: condition for condition in conditions}
     with local_cluster(jobs, narrator.say) if dask is None else existing_cluster(dask) as cluster:
         specs = {condition.name: condition.spec for condition in by_fabric(conditions)}
-        for name, run in cluster.perform(specs, narrator.say):
+        for name, run in cluster.run_all(specs, narrator.say):
             yield named[name], run
 
 
@@ -101,6 +104,8 @@ def read_sweep(out: Path) -> pd.DataFrame:
     Adds `run` (the run's name), `verdict` and `slo_met`. `decision_us` of an analytic run is its median, as only the
     wall clock knows it. StoreError when `out` is no sweep.
     """
+    import pandas as pd
+
     frames = []
     for name, labels in read_description(out)["runs"].items():
         folder = out / RUNS / name

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from experiments.running.code_identity import difference_of_code
-from experiments.running.run_spec import SpecError
-from experiments.running.store import StoreError, check_writable, is_run, is_taken, read_json, sweep_away_partial, sync
+from experiments.running.errors import SpecError, StoreError
+from experiments.running.store import check_writable, is_run, is_taken, read_json, sweep_away_partial, sync
 
 RUNS = "runs"
 DESCRIPTION = "sweep.json"
@@ -72,9 +72,9 @@ def read_description(out: Path) -> dict[str, Any]:
 
 
 def _check_same(before: Mapping[str, Any], after: Mapping[str, Any], out: Path) -> None:
-    held, asked = ({name: part for name, part in one.items() if name != CODE} for one in (before, after))
-    if held != asked:
-        raise SpecError(f"{out}: holds another sweep: {_difference(held, asked)}")
+    held, wanted = ({name: part for name, part in one.items() if name != CODE} for one in (before, after))
+    if held != wanted:
+        raise SpecError(f"{out}: holds another sweep: {_difference(held, wanted)}")
     if len(present(out, after["runs"])) == len(after["runs"]):
         return  # nothing will be added to it
     if changed := difference_of_code(before.get(CODE, {}), after[CODE]):

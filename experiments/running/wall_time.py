@@ -18,8 +18,8 @@ UNFINISHED = ".timing.json"
 
 @dataclass
 class WallTime:
-    """Seconds of `runs` runs: bringing fabrics up; replaying, from a run's zero to its last request's end; around that,
-    with workers, calibration, proofs of a clean state and the tracing of paths; rendering and writing what came of it.
+    """Seconds of `runs` runs: bringing fabrics up; replaying, from t = 0 to the end of a run's last request; around
+    that, with workers, calibration, proofs of a clean state and the tracing of paths; rendering and writing the result.
     """
 
     runs: int = 0
@@ -29,7 +29,7 @@ class WallTime:
     writing_s: float = 0.0
 
     def add(self, run: Mapping[str, float], writing_s: float = 0.0) -> None:
-        """Count one run: what `performer.Stage` says of it, and how long its folder took to write."""
+        """Count one run: what `WorldRunner.run` says of it, and how long its folder took to write."""
         self.runs += 1
         self.bring_up_s += run["bring_up"]
         self.replaying_s += run["replaying"]

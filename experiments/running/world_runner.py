@@ -1,7 +1,7 @@
-"""One run after another, on as few bring-ups as their fabrics allow: in this process, or in a child for a performer.
+"""One run after another, on as few bring-ups as their fabrics allow: in this process, or in that of a `RunProcess`.
 
-A *stage* holds the world that is up and exchanges it when a run needs another. `main` is the body of a `Performer`'s
-child: it performs the orders that arrive on its input, and ends with its parent, however that ended; the kernel ends a
+A `WorldRunner` holds the world that is up and exchanges it when a run needs another. `main` is what a `RunProcess`
+starts: it makes the runs that are ordered on its input, and ends with its parent, however that ended; the kernel ends a
 sandbox with it.
 """
 
@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 
 from experiments.running.code_identity import OtherCodeError, code_identity, difference_of_code, digest_of
-from experiments.running.run_process import IDLE_S, FinishedRun, PerformerError, receive, send
+from experiments.running.run_process import IDLE_S, FinishedRun, RunProcessError, receive, send
 from experiments.running.run_spec import RunSpec
 from experiments.running.store import render_run
 from experiments.running.worlds import OpenWorld, Progress, Say, open_world, same_fabric, verdict_of
@@ -26,7 +26,7 @@ from experiments.running.worlds import OpenWorld, Progress, Say, open_world, sam
 Opening = Callable[[RunSpec, Say], AbstractContextManager[OpenWorld]]
 
 
-class Stage:
+class WorldRunner:
     """Runs one specification after another; what it holds open is given back at the end of its context."""
 
     def __init__(self, opening: Opening = open_world) -> None:
@@ -36,7 +36,7 @@ class Stage:
         self._spec: RunSpec | None = None
         self._bring_up_s = 0.0
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> WorldRunner:
         return self
 
     def __exit__(
@@ -54,7 +54,7 @@ class Stage:
             self._bring_up_s += time.monotonic() - started_s
         return self._world
 
-    def perform(self, spec: RunSpec, say: Say = lambda _: None, progress: Progress = lambda _: None) -> FinishedRun:
+    def run(self, spec: RunSpec, say: Say = lambda _: None, progress: Progress = lambda _: None) -> FinishedRun:
         """Run it. The errors of its world, which is closed then: what broke in it must not spoil the next run."""
         world = self.world_for(spec, say)
         started_s = time.monotonic()
@@ -99,35 +99,35 @@ def answered(answer: bytes) -> FinishedRun:
 
 
 def main() -> None:
-    """Body of a child: perform what arrives until nothing has for a while, or the parent is gone."""
+    """What a `RunProcess` starts: make what is ordered until nothing has been for a while, or the parent is gone."""
     code = code_identity()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a policy that prints must not print into the answers
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(orders,), daemon=True).start()
-    with Stage() as stage:
+    with WorldRunner() as runner:
         while True:
             try:
                 order = orders.get(timeout=IDLE_S)
             except queue.Empty:
                 return
-            send(_performed(stage, order, code), answers)
+            send(_answer_to(order, runner, code), answers)
 
 
-def _performed(stage: Stage, order: bytes, code: dict[str, str]) -> bytes:
+def _answer_to(order: bytes, runner: WorldRunner, code: dict[str, str]) -> bytes:
     made: FinishedRun | Exception
     try:
         spec, wanted = pickle.loads(order)
         if difference := difference_of_code(wanted, code | _trace_of(spec)):
             raise OtherCodeError(difference)
-        made = stage.perform(spec)
+        made = runner.run(spec)
     except Exception as problem:  # whoever ordered the run raises it again
         made = problem
     try:
         answer = pickle.dumps(made)
         pickle.loads(answer)
     except Exception as problem:  # an error of somebody else's code, of a shape that does not travel
-        return pickle.dumps(PerformerError(f"{type(made).__name__}: {made} ({problem})"))
+        return pickle.dumps(RunProcessError(f"{type(made).__name__}: {made} ({problem})"))
     return answer
 
 
@@ -136,3 +136,7 @@ def _receive(orders: queue.SimpleQueue[bytes]) -> None:
     while (order := receive(arriving)) is not None:
         orders.put(order)
     os._exit(1)  # the parent is gone, and with it whoever wanted the run
+
+
+if __name__ == "__main__":
+    main()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from experiments.running.run_spec import RunSpec
 from scenario import Scenario
 from serving import POLICY_ERROR, Outcome
-from simulator import AnalyticWorld
-from testbed import CaptureOrder, EmulatedWorld, judge
+
+if TYPE_CHECKING:
+    from testbed import CaptureOrder
 
 Say = Callable[[str], None]
 Progress = Callable[[int], None]
@@ -25,13 +26,17 @@ class OpenWorld(Protocol):
 @contextmanager
 def open_world(spec: RunSpec, say: Say = lambda _: None, capture: CaptureOrder | None = None) -> Iterator[OpenWorld]:
     """The world of `spec`, up for as long as the context lasts; only the emulated one has anything to capture."""
-    world: EmulatedWorld | AnalyticWorld
+    # Each world is loaded when it is opened: a run waits for the import of its own world only.
     if spec.world == "emulated":
-        world = EmulatedWorld(spec.scenario, spec.emulation, say, capture)
+        from testbed import EmulatedWorld
+
+        with EmulatedWorld(spec.scenario, spec.emulation, say, capture) as emulated:
+            yield emulated
     else:
-        world = AnalyticWorld(spec.scenario, spec.simulation, say)
-    with world:
-        yield world
+        from simulator import AnalyticWorld
+
+        with AnalyticWorld(spec.scenario, spec.simulation, say) as analytic:
+            yield analytic
 
 
 def same_fabric(one: RunSpec, other: RunSpec) -> bool:
@@ -52,6 +57,8 @@ def verdict_of(spec: RunSpec, outcome: Outcome) -> Mapping[str, Any]:
     if spec.world == "analytic":
         found: dict[str, Any] = {"verdict": "valid", "reasons": []}
     else:
+        from testbed import judge
+
         found = judge(spec.scenario, outcome)
     if broken := outcome.evidence.get(POLICY_ERROR):
         return {"verdict": "invalid", "reasons": [broken, *found["reasons"]]}

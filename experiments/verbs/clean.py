@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from testbed import reclaim, require_root
-
 
 def clean(
     results: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where runs are kept.")] = Path("results"),
@@ -19,6 +17,8 @@ def clean(
     There is nothing else: the kernel removes a sandbox with the process that started it. A run in progress is left
     alone.
     """
+    from testbed import reclaim, require_root
+
     require_root()
     typer.echo("send buffer: restored" if reclaim() else "send buffer: nothing to restore")
     partial = sorted(results.rglob(".*.partial-*")) if results.is_dir() else []

@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.comparing import compare_folders, in_words
-from experiments.running import check_free, new_folder, strict, write_json
 from experiments.verbs.options import AsJson
 
 HEAD = f"{'':<16} {'transfers':>9} {'median':>8} {'p90':>8} {'signed':>8}"
@@ -31,6 +29,9 @@ def compare(
     Replay: the simulator takes the decisions, paths and start times of the packets, so that only the network model
     differs. Ladder: from a closed form to that, what each step explains. Free: both worlds decide for themselves.
     """
+    from experiments.comparing import compare_folders, in_words
+    from experiments.running import check_free, new_folder, strict, write_json
+
     if out is not None:
         check_free(out)
     report, table = compare_folders(emulated, analytic, invalid=invalid)
@@ -41,7 +42,7 @@ def compare(
             from experiments.comparing import draw_comparison  # Matplotlib takes longer to load than all else
 
             draw_comparison(table, report, partial)
-    typer.echo(json.dumps(strict(report), indent=1) if as_json else _text(report))
+    typer.echo(json.dumps(strict(report), indent=1) if as_json else f"{_text(report)}\n\n{in_words(report)}")
 
 
 def _text(report: dict[str, Any]) -> str:
@@ -71,7 +72,7 @@ def _text(report: dict[str, Any]) -> str:
             f"refresh {ranking['refresh_s']:g} s: Kendall's tau {ranking['kendall_tau']:.2f} [{low:.2f}, {high:.2f}]"
             f" over {len(ranking['policies'])} policies, {ranking['requests']} requests"
         )
-    return "\n".join([*lines, "", in_words(report)])
+    return "\n".join(lines)
 
 
 def _row(name: str, found: dict[str, Any]) -> str:

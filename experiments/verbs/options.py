@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
-from experiments.running import parse_settings
-from scenario import CongestionSpec
-
-KINDS = get_args(CongestionSpec.model_fields["kind"].annotation)
+from experiments.verbs import choices
 
 Trace = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Mooncake trace to replay, plain or gzip (default: the generator).")
 ]
 Requests = Annotated[int | None, typer.Option(metavar="N", help="How many requests.")]
-Refresh = Annotated[str | None, typer.Option(metavar="SECONDS", help="Refresh interval of the network view, or never.")]
-Congestion = Annotated[str | None, typer.Option(metavar="KIND", help=f"Background congestion: {', '.join(KINDS)}.")]
+Refresh = Annotated[
+    str | None, typer.Option(metavar="SECONDS", help="Refresh interval of the telemetry snapshot, or never.")
+]
+Congestion = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help=f"Background congestion: {', '.join(choices.CONGESTION_KINDS)}.",
+        autocompletion=choices.congestion_kinds,
+    ),
+]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of requests, arrivals and congestion.")]
 Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field, e.g. serving.stripes=8.")
@@ -40,6 +46,8 @@ def changes_of(
     **others: Any,
 ) -> dict[str, Any]:
     """The shortcuts that were given as dotted names and values; `--set` wins over a shortcut."""
+    from experiments.running import parse_settings
+
     shortcuts = {
         "workload.trace": None if trace is None else str(trace),
         "workload.requests": requests,

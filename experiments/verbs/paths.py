@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.comparing import busiest_links, collisions, read_captures, read_connections, spread_by_tier
-from experiments.running import strict
 from experiments.verbs.options import AsJson
 
 
@@ -22,10 +20,13 @@ def paths(
 ) -> None:
     """Print the spread over equal-cost paths by tier, the collisions and the links with the most connections at once.
 
-    The paths were asked of the switches after the run; exit code 2 when the folder does not hold them. With --pcap a
-    row a connection and captured link: frames, their bytes, those sent again, and round trips from there and back, all
-    of the emulation's own packets and wall time.
+    The switches told the paths after the run; exit code 2 when the folder does not hold them. With --pcap also one row
+    for each connection and captured link: frames, their bytes, retransmitted frames, and round trips from there and
+    back, all in the emulation's own packets and wall time.
     """
+    from experiments.comparing import busiest_links, collisions, read_captures, read_connections, spread_by_tier
+    from experiments.running import strict
+
     connections = read_connections(run)
     found: dict[str, Any] = {
         "spread": spread_by_tier(connections),

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from experiments.planning import fit, plan_run, predict_load
-from experiments.running import SpecError, read_spec
 from experiments.verbs.options import AsJson, Congestion, Requests, Seed, Setting, Trace, changes_of
-from testbed import Capacity, measure_capacity
+
+if TYPE_CHECKING:
+    from testbed import Capacity
 
 BUSY = 0.2
 """Share of the processors that others may keep busy during a calibration."""
@@ -44,12 +42,18 @@ def plan(
     With a calibration it also predicts whether an emulated run fits this machine, and says which rate_scale and which
     time_dilation do. Nothing is kept of a calibration but in the FILE of --calibration.
     """
+    from rich.console import Console
+    from rich.table import Table
+
+    from experiments.planning import assess_feasibility, plan_run, predict_load
+    from experiments.running import SpecError, read_spec
+
     changes = changes_of(settings=settings, trace=trace, requests=requests, congestion=congestion, seed=seed)
     spec = read_spec(spec_file, changes)
     planned = plan_run(spec)
     if (capacity := _capacity(calibrate, calibration)) is not None:
         planned["capacity"] = asdict(capacity)
-        planned["fit"] = fit(spec, predict_load(spec), capacity)
+        planned["feasibility"] = assess_feasibility(spec, predict_load(spec), capacity)
     if figure is not None:
         if figure.suffix not in (".png", ".svg", ".pdf"):
             raise SpecError(f"--figure {figure}: the name must end in .png, .svg or .pdf")
@@ -86,12 +90,15 @@ def plan(
     )
     for warning in planned["warnings"]:
         console.print(f"warning: {warning}", highlight=False)
-    if "fit" in planned:
-        console.print(_in_words(planned["capacity"], planned["fit"]), highlight=False, soft_wrap=True)
+    if "feasibility" in planned:
+        console.print(_in_words(planned["capacity"], planned["feasibility"]), highlight=False, soft_wrap=True)
 
 
 def _capacity(calibrate: bool, file: Path | None) -> Capacity | None:
-    """What was measured, now or before; None where nobody asked. SpecError for a file that does not hold it."""
+    """What was measured, now or before; None without either option. SpecError for a file that does not hold it."""
+    from experiments.running import SpecError
+    from testbed import Capacity, measure_capacity
+
     if calibrate:
         found = measure_capacity()
         if file is not None:
@@ -121,7 +128,7 @@ def _in_words(capacity: dict[str, Any], found: dict[str, Any]) -> str:
     return warning + (
         f"this machine carries {capacity['rack_bps'] / 1e6:.0f} Mbit/s in a rack, {capacity['across_bps'] / 1e6:.0f}"
         f" across pods and {capacity['switched_per_s'] / 1e3:.0f} k frames/s through its switches\n"
-        f"asked: a path of {found['path_mbps']:.0f} Mbit/s ({uses['idle_path']:.0%}) and, in the fullest tenth of it,"
+        f"offered: a path of {found['path_mbps']:.0f} Mbit/s ({uses['idle_path']:.0%}) and, in the fullest tenth of it,"
         f" {found['busy_switched_per_s'] / 1e3:.0f} k frames/s ({uses['switches']:.0%}); bring-up about"
         f" {found['bringup_s']:.0f} s, the run about {found['run_s']:.0f} s\n"
         f"prediction: {found['prediction']}; {found['margin']:.2g} times this load would still fit\n"

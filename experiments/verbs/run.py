@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.running import RunSpec, SpecError, check_free, open_world, read_spec, shortened, verdict_of, write_run
+from experiments.verbs import choices
 from experiments.verbs.options import AsJson, Congestion, Refresh, Requests, Seed, Setting, Trace, changes_of
-from scenario import load_requests
-from serving import POLICY_ERROR
-from testbed import CaptureOrder
+
+if TYPE_CHECKING:
+    from experiments.running import RunSpec
 
 
 def run(
@@ -25,9 +24,15 @@ def run(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder; must not exist yet.")] = Path(
         "results/run"
     ),
-    world: Annotated[str | None, typer.Option(metavar="emulated|analytic", help="Which world replays it.")] = None,
+    world: Annotated[
+        str | None,
+        typer.Option(metavar="emulated|analytic", help="Which world replays it.", autocompletion=choices.worlds),
+    ] = None,
     policy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A policy's name, or your own as module:Class.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A policy's name, or your own as module:Class.", autocompletion=choices.policies
+        ),
     ] = None,
     seed: Seed = None,
     trace: Trace = None,
@@ -49,6 +54,13 @@ def run(
     Exit code 0 when every request was dealt with and the run can be trusted, 1 when its verdict is `invalid`, 2 for bad
     input.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from experiments.running import check_free, open_world, read_spec, verdict_of, write_run
+    from scenario import load_requests
+    from serving import POLICY_ERROR
+
     changes = changes_of(
         settings=settings,
         trace=trace,
@@ -64,17 +76,23 @@ def run(
     check_free(out)
     wanted = len(load_requests(spec.scenario))
     console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(prefix="netkv-pcap-") as captured, Progress(
+    progress = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
         TimeElapsedColumn(), console=console, disable=not console.is_terminal,
-    ) as progress:  # fmt: skip
+    )  # fmt: skip
+    with ExitStack() as during, progress:
         task = progress.add_task("starting", total=wanted)
-        order = CaptureOrder(tuple(pcap or ()), captured)
+        order = captured = None
+        if pcap:
+            from testbed import CaptureOrder
+
+            captured = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="netkv-pcap-")))
+            order = CaptureOrder(tuple(pcap), str(captured))
         with open_world(spec, lambda text: progress.update(task, description=text), order) as opened:
-            progress.update(task, description=f"{spec.policy} on the {spec.world} world")
+            progress.update(task, description=f"{spec.policy} in the {spec.world} world")
             outcome = opened.run(spec.scenario, lambda done: progress.update(task, completed=done))
         verdict = verdict_of(spec, outcome)
-        summary = write_run(out, spec, outcome, verdict, Path(captured) if pcap else None)
+        summary = write_run(out, spec, outcome, verdict, captured)
     if as_json:
         typer.echo(json.dumps({"out": str(out), **verdict, "summary": summary}, indent=1))
     else:
@@ -94,6 +112,8 @@ def run(
 
 def check_links(spec: RunSpec, links: list[str]) -> None:
     """SpecError unless every link is one of the fabric, named once, in a world that has packets."""
+    from experiments.running import SpecError, shortened
+
     if links and spec.world != "emulated":
         raise SpecError(f"--pcap: the {spec.world} world has no packets to capture")
     known = spec.build()[0].link_by_name

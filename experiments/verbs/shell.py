@@ -9,9 +9,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.running import read_spec
 from experiments.verbs.options import Setting, changes_of
-from testbed import SendBufferLease, python_in_sandbox, require_root
 
 
 def shell(
@@ -24,6 +22,9 @@ def shell(
 
     Reads commands from a pipe too: `echo pingall | netkv shell`.
     """
+    from experiments.running import read_spec
+    from testbed import SendBufferLease, python_in_sandbox, require_root
+
     spec = read_spec(spec_file, changes_of(settings=settings))
     require_root()
     task = {"scenario": spec.scenario.model_dump(mode="json"), "emulation": spec.emulation.model_dump(mode="json")}

@@ -6,15 +6,11 @@ import json
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
-from rich.console import Console
 
-from experiments.claims import claims_table, verdicts
-from experiments.questions import QUESTIONS, Question, note_on, written
-from experiments.running import RUNS, SpecError, read_sweep, run_sweep, strict
+from experiments.verbs import choices
 from experiments.verbs.options import (
     AsJson,
     Congestion,
@@ -28,16 +24,39 @@ from experiments.verbs.options import (
     changes_of,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.questions import Question
+
 CONCLUSIONS = "conclusions.txt"
 WORLDS = {"emulated": ("emulated",), "analytic": ("analytic",), "both": ("emulated", "analytic")}
 
 
 def sweep(
-    question: Annotated[str, typer.Argument(metavar="|".join(QUESTIONS), help="What is varied.")],
-    world: Annotated[str, typer.Option(metavar="emulated|analytic|both", help="Which world replays it.")] = "emulated",
-    profile: Annotated[str, typer.Option(metavar="quick|full", help="Minutes, or what a paper would print.")] = "quick",
+    question: Annotated[
+        str,
+        typer.Argument(metavar="|".join(choices.QUESTIONS), help="What is varied.", autocompletion=choices.questions),
+    ],
+    world: Annotated[
+        str,
+        typer.Option(
+            metavar="emulated|analytic|both", help="Which world replays it.", autocompletion=choices.worlds_or_both
+        ),
+    ] = "emulated",
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="quick|full", help="Minutes, or what a paper would print.", autocompletion=choices.profiles
+        ),
+    ] = "quick",
     policies: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Policies to compare (default: the question's own).")
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Policies to compare (default: the question's own).",
+            autocompletion=choices.policy_lists,
+        ),
     ] = None,
     as_map: Annotated[
         bool, typer.Option("--map", help="With staleness: the same as the question staleness_map.")
@@ -57,7 +76,7 @@ def sweep(
     """Run a sweep and end with a table, a figure and what they say of the paper's claims, in words.
 
     \b
-    staleness      how the gain moves as the network view gets older (Figure 2)
+    staleness      how the gain moves as the telemetry gets older (Figure 2)
     staleness_map  the same by how fast the congestion moves (also: staleness --map)
     topology       oversubscription at the ToR by oversubscription at the aggregation (Figure 1)
     prefix         the share of RAG requests that have a prefix in common (Figure 3)
@@ -66,11 +85,17 @@ def sweep(
 
     Policies beyond the question's own, the public routers' among them, are named with --policies; its references should
     be among them, or there is nothing to compare with. A field that a question varies can be fixed with --set, where it
-    is one field. Packets take their time: the emulated world runs a part of each profile (docs/sweeps.md says which).
+    is one field. The emulated world takes real time, so it runs a part of each profile (docs/sweeps.md says which).
 
     Exit code 1 when a run had to be left out because its verdict is `invalid`.
     """
-    asked = _question(question, as_map)
+    from rich.console import Console
+
+    from experiments.claims import claims_table, verdicts
+    from experiments.questions import note_on
+    from experiments.running import RUNS, SpecError, read_sweep, run_sweep, strict
+
+    chosen = _question(question, as_map)
     changes = changes_of(
         settings=settings, trace=trace, requests=requests, refresh=refresh, congestion=congestion, seed=seed
     )
@@ -78,14 +103,14 @@ def sweep(
         raise SpecError("--jobs: a cluster has as many as it has workers (leave it out with --dask)")
     if world not in WORLDS:
         raise SpecError(f"world: {world!r} is not one of {', '.join(WORLDS)}")
-    named = asked.policies if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
-    conditions = asked.conditions(profile, named, WORLDS[world], changes)
+    named = chosen.policies if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
+    conditions = chosen.conditions(profile, named, WORLDS[world], changes)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console(stderr=as_json)
-    run_sweep(asked.name, conditions, place, resume=resume, console=console, jobs=jobs, dask=dask)
+    run_sweep(chosen.name, conditions, place, resume=resume, console=console, jobs=jobs, dask=dask)
     seen = read_sweep(place)
     left_out = sorted(seen.loc[seen["verdict"] == "invalid", "run"].unique())
-    results = asked.results(seen)
+    results = chosen.results(seen)
     if results.empty:
         if as_json:
             typer.echo(json.dumps(_report(place, results, [], left_out, []), indent=1))
@@ -96,11 +121,11 @@ def sweep(
             soft_wrap=True,
         )
         raise typer.Exit(1)
-    table_file = place / f"{asked.name}.csv"
+    table_file = place / f"{chosen.name}.csv"
     results.to_csv(table_file, index=False)
     note = note_on(conditions, left_out)
-    figures = [*asked.draw(results, place, note), *asked.draw_requests(seen, place, note)]
-    said = asked.sentences(results)
+    figures = [*chosen.draw(results, place, note), *chosen.draw_requests(seen, place, note)]
+    said = chosen.sentences(results)
     (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
     judged = [verdict for verdict in verdicts([place], WORLDS[world]) if verdict.measured]
     if as_json:
@@ -108,7 +133,7 @@ def sweep(
         report["claims"] = strict([verdict.as_json() for verdict in judged])
         typer.echo(json.dumps(report, indent=1, default=str))
     else:
-        console.print(asked.table(results))
+        console.print(chosen.table(results))
         for sentence in said:
             console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
         if judged:
@@ -121,6 +146,9 @@ def sweep(
 
 
 def _question(name: str, as_map: bool) -> Question:
+    from experiments.questions import QUESTIONS
+    from experiments.running import SpecError
+
     if name not in QUESTIONS:
         raise SpecError(f"sweep: {name!r} is not one of {', '.join(QUESTIONS)}")
     if as_map and name != "staleness":
@@ -132,6 +160,8 @@ def _report(
     place: Path, results: pd.DataFrame, figures: list[Path], left_out: list[str], said: list[str]
 ) -> dict[str, Any]:
     """The sweep for a machine: JSON knows no number that is not finite."""
+    from experiments.questions import written
+
     rows = [
         {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
         for row in results.astype(object).to_dict("records")

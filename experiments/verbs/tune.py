@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
-from rich.console import Console
-from rich.progress import Progress
 
-from experiments.planning import DEFAULT_GRIDS, OBJECTIVES, grid_points, ranking, search, tuning_slice
-from experiments.running import SpecError, check_free, git_commit, new_folder, read_spec, versions, write_json
+from experiments.verbs import choices
 from experiments.verbs.options import AsJson, Congestion, Requests, Seed, Setting, Trace, changes_of
 
 TUNED = "tuned.yaml"
@@ -26,11 +22,15 @@ def tune(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The result's folder; must not exist yet.")] = Path(
         "results/tune"
     ),
-    policy: Annotated[str, typer.Option(metavar="NAME", help="The policy to tune.")] = "cla_star",
+    policy: Annotated[
+        str, typer.Option(metavar="NAME", help="The policy to tune.", autocompletion=choices.policies)
+    ] = "cla_star",
     grid: Annotated[
         list[str] | None, typer.Option(metavar="PARAMETER=V,V", help="Values to try (default: ours for cla_star).")
     ] = None,
-    objective: Annotated[str, typer.Option(metavar="FIGURE", help="What to minimise.")] = OBJECTIVES[0],
+    objective: Annotated[
+        str, typer.Option(metavar="FIGURE", help="What to minimise.", autocompletion=choices.objectives)
+    ] = choices.TUNING_OBJECTIVES[0],
     slice_: Annotated[
         int | None, typer.Option("--slice", min=1, metavar="N", help="Requests to tune on (default: as many).")
     ] = None,
@@ -47,6 +47,13 @@ def tune(
     The folder holds `tune.json` (grid, slice, ranking and winner), `grid.parquet` (a row a point and seed) and
     `tuned.yaml`, the specification with the winner in it: `netkv run DIR/tuned.yaml`.
     """
+    import yaml
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from experiments.planning import DEFAULT_GRIDS, OBJECTIVES, grid_points, ranking, search, tuning_slice
+    from experiments.running import SpecError, check_free, git_commit, new_folder, read_spec, versions, write_json
+
     if objective not in OBJECTIVES:
         raise SpecError(f"objective: {objective!r} is not one of {', '.join(OBJECTIVES)}")
     changes = changes_of(settings=settings, trace=trace, requests=requests, congestion=congestion, seed=seed)
@@ -95,6 +102,8 @@ def tune(
 
 
 def _grid(options: list[str]) -> dict[str, tuple[float, ...]]:
+    from experiments.running import SpecError
+
     grid = {}
     for option in options:
         name, _, values = option.partition("=")

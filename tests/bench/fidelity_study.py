@@ -25,7 +25,8 @@ import pandas as pd
 from experiments.comparing.recorded_run import RUNGS, read_recorded
 from experiments.comparing.replay_error import errors_of, makespan_errors, replay_table
 from experiments.drawing.static_style import paper
-from experiments.running.store import StoreError, read_manifest, write_run
+from experiments.running.errors import StoreError
+from experiments.running.store import read_manifest, write_run
 from experiments.running.worlds import open_world, same_fabric, verdict_of
 from tests.support.fidelity_cells import CELLS, spec_of
 

@@ -17,7 +17,7 @@ from experiments.running.cluster import local_cluster
 from experiments.running.run_process import FinishedRun
 from experiments.running.run_spec import RunSpec
 from experiments.running.store import write_files
-from experiments.running.world_runner import Stage
+from experiments.running.world_runner import WorldRunner
 from tests.support.small_sweeps import small_conditions
 
 RUNS = 41
@@ -36,8 +36,8 @@ def apart_ms(finished: Iterable[tuple[str, FinishedRun]], out: Path) -> tuple[np
 
 def test_what_a_cluster_adds_to_a_run(tmp_path: Path) -> None:
     specs: dict[str, RunSpec] = {made.name: made.spec for made in small_conditions(RUNS, requests=75)}
-    with Stage() as stage:
-        runs = ((name, stage.perform(spec)) for name, spec in specs.items())
+    with WorldRunner() as runner:
+        runs = ((name, runner.run(spec)) for name, spec in specs.items())
         here_ms, written_ms, size_B = apart_ms(runs, tmp_path / "here")
     started_s = time.perf_counter()
     with local_cluster(2, lambda _: None):

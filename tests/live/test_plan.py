@@ -38,7 +38,7 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def predicted(calibration: Path, *arguments: str) -> dict[str, Any]:
     done = netkv("plan", *arguments, "--calibration", calibration, "--json")
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)["fit"]
+    found: dict[str, Any] = json.loads(done.stdout)["feasibility"]
     return found
 
 

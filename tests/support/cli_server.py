@@ -1,4 +1,4 @@
-"""Runs `netkv` many times without starting Python many times: imports it once, then forks for every line it reads.
+"""Runs `netkv` many times without starting Python many times: imports all once, then forks for every line it reads.
 
 A line is {"arguments", "cwd", "out", "err", "user"}; the answer is the exit code. A child that does not end is killed.
 """
@@ -6,6 +6,7 @@ A line is {"arguments", "cwd", "out", "err", "user"}; the answer is the exit cod
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -16,6 +17,11 @@ from typing import Any
 from experiments import cli
 
 DEADLINE_S = 120
+WHAT_VERBS_IMPORT = (
+    *("experiments.running", "experiments.questions", "experiments.claims", "experiments.planning", "scenario"),
+    *("scheduler", "serving", "simulator", "testbed", "rich.progress", "yaml"),
+)
+"""A verb imports what it needs when it runs: each of these commands would do so again."""
 
 
 def be(task: dict[str, Any]) -> int:
@@ -41,6 +47,10 @@ def be(task: dict[str, Any]) -> int:
 
 
 def main() -> None:
+    for name in WHAT_VERBS_IMPORT:
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", ()):
+            getattr(module, public)
     gc.freeze()  # what is not touched need not be copied
     for line in sys.stdin:
         child = os.fork()

@@ -6,13 +6,12 @@ import json
 import select
 import socket
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.paths import ROOT
+from testbed.child_python import child_python
 
 PATIENCE_S = 60.0
 Event = dict[str, Any]
@@ -27,10 +26,9 @@ class Worker:
             listener.bind(str(path))
             listener.listen()
             listener.settimeout(PATIENCE_S)
-            # -S -E: without site-packages, which halves the start and shows that the standard library is enough.
-            python = [*command, sys.executable, "-S", "-E", "-m", f"workers.{role}"]
-            arguments = [*python, "--name", name, "--control", str(path), *options]
-            self.process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE)
+            # Bare, as in a run: it shows that the standard library is enough.
+            python = child_python(f"workers.{role}", "--name", name, "--control", str(path), *options, bare=True)
+            self.process = subprocess.Popen([*command, *python], stderr=subprocess.PIPE)
             self.control, _ = listener.accept()
         path.unlink()
         self.events: list[Event] = []

@@ -17,7 +17,8 @@ from experiments.claims import CLAIMS, ClaimVerdict, claim_lines, claims_table, 
 from experiments.claims.__main__ import main
 from experiments.claims.theory_claims import RATIOS, arbitrarily_bad, bound_is_exact, context_beyond
 from experiments.claims.up_to import LEAST_CONFIGURATIONS
-from experiments.running.store import MEASURED, StoreError, write_json
+from experiments.running.errors import StoreError
+from experiments.running.store import MEASURED, write_json
 from experiments.running.sweep_folder import DESCRIPTION, RUNS
 from tests.support.made_sweeps import REQUESTS, SEEDS, Shape, Sweeps
 from tests.support.paths import ROOT

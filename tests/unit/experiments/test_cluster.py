@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from experiments.running import cluster
-from experiments.running import world_runner as stage
-from experiments.running.cluster import EMULATION, ClusterError, existing_cluster, local_workers, perform_on_worker
+from experiments.running import cluster, world_runner
+from experiments.running.cluster import EMULATION, existing_cluster, local_workers, run_on_worker
 from experiments.running.code_identity import code_identity
-from experiments.running.run_process import Performer, PerformerError
+from experiments.running.errors import ClusterError
+from experiments.running.run_process import RunProcess, RunProcessError
 from experiments.running.sweep import Condition
-from experiments.running.world_runner import Stage, answered, ordered
+from experiments.running.world_runner import WorldRunner, answered, ordered
 from tests.support.dask_processes import scheduler, wait_until, workers
 from tests.support.made_runs import spec
 from tests.support.paths import ROOT
@@ -178,10 +178,10 @@ def test_errors_are_those_of_one_process(tmp_path: Path, address: str) -> None:
     trace = tmp_path / "trace.jsonl"
     trace.write_text("{}\n")
     broken = spec(workload__trace=str(trace))
-    with Stage() as here_alone, pytest.raises(WorkloadError) as here:
-        here_alone.perform(broken)
+    with WorldRunner() as here_alone, pytest.raises(WorkloadError) as here:
+        here_alone.run(broken)
     with existing_cluster(address) as workers_of, pytest.raises(WorkloadError) as there:
-        list(workers_of.perform({"broken": broken}, lambda _: None))
+        list(workers_of.run_all({"broken": broken}, lambda _: None))
     assert str(there.value) == str(here.value)
     assert str(trace) in str(here.value)
 
@@ -209,7 +209,7 @@ def test_another_trace_under_the_same_name_is_refused(
 ) -> None:
     trace = tmp_path / "trace.jsonl"
     trace.write_text('{"timestamp": 0, "input_length": 512, "output_length": 2, "hash_ids": [1]}\n')
-    monkeypatch.setattr(stage, "digest_of", lambda _: "theirs")
+    monkeypatch.setattr(world_runner, "digest_of", lambda _: "theirs")
     made = [Condition("one", spec(workload__trace=str(trace)), {})]
     with pytest.raises(ClusterError, match=f"another trace than this machine: {trace} was theirs, now [0-9a-f]{{12}}$"):
         sweep_in(tmp_path / "sweep", made, dask=address)
@@ -296,7 +296,7 @@ def test_a_run_that_nobody_waits_for_is_ended_on_its_worker(address: str) -> Non
     (hanging,) = theirs("Hanging", policy_limit_s=3600)
     with Client(address, set_as_default=False) as observer:
         with Client(address) as client:
-            lost = client.submit(perform_on_worker, ordered(hanging.spec, code_identity()))
+            lost = client.submit(run_on_worker, ordered(hanging.spec, code_identity()))
             wait_until(lambda: sum(observer.run(at_work).values()) == 1, "the run on its worker")
             time.sleep(1.0)
             assert lost.status == "pending"
@@ -312,18 +312,18 @@ def test_of_local_workers_one_may_emulate_and_none_listens_beyond_loopback() -> 
     assert {options["host"] for options in made} == {"127.0.0.1"}
 
 
-def test_a_performer_keeps_its_process_and_tells_its_last_words() -> None:
-    performer = Performer()
+def test_a_run_process_is_kept_for_the_next_run_and_tells_its_last_words() -> None:
+    process = RunProcess()
     orders = [ordered(made.spec, code_identity()) for made in (CONDITIONS[0], *theirs("Fatal"))]
     try:
-        first, second = (answered(performer.perform(orders[0])) for _ in range(2))
+        first, second = (answered(process.run(orders[0])) for _ in range(2))
         assert first.files["requests.parquet"] == second.files["requests.parquet"]
-        assert performer.fresh
-        with pytest.raises(PerformerError, match="killed by signal 11"):
-            performer.perform(orders[1])
-        assert not performer.fresh
+        assert process.usable
+        with pytest.raises(RunProcessError, match="killed by signal 11"):
+            process.run(orders[1])
+        assert not process.usable
     finally:
-        performer.close()
+        process.close()
 
 
 def test_dask_is_loaded_only_where_it_is_used() -> None:

@@ -16,8 +16,9 @@ from experiments.comparing.comparison import compare_folders
 from experiments.comparing.ecmp_report import busiest_links, collisions, spread_by_tier
 from experiments.comparing.independent_runs import FreeRun, Pair, free_report, kendall_tau, pair_up, parting
 from experiments.comparing.recorded_run import read_recorded
+from experiments.running.errors import StoreError
 from experiments.running.run_spec import make_spec
-from experiments.running.store import StoreError, write_run
+from experiments.running.store import write_run
 from scenario import BackgroundFlow
 from serving import Outcome, RequestRecord
 from simulator.path_choice import BACKGROUND, TRANSFER

@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.cli import app
-from experiments.planning.feasibility import DOUBTFUL, FITS, Load, fit, predict_load
+from experiments.planning.feasibility import DOUBTFUL, FITS, Load, assess_feasibility, predict_load
 from experiments.planning.run_plan import plan_run
-from experiments.running.run_spec import RunSpec, SpecError, make_spec
+from experiments.running.errors import SpecError
+from experiments.running.run_spec import RunSpec, make_spec
 from scenario import load_requests
 from testbed.capacity import Capacity
 
@@ -27,7 +28,7 @@ def spec(**emulation: float) -> RunSpec:
 
 
 def test_the_load_is_frames_at_every_switch_acknowledgements_included() -> None:
-    found = fit(spec(rate_scale=2500), LOAD, MACHINE)
+    found = assess_feasibility(spec(rate_scale=2500), LOAD, MACHINE)
     assert found["busy_switched_per_s"] == pytest.approx(200e9 / 2500 / 1448 * 1.5)
     assert found["mean_switched_per_s"] == pytest.approx(found["busy_switched_per_s"] / 2)
     assert found["uses"]["switches"] == pytest.approx(found["busy_switched_per_s"] / 200e3)
@@ -35,7 +36,7 @@ def test_the_load_is_frames_at_every_switch_acknowledgements_included() -> None:
 
 
 def test_scale_and_dilation_lighten_the_load_alike() -> None:
-    fast, scaled, dilated = (fit(spec(**how), LOAD, MACHINE) for how in (
+    fast, scaled, dilated = (assess_feasibility(spec(**how), LOAD, MACHINE) for how in (
         {"rate_scale": 1000}, {"rate_scale": 4000}, {"rate_scale": 1000, "time_dilation": 4}
     ))  # fmt: skip
     assert scaled["uses"] == dilated["uses"]
@@ -51,18 +52,18 @@ def test_what_binds_more_decides(binding: str, share: float, found: str) -> None
     given = spec(rate_scale=1000)
     path_bps = share * 300e6 * 1000 if binding == "idle_path" else 1.0
     busy_Bps = share * 200e3 * 1448 / 1.5 * 1000 if binding == "switches" else 1.0
-    answer = fit(given, replace(LOAD, path_bps=path_bps, busy_Bps=busy_Bps), MACHINE)
+    answer = assess_feasibility(given, replace(LOAD, path_bps=path_bps, busy_Bps=busy_Bps), MACHINE)
     assert (answer["prediction"], answer["binding"]) == (found, binding)
 
 
 @pytest.mark.parametrize("rate_scale", [50, 500, 2500, 40_000])
 def test_both_proposals_fit_and_little_less_does_not(rate_scale: float) -> None:
-    proposals = fit(spec(rate_scale=rate_scale), LOAD, MACHINE)["proposals"]
+    proposals = assess_feasibility(spec(rate_scale=rate_scale), LOAD, MACHINE)["proposals"]
     least = proposals["rate_scale"]
-    assert fit(spec(rate_scale=least), LOAD, MACHINE)["prediction"] == "fits"
-    assert fit(spec(rate_scale=least * 0.85), LOAD, MACHINE)["prediction"] != "fits"
+    assert assess_feasibility(spec(rate_scale=least), LOAD, MACHINE)["prediction"] == "fits"
+    assert assess_feasibility(spec(rate_scale=least * 0.85), LOAD, MACHINE)["prediction"] != "fits"
     stretched = spec(rate_scale=rate_scale, time_dilation=proposals["time_dilation"])
-    assert fit(stretched, LOAD, MACHINE)["prediction"] == "fits"
+    assert assess_feasibility(stretched, LOAD, MACHINE)["prediction"] == "fits"
     assert proposals["time_dilation"] >= 1
 
 
@@ -81,7 +82,7 @@ def test_plan_answers_from_a_file_without_root(tmp_path: Path) -> None:
     file.write_text(json.dumps(asdict(MACHINE)))
     arguments = ["plan", "--requests", "10", "--calibration", str(file)]
     told = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
-    assert json.loads(told.stdout)["fit"]["prediction"] in ("fits", "doubtful", "does not fit")
+    assert json.loads(told.stdout)["feasibility"]["prediction"] in ("fits", "doubtful", "does not fit")
     in_words = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
     assert "prediction: " in in_words
     assert "beside no other work" not in in_words

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.questions import QUESTIONS, Question
 from experiments.questions.question import TUNED_CLA_STAR, note_on
-from experiments.running.run_spec import SpecError
+from experiments.running.errors import SpecError
 from scheduler.policy import POLICIES, TELEMETRY_POLICIES
 from tests.support.paths import ROOT
 from workloads import PROFILES as WORKLOADS

@@ -24,8 +24,9 @@ from experiments.report.rerun import again
 from experiments.report.scenes import MOST_CELLS, WINDOW_S, scenes
 from experiments.report.twins import compare_runs
 from experiments.report.typesetting import prose, run_label
+from experiments.running.errors import StoreError
 from experiments.running.run_spec import make_spec, parse_settings
-from experiments.running.store import StoreError, write_run
+from experiments.running.store import write_run
 from experiments.running.worlds import open_world
 from simulator.path_choice import TRANSFER, PathChoice
 from tests.support.report_folders import ATTACK, SLOWER, hostile_sweep, staleness_conditions, write_sweep

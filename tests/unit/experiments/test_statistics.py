@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
+from experiments.analysis.percentiles import weighted_percentiles
 from experiments.analysis.statistics import (
     LEAST_UNITS,
     Estimate,
@@ -25,7 +26,6 @@ from experiments.analysis.statistics import (
     relative_change,
     share_alike,
     units_of,
-    weighted_percentiles,
 )
 from experiments.running.summary import summarise
 from tests.support.made_runs import SLO, frame, lost, record

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from experiments.running import store
-from experiments.running.store import StoreError, check_free, is_run, read_manifest, read_summary, read_table, write_run
+from experiments.running.errors import StoreError
+from experiments.running.store import check_free, is_run, read_manifest, read_summary, read_table, write_run
 from tests.support.made_runs import lost, outcome, record, spec
 
 VALID = {"verdict": "valid", "reasons": []}

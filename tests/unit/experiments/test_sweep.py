@@ -19,8 +19,9 @@ from rich.console import Console
 from experiments.cli import app
 from experiments.questions import QUESTIONS, Profile
 from experiments.running import store, sweep
-from experiments.running.run_spec import RunSpec, SpecError
-from experiments.running.store import StoreError, is_run
+from experiments.running.errors import SpecError, StoreError
+from experiments.running.run_spec import RunSpec
+from experiments.running.store import is_run
 from experiments.running.sweep import Condition, read_sweep, run_sweep
 from scenario import Scenario, load_requests
 from serving import Outcome

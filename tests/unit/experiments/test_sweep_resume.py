@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from experiments.running import code_identity, sweep, sweep_folder
-from experiments.running.run_spec import SpecError
-from experiments.running.store import StoreError
+from experiments.running.errors import SpecError, StoreError
 from experiments.running.sweep import DESCRIPTION, RUNS, read_sweep
 from experiments.running.sweep_folder import hold
 from tests.support.paths import ROOT

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.planning.telemetry_display import telemetry_line, telemetry_table
-from experiments.running.run_spec import SpecError
+from experiments.running.errors import SpecError
 
 LOOK: dict[str, Any] = {
     "seconds": 1.0,

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.planning.tuning import Slice, grid_points, ranking, tuning_slice
-from experiments.running.run_spec import SpecError, make_spec
+from experiments.running.errors import SpecError
+from experiments.running.run_spec import make_spec
 
 LINE = '{{"timestamp": {at}, "input_length": 600, "output_length": 5, "hash_ids": [0, {at}]}}\n'
 

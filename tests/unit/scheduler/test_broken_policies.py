@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.cli import app
-from experiments.running.run_spec import SpecError, make_spec
+from experiments.running.errors import SpecError
+from experiments.running.run_spec import make_spec
 from scheduler import PolicyError
 from scheduler.policy import new_policy
 from scheduler.time_limit import TimeLimitPassed, time_limit

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.comparing.capture_report import read_captures
-from experiments.running.run_spec import SpecError, make_spec
-from experiments.running.store import StoreError, write_run
+from experiments.running.errors import SpecError, StoreError
+from experiments.running.run_spec import make_spec
+from experiments.running.store import write_run
 from experiments.verbs.run import check_links
 from serving import Outcome
 from testbed.capture import file_name, port_of

@@ -100,7 +100,7 @@ def test_the_doctor_misses_what_the_defaults_ask_for_and_only_that(
     monkeypatch.setattr(switches, "KERNEL_MODULE", tmp_path / "openvswitch")
     found = {one.name: one for one in doctor.examine() if one.name.startswith("kernel: ")}
     missing = found.pop("kernel: cls_bpf")
-    assert (missing.ok, missing.found, missing.mend) == (False, "absent: no queue=fair", "modprobe cls_bpf")
+    assert (missing.ok, missing.found, missing.remedy) == (False, "absent: no queue=fair", "modprobe cls_bpf")
     assert len(found) == len(absent) - 1
     assert [one.name for one in found.values() if not one.ok] == []
 
