@@ -57,6 +57,31 @@ def tidy(
     return results
 
 
+def against_freshest(group: pd.DataFrame, beside: pd.DataFrame) -> Mapping[str, float]:
+    """What age changes: the same policy at its shortest refresh interval is the reference.
+
+    `aged_change` of TTFT and `aged_kv` of the KV transfer alone; `same_tier`: the share of requests that went over the
+    same tier as there; `prediction_error`: median of |predicted - measured| / measured of the transfers.
+    """
+    of_policy = beside[beside["policy"] == group["policy"].iloc[0]]
+    fresh = of_policy[of_policy["refresh_s"] == of_policy["refresh_s"].min()]
+    aged, aged_kv = (paired_change(fresh, group, column) for column in ("ttft_ms", "kv_transfer_ms"))
+    tiers = [frame[["seed", "request_id", "tier"]] for frame in (fresh, group)]
+    pairs = tiers[0].merge(tiers[1], on=["seed", "request_id"])
+    moved = group[(group["status"] == "completed") & (group["kv_bytes"] > 0)]
+    error = (moved["predicted_kv_transfer_ms"] - moved["kv_transfer_ms"]).abs() / moved["kv_transfer_ms"]
+    return {
+        "aged_change_percent": aged.percent,
+        "aged_change_low": aged.low,
+        "aged_change_high": aged.high,
+        "aged_kv_percent": aged_kv.percent,
+        "aged_kv_low": aged_kv.low,
+        "aged_kv_high": aged_kv.high,
+        "same_tier": float((pairs["tier_x"] == pairs["tier_y"]).mean()),
+        "prediction_error": float(error.median()),
+    }
+
+
 def refresh_numbers(refresh_s: pd.Series) -> pd.Series[float]:
     """Refresh intervals in numbers again, NaN where a policy reads no telemetry."""
     return pd.to_numeric(refresh_s.map(lambda given: math.inf if given == NEVER else given)).astype(float)

@@ -121,6 +121,11 @@ def paired_change(baseline: pd.DataFrame, other: pd.DataFrame, column: str, seed
     return Change(found.value, low, high, found.pairs, found.p(), found.units, found.dominance)
 
 
+def paired_requests(baseline: pd.DataFrame, other: pd.DataFrame) -> int:
+    """How many requests completed in both, the pairs of `paired_change`."""
+    return len(_completed_pairs(baseline, other, "ttft_ms")[0])
+
+
 def relative_change(
     baseline: pd.DataFrame, other: pd.DataFrame, column: str, percentile: float | None = None, seed: int = 0
 ) -> Estimate:

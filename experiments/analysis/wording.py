@@ -1,52 +1,46 @@
-"""Words that conclusions share: how a change is written, and what may be said of it."""
+"""Words that conclusions share: how a change is written, and what each finding may be called."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-import pandas as pd
+from experiments.analysis.findings import LargestGain
+from experiments.analysis.interval import Interval
 
 CAVEAT = (
     "Intervals are 95 %: over seeds where there are eight or more, else over blocks of consecutive requests, long"
     " enough to be nearly independent. The first tenth of every run, while queues and caches fill, is not counted."
 )
 
+OF_TTFT = {"lower": "a gain", "higher": "a loss", "none": "no significant difference"}
+"""What a change of the mean TTFT is called, by its significance."""
 
-def interval_name(refresh_s: float) -> str:
-    """A refresh interval as people say it."""
+
+def refresh_name(refresh_s: float) -> str:
+    """A refresh interval: `0.1 s`, `never`."""
     return f"{refresh_s:g} s" if math.isfinite(refresh_s) else "never"
 
 
-def interval_names(refresh_s: Iterable[float]) -> str:
-    """The same of several, one after the other: `0.1 s, 1 s, never`."""
-    return ", ".join(interval_name(value) for value in refresh_s)
+def refresh_names(refresh_s: Iterable[float]) -> str:
+    """Several of them: `0.1 s, 1 s, never`."""
+    return ", ".join(refresh_name(value) for value in refresh_s)
 
 
-def changed(row: Mapping[Any, Any] | pd.Series, prefix: str = "ttft_change") -> str:
+def percent_change(change: Interval) -> str:
     """A change with its interval: `-7.4 % [-8.1, -6.6]`."""
-    return f"{row[f'{prefix}_percent']:+.1f} % [{row[f'{prefix}_low']:+.1f}, {row[f'{prefix}_high']:+.1f}]"
+    return f"{change.value:+.1f} % [{change.low:+.1f}, {change.high:+.1f}]"
 
 
-def told(row: Mapping[Any, Any] | pd.Series, prefix: str = "ttft_change") -> str:
-    """Which way a change goes, where its interval tells."""
-    if row[f"{prefix}_high"] < 0:
-        return "a gain"
-    return "a loss" if row[f"{prefix}_low"] > 0 else "no difference can be told"
-
-
-def seeds_of(row: Mapping[Any, Any] | pd.Series) -> str:
-    count = int(row["seeds"])
+def seeds_name(count: int) -> str:
+    """`1 seed`, `5 seeds`."""
     return f"{count} seed{'s' if count != 1 else ''}"
 
 
-def against_claim(best: Mapping[Any, Any] | pd.Series, claimed: float, claim: str) -> str:
-    """The row of the largest gain of several beside the change that the paper claims as `up to`."""
-    if best["ttft_change_low"] <= claimed <= best["ttft_change_high"]:
-        met = "cannot be told from"
-    elif best["ttft_change_high"] < claimed:
-        met = "is beyond"
-    else:
-        met = "falls short of"
-    return f"the largest, {changed(best)}, {met} the paper's `up to` {claimed:+.1f} % ({claim})"
+def beside_claim(best: Interval, found: LargestGain, claim: str) -> str:
+    """The largest of several gains beside the change of the mean TTFT that the paper claims as `up to`."""
+    met = {"below": "falls short of", "above": "is beyond", "undecided": "does not differ significantly from"}
+    return (
+        f"the largest, {percent_change(-best)}, {met[found.beside]} the paper's `up to` {-found.claimed:+.1f} %"
+        f" ({claim})"
+    )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from experiments.analysis import margins
+
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 
 WORLDS = ("emulated", "analytic")
@@ -23,8 +25,9 @@ class Claim:
 
 
 BEST = (
-    "the interval of the best configuration reaches the figure and does not reach below half of it; not reproduced if"
-    " no interval of at least four configurations reaches it"
+    "the interval of the best configuration reaches the figure and does not reach below"
+    f" {margins.LEAST_SHARE_OF_CLAIM:g} times it; not reproduced if no interval of at least"
+    f" {margins.LEAST_CONFIGURATIONS} configurations reaches it"
 )
 
 CLAIMS = {
@@ -35,60 +38,63 @@ CLAIMS = {
             "ignoring the network term makes cache-aware-only scheduling arbitrarily suboptimal as context length"
             " grows",
             "the formulas exceed every ratio tried at a finite context, and in some configuration `ca` is slower than"
-            " netkv_full for certain and the more so the longer the prompt; not reproduced if `ca` is nowhere slower",
+            " netkv_full, statistically significantly, and the more so the longer the prompt; not reproduced if `ca` is"
+            " nowhere slower",
             unit="ms per 1,000 tokens",
         ),
         Claim(
             "C2",
             "an O(|D|) per-request greedy over the decode instances D",
-            "over all sizes of fabric the log-log slope of the median decision time over |D| is at most 1 for certain;"
-            " not reproduced if it is above 1 for certain",
-            figure=1.0,
+            "over all sizes of fabric the whole interval of the log-log slope of the median decision time over |D| is at"
+            f" most {margins.CLAIMED_DECISION_SLOPE:g}; not reproduced if it is above",
+            figure=margins.CLAIMED_DECISION_SLOPE,
             unit="log-log slope",
         ),
         Claim(
             "C3",
             "its tier rankings are provably robust to stale telemetry",
-            "the theorem's bound holds, and at every age in every configuration at least 90 % of the requests keep the"
-            " tier they have with the freshest view and mean TTFT stays within 5 % of it; not reproduced if either"
-            " fails for certain somewhere",
-            figure=90.0,
+            "the theorem's bound holds, and at every age in every configuration at least"
+            f" {margins.SAME_TIER_PERCENT:g} % of the requests keep the tier they have with the freshest telemetry"
+            f" snapshot and mean TTFT stays within {margins.TTFT_MARGIN_PERCENT:g} % of it; not reproduced if either"
+            " fails statistically significantly somewhere",
+            figure=margins.SAME_TIER_PERCENT,
             unit="% of requests keep their tier",
         ),
         Claim(
             "C4",
-            "mean TTFT up to -21.2 % against round-robin, 64-GPU four-tier fat-tree, Mooncake traces",
+            f"mean TTFT up to -{margins.CLAIMED_SAVED_OVER_ROUND_ROBIN_PERCENT:g} % against round-robin,"
+            f" {margins.CLAIMED_GPUS}-GPU four-tier fat-tree, Mooncake traces",
             BEST,
-            figure=21.2,
+            figure=margins.CLAIMED_SAVED_OVER_ROUND_ROBIN_PERCENT,
             unit="% of mean TTFT saved",
         ),
         Claim(
             "C5",
-            "mean TTFT up to -17.6 % against a tuned cache+load-aware scheduler, CLA*",
+            f"mean TTFT up to -{margins.CLAIMED_SAVED_OVER_CLA_STAR_PERCENT:g} % against a tuned cache+load-aware scheduler, CLA*",
             BEST,
-            figure=17.6,
+            figure=margins.CLAIMED_SAVED_OVER_CLA_STAR_PERCENT,
             unit="% of mean TTFT saved",
         ),
         Claim(
             "C6",
-            "SLO attainment up to +20.1 percentage points",
+            f"SLO attainment up to +{margins.CLAIMED_SLO_GAIN_POINTS:g} percentage points",
             f"against round-robin and against CLA*: {BEST}",
-            figure=20.1,
+            figure=margins.CLAIMED_SLO_GAIN_POINTS,
             unit="points of SLO attainment",
         ),
         Claim(
             "C7",
-            "Time Between Tokens overhead below 0.5 ms in every condition tested",
-            "the overhead over round-robin and over CLA* is below 0.5 ms for certain in every one of at least"
-            " four configurations; not reproduced if it is above for certain in one",
-            figure=0.5,
+            f"Time Between Tokens overhead below {margins.TBT_MARGIN_MS:g} ms in every condition tested",
+            f"the whole interval of the overhead over round-robin and over CLA* is below {margins.TBT_MARGIN_MS:g} ms in"
+            f" every one of at least {margins.LEAST_CONFIGURATIONS} configurations; not reproduced if it is above in one",
+            figure=margins.TBT_MARGIN_MS,
             unit="ms of mean time between tokens",
         ),
         Claim(
             "C8",
             "no change to transport, inference engine or hardware: only a thin operator-to-scheduler interface, the"
             " network cost oracle",
-            "every pair of valid runs of netkv_full and round-robin on packets differs in the policy and the oracle's"
+            "every pair of valid runs of netkv_full and round-robin in the emulated world differs in the policy and the oracle's"
             " settings alone",
         ),
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.claims.artefact import only_the_oracle
 from experiments.claims.claim import CLAIMS, WORLDS, Claim, ClaimVerdict, Verdict
-from experiments.claims.comparisons import read_evidence
-from experiments.claims.table import claim_lines, claims_table
+from experiments.claims.interface_claim import only_the_oracle
+from experiments.claims.numeric_claims import slo_gained, tbt_overhead, ttft_saved
+from experiments.claims.policy_comparisons import read_evidence
 from experiments.claims.theory_claims import complexity, herding, robustness
-from experiments.claims.up_to import slo_gained, tbt_overhead, ttft_saved
+from experiments.claims.verdict_table import claim_lines, claims_table
 
 __all__ = ["CLAIMS", "WORLDS", "Claim", "ClaimVerdict", "Verdict", "claim_lines", "claims_table", "verdicts"]
 

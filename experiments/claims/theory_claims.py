@@ -14,69 +14,68 @@ import pandas as pd
 from experiments.analysis import (
     Estimate,
     available,
+    cache_aware_penalty,
     growth,
+    invariance,
     largest_error,
     longest_staleness_s,
+    margins,
     mean_interval,
+    percent_change,
     relative_change,
     share_alike,
     single_ratio,
+    tiers_kept,
     tokens_beyond,
 )
-from experiments.claims.claim import CLAIMS, ClaimVerdict, Verdict
-from experiments.claims.comparisons import POLICY, Sweep, aged, compare
-from experiments.claims.up_to import decided, not_measured
+from experiments.claims.claim import ClaimVerdict, Verdict
+from experiments.claims.numeric_claims import decided, intervals, not_measured
+from experiments.claims.policy_comparisons import POLICY, ClaimSweep, aged, compare
 from scenario import ModelSpec
 
 CACHE_AWARE = "ca"
-RATIOS = (2.0, 10.0, 100.0, 1000.0)
-"""How many times as slow cache-aware-only has to become at some context, for C1's family of congested holders."""
-
 FAMILY_CACHED, FAMILY_NIC_BPS, FAMILY_FIXED_S = 512, 25e9, 0.030
 """One cached block, a NIC of 200 Gbit/s, a decode step: the constants of docs/theory.md."""
-
-TTFT_MARGIN_PERCENT = 5.0
-"""A change of the mean TTFT within this is none in practice. Ours: the paper gives no test."""
 
 EXAMPLE_CAPACITY, EXAMPLE_USE, EXAMPLE_RATE = (25.0, 12.5), (0.5, 0.2), 0.02
 """The example of docs/theory.md: GB/s, utilisation, and how fast that may change a second."""
 
 
-def herding(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
+def herding(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     """C1: `ca` against NetKV-Full, where `ca` was run."""
-    slower = compare(sweeps, world, (CACHE_AWARE,), lambda cache_aware, ours: _ttft_change(ours, cache_aware))
-    steeper = compare(sweeps, world, (CACHE_AWARE,), lambda cache_aware, ours: _per_1000_tokens(ours, cache_aware))
+    slowdowns = compare(sweeps, world, (CACHE_AWARE,), lambda cache_aware, ours: _ttft_change(ours, cache_aware))
+    slopes = compare(sweeps, world, (CACHE_AWARE,), lambda cache_aware, ours: _per_1000_tokens(ours, cache_aware))
     pairs = [
         (one, other)
-        for one, other in zip(slower, steeper, strict=True)
+        for one, other in zip(slowdowns, slopes, strict=True)
         if not math.isnan(one.estimate.error) and not math.isnan(other.estimate.error)
     ]
     if not pairs:
         return not_measured("C1", world, f"both {CACHE_AWARE} and {POLICY}", "prefix")
     tests = 2 * len(pairs)
-    lows = [(one.estimate.interval(tests)[0], other.estimate.interval(tests)[0]) for one, other in pairs]
-    both = [place for place, (low, slope) in enumerate(lows) if low > 0 and slope > 0]
-    which = max(both or range(len(pairs)), key=lambda place: pairs[place][0].estimate.value)
+    slower, steeper = [one for one, _ in pairs], [other for _, other in pairs]
+    found = cache_aware_penalty(intervals(slower, tests), intervals(steeper, tests))
     verdict: Verdict = "inconclusive"
-    if both and arbitrarily_bad():
+    if found.both and arbitrarily_bad():
         verdict = "reproduced"
-    elif all(one.estimate.interval(tests)[1] <= 0 for one, _ in pairs):
+    elif found.slower_nowhere:
         verdict = "not reproduced"
-    times = 1 + pairs[which][0].estimate.value / 100
+    largest = margins.ARBITRARILY_BAD_RATIOS[-1]
+    times = 1 + slower[found.shown].estimate.value / 100
     sentence = (
-        f"Theory: the family of docs/theory.md is {RATIOS[-1]:g} times as slow beyond"
-        f" {context_beyond(RATIOS[-1]):,.0f} tokens. Runs: {CACHE_AWARE}'s mean TTFT is {times:.3g} times netkv_full's"
-        f" at {pairs[which][0].at()}; it is slower for certain in {sum(low > 0 for low, _ in lows)} of {len(pairs)}"
-        f" comparisons, and the more so the longer the prompt in {sum(slope > 0 for _, slope in lows)}."
+        f"Theory: the family of docs/theory.md is {largest:g} times as slow beyond {context_beyond(largest):,.0f}"
+        f" tokens. Runs: {CACHE_AWARE}'s mean TTFT is {times:.3g} times netkv_full's at {slower[found.shown].at()}; it"
+        f" is statistically significantly slower in {found.slower} of {len(pairs)} comparisons, and the more so the"
+        f" longer the prompt in {found.steeper}."
     )
-    return decided("C1", world, verdict, sentence, [other for _, other in pairs] + [one for one, _ in pairs], which)
+    return decided("C1", world, verdict, sentence, [*steeper, *slower], found.shown)
 
 
 def arbitrarily_bad() -> bool:
-    """Whether C1's family exceeds each of `RATIOS` at a finite context, by the formulas of `analysis.theory`."""
+    """Whether C1's family exceeds each of `ARBITRARILY_BAD_RATIOS` at a finite context, by `analysis.theory`."""
     return all(
         math.isfinite(tokens := context_beyond(ratio)) and _family(ratio, 1.001 * tokens + 1) > ratio
-        for ratio in RATIOS
+        for ratio in margins.ARBITRARILY_BAD_RATIOS
     )
 
 
@@ -93,7 +92,7 @@ def _family(ratio: float, tokens: float) -> float:
     return single_ratio(tokens, FAMILY_CACHED, kappa, holder_Bps, FAMILY_NIC_BPS, FAMILY_FIXED_S)
 
 
-def complexity(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
+def complexity(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     """C2: how the median decision grows with the fabric, seed by seed."""
     found = []
     for sweep in sweeps:
@@ -105,7 +104,7 @@ def complexity(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
         return not_measured("C2", world, f"{POLICY} on two sizes of fabric with two seeds", "scale")
     sweep, sizes, slopes, medians = max(known, key=lambda item: (item[1][-1], len(item[2])))
     value, low, high = mean_interval(slopes)
-    bound = CLAIMS["C2"].figure or 1.0
+    bound = margins.CLAIMED_DECISION_SLOPE
     verdict: Verdict = "reproduced" if high <= bound else "not reproduced" if low > bound else "inconclusive"
     sentence = (
         f"A decision takes {medians.iloc[0]:.0f} us at {sizes[0]} GPUs and {medians.iloc[-1]:.0f} us at {sizes[-1]}: it"
@@ -134,34 +133,29 @@ def _error(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
     return float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
-def robustness(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
-    """C3: tiers kept and TTFT unmoved at every age of the view."""
+def robustness(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
+    """C3: tiers kept and TTFT unchanged at every age of the telemetry snapshot."""
     kept = aged(sweeps, world, lambda fresh, old: _percent(share_alike(fresh, old, "tier")))
     moved = aged(sweeps, world, _ttft_change)
     if not kept or any(math.isnan(comparison.estimate.error) for comparison in (*kept, *moved)):
         return not_measured("C3", world, f"{POLICY} at two refresh intervals", "staleness")
     tests = len(kept) + len(moved)
-    share = CLAIMS["C3"].figure or 90.0
-    tiers = [comparison.estimate.interval(tests) for comparison in kept]
-    ttft = [comparison.estimate.interval(tests) for comparison in moved]
-    worst = min(range(len(kept)), key=lambda place: kept[place].estimate.value)
-    lost = sum(high < share for _, high in tiers)
-    left = sum(low > TTFT_MARGIN_PERCENT or high < -TTFT_MARGIN_PERCENT for low, high in ttft)
-    inside = sum(low >= -TTFT_MARGIN_PERCENT and high <= TTFT_MARGIN_PERCENT for low, high in ttft)
-    holds = all(low >= share for low, _ in tiers) and inside == len(ttft)
-    verdict: Verdict = (
-        "not reproduced" if lost or left else "reproduced" if holds and bound_is_exact() else "inconclusive"
-    )
-    far = max(range(len(moved)), key=lambda place: abs(moved[place].estimate.value))
-    ends = ttft[far]
+    changes = intervals(moved, tests)
+    tiers, ttft = tiers_kept(intervals(kept, tests)), invariance(changes)
+    verdict: Verdict = "inconclusive"
+    if tiers.verdict == "not kept" or ttft.verdict == "not invariant":
+        verdict = "not reproduced"
+    elif tiers.verdict == "kept" and ttft.verdict == "invariant" and bound_is_exact():
+        verdict = "reproduced"
     sentence = (
         f"Theory: the order of tiers holds while a sample is younger than eps* / r ({example_limit_s():.2f} s in the"
         f" example of docs/theory.md), and congestion that comes at once has no r. Runs: the fewest tiers are kept at"
-        f" {kept[worst].at()}; below {share:g} % for certain in {lost} of {len(kept)} comparisons. Mean TTFT moves most"
-        f" at {moved[far].at()}, by {moved[far].estimate.value:+.1f} % [{ends[0]:+.1f}, {ends[1]:+.1f}]; it stays"
-        f" within {TTFT_MARGIN_PERCENT:g} % for certain in {inside}, and leaves that for certain in {left}."
+        f" {kept[tiers.fewest].at()}; statistically significantly below {tiers.margin:g} % in {tiers.lost} of"
+        f" {len(kept)} comparisons. Mean TTFT moves most at {moved[ttft.worst].at()}, by"
+        f" {percent_change(changes[ttft.worst])}; its whole interval lies within {ttft.margin:g} % in {ttft.within}"
+        f" comparisons and beyond it in {len(ttft.beyond)}."
     )
-    return decided("C3", world, verdict, sentence, [*kept, *moved], worst, truth=share)
+    return decided("C3", world, verdict, sentence, [*kept, *moved], tiers.fewest, truth=tiers.margin)
 
 
 def example_limit_s() -> float:

@@ -3,24 +3,24 @@ from .capture_report import read_captures
 from .comparison import compare_folders, in_words, simulated
 from .comparison_figures import COMPARISON_TITLE, NEAREST, diagonal, draw_comparison, error_distribution
 from .ecmp_report import busiest_links, collisions, spread_by_tier
-from .independent_runs import FreeRun, free_report, pair_up
-from .recorded_run import RUNGS, read_connections, read_recorded
-from .replay_error import ladder_report, replay_report, replay_table
+from .independent_runs import IndependentRun, independent_report, pair_up
+from .recorded_run import MODELS, read_connections, read_recorded
+from .replay_error import models_report, replay_report, replay_table
 
 __all__ = [
     "COMPARISON_TITLE",
+    "MODELS",
     "NEAREST",
-    "RUNGS",
-    "FreeRun",
+    "IndependentRun",
     "busiest_links",
     "collisions",
     "compare_folders",
     "diagonal",
     "draw_comparison",
     "error_distribution",
-    "free_report",
     "in_words",
-    "ladder_report",
+    "independent_report",
+    "models_report",
     "pair_up",
     "read_captures",
     "read_connections",

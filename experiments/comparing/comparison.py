@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.comparing.independent_runs import FreeRun, free_report, pair_up
+from experiments.comparing.independent_runs import IndependentRun, independent_report, pair_up
 from experiments.comparing.recorded_run import read_recorded
-from experiments.comparing.replay_error import ladder_report, replay_report, replay_table
+from experiments.comparing.replay_error import models_report, replay_report, replay_table
 from experiments.running import RunSpec, StoreError, is_run, open_world, read_manifest, read_table, spec_of
 from scheduler import find_policy
 from serving import Outcome
@@ -31,7 +31,7 @@ def compare_folders(emulated: Path, analytic: Path | None, *, invalid: bool) -> 
     if not trusted:
         raise StoreError(f"{emulated}: every run is invalid; --invalid compares them all the same")
     table = replay_table(trusted)
-    ours = [FreeRun(run.spec, read_table(run.folder, "requests")) for run in trusted]
+    ours = [IndependentRun(run.spec, read_table(run.folder, "requests")) for run in trusted]
     if analytic is None:
         theirs = [simulated(run.spec) for run in trusted]
     else:
@@ -46,8 +46,8 @@ def compare_folders(emulated: Path, analytic: Path | None, *, invalid: bool) -> 
         "left_out": len(recorded) - len(trusted),
         "verdicts": sorted({run.verdict for run in trusted}),
         "replay": replay_report(table),
-        "ladder": ladder_report(table),
-        "free": free_report(pairs),
+        "models": models_report(table),
+        "independent": independent_report(pairs),
     }
     return report, table
 
@@ -64,7 +64,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 def in_words(report: dict[str, Any]) -> str:
     """The comparison as a paragraph."""
-    replay, free = report["replay"], report["free"]["decisions"]
+    replay, free = report["replay"], report["independent"]["decisions"]
     kv = replay["kv_transfer"]
     slower = "longer" if kv["median_error"] >= 0 else "shorter"
     errors = {name: found["median_abs_error"] for name, found in replay["by_size"].items()}
@@ -78,7 +78,7 @@ def in_words(report: dict[str, Any]) -> str:
         f" {replay['transfer_time_error']:+.0%}, the makespan {replay['makespan_error']:+.1%}. Deciding for themselves,"
         f" both worlds sent {free['alike']} of {free['requests']} requests to the same instance."
     )
-    taus = [ranking["kendall_tau"] for ranking in report["free"]["rankings"]]
+    taus = [ranking["kendall_tau"] for ranking in report["independent"]["rankings"]]
     if taus:
         text += (
             f" They rank the policies with Kendall's tau of {sum(taus) / len(taus):.2f} over {len(taus)} conditions."
@@ -86,17 +86,17 @@ def in_words(report: dict[str, Any]) -> str:
     return text
 
 
-def simulated(spec: RunSpec) -> FreeRun:
+def simulated(spec: RunSpec) -> IndependentRun:
     """The analytic world on the scenario of an emulated run."""
     twin = spec.model_copy(update={"world": "analytic"})
     find_policy(twin.policy)
     with open_world(twin) as world:
         outcome: Outcome = world.run(twin.scenario)
-    return FreeRun(twin, pd.DataFrame(outcome.requests))
+    return IndependentRun(twin, pd.DataFrame(outcome.requests))
 
 
-def _read(folder: Path) -> FreeRun:
-    return FreeRun(spec_of(folder, read_manifest(folder)), read_table(folder, "requests"))
+def _read(folder: Path) -> IndependentRun:
+    return IndependentRun(spec_of(folder, read_manifest(folder)), read_table(folder, "requests"))
 
 
 def _world(folder: Path) -> str:

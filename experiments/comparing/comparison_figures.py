@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.comparing.recorded_run import RUNGS
+from experiments.comparing.recorded_run import MODELS
 from experiments.drawing import (
     EMULATED_TRANSFER,
     MODEL_STYLES,
@@ -22,7 +22,7 @@ COMPARISON_TITLE = "How far is the fluid model from the emulation?"
 LEAST_ERROR_PERCENT = 0.1
 """Smaller errors are drawn here: the axis is logarithmic."""
 
-NEAREST = modelled_transfer(RUNGS[-1], "fluid replay")
+NEAREST = modelled_transfer(MODELS[-1], "fluid replay")
 """The model that the scatter compares with."""
 
 
@@ -58,7 +58,7 @@ def draw_comparison(table: pd.DataFrame, report: dict[str, Any], out: Path) -> l
         scatter.set(xscale="log", yscale="log", xlabel=NEAREST.label, ylabel=EMULATED_TRANSFER.label)
         scatter.set_title("Each point a transfer; above the line the emulation took longer")
         scatter.legend()
-        for model in RUNGS:
+        for model in MODELS:
             style = MODEL_STYLES[model]
             errors, shares = error_distribution(table, model)
             distribution.plot(errors, shares, color=style.colour, linestyle=style.dash, label=style.label)

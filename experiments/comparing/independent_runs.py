@@ -24,7 +24,7 @@ instance chosen, or the same candidates looked different."""
 
 
 @dataclass(frozen=True)
-class FreeRun:
+class IndependentRun:
     """One run that decided for itself: its specification and its table `requests`."""
 
     spec: RunSpec
@@ -35,8 +35,8 @@ class FreeRun:
 class Pair:
     """The same scenario in both worlds."""
 
-    emulated: FreeRun
-    analytic: FreeRun
+    emulated: IndependentRun
+    analytic: IndependentRun
 
     @property
     def policy(self) -> str:
@@ -49,7 +49,7 @@ class Pair:
         return json.dumps(spec, sort_keys=True)
 
 
-def pair_up(emulated: Sequence[FreeRun], analytic: Sequence[FreeRun]) -> list[Pair]:
+def pair_up(emulated: Sequence[IndependentRun], analytic: Sequence[IndependentRun]) -> list[Pair]:
     """Every emulated run with the analytic one of the same scenario, where there is one."""
     by_scenario = {run.spec.scenario.model_dump_json(): run for run in analytic}
     return [
@@ -57,7 +57,7 @@ def pair_up(emulated: Sequence[FreeRun], analytic: Sequence[FreeRun]) -> list[Pa
     ]
 
 
-def free_report(pairs: Sequence[Pair]) -> dict[str, Any]:
+def independent_report(pairs: Sequence[Pair]) -> dict[str, Any]:
     """The section `free` of a comparison: means a pair, where decisions parted, and the ranking of policies."""
     conditions: dict[str, list[Pair]] = {}
     for pair in pairs:

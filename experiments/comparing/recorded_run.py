@@ -28,7 +28,7 @@ FRAME_B = 1514
 PAYLOAD_B = 1448
 """Of a full Ethernet frame, and of that what TCP with timestamps delivers (RFC 7323): the shaper counts the former."""
 
-RUNGS = ("closed_form", "fluid_ideal", "fluid_paths", "fluid_frames")
+MODELS = ("closed_form", "fluid_ideal", "fluid_paths", "fluid_frames")
 """Models from the roughest to the nearest: tier bandwidth over an even share; max-min with ideal spreading; with the
 paths that were taken; with the headers of frames as well. `fluid_frames` is the replay."""
 
@@ -53,7 +53,7 @@ class RecordedRun:
     connections: pd.DataFrame
 
     def replayed_s(self, rung: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """How long each of `transfers` would have taken on one of the models of `RUNGS`, seconds."""
+        """How long each of `transfers` would have taken on one of the models of `MODELS`, seconds."""
         frames = FRAME_B / PAYLOAD_B if rung == "fluid_frames" else 1.0
         rows = self.transfers
         recorded = [

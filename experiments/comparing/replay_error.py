@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.comparing.recorded_run import PAYLOAD_B, RUNGS, RecordedRun, sharers
+from experiments.comparing.recorded_run import MODELS, PAYLOAD_B, RecordedRun, sharers
 
 SIZES_B = (0, 250e6, 1e9, 2.5e9, np.inf)
 SIZE_NAMES = ("< 0.25 GB", "0.25-1 GB", "1-2.5 GB", "> 2.5 GB")
@@ -30,7 +30,7 @@ def replay_table(runs: Sequence[RecordedRun]) -> pd.DataFrame:
     """
     tables = []
     for run in runs:
-        modelled = {rung: run.replayed_s(rung) for rung in RUNGS}
+        modelled = {rung: run.replayed_s(rung) for rung in MODELS}
         others = sharers(run.transfers, run.connections)
         scaled = run.transfers["kv_bytes"] / run.spec.emulation.rate_scale / PAYLOAD_B
         tables.append(run.transfers.assign(run=run.folder.name, sharers=others, frames=scaled, **modelled))
@@ -38,7 +38,7 @@ def replay_table(runs: Sequence[RecordedRun]) -> pd.DataFrame:
     sizes = pd.cut(table["kv_bytes"], SIZES_B, labels=SIZE_NAMES)
     sizes = sizes.cat.add_categories(LESS_THAN_A_FRAME).cat.reorder_categories([LESS_THAN_A_FRAME, *SIZE_NAMES])
     return table.assign(
-        error=table["taken_s"] / table[RUNGS[-1]] - 1,
+        error=table["taken_s"] / table[MODELS[-1]] - 1,
         size=sizes.mask(table["frames"] < 1, LESS_THAN_A_FRAME),
         load=pd.cut(table["sharers"], SHARERS, labels=SHARER_NAMES),
     )
@@ -50,17 +50,17 @@ def replay_report(table: pd.DataFrame) -> dict[str, Any]:
         "transfers": len(table),
         "kv_transfer": errors_of(table["error"]),
         "makespan_error": float(np.mean(makespan_errors(table))),
-        "transfer_time_error": float(table["taken_s"].sum() / table[RUNGS[-1]].sum() - 1),
+        "transfer_time_error": float(table["taken_s"].sum() / table[MODELS[-1]].sum() - 1),
         "by_tier": _by(table, "tier"),
         "by_size": _by(table, "size"),
         "by_load": _by(table, "load"),
     }
 
 
-def ladder_report(table: pd.DataFrame) -> list[dict[str, Any]]:
+def models_report(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rungs in order: the error that is left on each, and how much of the median the step to it removed."""
     rungs: list[dict[str, Any]] = []
-    for rung in RUNGS:
+    for rung in MODELS:
         found = errors_of(table["taken_s"] / table[rung] - 1)
         removed = rungs[-1]["median_abs_error"] - found["median_abs_error"] if rungs else None
         rungs.append({"model": rung, **found, "removed": removed})
@@ -89,5 +89,5 @@ def makespan_errors(table: pd.DataFrame) -> list[float]:
     for _, rows in table.groupby("run"):
         first_s = rows["start_s"].min()
         real_s = (rows["start_s"] + rows["taken_s"]).max() - first_s
-        errors.append(float(real_s / ((rows["start_s"] + rows[RUNGS[-1]]).max() - first_s) - 1))
+        errors.append(float(real_s / ((rows["start_s"] + rows[MODELS[-1]]).max() - first_s) - 1))
     return errors

@@ -12,7 +12,7 @@ from enum import Enum
 
 import pandas as pd
 
-from experiments.analysis import interval_name
+from experiments.analysis import refresh_name
 
 LEAST_SPAN = 0.1
 """A linear axis spans at least this part of its largest value, so that a small difference looks small."""
@@ -89,7 +89,7 @@ class Quantity:
 
     def tick(self, value: float) -> str:
         """A value of the column as the text of a tick; an infinite interval is `never`."""
-        return interval_name(self.factor * value).removesuffix(" s")
+        return refresh_name(self.factor * value).removesuffix(" s")
 
     def places(self, values: Sequence[float]) -> list[float]:
         """Where values of the column stand on an axis that has to end: an infinite one right of all others."""

@@ -7,10 +7,10 @@ import math
 import pandas as pd
 from rich.table import Table
 
-from experiments.analysis import CAVEAT, challengers, change_column, changed
+from experiments.analysis import CAVEAT, challengers, change_column, constancy, percent_change
 from experiments.drawing import PAIRED_TTFT, SHARING, Chart, LineChart, change_against, style_of, with_paired_intervals
-from experiments.questions.question import SHORT, Axis, Changes, Packets, Profile, Question
-from experiments.questions.tables import MEANS, axis_column, listing
+from experiments.questions.question import SHORT, Axis, Changes, EmulatedCut, Question, SweepProfile
+from experiments.questions.result_tables import MEANS, axis_column, listing
 from experiments.running import SpecError
 
 TITLE = "Does NetKV-Full keep its advantage as more requests share a prefix?"
@@ -33,16 +33,16 @@ SHARED = Axis(
 )
 
 PROFILES = {
-    "quick": Profile(
+    "quick": SweepProfile(
         axes={"sharing": (0.0, 0.25, 0.5, 0.75, 1.0)},
         seeds=(0, 1, 2, 3, 4),
         workloads=("rag",),
         span_s=20.0,
         changes=SHORT,
         # One fabric, 9 runs.
-        packets=Packets(axes={"sharing": (0.0, 0.5, 1.0)}, seeds=(0,)),
+        emulated=EmulatedCut(axes={"sharing": (0.0, 0.5, 1.0)}, seeds=(0,)),
     ),
-    "full": Profile(
+    "full": SweepProfile(
         axes={"sharing": (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)},
         seeds=(0, 1, 2, 3, 4),
         workloads=("rag",),
@@ -72,15 +72,15 @@ def sentences(results: pd.DataFrame) -> list[str]:
 
 
 def _over(rows: pd.DataFrame, prefix: str) -> str:
-    first, last = rows.iloc[0], rows.iloc[-1]
-    text = f"{changed(first, prefix)} with {first['sharing']:.0%} sharing, {changed(last, prefix)}"
-    text += f" with {last['sharing']:.0%}"
-    won = int((rows[f"{prefix}_high"] < 0).sum())
-    text += f"; a gain can be told at {won} of {len(rows)} shares"
-    spread = rows[f"{prefix}_percent"].max() - rows[f"{prefix}_percent"].min()
-    if rows[f"{prefix}_low"].max() <= rows[f"{prefix}_high"].min():
-        return f"{text}; it moves by {spread:.1f} points, which the intervals allow: `roughly constant` is not refuted"
-    return f"{text}; it moves by {spread:.1f} points, more than the intervals allow: it is not constant"
+    found = constancy(rows, prefix)
+    text = (
+        f"{percent_change(found.first)} with {rows['sharing'].iloc[0]:.0%} sharing, {percent_change(found.last)} with"
+        f" {rows['sharing'].iloc[-1]:.0%}; a significant gain at {found.gains} of {found.count} shares; it moves by"
+        f" {found.moves_points:.1f} points"
+    )
+    if found.verdict == "not refuted":
+        return f"{text}, which the intervals allow: `roughly constant` is not refuted"
+    return f"{text}, more than the intervals allow: it is not constant"
 
 
 def charts(results: pd.DataFrame) -> list[Chart]:

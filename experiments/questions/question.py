@@ -73,7 +73,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Packets:
+class EmulatedCut:
     """The part of a profile that the emulated world runs: packets take their time. What is None is not cut."""
 
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Packets:
 
 
 @dataclass(frozen=True)
-class Profile:
+class SweepProfile:
     """How much of a question is asked: values of its axes, seeds, workloads, and changes to the default specification.
 
     `workloads`: profiles of the generator, each for `span_s` at its own rate (0: as many requests as the changes say);
@@ -96,7 +96,7 @@ class Profile:
     workloads: Sequence[str] = ()
     span_s: float = 0.0
     refresh_s: Sequence[float | str] = ()
-    packets: Packets = Packets()
+    emulated: EmulatedCut = EmulatedCut()
 
     def load(self, workload: str | None) -> Changes:
         """What makes a run one of that workload, None for the specification's own. SpecError for an unknown one."""
@@ -135,7 +135,7 @@ class Question:
     axes: tuple[Axis, ...]
     policies: tuple[str, ...]
     references: tuple[str, ...]
-    profiles: Mapping[str, Profile]
+    profiles: Mapping[str, SweepProfile]
     table: Callable[[pd.DataFrame], Table]
     sentences: Callable[[pd.DataFrame], list[str]]
     charts: Callable[[pd.DataFrame], list[Chart]]
@@ -177,9 +177,9 @@ class Question:
         ]
 
     def _in_world(
-        self, asked: Profile, policies: Mapping[str, None], world: str, given: Changes
+        self, asked: SweepProfile, policies: Mapping[str, None], world: str, given: Changes
     ) -> Iterator[Condition]:
-        cut = asked.packets if world == "emulated" else Packets()
+        cut = asked.emulated if world == "emulated" else EmulatedCut()
         axes = [axis.values({**asked.axes, **cut.axes}[axis.label], given) for axis in self.axes]
         seeds = (given["seed"],) if "seed" in given else cut.seeds or asked.seeds
         workloads: Sequence[str | None] = cut.workloads or asked.workloads or (None,)
@@ -197,7 +197,7 @@ class Question:
                 spec = _with_tuned_weights(others | aged)
                 yield self._condition(spec, several_workloads=len(workloads) > 1, swept=bool(asked.refresh_s))
 
-    def _intervals(self, asked: Profile, policy: str, given: Changes) -> Sequence[Any]:
+    def _intervals(self, asked: SweepProfile, policy: str, given: Changes) -> Sequence[Any]:
         if "oracle.refresh_s" in given:
             return (given["oracle.refresh_s"],)
         return asked.refresh_s if reads_telemetry(policy) else asked.refresh_s[:1]

@@ -10,7 +10,16 @@ from __future__ import annotations
 import pandas as pd
 from rich.table import Table
 
-from experiments.analysis import CAVEAT, challengers, change_column, changed, told
+from experiments.analysis import (
+    CAVEAT,
+    OF_TTFT,
+    Interval,
+    challengers,
+    change_column,
+    percent_change,
+    scale_change,
+    tbt_overheads,
+)
 from experiments.drawing import (
     DECISION,
     GPUS,
@@ -22,17 +31,14 @@ from experiments.drawing import (
     style_of,
     with_paired_intervals,
 )
-from experiments.questions.question import SHORT, Axis, Changes, Packets, Profile, Question
-from experiments.questions.tables import DECISION_TIME, MEANS, axis_column, listing
+from experiments.questions.question import SHORT, Axis, Changes, EmulatedCut, Question, SweepProfile
+from experiments.questions.result_tables import DECISION_TIME, MEANS, axis_column, listing
 from experiments.running import SpecError, make_spec
 
 TITLE = "Does NetKV-Full keep its gain as the fabric grows?"
 REFERENCES = ("cla_star", "round_robin")
 BASE_GPUS = 64
 """The size that the workload and the congestion of a specification are meant for."""
-
-TBT_MARGIN_MS = 0.5
-"""The paper's own bound on NetKV's overhead in the time between tokens (C7)."""
 
 
 def grown(gpus: int, others: Changes) -> Changes:
@@ -63,18 +69,18 @@ SLOWLY = {"emulation.time_dilation": 2.0}
 `invalid`: late timers, bursts at the ports). The analytic world has no such thing."""
 
 PROFILES = {
-    "quick": Profile(
+    "quick": SweepProfile(
         axes={"gpus": (64, 128, 256, 512, 1024)},
         seeds=(0, 1, 2, 3, 4),
         changes={"workload.requests": 75, "workload.max_input_tokens": 65_536, **SHORT, **SLOWLY},
         # Two fabrics of 16 and 32 hosts, 3 runs each.
-        packets=Packets(axes={"gpus": (64, 128)}, seeds=(0,)),
+        emulated=EmulatedCut(axes={"gpus": (64, 128)}, seeds=(0,)),
     ),
-    "full": Profile(
+    "full": SweepProfile(
         axes={"gpus": (64, 128, 256, 512, 1024)},
         seeds=(0, 1, 2, 3, 4),
         changes={"workload.requests": 400, "workload.max_output_tokens": 256, **SLOWLY},
-        packets=Packets(axes={"gpus": (64, 128)}),
+        emulated=EmulatedCut(axes={"gpus": (64, 128)}),
     ),
 }
 
@@ -89,41 +95,46 @@ def sentences(results: pd.DataFrame) -> list[str]:
     for policy in challengers(results, REFERENCES):
         for (world, workload), rows in results[results["policy"] == policy].groupby(["world", "workload"], sort=False):
             ordered = rows.sort_values("gpus")
-            first, last = ordered.iloc[0], ordered.iloc[-1]
-            where = f"{policy} on {workload} in the {world} world"
-            sizes = f"from {first['gpus']} to {last['gpus']} GPUs"
-            for reference in REFERENCES:
-                prefix = change_column(reference, REFERENCES)
-                known = ordered.dropna(subset=[f"{prefix}_percent"])
-                if len(known):
-                    at = ", ".join(f"{changed(row, prefix)} at {row['gpus']}" for _, row in known.iterrows())
-                    said.append(f"{where}: mean TTFT against {reference} {at} ({told(known.iloc[-1], prefix)} there).")
-            if len(ordered) < 2:
-                continue
             beside = results[(results["world"] == world) & (results["workload"] == workload)]
-            said += _tokens(ordered, beside, where)
-            points = 100 * (last["slo_attainment"] - first["slo_attainment"])
-            said.append(
-                f"{where}: SLO attainment moves by {points:+.1f} points {sizes}; a decision takes a"
-                f" median of {first['decision_us']:.0f} us at {first['gpus']} GPUs and {last['decision_us']:.0f} us at"
-                f" {last['gpus']}: {last['decision_us'] / first['decision_us']:.1f} times as long for"
-                f" {last['gpus'] / first['gpus']:g} times the instances (C2 bounds it by their number)."
-            )
+            found = _gains(ordered)
+            if len(ordered) > 1:
+                found += [*_tokens(ordered, beside), _growth(ordered)]
+            said += [f"{policy} on {workload} in the {world} world: {text}." for text in found]
     return [*said, CAVEAT] if said else []
 
 
-def _tokens(rows: pd.DataFrame, beside: pd.DataFrame, where: str) -> list[str]:
-    found, most = [], []
+def _gains(rows: pd.DataFrame) -> list[str]:
+    said = []
     for reference in REFERENCES:
-        base = beside[beside["policy"] == reference].set_index("gpus")["tpot_ms"]
-        over = (rows.set_index("gpus")["tpot_ms"] - base).dropna()
-        if len(over):
-            found.append(f"{over.max():+.2f} ms over {reference} at {over.idxmax()} GPUs")
-            most.append(over.max())
-    if not found:
+        prefix = change_column(reference, REFERENCES)
+        known = rows.dropna(subset=[f"{prefix}_percent"])
+        changes = [Interval.of_row(row, prefix) for _, row in known.iterrows()]
+        if changes:
+            at = ", ".join(
+                f"{percent_change(change)} at {gpus}" for change, gpus in zip(changes, known["gpus"], strict=True)
+            )
+            said.append(f"mean TTFT against {reference} {at} ({OF_TTFT[changes[-1].significance]} there)")
+    return said
+
+
+def _tokens(rows: pd.DataFrame, beside: pd.DataFrame) -> list[str]:
+    overheads, found = tbt_overheads(rows, beside, REFERENCES)
+    if found is None:
         return []
-    kept = "within" if max(most) < TBT_MARGIN_MS else "NOT within"
-    return [f"{where}: mean TBT is at most {' and '.join(found)}: {kept} {TBT_MARGIN_MS:g} ms (C7)."]
+    at = " and ".join(f"{one.overhead_ms:+.2f} ms over {one.reference} at {one.gpus} GPUs" for one in overheads)
+    return [
+        f"mean TBT is at most {at}: {'within' if found.verdict == 'below' else 'NOT within'} {found.bound:g} ms (C7)"
+    ]
+
+
+def _growth(rows: pd.DataFrame) -> str:
+    found = scale_change(rows)
+    first, last = rows["gpus"].iloc[0], rows["gpus"].iloc[-1]
+    return (
+        f"SLO attainment moves by {found.slo_points:+.1f} points from {first} to {last} GPUs; a decision takes a median"
+        f" of {found.first_us:.0f} us at {first} GPUs and {found.last_us:.0f} us at {last}: {found.decision_ratio:.1f}"
+        f" times as long for {found.size_ratio:g} times the instances (C2 bounds it by their number)"
+    )
 
 
 def charts(results: pd.DataFrame) -> list[Chart]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import pandas as pd
 from rich.table import Table
 
-from experiments.analysis import NEVER, challengers, gains, interval_name, interval_names
+from experiments.analysis import NEVER, challengers, gains, percent_change, refresh_name, refresh_names, telemetry_worth
 from experiments.drawing import ON_OFF_PERIOD, REFRESH, Chart, HeatMap, gain_over, style_of
-from experiments.questions.question import Axis, Packets, Profile, Question
-from experiments.questions.tables import grid
+from experiments.questions.question import Axis, EmulatedCut, Question, SweepProfile
+from experiments.questions.result_tables import grid
 
 REFERENCE = "netkv_static"
 AT = (ON_OFF_PERIOD.column, REFRESH.column)
@@ -30,16 +30,16 @@ TIME_SCALE = Axis(
 
 PROFILES = {
     # About 50 s a run on packets.
-    "quick": Profile(
+    "quick": SweepProfile(
         refresh_s=(0.1, 5.0, 30.0),
         axes={"time_scale_s": (0.5, 2.0, 10.0, 30.0)},
         seeds=(0,),
         changes={"workload.requests": 170, "workload.max_input_tokens": 32_768, "workload.max_output_tokens": 64},
         # Two rows, 8 runs.
-        packets=Packets(axes={"time_scale_s": (2.0, 10.0)}),
+        emulated=EmulatedCut(axes={"time_scale_s": (2.0, 10.0)}),
     ),
     # Two minutes a run: twice the longest interval and several spells of the slowest congestion.
-    "full": Profile(
+    "full": SweepProfile(
         refresh_s=(0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, NEVER),
         axes={"time_scale_s": (0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0)},
         seeds=(0, 1, 2, 3, 4),
@@ -58,27 +58,28 @@ def table(results: pd.DataFrame) -> Table:
     first = _aged(results)[0]
     cells = gains(results, first)
     title = f"Mean TTFT saved by {first} over {REFERENCE}, %"
-    return grid(cells, title, AT, ("mean spell of congestion", "refresh interval"), interval_name)
+    return grid(cells, title, AT, ("mean on/off period of congestion", "refresh interval"), refresh_name)
 
 
 def sentences(results: pd.DataFrame) -> list[str]:
     """Where on the map a policy that reads telemetry still gains over NetKV-Static, which does not."""
     said = []
     for policy in _aged(results):
-        for (world, workload, scale_s), rows in gains(results, policy).groupby(["world", "workload", "time_scale_s"]):
-            ordered = rows.sort_values("refresh_s")
-            certain, lost = ordered[ordered["gain_low"] > 0], ordered[ordered["gain_high"] < 0]
-            best = ordered.iloc[0]
+        of_policy = results[results["policy"] == policy]
+        for (world, workload, scale_s), rows in of_policy.groupby(["world", "workload", "time_scale_s"]):
+            found = telemetry_worth(rows.sort_values("refresh_s"), "ttft_change")
+            if found is None:
+                continue
             text = (
-                f"{policy} on {workload} in the {world} world, congestion of {scale_s:g} s: the freshest view gains"
-                f" {best['gain_percent']:+.1f} % [{best['gain_low']:+.1f}, {best['gain_high']:+.1f}]"
+                f"{policy} on {workload} in the {world} world, congestion of {scale_s:g} s: the freshest snapshot gains"
+                f" {percent_change(-found.fresh)}"
             )
-            if len(certain):
-                text += f"; a gain can be told at a refresh of {interval_names(certain['refresh_s'])}"
+            if found.gains_at:
+                text += f"; the gain is significant at a refresh interval of {refresh_names(found.gains_at)}"
             else:
-                text += "; no gain can be told at any refresh interval"
-            if len(lost):
-                text += f"; at {interval_names(lost['refresh_s'])} the old view costs more than having none"
+                text += "; no gain is significant at any refresh interval"
+            if found.losses_at:
+                text += f"; at {refresh_names(found.losses_at)} the old snapshot costs more than having none"
             said.append(text + ".")
     return said
 

@@ -1,25 +1,24 @@
-"""What the staleness sweep says, in sentences: whether robustness (C3) and invariance hold, where, how surely.
-
-Pure functions from the table of results to words. The margins are ours: the paper gives no test.
-"""
+"""What the staleness sweep says, in sentences: the findings of `experiments.analysis` put into words."""
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
-from experiments.analysis import CAVEAT, changed, interval_name, interval_names, seeds_of
-
-MARGIN_PERCENT = 5.0
-"""A change of the mean TTFT within this is none in practice: invariance holds where the whole interval is inside."""
-
-TBT_MARGIN_MS = 0.5
-"""The paper's own bound on NetKV's overhead in the time between tokens (C7)."""
-
-SLO_MARGIN_POINTS = 5.0
-ROBUST_SHARE = 0.9
-"""C3, as far as a run can show it: this share of the requests goes over the same tier as with the freshest view."""
+from experiments.analysis import (
+    CAVEAT,
+    AgedChange,
+    kept_gain,
+    margins,
+    percent_change,
+    refresh_name,
+    refresh_names,
+    row_tiers_kept,
+    seeds_name,
+    spread,
+    telemetry_worth,
+    ttft_invariance,
+    worst_kv_change,
+)
 
 
 def sentences(results: pd.DataFrame) -> list[str]:
@@ -32,103 +31,88 @@ def sentences(results: pd.DataFrame) -> list[str]:
         if len(ordered) < 2:
             said.append(f"{where}: one refresh interval says nothing about staleness.")
             continue
-        said += [_invariance(ordered, where), _transfers(ordered, where), _others(ordered, where)]
-        said += [_robustness(ordered, where), _gain(ordered, where), *_worth(ordered, where)]
+        found = [_invariance(ordered), _transfers(ordered), _others(ordered), _robustness(ordered), _gain(ordered)]
+        said += [f"{where}: {text}." for text in [*found, *_worth(ordered)]]
     if said:
         said.append(CAVEAT)
     return said
 
 
-def _invariance(rows: pd.DataFrame, where: str) -> str:
-    """Whether the mean TTFT stays within the margin at every age, leaves it, or cannot be told."""
-    first, aged = rows.iloc[0], rows.iloc[1:]
-    names = f"from {interval_name(first['refresh_s'])} to {interval_name(rows.iloc[-1]['refresh_s'])}"
-    worst = aged.iloc[int(aged["aged_change_percent"].abs().to_numpy().argmax())]
-    change = f"{changed(worst, 'aged_change')} at {interval_name(worst['refresh_s'])} ({seeds_of(worst)})"
-    left = aged[(aged["aged_change_low"] > MARGIN_PERCENT) | (aged["aged_change_high"] < -MARGIN_PERCENT)]
-    inside = (aged["aged_change_low"] >= -MARGIN_PERCENT) & (aged["aged_change_high"] <= MARGIN_PERCENT)
-    if len(left):
-        since = interval_name(left.iloc[0]["refresh_s"])
-        beyond = f"it leaves +/-{MARGIN_PERCENT:g} % at {since}"
-        return f"{where}: mean TTFT is NOT invariant {names}: {beyond}; worst {change}."
-    if inside.all():
-        return f"{where}: mean TTFT is invariant {names} within +/-{MARGIN_PERCENT:g} %; worst {change}."
-    reach = aged[["aged_change_low", "aged_change_high"]].abs().max(axis=1)
-    widest = aged.iloc[int(reach.to_numpy().argmax())]
+def _invariance(rows: pd.DataFrame) -> str:
+    aged, found = ttft_invariance(rows)
+    names = f"from {refresh_name(rows['refresh_s'].iloc[0])} to {refresh_name(aged[-1].refresh_s)}"
+    margin = f"+/-{found.margin:g} %"
+    if found.verdict == "not invariant":
+        since = refresh_name(aged[found.beyond[0]].refresh_s)
+        return (
+            f"mean TTFT is NOT invariant {names}: it leaves {margin} at {since}; worst {_with_seeds(aged[found.worst])}"
+        )
+    if found.verdict == "invariant":
+        return f"mean TTFT is invariant {names} within {margin}; worst {_with_seeds(aged[found.worst])}"
     return (
-        f"{where}: whether mean TTFT is invariant {names} cannot be told: an interval reaches beyond"
-        f" +/-{MARGIN_PERCENT:g} %, {changed(widest, 'aged_change')} at {interval_name(widest['refresh_s'])}"
-        f" ({seeds_of(widest)})."
+        f"whether mean TTFT is invariant {names} cannot be decided: an interval reaches beyond {margin},"
+        f" {_with_seeds(aged[found.widest])}"
     )
 
 
-def _transfers(rows: pd.DataFrame, where: str) -> str:
-    """The same of the KV transfer alone, the part of TTFT that the view is about: prefill dilutes it."""
-    aged = rows.iloc[1:]
-    worst = aged.iloc[int(aged["aged_kv_percent"].abs().to_numpy().argmax())]
+def _with_seeds(aged: AgedChange) -> str:
+    return f"{percent_change(aged.change)} at {refresh_name(aged.refresh_s)} ({seeds_name(aged.seeds)})"
+
+
+def _transfers(rows: pd.DataFrame) -> str:
+    worst = worst_kv_change(rows)
     return (
-        f"{where}: the mean KV transfer alone changes by {changed(worst, 'aged_kv')} at worst, at"
-        f" {interval_name(worst['refresh_s'])}."
+        f"the mean KV transfer alone changes by {percent_change(worst.change)} at worst, at"
+        f" {refresh_name(worst.refresh_s)}"
     )
 
 
-def _others(rows: pd.DataFrame, where: str) -> str:
-    """The same of the time between tokens and the SLO, by the spread of their means."""
-    tbt_ms = rows["tpot_ms"].max() - rows["tpot_ms"].min()
-    slo_points = 100 * (rows["slo_attainment"].max() - rows["slo_attainment"].min())
-    tbt = "stays within" if tbt_ms <= TBT_MARGIN_MS else "moves beyond"
-    slo = "within" if slo_points <= SLO_MARGIN_POINTS else "beyond"
+def _others(rows: pd.DataFrame) -> str:
+    found = spread(rows)
+    tbt = "stays within" if found.tbt == "within" else "moves beyond"
     return (
-        f"{where}: TBT {tbt} {TBT_MARGIN_MS:g} ms (spread {tbt_ms:.2f} ms), SLO attainment {slo}"
-        f" {SLO_MARGIN_POINTS:g} points (spread {slo_points:.1f})."
+        f"TBT {tbt} {margins.TBT_MARGIN_MS:g} ms (spread {found.tbt_ms:.2f} ms), SLO attainment {found.slo}"
+        f" {margins.SLO_MARGIN_POINTS:g} points (spread {found.slo_points:.1f})"
     )
 
 
-def _robustness(rows: pd.DataFrame, where: str) -> str:
-    aged = rows.iloc[1:]
-    worst = aged.iloc[int(aged["same_tier"].to_numpy().argmin())]
-    share, at = worst["same_tier"], interval_name(worst["refresh_s"])
-    if share >= ROBUST_SHARE:
-        return f"{where}: consistent with C3: at least {share:.0%} of the requests keep their tier (fewest at {at})."
+def _robustness(rows: pd.DataFrame) -> str:
+    found, share, refresh_s = row_tiers_kept(rows)
+    at = refresh_name(refresh_s)
+    if found.verdict == "kept":
+        return f"consistent with C3: at least {share:.0%} of the requests keep their tier (fewest at {at})"
     return (
-        f"{where}: C3 does not carry over to whole runs: only {share:.0%} of the requests keep their tier at {at}"
-        f" (C3's bound is on one ranking, and earlier choices change the state of later ones)."
+        f"C3 does not carry over to whole runs: only {share:.0%} of the requests keep their tier at {at}"
+        f" (C3's bound is on one ranking, and earlier choices change the state of later ones)"
     )
 
 
-def _gain(rows: pd.DataFrame, where: str) -> str:
-    """What is left of the gain over round-robin at the oldest view, where round-robin was run."""
-    fresh, old = rows.iloc[0], rows.iloc[-1]
-    if math.isnan(fresh["ttft_change_percent"]):
-        return f"{where}: without round-robin in the sweep there is no gain to compare."
-    kept = old["ttft_change_high"] < 0
+def _gain(rows: pd.DataFrame) -> str:
+    found = kept_gain(rows)
+    if found.verdict == "no reference":
+        return "without round-robin in the sweep there is no gain to compare"
     return (
-        f"{where}: TTFT against round-robin {fresh['ttft_change_percent']:+.1f} % at"
-        f" {interval_name(fresh['refresh_s'])}, {changed(old)} at"
-        f" {interval_name(old['refresh_s'])}: {'a gain is kept' if kept else 'no gain can be told'}."
+        f"TTFT against round-robin {found.fresh.value:+.1f} % at {refresh_name(found.fresh_s)},"
+        f" {percent_change(found.old)} at {refresh_name(found.old_s)}:"
+        f" {'a significant gain is kept' if found.verdict == 'kept' else 'no significant gain is left'}"
     )
 
 
-def _worth(rows: pd.DataFrame, where: str) -> list[str]:
-    """Whether telemetry is worth having at all: against NetKV-Static, where that was run."""
-    known = rows.dropna(subset=["ttft_change_netkv_static_percent"])
-    if known.empty:
+def _worth(rows: pd.DataFrame) -> list[str]:
+    """Against NetKV-Static, where that was run."""
+    found = telemetry_worth(rows, "ttft_change_netkv_static")
+    if found is None:
         return []
-    fresh = known.iloc[0]
-    worst = known.iloc[int(known["ttft_change_netkv_static_percent"].to_numpy().argmax())]
-    better = known[known["ttft_change_netkv_static_high"] < 0]
-    text = f"{where}: TTFT against netkv_static, which reads no telemetry, {_change(fresh)}, at worst {_change(worst)}"
-    if better.empty:
-        text += "; no gain of telemetry can be told at any interval"
+    text = (
+        f"TTFT against netkv_static, which reads no telemetry, {percent_change(found.fresh)} at"
+        f" {refresh_name(found.fresh_s)}, at worst {percent_change(found.worst)} at {refresh_name(found.worst_s)}"
+    )
+    if not found.gains_at:
+        text += "; telemetry brings no significant gain at any refresh interval"
     else:
-        text += f"; a gain of telemetry can be told at a refresh of {interval_names(better['refresh_s'])}"
-        untold = known.drop(better.index)
-        if len(untold):
-            text += f", not at {interval_names(untold['refresh_s'])}"
-    if worst["ttft_change_netkv_static_low"] > 0:
-        text += "; an old view can cost more than none"
-    return [text + "."]
-
-
-def _change(row: pd.Series) -> str:
-    return f"{changed(row, 'ttft_change_netkv_static')} at {interval_name(row['refresh_s'])}"
+        text += f"; telemetry brings a significant gain at a refresh interval of {refresh_names(found.gains_at)}"
+        if others := sorted((*found.losses_at, *found.undecided_at)):
+            text += f", not at {refresh_names(others)}"
+    if found.losses_at:
+        text += "; an old telemetry snapshot can cost more than none"
+    return [text]

@@ -1,4 +1,7 @@
-"""The answer in three sentences: what NetKV gains, what an old view costs, and how far the evidence carries."""
+"""The answer in three sentences: what NetKV gains, what an old snapshot costs, and how far the evidence carries.
+
+The sentences choose the condition to speak of; its figures are rows of the tidy frame, judged as those of a sweep are.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,37 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis import Change, counted, interval_name, paired_change, refresh_numbers
+from experiments.analysis import (
+    Interval,
+    against_freshest,
+    aged_changes,
+    change_column,
+    counted,
+    invariance,
+    paired_requests,
+    percent_change,
+    refresh_name,
+    refresh_numbers,
+    tidy,
+)
 from experiments.drawing import style_of
-from experiments.questions import BASELINE, MARGIN_PERCENT, WITHOUT_TELEMETRY
-from experiments.report.collect import Sweep
-from experiments.report.twins import Comparison
+from experiments.questions import BASELINE, WITHOUT_TELEMETRY
+from experiments.report.collect import CollectedSweep
 from experiments.report.typesetting import WORLDS
+from experiments.report.world_comparison import WorldComparison
 from serving import RequestRecord
 
 HERO = "netkv_full"
 STANDARD = {"world", "workload", "seed", "refresh_s", "run", "verdict", "slo_met"}
 
 
-def three_sentences(sweeps: Sequence[Sweep], comparison: Comparison | None) -> list[str]:
-    """Gain, staleness and evidence, in this order; each says so where the folder cannot tell."""
+def three_sentences(sweeps: Sequence[CollectedSweep], comparison: WorldComparison | None) -> list[str]:
+    """Gain, staleness and evidence, in this order; each says so where the folder does not show it."""
     trusted = pd.concat([_trusted(sweep, place) for place, sweep in enumerate(sweeps)], ignore_index=True)
     return [_gain(trusted), _staleness(trusted), _evidence(sweeps, comparison)]
 
 
-def _trusted(sweep: Sweep, place: int) -> pd.DataFrame:
+def _trusted(sweep: CollectedSweep, place: int) -> pd.DataFrame:
     """The requests of the runs that count, with `cell` for the condition that policies are compared within."""
     requests = counted(sweep.requests)
     fields = {*(item.name for item in dataclasses.fields(RequestRecord)), *STANDARD}
@@ -35,91 +50,94 @@ def _trusted(sweep: Sweep, place: int) -> pd.DataFrame:
     return requests.assign(cell=cell, sweep=place, refresh_s=refresh_numbers(requests["refresh_s"]))
 
 
+def _rows(requests: pd.DataFrame) -> pd.DataFrame:
+    """The tidy frame of one condition, with the same columns as that of the staleness sweep."""
+    return tidy(requests, (), (BASELINE, WITHOUT_TELEMETRY), against_freshest).sort_values("refresh_s")
+
+
 def _gain(trusted: pd.DataFrame) -> str:
     """Against round-robin (and NetKV-Static), in the condition that has most requests of the better world."""
-    compared = _comparable(trusted, BASELINE)
-    if compared is None:
+    found = _comparable(trusted)
+    if found is None:
         runs = trusted.groupby("policy")["ttft_ms"].mean()
         means = ", ".join(f"{mean:.0f} ms with {style_of(str(policy)).label}" for policy, mean in runs.items())
         return (
             f"The mean time to first token was {means}; no other policy served the same requests beside round-robin"
-            " in this folder, so no gain can be told."
+            " in this folder, so there is no gain to compare."
             if means
             else "No run of this folder can be trusted, so it says nothing of any policy."
         )
-    base, group, policy, world, refresh_s = compared
-    change = paired_change(base, group, "ttft_ms")
-    name = style_of(policy).label
-    aged = "" if pd.isna(refresh_s) else f" and a network view renewed every {interval_name(refresh_s)}"
+    requests, policy = found
+    rows = _rows(requests)
+    row = rows[rows["policy"] == policy].iloc[0]
+    aged = "" if pd.isna(row["refresh_s"]) else f" and telemetry refreshed every {refresh_name(row['refresh_s'])}"
+    base, mine = requests[requests["policy"] == BASELINE], requests[requests["policy"] == policy]
+    pairs = paired_requests(base, mine[mine["refresh_s"].isna() | (mine["refresh_s"] == row["refresh_s"])])
     text = (
-        f"In {WORLDS[world]}, with the {group['workload'].iloc[0]} workload{aged}, {name} changed the mean time to"
-        f" first token by {_words(change)} against round-robin over {change.pairs} paired requests"
+        f"In {WORLDS[str(row['world'])]}, with the {row['workload']} workload{aged}, {style_of(policy).label} changed"
+        f" the mean time to first token by {percent_change(Interval.of_row(row, 'ttft_change'))} against round-robin"
+        f" over {pairs} paired requests"
     )
-    blind = trusted[
-        (trusted["policy"] == WITHOUT_TELEMETRY) & (trusted["cell"] == group["cell"].iloc[0])
-        & (trusted["sweep"] == group["sweep"].iloc[0])
-    ]  # fmt: skip
-    if policy != WITHOUT_TELEMETRY and len(blind):
-        text += (
-            f", and by {_words(paired_change(blind, group, 'ttft_ms'))} against NetKV-Static, which reads no telemetry"
-        )
+    against = Interval.of_row(row, change_column(WITHOUT_TELEMETRY, (BASELINE, WITHOUT_TELEMETRY)))
+    if policy != WITHOUT_TELEMETRY and (requests["policy"] == WITHOUT_TELEMETRY).any():
+        text += f", and by {percent_change(against)} against NetKV-Static, which reads no telemetry"
     return text + "."
 
 
-def _comparable(trusted: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.DataFrame, str, str, float] | None:
-    """Baseline's requests and those of NetKV-Full (else the best other policy) with its freshest view.
+def _comparable(trusted: pd.DataFrame) -> tuple[pd.DataFrame, str] | None:
+    """The requests of one condition, and the policy to speak of: NetKV-Full, else the best one beside round-robin.
 
-    Of all conditions, one on packets, with NetKV-Full and NetKV-Static, and with most requests. None without baseline.
+    Of all conditions with round-robin, an emulated one, with NetKV-Full and NetKV-Static, and with most requests of the
+    policy's freshest snapshot. None without round-robin.
     """
     best: tuple[Any, ...] | None = None
     for _, rows in trusted.groupby(["sweep", "cell"], sort=False):
-        base, others = rows[rows["policy"] == baseline], rows[rows["policy"] != baseline]
-        if base.empty or others.empty:
+        others = rows[rows["policy"] != BASELINE]
+        if len(others) == len(rows) or others.empty:
             continue
         policy = HERO if (others["policy"] == HERO).any() else others.groupby("policy")["ttft_ms"].mean().idxmin()
         mine = others[others["policy"] == policy]
-        refresh_s = mine["refresh_s"].min()
-        group = mine[mine["refresh_s"].isna() | (mine["refresh_s"] == refresh_s)]
-        world = str(rows["world"].iloc[0])
-        blind = bool((others["policy"] == WITHOUT_TELEMETRY).any())
-        worth = (world == "emulated", policy == HERO, blind, len(group))
+        freshest = mine[mine["refresh_s"].isna() | (mine["refresh_s"] == mine["refresh_s"].min())]
+        without_telemetry = bool((others["policy"] == WITHOUT_TELEMETRY).any())
+        worth = (rows["world"].iloc[0] == "emulated", policy == HERO, without_telemetry, len(freshest))
         if best is None or worth > best[0]:
-            best = (worth, (base, group, str(policy), world, refresh_s))
+            best = (worth, (rows, str(policy)))
     return best[1] if best else None
 
 
 def _staleness(trusted: pd.DataFrame) -> str:
-    """The change of NetKV-Full's mean TTFT from its freshest view to its oldest."""
+    """The change of the mean TTFT of NetKV-Full from its freshest snapshot to its oldest."""
     best: tuple[Any, ...] | None = None
     aged = trusted.dropna(subset=["refresh_s"])
-    for (_, _, policy), rows in aged.groupby(["sweep", "cell", "policy"], sort=False):
-        intervals = sorted(rows["refresh_s"].unique())
-        if len(intervals) > 1:
-            worth = (rows["world"].iloc[0] == "emulated", policy == HERO, len(intervals), len(rows))
+    for (_, _, policy), requests in aged.groupby(["sweep", "cell", "policy"], sort=False):
+        intervals = requests["refresh_s"].nunique()
+        if intervals > 1:
+            worth = (requests["world"].iloc[0] == "emulated", policy == HERO, intervals, len(requests))
             if best is None or worth > best[0]:
-                best = (worth, rows, str(policy), intervals)
+                best = (worth, requests, str(policy))
     if best is None:
         return (
-            "Whether an old view of the network costs anything cannot be told from this folder: no policy of it ran"
+            "Whether an old telemetry snapshot costs anything cannot be decided from this folder: no policy of it ran"
             " with two refresh intervals."
         )
-    _, rows, policy, intervals = best
-    fresh, old = (rows[rows["refresh_s"] == interval] for interval in (intervals[0], intervals[-1]))
-    change = paired_change(fresh, old, "ttft_ms")
-    if abs(change.low) <= MARGIN_PERCENT and abs(change.high) <= MARGIN_PERCENT:
-        so = f"within {MARGIN_PERCENT:g} % either way, so staleness hardly matters here"
-    elif change.low > 0:
+    _, requests, policy = best
+    rows = _rows(requests)
+    oldest = aged_changes(rows)[-1]
+    found = invariance([oldest.change])
+    if found.verdict == "invariant":
+        so = f"within {found.margin:g} % either way, so staleness hardly matters here"
+    elif oldest.change.significance == "higher":
         so = "so staleness is not free"
     else:
-        so = f"which is too wide to call it none (our margin is {MARGIN_PERCENT:g} %)"
+        so = f"which does not show that it is invariant (our margin is {found.margin:g} %)"
     return (
-        f"When its view is renewed every {interval_name(intervals[-1])} instead of every {interval_name(intervals[0])},"
-        f" {style_of(policy).label}'s mean time to first token in {WORLDS[str(rows['world'].iloc[0])]} changes by"
-        f" {_words(change)}, {so}."
+        f"With telemetry refreshed every {refresh_name(oldest.refresh_s)} instead of every"
+        f" {refresh_name(rows['refresh_s'].iloc[0])}, the mean time to first token of {style_of(policy).label} in"
+        f" {WORLDS[str(rows['world'].iloc[0])]} changes by {percent_change(oldest.change)}, {so}."
     )
 
 
-def _evidence(sweeps: Sequence[Sweep], comparison: Comparison | None) -> str:
+def _evidence(sweeps: Sequence[CollectedSweep], comparison: WorldComparison | None) -> str:
     """What stands behind it: verdicts of the emulated runs and the error of the fluid model on them."""
     runs = [run for sweep in sweeps for run in sweep.runs]
     emulated = [run for run in runs if run.spec.world == "emulated"]
@@ -138,11 +156,7 @@ def _evidence(sweeps: Sequence[Sweep], comparison: Comparison | None) -> str:
     kv = comparison.report["replay"]["kv_transfer"]
     missed = kv["median_abs_error"]
     text += f"; given their decisions, the fluid model misses half of the transfers by more than {missed:.0%}"
-    taus = [ranking["kendall_tau"] for ranking in comparison.report["free"]["rankings"]]
+    taus = [ranking["kendall_tau"] for ranking in comparison.report["independent"]["rankings"]]
     if taus:
         text += f", and ranks the policies with Kendall's tau of {sum(taus) / len(taus):.2f} (1: alike)"
     return text + "."
-
-
-def _words(change: Change) -> str:
-    return f"{change.percent:+.1f} % [{change.low:+.1f}, {change.high:+.1f}]"

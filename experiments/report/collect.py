@@ -42,7 +42,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class CollectedSweep:
     """A question that was asked, or a single run (whose question is ""): its runs and all their requests."""
 
     name: str
@@ -70,7 +70,7 @@ class Sweep:
         return table.assign(run=run.name, verdict=run.verdict, slo_met=slo_met(table, run.spec.slo), **labels)
 
 
-def collect(folder: Path) -> list[Sweep]:
+def collect(folder: Path) -> list[CollectedSweep]:
     """The sweeps and single runs of a folder, by name. StoreError when there is none, or one of them is damaged."""
     if not folder.is_dir():
         raise StoreError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
@@ -80,14 +80,14 @@ def collect(folder: Path) -> list[Sweep]:
     return found
 
 
-def _walk(folder: Path, deeper: int) -> Iterator[Sweep]:
+def _walk(folder: Path, deeper: int) -> Iterator[CollectedSweep]:
     if is_run(folder):
-        yield Sweep(folder.name, folder, "", (_read_run(folder),))
+        yield CollectedSweep(folder.name, folder, "", (_read_run(folder),))
     elif (folder / DESCRIPTION).is_file():
         description = read_description(folder)
         runs = tuple(_read_run(folder / RUNS / name) for name in present(folder, description["runs"]))
         if runs:
-            yield Sweep(folder.name, folder, str(description.get("question")), runs)
+            yield CollectedSweep(folder.name, folder, str(description.get("question")), runs)
     elif deeper:
         for place in _folders(folder):
             yield from _walk(place, deeper - 1)

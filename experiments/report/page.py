@@ -26,15 +26,15 @@ from experiments.analysis import CAVEAT
 from experiments.drawing import MODEL_STYLES, NODE_COLOURS
 from experiments.report.answer import three_sentences
 from experiments.report.claims_table import basis, claim_rows
-from experiments.report.collect import Run, Sweep, collect
+from experiments.report.collect import CollectedSweep, Run, collect
 from experiments.report.evidence_section import evidence_figure, probe_rows, readings
 from experiments.report.figure_card import FigureCard
 from experiments.report.plotly_style import as_json
 from experiments.report.question_figures import question_figures
 from experiments.report.rerun import again, origins
 from experiments.report.scenes import scenes
-from experiments.report.twins import compare_runs, comparison_figures
 from experiments.report.typesetting import WORLDS, prose, typeset
+from experiments.report.world_comparison import compare_runs, comparison_figures
 from experiments.running import StoreError, check_writable, strict
 
 MOST_ROWS = 60
@@ -56,12 +56,12 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
     comparison = compare_runs(runs)
     figures = question_figures(sweeps)
     found = readings(runs)
-    twins = comparison_figures(comparison) if comparison else []
+    replayed = comparison_figures(comparison) if comparison else []
     evidence = evidence_figure(found)
     fabric_scenes = scenes(sweeps)
     claims = claim_rows([sweep.folder for sweep in sweeps if sweep.question])
     document = {
-        "figures": {figure.key: _figure_data(figure) for figure in (*figures, *evidence, *twins)},
+        "figures": {figure.key: _figure_data(figure) for figure in (*figures, *evidence, *replayed)},
         "scenes": fabric_scenes,
         "node_colours": NODE_COLOURS,
     }
@@ -83,7 +83,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
             probes=probe_rows(found),
             evidence=evidence,
             comparison=comparison,
-            twins=twins,
+            replayed=replayed,
             model_styles=MODEL_STYLES,
             node_colours=NODE_COLOURS,
             again=[again(sweep) for sweep in sweeps],
@@ -166,7 +166,7 @@ def _title(folder: Path) -> str:
     return folder.resolve().name or "results"
 
 
-def _facts(sweeps: Sequence[Sweep], runs: Sequence[Run]) -> list[tuple[str, str]]:
+def _facts(sweeps: Sequence[CollectedSweep], runs: Sequence[Run]) -> list[tuple[str, str]]:
     """What the folder holds, in figures."""
     worlds = Counter(str(run.spec.world) for run in runs)
     gpus = sorted({run.spec.fabric.gpus for run in runs})

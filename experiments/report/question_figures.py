@@ -9,7 +9,7 @@ import pandas as pd
 from experiments.analysis import CAVEAT
 from experiments.drawing import BarChart, Chart, HeatMap, LineChart
 from experiments.questions import QUESTIONS
-from experiments.report.collect import Sweep
+from experiments.report.collect import CollectedSweep
 from experiments.report.figure_card import FigureCard
 from experiments.report.interactive_charts import bar_panel, heat_panel, line_panel
 from experiments.report.typesetting import WORLDS
@@ -28,7 +28,7 @@ BANDS = CAVEAT.replace("Intervals", "Bands and whiskers", 1)
 LIGHT_TYPE = "A number in light type with a dot: no significant difference (the 95 % interval holds zero)."
 
 
-def question_figures(sweeps: Sequence[Sweep]) -> list[FigureCard]:
+def question_figures(sweeps: Sequence[CollectedSweep]) -> list[FigureCard]:
     """Every figure that the sweeps hold data for, in the paper's order, those of emulated runs first."""
     order = list(FIGURE_NAMES)
     numbered = [(number, sweep) for number, sweep in enumerate(sweeps) if sweep.question in QUESTIONS]
@@ -36,7 +36,7 @@ def question_figures(sweeps: Sequence[Sweep]) -> list[FigureCard]:
     return [card for number, sweep in ordered for card in _cards(sweep, f"{sweep.question}-{number}")]
 
 
-def _cards(sweep: Sweep, key: str) -> list[FigureCard]:
+def _cards(sweep: CollectedSweep, key: str) -> list[FigureCard]:
     """The figures of one sweep: of its results, one a world (and workload), then those of its requests."""
     question = QUESTIONS[sweep.question]
     results = question.results(sweep.requests)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from experiments.report.collect import Run, Sweep
+from experiments.report.collect import CollectedSweep, Run
 
 SPEC_FILE = "spec.yaml"
 
@@ -27,7 +27,7 @@ class Again:
     differs: Sequence[str]
 
 
-def again(sweep: Sweep) -> Again:
+def again(sweep: CollectedSweep) -> Again:
     """The common specification of the runs of a sweep, and a command a run that sets what is its own."""
     specs = [dict(_flat(run.spec.model_dump(mode="json"))) for run in sweep.runs]
     names = list(dict.fromkeys(name for spec in specs for name in spec))

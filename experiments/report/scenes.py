@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.drawing import LEVEL_NAMES, level_height, place_nodes
-from experiments.report.collect import Run, Sweep
+from experiments.report.collect import CollectedSweep, Run
 from experiments.report.typesetting import run_label
 from experiments.running import PATHS, open_world, read_table
 from scheduler import POLICIES, PolicyError
@@ -38,7 +38,7 @@ MOST_REPEATED = 2_000
 """Requests of an analytic run that is repeated; a longer one shows the samples it was stored with."""
 
 
-def scenes(sweeps: Sequence[Sweep]) -> list[dict[str, Any]]:
+def scenes(sweeps: Sequence[CollectedSweep]) -> list[dict[str, Any]]:
     """The scenes to show, emulated ones and those with most policies first. Invalid runs are in none."""
     groups: dict[str, dict[str, Run]] = {}
     trusted = [run for sweep in sweeps for run in sweep.runs if run.verdict != "invalid"]

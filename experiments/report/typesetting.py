@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from experiments.analysis import interval_name
+from experiments.analysis import refresh_name
 from experiments.drawing import POLICY_STYLES, style_of
 from experiments.questions import reads_telemetry
 from experiments.running import RunSpec
@@ -29,7 +29,7 @@ def run_label(spec: RunSpec) -> str:
     age = ""
     if reads_telemetry(spec.policy):
         refresh_s = spec.oracle.refresh_s
-        age = ", telemetry " + ("never refreshed" if math.isinf(refresh_s) else f"every {interval_name(refresh_s)}")
+        age = ", telemetry " + ("never refreshed" if math.isinf(refresh_s) else f"every {refresh_name(refresh_s)}")
     return f"{style_of(spec.policy).label}{age} · {spec.world}"
 
 

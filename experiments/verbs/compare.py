@@ -53,20 +53,20 @@ def _text(report: dict[str, Any]) -> str:
             _row(f"{title} {name}" if title == "tier" else name, found) for name, found in replay[section].items()
         ]
     lines += ["", "Ladder: the error left by each model", HEAD]
-    lines += [_row(rung["model"], rung) for rung in report["ladder"]]
+    lines += [_row(rung["model"], rung) for rung in report["models"]]
     lines += ["", "Free: both worlds decide for themselves"]
-    for run in report["free"]["runs"]:
+    for run in report["independent"]["runs"]:
         lines.append(
             f"{run['policy']:<16} seed {run['seed']}: mean TTFT {run['emulated_ttft_ms']:.0f} ms emulated,"
             f" {run['analytic_ttft_ms']:.0f} analytic; KV transfer {run['emulated_kv_transfer_ms']:.0f} and"
             f" {run['analytic_kv_transfer_ms']:.0f} ms"
         )
-    parted = report["free"]["decisions"]
+    parted = report["independent"]["decisions"]
     reasons = ", ".join(f"{name} {count}" for name, count in parted["parted_by"].items())
     lines.append(
         f"{parted['alike']} of {parted['requests']} requests went to the same instance; the others by {reasons}"
     )
-    for ranking in report["free"]["rankings"]:
+    for ranking in report["independent"]["rankings"]:
         low, high = ranking["kendall_tau_interval"]
         lines.append(
             f"refresh {ranking['refresh_s']:g} s: Kendall's tau {ranking['kendall_tau']:.2f} [{low:.2f}, {high:.2f}]"

@@ -19,7 +19,7 @@ NETKV = Path(sys.executable).with_name("netkv")
 DEADLINE_S = 150
 
 
-def test_the_ladder_on_packets_has_the_tables_of_the_analytic_world(tmp_path: Path) -> None:
+def test_the_emulated_ablation_has_the_tables_of_the_analytic_world(tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     done = subprocess.run(
         [

@@ -68,7 +68,7 @@ def test_compare_says_how_far_the_fluid_answer_is_from_these_packets(run: Path) 
     assert replay["transfers"] == 24
     assert 0 <= replay["kv_transfer"]["median_abs_error"] <= replay["kv_transfer"]["p90_abs_error"]
     assert abs(replay["makespan_error"]) < 0.5
-    assert report["free"]["runs"][0]["requests"] == 24
+    assert report["independent"]["runs"][0]["requests"] == 24
 
 
 def test_paths_prints_the_spread_and_the_collisions(run: Path) -> None:

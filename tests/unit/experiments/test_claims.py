@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from experiments.analysis.margins import ARBITRARILY_BAD_RATIOS, LEAST_CONFIGURATIONS
 from experiments.claims import CLAIMS, ClaimVerdict, claim_lines, claims_table, verdicts
 from experiments.claims.__main__ import main
-from experiments.claims.theory_claims import RATIOS, arbitrarily_bad, bound_is_exact, context_beyond
-from experiments.claims.up_to import LEAST_CONFIGURATIONS
+from experiments.claims.theory_claims import arbitrarily_bad, bound_is_exact, context_beyond
 from experiments.running.errors import StoreError
 from experiments.running.store import MEASURED, write_json
 from experiments.running.sweep_folder import DESCRIPTION, RUNS
@@ -105,7 +105,7 @@ def test_up_to_is_decided_by_the_best_configuration_and_names_it(sweeps: Sweeps)
     assert found.comparisons == 3
     assert len(found.runs) == 2 * SEEDS
     assert all("4.0" in run for run in found.runs)
-    assert "1 reach 21.2, a gain is certain in 3, the median is +10.0" in found.sentence
+    assert "1 reach 21.2, a gain is statistically significant in 3, the median is +10.0" in found.sentence
     assert "tor_oversubscription 4" in found.sentence
 
 
@@ -203,7 +203,7 @@ def test_cache_aware_only(sweeps: Sweeps, cache_aware: Shape, verdict: str) -> N
 
 def test_the_theorems_are_evaluated_not_quoted() -> None:
     assert arbitrarily_bad()
-    contexts = [context_beyond(ratio) for ratio in RATIOS]
+    contexts = [context_beyond(ratio) for ratio in ARBITRARILY_BAD_RATIOS]
     assert all(map(math.isfinite, contexts))
     assert bound_is_exact()
 
@@ -275,7 +275,7 @@ def aged(sweeps: Sweeps, *, kept: Callable[[int], bool] = lambda _: True, ttft: 
     ],
     ids=["the same", "2 % longer", "20 % longer", "a quarter elsewhere", "lost at first", "now longer, now shorter"],
 )
-def test_an_old_view(sweeps: Sweeps, old: Mapping[str, Any], verdict: str) -> None:
+def test_an_old_snapshot(sweeps: Sweeps, old: Mapping[str, Any], verdict: str) -> None:
     aged(sweeps, **old)
     found = found_in(sweeps, "C3")
     assert found.verdict == verdict
@@ -288,7 +288,7 @@ def test_an_old_view(sweeps: Sweeps, old: Mapping[str, Any], verdict: str) -> No
 # C8
 
 
-def test_on_packets_only_the_policy_and_its_view_differ(sweeps: Sweeps) -> None:
+def test_emulated_runs_differ_in_the_policy_and_its_telemetry_only(sweeps: Sweeps) -> None:
     sweeps.pair("staleness", "round_robin", world="emulated", seeds=2)
     found = found_in(sweeps, "C8", "emulated")
     assert (found.verdict, found.comparisons) == ("reproduced", 2)

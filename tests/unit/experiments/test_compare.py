@@ -14,7 +14,14 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.comparing.comparison import compare_folders
 from experiments.comparing.ecmp_report import busiest_links, collisions, spread_by_tier
-from experiments.comparing.independent_runs import FreeRun, Pair, free_report, kendall_tau, pair_up, parting
+from experiments.comparing.independent_runs import (
+    IndependentRun,
+    Pair,
+    independent_report,
+    kendall_tau,
+    pair_up,
+    parting,
+)
 from experiments.comparing.recorded_run import read_recorded
 from experiments.running.errors import StoreError
 from experiments.running.run_spec import make_spec
@@ -125,16 +132,16 @@ def test_the_interval_of_tau_rests_on_stretches_of_a_run_not_on_requests() -> No
     for policy, analytic_ms, emulated_ms in (("ca", 100.0, 100.0), ("cla", 101.0, 100.0 + behind_ms)):
         spec = make_spec({}, {"policy": policy})
         tables = [pd.DataFrame({"request_id": range(80), "ttft_ms": ms}) for ms in (emulated_ms, analytic_ms)]
-        pairs.append(Pair(*[FreeRun(spec, table.assign(**DECIDED)) for table in tables]))
-    ranking = free_report(pairs)["rankings"][0]
+        pairs.append(Pair(*[IndependentRun(spec, table.assign(**DECIDED)) for table in tables]))
+    ranking = independent_report(pairs)["rankings"][0]
     assert ranking["kendall_tau"] == 1
     assert ranking["kendall_tau_interval"] == [-1, 1]  # over requests it would be [1, 1]
 
 
 def test_no_ranking_where_no_request_was_completed_by_all() -> None:
     lost = pd.DataFrame({"request_id": [0], "ttft_ms": [np.nan]}).assign(**DECIDED | {"status": "failed"})
-    pairs = [Pair(*[FreeRun(make_spec({}, {"policy": policy}), lost)] * 2) for policy in ("ca", "cla")]
-    assert free_report(pairs)["rankings"] == []
+    pairs = [Pair(*[IndependentRun(make_spec({}, {"policy": policy}), lost)] * 2) for policy in ("ca", "cla")]
+    assert independent_report(pairs)["rankings"] == []
 
 
 def test_decisions_part_for_the_first_reason_that_applies() -> None:
@@ -185,9 +192,9 @@ def test_the_replay_error_is_what_packets_took_over_what_the_fluid_says(tmp_path
     assert report["replay"]["kv_transfer"]["p90_abs_error"] == pytest.approx(SLOW - 1)
     assert 0 < report["replay"]["makespan_error"] < SLOW - 1
     assert report["replay"]["by_load"].keys() == {"alone"}
-    models = [rung["model"] for rung in report["ladder"]]
+    models = [model["model"] for model in report["models"]]
     assert models == ["closed_form", "fluid_ideal", "fluid_paths", "fluid_frames"]
-    assert report["ladder"][-1]["removed"] == pytest.approx(SLOW * (FRAMES - 1))
+    assert report["models"][-1]["removed"] == pytest.approx(SLOW * (FRAMES - 1))
     assert np.allclose(table["error"], SLOW - 1)
 
 
@@ -215,7 +222,7 @@ def test_policies_of_a_sweep_are_ranked_in_both_worlds(tmp_path: Path) -> None:
     for policy in ("cla", "round_robin", "netkv_static"):
         write_emulated(tmp_path / "sweep" / "runs" / policy, policy)
     report, _ = compare_folders(tmp_path / "sweep", None, invalid=False)
-    ranking = report["free"]["rankings"][0]
+    ranking = report["independent"]["rankings"][0]
     assert sorted(ranking["policies"]) == ["cla", "netkv_static", "round_robin"]
     assert {gain["baseline"] for gain in ranking["gains"]} == {ranking["policies"][0]}
 
@@ -270,5 +277,5 @@ def test_folders_that_are_no_runs_or_of_the_wrong_world_are_refused(tmp_path: Pa
 def test_runs_of_another_scenario_are_no_pair() -> None:
     one, other = (make_spec({}, {"seed": seed}) for seed in (0, 1))
     nothing = pd.DataFrame()
-    assert pair_up([FreeRun(one, nothing)], [FreeRun(other, nothing)]) == []
-    assert len(pair_up([FreeRun(one, nothing)], [FreeRun(one, nothing)])) == 1
+    assert pair_up([IndependentRun(one, nothing)], [IndependentRun(other, nothing)]) == []
+    assert len(pair_up([IndependentRun(one, nothing)], [IndependentRun(one, nothing)])) == 1

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from experiments.analysis.results import gains
-from experiments.analysis.wording import interval_name
+from experiments.analysis.wording import refresh_name
 from experiments.questions import QUESTIONS, prediction_error
 from experiments.questions.prediction_error import age_bins
 from experiments.questions.staleness_wording import sentences
@@ -51,7 +51,7 @@ def test_a_change_beyond_the_margin_is_none_and_says_since_when() -> None:
 
 
 def test_a_wide_interval_decides_nothing() -> None:
-    assert "cannot be told: an interval reaches beyond" in said(made(0.1), made(60.0, 4.0, half=3.0))
+    assert "cannot be decided: an interval reaches beyond" in said(made(0.1), made(60.0, 4.0, half=3.0))
     assert "beyond +/-5 %, -1.0 % [-9.0, +7.0] at 5 s" in said(made(0.1), made(5.0, -1.0, half=8.0), made(60.0, 2.0))
 
 
@@ -63,8 +63,8 @@ def test_a_wide_interval_decides_nothing() -> None:
         ({"tpot_ms": 30.4}, "TBT stays within 0.5 ms (spread 0.40 ms)"),
         ({"tpot_ms": 31.0}, "TBT moves beyond 0.5 ms (spread 1.00 ms)"),
         ({"slo_attainment": 0.8}, "SLO attainment beyond 5 points (spread 10.0)"),
-        ({"ttft_change_high": 2.0}, "no gain can be told"),
-        ({}, "-20.0 % at 0.1 s, -18.0 % [-22.0, -14.0] at 60 s: a gain is kept"),
+        ({"ttft_change_high": 2.0}, "no significant gain is left"),
+        ({}, "-20.0 % at 0.1 s, -18.0 % [-22.0, -14.0] at 60 s: a significant gain is kept"),
     ],
 )
 def test_each_finding_follows_its_number(fields: dict[str, Any], text: str) -> None:
@@ -79,10 +79,13 @@ def test_transfers_are_judged_apart_from_the_prefill_that_dilutes_them() -> None
 def test_telemetry_is_worth_its_gain_over_none() -> None:
     text = said(made(0.1), made(5.0, 0.5), made(60.0, 4.0))
     assert "-2.0 % [-3.0, -1.0] at 0.1 s, at worst +2.0 % [+1.0, +3.0] at 60 s" in text
-    assert "can be told at a refresh of 0.1 s, 5 s, not at 60 s; an old view can cost more than none." in text
-    assert "no gain of telemetry can be told" in said(made(0.1, 2.0), made(60.0, 2.0))
+    assert (
+        "a significant gain at a refresh interval of 0.1 s, 5 s, not at 60 s; an old telemetry snapshot can cost"
+        in text
+    )
+    assert "telemetry brings no significant gain" in said(made(0.1, 2.0), made(60.0, 2.0))
     uneven = said(made(0.1, 2.0), made(5.0, -1.0), made(60.0, 4.0))
-    assert "can be told at a refresh of 5 s, not at 0.1 s, 60 s" in uneven
+    assert "at a refresh interval of 5 s, not at 0.1 s, 60 s" in uneven
 
 
 def test_worlds_and_workloads_are_judged_apart() -> None:
@@ -99,7 +102,7 @@ def test_without_round_robin_or_with_one_interval_less_is_said() -> None:
 
 
 def test_intervals_have_names() -> None:
-    assert [interval_name(value) for value in (0.1, 60.0, math.inf)] == ["0.1 s", "60 s", "never"]
+    assert [refresh_name(value) for value in (0.1, 60.0, math.inf)] == ["0.1 s", "60 s", "never"]
 
 
 # The full profile
@@ -156,8 +159,8 @@ def test_a_cell_is_what_full_saves_over_static(mapped: pd.DataFrame) -> None:
 
 def test_the_map_in_words_and_as_a_table(mapped: pd.DataFrame) -> None:
     (text,) = MAP.sentences(mapped)
-    assert "congestion of 5 s: the freshest view gains +20.0 %" in text
-    assert "a gain can be told at a refresh of 0.1 s; at never the old view costs more than having none" in text
+    assert "congestion of 5 s: the freshest snapshot gains +20.0 %" in text
+    assert "the gain is significant at a refresh interval of 0.1 s; at never the old snapshot costs more" in text
     console = Console(file=StringIO(), width=80)
     console.print(MAP.table(mapped))
     assert "+20.0" in console.file.getvalue()  # type: ignore[attr-defined]

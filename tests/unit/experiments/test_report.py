@@ -22,8 +22,8 @@ from experiments.report.evidence_section import PROBES, probe_rows, readings
 from experiments.report.page import content_policy, embedded
 from experiments.report.rerun import again
 from experiments.report.scenes import MOST_CELLS, WINDOW_S, scenes
-from experiments.report.twins import compare_runs
 from experiments.report.typesetting import prose, run_label
+from experiments.report.world_comparison import compare_runs
 from experiments.running.errors import StoreError
 from experiments.running.run_spec import make_spec, parse_settings
 from experiments.running.store import write_run
@@ -229,10 +229,10 @@ def test_a_scene_is_bounded_in_time_and_samples() -> None:
 def test_replayed_runs_show_the_error_that_was_put_in(results: Path) -> None:
     comparison = compare_runs([run for sweep in collect(results) for run in sweep.runs])
     assert comparison is not None
-    rungs = {rung["model"]: rung for rung in comparison.report["ladder"]}
+    models = {model["model"]: model for model in comparison.report["models"]}
     assert (comparison.replayed, comparison.of) == (4, 4)
-    assert rungs["fluid_paths"]["median_error"] >= SLOWER - 1
-    assert [ranking["policies"] for ranking in comparison.report["free"]["rankings"]]
+    assert models["fluid_paths"]["median_error"] >= SLOWER - 1
+    assert [ranking["policies"] for ranking in comparison.report["independent"]["rankings"]]
 
 
 def test_every_probe_is_shown_as_a_share_of_its_limit(results: Path) -> None:
@@ -268,7 +268,7 @@ def test_a_single_run_is_a_report_too_and_says_what_it_lacks(results: Path, tmp_
     assert said["sweeps"] == [{"name": run.name, "question": "", "runs": 1}]
     assert said["figures"] == []
     assert said["claims"] == 0
-    assert "no gain can be told" in text
+    assert "there is no gain to compare" in text
     assert "This folder holds no emulated run" in found.text
 
 

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from experiments.cli import app
-from experiments.questions import QUESTIONS, Profile
+from experiments.questions import QUESTIONS, SweepProfile
 from experiments.running import store, sweep
 from experiments.running.errors import SpecError, StoreError
 from experiments.running.run_spec import RunSpec
@@ -30,7 +30,7 @@ from tests.support.made_runs import lost, outcome, record
 STALENESS = QUESTIONS["staleness"]
 TINY = replace(
     STALENESS,
-    profiles={"tiny": Profile(refresh_s=(1.0, 5.0), seeds=(0, 1), changes={"workload.requests": 3})},
+    profiles={"tiny": SweepProfile(refresh_s=(1.0, 5.0), seeds=(0, 1), changes={"workload.requests": 3})},
 )
 POLICIES = ("round_robin", "netkv_full")
 

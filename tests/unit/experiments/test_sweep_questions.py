@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from experiments.analysis.results import gains
 from experiments.cli import app
-from experiments.questions import QUESTIONS, Profile, Question
+from experiments.questions import QUESTIONS, Question, SweepProfile
 from experiments.running.sweep import read_sweep, run_sweep
 
 pytestmark = pytest.mark.xdist_group("questions")
@@ -30,15 +30,15 @@ COLUMNS = {
 }  # fmt: skip
 CHANGES = {"workload.requests": 12, "workload.max_output_tokens": 4, "workload.max_input_tokens": 8192}
 TINY = {
-    "staleness": Profile((0,), CHANGES, refresh_s=(0.1, 5.0)),
-    "staleness_map": Profile((0,), CHANGES, axes={"time_scale_s": (1.0, 5.0)}, refresh_s=(0.1, "never")),
-    "topology": Profile(
+    "staleness": SweepProfile((0,), CHANGES, refresh_s=(0.1, 5.0)),
+    "staleness_map": SweepProfile((0,), CHANGES, axes={"time_scale_s": (1.0, 5.0)}, refresh_s=(0.1, "never")),
+    "topology": SweepProfile(
         (0, 1), CHANGES, axes={"tor_oversubscription": (1.0, 4.0), "aggregation_oversubscription": (4.0,)},
         workloads=("rag", "chatbot"),
     ),
-    "prefix": Profile((0,), CHANGES, axes={"sharing": (0.0, 1.0)}, workloads=("rag",)),
-    "ablation": Profile((0, 1), CHANGES, workloads=("rag", "long_context")),
-    "scale": Profile((0,), CHANGES, axes={"gpus": (64, 128)}),
+    "prefix": SweepProfile((0,), CHANGES, axes={"sharing": (0.0, 1.0)}, workloads=("rag",)),
+    "ablation": SweepProfile((0, 1), CHANGES, workloads=("rag", "long_context")),
+    "scale": SweepProfile((0,), CHANGES, axes={"gpus": (64, 128)}),
 }  # fmt: skip
 FIGURES = {
     "staleness": ["staleness", "prediction_error"],

@@ -38,7 +38,7 @@ def claims_table(found: Sequence[ClaimVerdict], title: str = "The paper's claims
 
 
 def claim_lines(found: Sequence[ClaimVerdict]) -> list[str]:
-    """A line a claim and world: what is claimed and what is so."""
+    """A line a claim and world: what is claimed and what was found."""
     return [
         f"{verdict.claim} ({verdict.about.statement}), {verdict.world} world: {verdict.verdict}. {verdict.sentence}"
         for verdict in found

@@ -1,16 +1,16 @@
-"""C8, a property of what was built: what NetKV needs beside any other policy. Only runs on packets can show it."""
+"""C8, a property of what was built: what NetKV needs beside any other policy. Only emulated runs can show it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from experiments.claims.claim import ClaimVerdict
-from experiments.claims.comparisons import POLICY, Sweep
-from experiments.claims.up_to import ROUND_ROBIN, not_measured
+from experiments.claims.numeric_claims import ROUND_ROBIN, not_measured
+from experiments.claims.policy_comparisons import POLICY, ClaimSweep
 from experiments.running import RunSpec
 
 ALLOWED = ("policy", "policy_parameters", "oracle")
-"""What may differ between a run of NetKV and one of another policy: the decision, and the view that it is given."""
+"""What may differ between a run of NetKV and one of another policy: the decision, and the telemetry it is given."""
 
 SHOWN_BY = (
     "tests/unit/test_architecture.py holds that workers know no policy; tests/unit/controller/test_oracle.py that the"
@@ -18,7 +18,7 @@ SHOWN_BY = (
 )
 
 
-def only_the_oracle(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
+def only_the_oracle(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     """C8, by the specifications of paired runs: the same fabric, workers, TCP and model, whoever decides."""
     if world != "emulated":
         sentence = "not measured: a model has no transport, engine or hardware to change: see the emulated world"

@@ -4,7 +4,8 @@ All configurations looked at are corrected for: their intervals hold together (B
 not taken at its face value. `up to` F is *reproduced* where the interval of the best configuration reaches F and does
 not reach below F / 2, *not reproduced* where no interval reaches F; `below B everywhere` is reproduced where all
 intervals stay below B, not reproduced where one stays above it. That none reaches F, or that all stay below B, takes
-`LEAST_CONFIGURATIONS` to say. All else is inconclusive.
+`margins.LEAST_CONFIGURATIONS` to say. All else is inconclusive. The findings are those of `experiments.analysis`;
+here they become verdicts and sentences.
 """
 
 from __future__ import annotations
@@ -14,65 +15,59 @@ from dataclasses import replace
 
 import pandas as pd
 
-from experiments.analysis import Estimate, difference, holm, relative_change
+from experiments.analysis import Estimate, Interval, difference, holm, largest_gain, margins, overhead, relative_change
 from experiments.claims.claim import CLAIMS, ClaimVerdict, Verdict
-from experiments.claims.comparisons import Comparison, Sweep, compare
+from experiments.claims.policy_comparisons import ClaimSweep, PolicyComparison, compare
 
 ROUND_ROBIN, CLA_STAR = "round_robin", "cla_star"
-CLAIMED_GPUS = 64
-"""C4 names the size of its fabric."""
-
-LEAST_SHARE = 0.5
-"""An interval that also holds figures below this share of the paper's decides nothing, however high it reaches."""
 
 
-LEAST_CONFIGURATIONS = 4
-"""Workloads or values of what is varied; refresh intervals of one configuration count once. The emulated topology sweep
-of the quick profile has just so many."""
-
-
-def ttft_saved(sweeps: Sequence[Sweep], world: str) -> list[ClaimVerdict]:
+def ttft_saved(sweeps: Sequence[ClaimSweep], world: str) -> list[ClaimVerdict]:
     """C4 and C5."""
     against_round_robin, against_cla_star = (
         compare(sweeps, world, (baseline,), _saved) for baseline in (ROUND_ROBIN, CLA_STAR)
     )
-    as_claimed = [comparison for comparison in against_round_robin if comparison.gpus == CLAIMED_GPUS]
+    as_claimed = [comparison for comparison in against_round_robin if comparison.gpus == margins.CLAIMED_GPUS]
     return [
-        _up_to("C4", world, as_claimed, f"both netkv_full and {ROUND_ROBIN} on {CLAIMED_GPUS} GPUs", "topology"),
+        _up_to(
+            "C4", world, as_claimed, f"both netkv_full and {ROUND_ROBIN} on {margins.CLAIMED_GPUS} GPUs", "topology"
+        ),
         _up_to("C5", world, against_cla_star, f"both netkv_full and {CLA_STAR}", "topology"),
     ]
 
 
-def slo_gained(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
+def slo_gained(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     """C6. The abstract does not say against whom: both references are looked at."""
     found = compare(sweeps, world, (ROUND_ROBIN, CLA_STAR), _points)
     return _up_to("C6", world, found, f"netkv_full with {ROUND_ROBIN} or {CLA_STAR}", "topology")
 
 
-def tbt_overhead(sweeps: Sequence[Sweep], world: str) -> ClaimVerdict:
+def tbt_overhead(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     """C7, in the worst configuration."""
-    found = _known(compare(sweeps, world, (ROUND_ROBIN, CLA_STAR), _overhead_ms))
-    if not found:
+    compared = _known(compare(sweeps, world, (ROUND_ROBIN, CLA_STAR), _overhead_ms))
+    if not compared:
         return not_measured("C7", world, f"netkv_full with {ROUND_ROBIN} or {CLA_STAR}", "topology")
-    bound = CLAIMS["C7"].figure or 0.0
-    ends = [comparison.estimate.interval(len(found)) for comparison in found]
-    above = [place for place, (low, _) in enumerate(ends) if low > bound]
-    worst = max(above or range(len(found)), key=lambda place: found[place].estimate.value)
+    found = overhead(intervals(compared))
     verdict: Verdict = "inconclusive"
-    if above:
+    if found.verdict == "above":
         verdict = "not reproduced"
-    elif all(high < bound for _, high in ends) and _are_enough(found):
+    elif found.verdict == "below" and _are_enough(compared):
         verdict = "reproduced"
-    over = sum(comparison.estimate.value >= bound for comparison in found)
     sentence = (
-        f"The overhead is largest at {found[worst].at()}; it is {bound:g} ms or more in {over} of"
-        f" {len(found)} comparisons, for certain in {len(above)}.{_caution(found)}"
+        f"The overhead is largest at {compared[found.worst].at()}; it is {found.bound:g} ms or more in {found.reached}"
+        f" of {len(compared)} comparisons, statistically significantly in {found.beyond}.{_caution(compared)}"
     )
-    return decided("C7", world, verdict, sentence, found, worst, truth=bound)
+    return decided("C7", world, verdict, sentence, compared, found.worst, truth=found.bound)
 
 
 def decided(
-    claim: str, world: str, verdict: Verdict, sentence: str, found: Sequence[Comparison], which: int, truth: float = 0.0
+    claim: str,
+    world: str,
+    verdict: Verdict,
+    sentence: str,
+    found: Sequence[PolicyComparison],
+    which: int,
+    truth: float = 0.0,
 ) -> ClaimVerdict:
     """A verdict with the numbers of the comparison that decides it; `truth`: what its p-value is of."""
     chosen = found[which]
@@ -99,51 +94,52 @@ def not_measured(claim: str, world: str, needs: str, question: str) -> ClaimVerd
     return ClaimVerdict(claim, world, "inconclusive", f"not measured: no valid runs of {needs}: run `{command}`")
 
 
-def _up_to(claim: str, world: str, compared: Sequence[Comparison], needs: str, question: str) -> ClaimVerdict:
-    found = _known(compared)
-    if not found:
+def intervals(compared: Sequence[PolicyComparison], comparisons: int = 0) -> list[Interval]:
+    """Intervals that hold together for all of them, or for so many `comparisons`."""
+    return [Interval.of_estimate(one.estimate, comparisons or len(compared)) for one in compared]
+
+
+def _up_to(claim: str, world: str, compared: Sequence[PolicyComparison], needs: str, question: str) -> ClaimVerdict:
+    known = _known(compared)
+    if not known:
         return not_measured(claim, world, needs, question)
-    figure = CLAIMS[claim].figure or 0.0
-    ends = [comparison.estimate.interval(len(found)) for comparison in found]
-    best = max(range(len(found)), key=lambda place: found[place].estimate.value)
-    low, high = ends[best]
+    found = largest_gain(intervals(known), CLAIMS[claim].figure or 0.0)
     verdict: Verdict = "inconclusive"
-    if high >= figure and low >= LEAST_SHARE * figure:
+    if found.supports:
         verdict = "reproduced"
-    elif max(high for _, high in ends) < figure and _are_enough(found):
+    elif found.refutes and _are_enough(known):
         verdict = "not reproduced"
-    reached = sum(comparison.estimate.value >= figure for comparison in found)
-    sure = sum(low > 0 for low, _ in ends)
     sentence = (
-        f"The best of {len(found)} comparisons is at {found[best].at()}; {reached} reach {figure:g}, a gain is certain"
-        f" in {sure}, the median is {_median(found):+.1f}.{_caution(found)}"
+        f"The best of {len(known)} comparisons is at {known[found.best].at()}; {found.reached} reach"
+        f" {found.claimed:g}, a gain is statistically significant in {found.gains}, the median is"
+        f" {_median(known):+.1f}.{_caution(known)}"
     )
-    return decided(claim, world, verdict, sentence, found, best)
+    return decided(claim, world, verdict, sentence, known, found.best)
 
 
-def _known(compared: Sequence[Comparison]) -> list[Comparison]:
+def _known(compared: Sequence[PolicyComparison]) -> list[PolicyComparison]:
     """Those with an interval: one unit has none."""
     return [comparison for comparison in compared if comparison.estimate.error == comparison.estimate.error]
 
 
-def _configurations(found: Sequence[Comparison]) -> int:
+def _configurations(found: Sequence[PolicyComparison]) -> int:
     """How many configurations were looked at, however often and against whom."""
-    asked = ("question", "refresh_s", "against")
-    places = [{name: value for name, value in one.configuration.items() if name not in asked} for one in found]
+    not_counted = ("question", "refresh_s", "against")
+    places = [{name: value for name, value in one.configuration.items() if name not in not_counted} for one in found]
     return len({tuple(sorted(place.items())) for place in places})
 
 
-def _are_enough(found: Sequence[Comparison]) -> bool:
-    return _configurations(found) >= LEAST_CONFIGURATIONS
+def _are_enough(found: Sequence[PolicyComparison]) -> bool:
+    return _configurations(found) >= margins.LEAST_CONFIGURATIONS
 
 
-def _caution(found: Sequence[Comparison]) -> str:
+def _caution(found: Sequence[PolicyComparison]) -> str:
     if _are_enough(found):
         return ""
-    return f" Configurations: {_configurations(found)}; to speak of all takes {LEAST_CONFIGURATIONS}."
+    return f" Configurations: {_configurations(found)}; to speak of all takes {margins.LEAST_CONFIGURATIONS}."
 
 
-def _median(found: Sequence[Comparison]) -> float:
+def _median(found: Sequence[PolicyComparison]) -> float:
     return float(pd.Series([comparison.estimate.value for comparison in found]).median())
 
 

@@ -11,14 +11,14 @@ import pandas as pd
 
 from experiments.comparing import (
     COMPARISON_TITLE,
+    MODELS,
     NEAREST,
-    RUNGS,
-    FreeRun,
+    IndependentRun,
     diagonal,
     error_distribution,
-    free_report,
     in_words,
-    ladder_report,
+    independent_report,
+    models_report,
     pair_up,
     read_recorded,
     replay_report,
@@ -51,7 +51,7 @@ MOST_REQUESTS = 20_000
 
 
 @dataclass(frozen=True)
-class Comparison:
+class WorldComparison:
     """The report of `netkv compare`, its transfers, and what was left out of it to stay quick."""
 
     report: dict[str, Any]
@@ -65,20 +65,22 @@ class Comparison:
         return in_words(self.report)
 
 
-def compare_runs(runs: Sequence[Run], clock: Callable[[], float] = time.monotonic) -> Comparison | None:
+def compare_runs(runs: Sequence[Run], clock: Callable[[], float] = time.monotonic) -> WorldComparison | None:
     """Replay the trusted emulated runs, no more than `MOST_RUNS`; None where there is none that can be replayed."""
     started_s = clock()
     trusted = [run for run in runs if run.spec.world == "emulated" and run.verdict != "invalid"]
     recorded, pairs, requests = [], [], 0
-    twins = [FreeRun(run.spec, read_table(run.folder, "requests")) for run in runs if run.spec.world == "analytic"]
+    analytic = [
+        IndependentRun(run.spec, read_table(run.folder, "requests")) for run in runs if run.spec.world == "analytic"
+    ]
     for run in _in_turn(trusted)[:MOST_RUNS]:
-        ours = FreeRun(run.spec, read_table(run.folder, "requests"))
+        ours = IndependentRun(run.spec, read_table(run.folder, "requests"))
         requests += len(ours.requests)
         if requests > MOST_REQUESTS:
             break
         try:
             one = read_recorded(run.folder)
-            pair = pair_up([ours], twins) or pair_up([ours], [simulated(run.spec)])
+            pair = pair_up([ours], analytic) or pair_up([ours], [simulated(run.spec)])
         except (StoreError, WorkloadError, PolicyError, SimulationError):  # no paths; a trace or a policy that is gone
             continue
         recorded.append(one)
@@ -90,10 +92,10 @@ def compare_runs(runs: Sequence[Run], clock: Callable[[], float] = time.monotoni
         "runs": len(recorded),
         "verdicts": sorted({run.verdict for run in recorded}),
         "replay": replay_report(table),
-        "ladder": ladder_report(table),
-        "free": free_report(pairs),
+        "models": models_report(table),
+        "independent": independent_report(pairs),
     }
-    return Comparison(report, table, len(recorded), len(trusted), clock() - started_s)
+    return WorldComparison(report, table, len(recorded), len(trusted), clock() - started_s)
 
 
 def _in_turn(runs: Sequence[Run]) -> list[Run]:
@@ -106,19 +108,18 @@ def _in_turn(runs: Sequence[Run]) -> list[Run]:
     return [run for _, _, run in sorted(turns, key=lambda turn: turn[:2])]
 
 
-def comparison_figures(comparison: Comparison) -> list[FigureCard]:
+def comparison_figures(comparison: WorldComparison) -> list[FigureCard]:
     """Scatter and distribution of the replay error, and the ranking of the policies in both worlds."""
     report, table = comparison.report, comparison.table
     kv = report["replay"]["kv_transfer"]
-    rungs = report["ladder"]
-    best = min(rungs, key=lambda rung: rung["median_abs_error"])
+    best = min(report["models"], key=lambda model: model["median_abs_error"])
     see = [
         f"Half of the {report['replay']['transfers']} transfers are within {kv['median_abs_error']:.0%} of the replay,"
         f" nine in ten within {kv['p90_abs_error']:.0%}; the makespan of"
         f" a run differs by {report['replay']['makespan_error']:+.1%}.",
         f"Nearest in the median comes `{MODEL_STYLES[best['model']].label}` ({best['median_abs_error']:.0%}).",
     ]
-    columns = ["run", "request_id", "tier", "kv_bytes", "sharers", "taken_s", *RUNGS, "error"]
+    columns = ["run", "request_id", "tier", "kv_bytes", "sharers", "taken_s", *MODELS, "error"]
     found = [
         FigureCard(
             key="replay",
@@ -135,7 +136,7 @@ def comparison_figures(comparison: Comparison) -> list[FigureCard]:
             notes=["On the diagonal a transfer took what the model says; above it, it took longer."],
         )
     ]
-    return found + _rankings(report["free"]["rankings"])
+    return found + _rankings(report["independent"]["rankings"])
 
 
 def _scatter(table: pd.DataFrame) -> Any:
@@ -144,7 +145,7 @@ def _scatter(table: pd.DataFrame) -> Any:
         style = TIER_STYLES[int(str(tier))]
         hover = [
             f"<b>request {row['request_id']}</b>, {plain(row['run'])}<br>{row['kv_bytes'] / 1e9:.2f} GB, {style.label}"
-            f"<br>{1e3 * row['taken_s']:.0f} ms emulated, {1e3 * row[RUNGS[-1]]:.0f} in the model"
+            f"<br>{1e3 * row['taken_s']:.0f} ms emulated, {1e3 * row[MODELS[-1]]:.0f} in the model"
             f" ({row['error']:+.0%})"
             for row in rows.to_dict("records")
         ]
@@ -165,7 +166,7 @@ def _scatter(table: pd.DataFrame) -> Any:
 
 def _distribution(table: pd.DataFrame) -> Any:
     plot = new_plot(TRANSFER_ERROR.label, SHARE_OF_TRANSFERS.label, height=360, showlegend=True)
-    for model in RUNGS:
+    for model in MODELS:
         style = MODEL_STYLES[model]
         errors, shares = error_distribution(table, model)
         plot.add_scatter(

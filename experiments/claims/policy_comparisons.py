@@ -28,7 +28,7 @@ Measure = Callable[[pd.DataFrame, pd.DataFrame], Estimate]
 
 
 @dataclass(frozen=True)
-class Sweep:
+class ClaimSweep:
     """One sweep: the requests that count, the labels that make a configuration, and the specification of each run."""
 
     folder: str
@@ -52,8 +52,8 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two policies, or two ages of one policy's view, in one configuration; `gpus`: the size of its fabric."""
+class PolicyComparison:
+    """Two policies, or two ages of one policy's telemetry, in one configuration; `gpus`: the size of its fabric."""
 
     sweep: str
     configuration: Mapping[str, Any]
@@ -70,7 +70,7 @@ class Comparison:
         )
 
 
-def read_evidence(folders: Sequence[Path]) -> list[Sweep]:
+def read_evidence(folders: Sequence[Path]) -> list[ClaimSweep]:
     """Every sweep once, in the order of their paths, without invalid runs and the warm-up. StoreError for no sweep.
 
     A folder that holds sweeps instead of being one stands for all of them.
@@ -85,7 +85,7 @@ def _sweeps_in(folder: Path) -> list[Path]:
     return sorted(place.parent for place in folder.glob(f"*/{DESCRIPTION}")) or [folder]
 
 
-def _read(folder: Path) -> Sweep:
+def _read(folder: Path) -> ClaimSweep:
     description = read_description(folder)
     requests = read_sweep(folder)
     labels = list(dict.fromkeys(name for run in description["runs"].values() for name in run))
@@ -93,7 +93,9 @@ def _read(folder: Path) -> Sweep:
     requests = requests[[*KEPT, *labels]].assign(refresh_s=refresh_numbers(requests["refresh_s"]))
     if "gpus" in own:
         requests["decision_us"] = _decision_us(folder, requests)
-    return Sweep(str(folder), str(description.get("question")), counted(requests), own, _specs(folder, description))
+    return ClaimSweep(
+        str(folder), str(description.get("question")), counted(requests), own, _specs(folder, description)
+    )
 
 
 def _specs(folder: Path, description: Mapping[str, Any]) -> dict[str, RunSpec]:
@@ -115,11 +117,13 @@ def _decision_us(folder: Path, requests: pd.DataFrame) -> pd.Series[float]:
     return requests["run"].map(medians).astype(float).fillna(requests["decision_us"])
 
 
-def compare(sweeps: Sequence[Sweep], world: str, baselines: Sequence[str], measure: Measure) -> list[Comparison]:
+def compare(
+    sweeps: Sequence[ClaimSweep], world: str, baselines: Sequence[str], measure: Measure
+) -> list[PolicyComparison]:
     """NetKV-Full against each of `baselines` in every configuration of a world that has both.
 
-    Each age of NetKV's view is a configuration of its own; the baselines read no telemetry. `measure` is given the
-    baseline's requests and NetKV's.
+    Each age of NetKV's telemetry snapshot is a configuration of its own; the baselines read no telemetry. `measure` is
+    given the baseline's requests and NetKV's.
     """
     found = []
     for sweep in sweeps:
@@ -134,8 +138,8 @@ def compare(sweeps: Sequence[Sweep], world: str, baselines: Sequence[str], measu
     return [comparison for comparison in found if comparison.estimate.pairs]
 
 
-def aged(sweeps: Sequence[Sweep], world: str, measure: Measure) -> list[Comparison]:
-    """NetKV-Full with an older view against itself with the freshest, wherever more than one age was run."""
+def aged(sweeps: Sequence[ClaimSweep], world: str, measure: Measure) -> list[PolicyComparison]:
+    """NetKV-Full with an older telemetry snapshot against itself with the freshest, where several ages were run."""
     found = []
     for sweep in sweeps:
         for labels, cell in sweep.cells(world):
@@ -149,12 +153,14 @@ def aged(sweeps: Sequence[Sweep], world: str, measure: Measure) -> list[Comparis
 
 
 def _comparison(
-    sweep: Sweep, place: Mapping[str, Any], base: pd.DataFrame, other: pd.DataFrame, measure: Measure
-) -> Comparison:
+    sweep: ClaimSweep, place: Mapping[str, Any], base: pd.DataFrame, other: pd.DataFrame, measure: Measure
+) -> PolicyComparison:
     seeds = set(base["seed"]) & set(other["seed"])
     runs = tuple(sorted({*base["run"].unique(), *other["run"].unique()}))
     known = {name: value for name, value in place.items() if not (isinstance(value, float) and np.isnan(value))}
-    return Comparison(sweep.folder, known, measure(base, other), len(seeds), runs, sweep.specs[runs[0]].fabric.gpus)
+    return PolicyComparison(
+        sweep.folder, known, measure(base, other), len(seeds), runs, sweep.specs[runs[0]].fabric.gpus
+    )
 
 
 def _shown(value: Any) -> str:
