@@ -44,7 +44,7 @@ Tell = Callable[[str, int, dict[str, Any]], None]
 def connects_before_first_request(roles: Roles, serving: ServingSpec) -> bool:
     """Whether every prefill worker connects with every decode worker before the first request."""
     connections = len(roles.prefill) * len(roles.decode) * serving.stripes
-    return serving.connections == "warm" and 0 < connections <= MOST_OPENED_BEFORE
+    return serving.connections == "persistent" and 0 < connections <= MOST_OPENED_BEFORE
 
 
 class WorkerPool:
@@ -185,7 +185,7 @@ class WorkerPool:
         return ("--address", self._up.address(instance), "--congestion-control", self._up.spec.congestion_control)
 
     def _prefill_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
-        persistent = ("--persistent-connections",) if scenario.serving.connections == "warm" else ()
+        persistent = ("--persistent-connections",) if scenario.serving.connections == "persistent" else ()
         line_bps = self._up.fabric.spec.nic_rate_bps / self._up.link_divisor
         pace = ("--pace-bps", repr(line_bps)) if self._up.spec.paced else ()
         return (*self._stream_arguments(instance), *persistent, *pace, *REAL_TIME)

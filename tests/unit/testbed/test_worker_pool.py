@@ -16,7 +16,7 @@ from topologies import Roles
         (32, {}, True),
         (64, {}, False),
         (64, {"stripes": 1}, True),
-        (16, {"connections": "fresh"}, False),
+        (16, {"connections": "per_transfer"}, False),
         (0, {}, False),
     ],
 )
