@@ -2,7 +2,9 @@
 from .background_load import BackgroundFlow, congestion_evidence, link_tiers
 from .congestion import BACKGROUND_TAIL_S, CongestionSpec, plan_background
 from .model import MODELS, ModelSpec
-from .specification import OracleSpec, Scenario, ServingSpec, SloSpec, WorkloadSpec, load_requests
+from .requests import load_requests
+from .sections import OracleSpec, ServingSpec, SloSpec, WorkloadSpec
+from .specification import Scenario
 
 __all__ = [
     "BACKGROUND_TAIL_S",

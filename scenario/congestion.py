@@ -4,60 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from scenario.background_load import BackgroundFlow, capacities_bps, link_tiers, path_shares
+from scenario.sections import Section
 from topologies import Fabric, Instance, Roles
 from workloads import WorkloadError
 
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Spell = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]
-"""Mean of a spell of traffic or silence, seconds: a plan of shorter ones would be longer than any run of it."""
-
 BACKGROUND_TAIL_S = 60.0
-"""The plan of background traffic goes on this long beyond the last arrival, real seconds."""
+"""The plan of background traffic continues this long after the last arrival, seconds of the real system."""
 
-OWN_UTILISATION = {"constant": 0.5, "hotspot": 0.8, "shuffle": 0.5}
-"""What a kind loads its busiest link to unless it is told; the kinds that are not here are greedy. Our choice."""
+DEFAULT_UTILISATION = {"constant": 0.5, "hotspot": 0.8, "shuffle": 0.5}
+"""Utilisation of the busiest link by kind, where none is specified; other kinds are greedy. Our choice."""
+
+SHORTEST_PERIOD_S = 0.01
+"""Least mean of an on or off period, seconds: a plan of shorter ones would take longer to make than any run of it."""
 
 Pair = tuple[int, int]
 
 
-class CongestionSpec(BaseModel):
-    """The kind of background congestion and its time scale, in real seconds and real bit/s.
+class CongestionSpec(Section):
+    """Which background flows load the fabric, and when, in real seconds and real bit/s.
 
-    `none`; `constant`: every instance sends to its counterpart, so that the links of each of the `tiers` (1 server-ToR,
-    2 ToR-aggregation, 3 aggregation-core) carry `utilisation`; `onoff`: for an exponential time of mean `mean_on_s` a
-    hot spot of `flows` connections runs into one decode instance, drawn anew each time, then silence for an exponential
-    time of mean `mean_off_s`; `hotspot`: every `period_s` the next rack or pod (`moves`) is sent to by everybody else;
-    `incast`: every `period_s`, for half of it, `flows` senders at once into one decode instance; `shuffle`: every
-    server sends to every other, `among` those that decode or all.
-
-    `hot_spots`: how many of an `onoff` or `incast` go on independently of each other; in a fabric of n times the size n
-    times as many hit every instance as often.
-
-    `utilisation` paces a kind such that the busiest link it loads is expected to carry it, wire headers included; None
-    is the kind's own, and greedy where it has none. A paced flow has `connections` of `protocol` each (udp: the worlds
-    do not slow it down, but Open vSwitch's symmetric_l4 hash does not look at its ports).
+    A flow of specified or default `utilisation` is paced; otherwise its one connection is greedy. UDP flows do not
+    react to congestion in either world, and Open vSwitch's symmetric_l4 hash does not read their ports.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["none", "constant", "onoff", "hotspot", "incast", "shuffle"] = "onoff"
-    flows: Annotated[int, Field(ge=1, le=1024)] = 8
-    hot_spots: Annotated[int, Field(ge=1, le=1024)] = 1
-    mean_on_s: Spell = 5.0
-    mean_off_s: Spell = 5.0
-    period_s: Spell = 5.0
-    utilisation: Annotated[float, Field(gt=0, le=1)] | None = None
-    tiers: Annotated[tuple[Literal[1, 2, 3], ...], Field(min_length=1)] = (3,)
-    moves: Literal["rack", "pod"] = "rack"
-    among: Literal["decode", "all"] = "decode"
-    connections: Annotated[int, Field(ge=1, le=64)] = 8
-    protocol: Literal["tcp", "udp"] = "tcp"
+    kind: Literal["none", "constant", "onoff", "hotspot", "incast", "shuffle"] = Field(
+        "onoff",
+        description="`none`. `constant`: every instance sends to its counterpart in the next server, rack or pod."
+        " `onoff`: `flows` connections into one decode instance, drawn anew for each on period, with exponential on and"
+        " off periods. `hotspot`: everybody else sends into one rack or pod, another one every `period_s`. `incast`:"
+        " every `period_s`, for half of it, `flows` senders into one decode instance. `shuffle`: every server to every"
+        " other.",
+    )
+    flows: int = Field(8, ge=1, le=1024, description="Senders of an onoff or incast hot spot, 1 to 1024.")
+    hot_spots: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Independent hot spots of onoff or incast, 1 to 1024: n times as many on a fabric of n times the"
+        " size hit every instance as often.",
+    )
+    mean_on_s: float = Field(
+        5.0, ge=SHORTEST_PERIOD_S, allow_inf_nan=False, description="Mean on period of onoff, s, at least 0.01."
+    )
+    mean_off_s: float = Field(
+        5.0, ge=SHORTEST_PERIOD_S, allow_inf_nan=False, description="Mean off period of onoff, s, at least 0.01."
+    )
+    period_s: float = Field(
+        5.0, ge=SHORTEST_PERIOD_S, allow_inf_nan=False, description="Period of hotspot and incast, s, at least 0.01."
+    )
+    utilisation: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Expected utilisation of the busiest link, wire headers included, above 0, at most 1; it paces the"
+        " flows. None: constant 0.5, hotspot 0.8, shuffle 0.5, other kinds are greedy.",
+    )
+    tiers: tuple[Literal[1, 2, 3], ...] = Field(
+        (3,),
+        min_length=1,
+        description="Tiers of links that constant loads, at least one of 1 (server-ToR), 2 (ToR-aggregation) and 3"
+        " (aggregation-core).",
+    )
+    moves: Literal["rack", "pod"] = Field("rack", description="What hotspot moves between: `rack` or `pod`.")
+    among: Literal["decode", "all"] = Field(
+        "decode", description="Servers of shuffle: those with decode instances (`decode`) or `all`."
+    )
+    connections: int = Field(8, ge=1, le=64, description="Connections of one paced flow, 1 to 64.")
+    protocol: Literal["tcp", "udp"] = Field("tcp", description="Transport of the flows; `udp` needs a utilisation.")
 
     @model_validator(mode="after")
     def _udp_has_a_rate(self) -> CongestionSpec:
@@ -68,15 +87,16 @@ class CongestionSpec(BaseModel):
     @property
     def pace(self) -> float | None:
         """Utilisation that the busiest link is loaded to; None for greedy connections."""
-        return OWN_UTILISATION.get(self.kind) if self.utilisation is None else self.utilisation
+        return DEFAULT_UTILISATION.get(self.kind) if self.utilisation is None else self.utilisation
 
 
 def plan_background(
     spec: CongestionSpec, fabric: Fabric, roles: Roles, horizon_s: float, rng: np.random.Generator
 ) -> tuple[BackgroundFlow, ...]:
-    """Every background flow that starts before `horizon_s`, in order of its start.
+    """Every background flow that starts before `horizon_s`, seconds from t = 0, in order of its start.
 
-    WorkloadError when the fabric has no place for the kind.
+    `rng` decides where and when; the same generator state gives the same plan. WorkloadError when the fabric is too
+    small for the kind.
     """
     plan = _Plan(spec, fabric)
     match spec.kind:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from scenario.sections import Section
 
 PREFILL_TABLE_S: tuple[tuple[int, float], ...] = (
     (512, 0.057),
@@ -27,23 +27,34 @@ PREFILL_UTILISATION = 0.40
 """Share of the peak that a long prefill reaches; the Llama 3 report (arXiv 2407.21783) measures 38-43 % in training."""
 
 
-class ModelSpec(BaseModel):
-    """A served model. `kv_bytes_per_token` is kappa; the rest gives times for one instance.
+class ModelSpec(Section):
+    """A served model: what a request costs on one instance. Defaults: Llama-3-70B in fp16 on H100 GPUs."""
 
-    `prefill`: `flops` uses Mooncake's eq. 1, l (4 n^2 d + 22 n d^2) FLOP for n tokens, over the instance's effective
-    FLOP/s; `table` interpolates the splitwise-sim measurement for eight GPUs, scaled by 8 / GPUs of the instance.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = "llama-3-70b"
-    kv_bytes_per_token: Positive = 327_680
-    layers: Annotated[int, Field(ge=1)] = 80
-    hidden: Annotated[int, Field(ge=1)] = 8192
-    prefill: Literal["flops", "table"] = "flops"
-    gpu_flops: Positive = H100_DENSE_FLOPS
-    prefill_utilisation: Annotated[float, Field(gt=0, le=1)] = PREFILL_UTILISATION
-    step_table_s: tuple[tuple[int, float], ...] = STEP_TABLE_S
+    name: str = Field("llama-3-70b", description="Name of the model, for people only.")
+    kv_bytes_per_token: float = Field(
+        327_680, gt=0, allow_inf_nan=False, description="KV cache of one token (kappa), bytes, above 0."
+    )
+    layers: int = Field(80, ge=1, description="Layers, at least 1; for prefill=flops.")
+    hidden: int = Field(8192, ge=1, description="Hidden size, at least 1; for prefill=flops.")
+    prefill: Literal["flops", "table"] = Field(
+        "flops",
+        description="Prefill time of n tokens. `flops`: Mooncake's eq. 1, layers x (4 n^2 hidden + 22 n hidden^2) FLOP,"
+        " over the instance's effective FLOP/s. `table`: splitwise-sim's measurement for eight GPUs, interpolated,"
+        " times 8 / GPUs of the instance.",
+    )
+    gpu_flops: float = Field(
+        H100_DENSE_FLOPS, gt=0, allow_inf_nan=False, description="Peak of one GPU, FLOP/s, above 0; for prefill=flops."
+    )
+    prefill_utilisation: float = Field(
+        PREFILL_UTILISATION,
+        gt=0,
+        le=1,
+        description="Share of the peak that prefill reaches, above 0, at most 1; for prefill=flops.",
+    )
+    step_table_s: tuple[tuple[int, float], ...] = Field(
+        STEP_TABLE_S,
+        description="Pairs of batch size (at least 1, rising) and duration of a decode step, s, above 0; interpolated.",
+    )
 
     @model_validator(mode="after")
     def _steps_rise(self) -> ModelSpec:
@@ -55,19 +66,20 @@ class ModelSpec(BaseModel):
         return self
 
     def prefill_s(self, tokens: int, gpus: int) -> float:
-        """Seconds to prefill `tokens` on an instance of `gpus`."""
+        """Time to prefill `tokens` on an instance of `gpus` GPUs, seconds."""
         if self.prefill == "table":
             return interpolate(PREFILL_TABLE_S, tokens) * 8 / gpus
         flop = self.layers * (4 * tokens**2 * self.hidden + 22 * tokens * self.hidden**2)
         return flop / (gpus * self.gpu_flops * self.prefill_utilisation)
 
     def step_s(self, batch: float) -> float:
-        """Seconds of one decode step with `batch` running requests."""
+        """Duration of one decode step with `batch` running requests, seconds."""
         return interpolate(self.step_table_s, batch)
 
 
 def interpolate(table: tuple[tuple[int, float], ...], at: float) -> float:
-    """Piecewise-linear in the table, its last slope beyond the end, its first value below the start."""
+    """The value at `at` of a table of (x, y) with rising x: linear between its points, its first value before them, its
+    last slope beyond them."""
     if at <= table[0][0] or len(table) == 1:
         return table[0][1]
     right = next((k for k, (x, _) in enumerate(table) if at <= x), len(table) - 1)

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class SimulationSpec(BaseModel):
-    """`network`: `fluid` shares every link max-min fairly among all connections at every instant; `closed_form` gives a
-    transfer bytes over the tier bandwidth left at its start, which is what a model without a network would claim.
-
-    `spreading`: how connections choose among equal-cost paths: `hashed` at random from the seed, as ECMP does, or
-    `ideal`, dealt out evenly (fluid only). `link_sample_s`: seconds between two rows of a link in the results, more
-    where the run would otherwise write over `most_link_rows` rows.
-    """
+    """The network model of the analytic world, and how much of it is written down."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    network: Literal["fluid", "closed_form"] = "fluid"
-    spreading: Literal["hashed", "ideal"] = "hashed"
-    link_sample_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
-    most_link_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
+    network: Literal["fluid", "closed_form"] = Field(
+        "fluid",
+        description="`fluid`: at every instant all connections share every link max-min fairly. `closed_form`: a"
+        " transfer lasts its bytes over the tier bandwidth left at its start, as in models without a network.",
+    )
+    spreading: Literal["hashed", "ideal"] = Field(
+        "hashed",
+        description="How connections choose among equal-cost paths; network=fluid only. `hashed`: at random, as ECMP"
+        " does. `ideal`: evenly.",
+    )
+    link_sample_s: float = Field(
+        5.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Interval between two rows of a link in links.parquet, s, above 0; longer where a run would write"
+        " more than `most_link_rows` rows.",
+    )
+    most_link_rows: int = Field(
+        200_000, ge=1, le=10_000_000, description="Most rows in links.parquet, 1 to 10,000,000."
+    )

@@ -50,18 +50,35 @@ class FabricSpec:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
-    pods: int = 2
-    racks_per_pod: int = 2
-    servers_per_rack: int = 2
-    gpus_per_server: int = 8
-    gpus_per_instance: int = 4
-    aggregations_per_pod: int = 2
-    cores_per_group: int = 2
-    nvlink_rate_bps: float = 3.6e12
-    nic_rate_bps: float = 200e9
-    tor_oversubscription: float = 2.0
-    aggregation_oversubscription: float = 2.0
-    hop_latency_s: float = 1e-6
+    pods: int = field(default=2, metadata={"description": "Pods, 1 to 255."})
+    racks_per_pod: int = field(default=2, metadata={"description": "Racks of a pod, each with one ToR, 1 to 255."})
+    servers_per_rack: int = field(
+        default=2, metadata={"description": "Servers of a rack, each with one server switch, 1 to 15."}
+    )
+    gpus_per_server: int = field(
+        default=8, metadata={"description": "GPUs of a server, a multiple of gpus_per_instance, at most 14 times it."}
+    )
+    gpus_per_instance: int = field(default=4, metadata={"description": "GPUs of a serving instance, at least 1."})
+    aggregations_per_pod: int = field(
+        default=2,
+        metadata={"description": "Aggregation switches of a pod, at least 1: equal-cost paths between its racks."},
+    )
+    cores_per_group: int = field(
+        default=2, metadata={"description": "Core switches of each aggregation's group, at least 1."}
+    )
+    nvlink_rate_bps: float = field(
+        default=3.6e12, metadata={"description": "Rate of an instance's link to its server switch, bit/s, above 0."}
+    )
+    nic_rate_bps: float = field(
+        default=200e9, metadata={"description": "Rate of a server's link to its ToR, bit/s, above 0."}
+    )
+    tor_oversubscription: float = field(
+        default=2.0, metadata={"description": "Rate into a ToR from its servers over that of its uplinks, at least 1."}
+    )
+    aggregation_oversubscription: float = field(
+        default=2.0, metadata={"description": "Rate into a pod's aggregations over that of its core links, at least 1."}
+    )
+    hop_latency_s: float = field(default=1e-6, metadata={"description": "One-way latency of one link, s, at least 0."})
 
     def __post_init__(self) -> None:
         for item in fields(self):

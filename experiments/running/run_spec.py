@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from experiments.running.errors import SpecError
 from scenario import Scenario
@@ -24,9 +24,13 @@ World = Literal["emulated", "analytic"]
 class RunSpec(Scenario):
     """A scenario, the world that replays it, and what belongs to one world alone."""
 
-    world: World = "emulated"
-    emulation: EmulationSpec = EmulationSpec()
-    simulation: SimulationSpec = SimulationSpec()
+    world: World = Field(
+        "emulated", description="`emulated`: real packets through Open vSwitch. `analytic`: the fluid simulator."
+    )
+    emulation: EmulationSpec = Field(
+        EmulationSpec(), description="How the emulated world scales the system onto this machine."
+    )
+    simulation: SimulationSpec = Field(SimulationSpec(), description="How the analytic world models the network.")
 
     @property
     def scenario(self) -> Scenario:

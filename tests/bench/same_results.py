@@ -40,12 +40,12 @@ RUNS: dict[str, tuple[str, ...]] = {
     "old loads": ("--policy", "power_of_two", "--set", "oracle.load_refresh_s=5"),
     "closed form": ("--policy", "netkv_full", "--set", "simulation.network=closed_form"),
     "ideal spreading": ("--policy", "netkv_full", "--set", "simulation.spreading=ideal"),
-    "connections a transfer": ("--policy", "netkv_full", "--set", "serving.connections=per_transfer"),
+    "connections a transfer": ("--policy", "netkv_full", "--set", "serving.connections=fresh"),
     "rag": ("--policy", "ca", "--set", "workload.profile=rag"),
     "256 GPUs": ("--policy", "netkv_full", "--set", "fabric.pods=8", "--set", "workload.speedup=4"),
 }
-RENAMED = {"serving.connections=per_transfer": "serving.connections=fresh"}
-"""Words of this tree that COMMIT knows by another name: its own word for each."""
+RENAMED: dict[str, str] = {"serving.connections=fresh": "serving.connections=per_transfer"}
+"""What a run of this tree says for what COMMIT calls by the key."""
 
 
 def made(tree: Path, out: Path, options: tuple[str, ...]) -> Path:
@@ -90,10 +90,8 @@ def main(arguments: list[str]) -> int:
         subprocess.run(["git", "-C", str(ROOT), "worktree", "add", "--detach", str(tree), arguments[0]], check=True)
         try:
             for number, (name, options) in enumerate(RUNS.items()):
-                before = made(
-                    tree, Path(place) / f"{number}-before", tuple(RENAMED.get(word, word) for word in options)
-                )
-                after = made(ROOT, Path(place) / f"{number}-after", options)
+                before = made(tree, Path(place) / f"{number}-before", options)
+                after = made(ROOT, Path(place) / f"{number}-after", tuple(RENAMED.get(word, word) for word in options))
                 found = differences(before, after)
                 parted += bool(found)
                 print(f"{name:<24} {'the same' if not found else 'DIFFERS: ' + ', '.join(found[:6])}", flush=True)

@@ -15,8 +15,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from scenario import Scenario
-from scenario.specification import SloSpec
+from scenario import Scenario, SloSpec
 from scheduler import POLICIES, Dispatcher, NetworkSample
 from topologies import FabricSpec
 from workloads import Request

@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scenario import OracleSpec, Scenario, WorkloadSpec
-from scenario.congestion import CongestionSpec
+from scenario import CongestionSpec, OracleSpec, Scenario, WorkloadSpec
 from simulator.analytic_world import AnalyticWorld
 from topologies import FabricSpec
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scenario import Scenario, WorkloadSpec
-from scenario.congestion import CongestionSpec
+from scenario import CongestionSpec, Scenario, WorkloadSpec
 from serving import Outcome
 from simulator.analytic_world import AnalyticWorld
 from topologies import FabricSpec

@@ -21,8 +21,7 @@ from typing import Any
 
 import pytest
 
-from scenario import Scenario
-from scenario.specification import OracleSpec
+from scenario import OracleSpec, Scenario
 from serving import Outcome
 from testbed.emulated_world import EmulatedWorld
 from testbed.emulation import EmulationSpec

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from scenario import BackgroundFlow, ModelSpec, OracleSpec, Scenario, WorkloadSpec
-from scenario.congestion import CongestionSpec
+from scenario import BackgroundFlow, CongestionSpec, ModelSpec, OracleSpec, Scenario, WorkloadSpec
 from serving import Outcome
 from simulator.analytic_world import AnalyticWorld
 from simulator.closed_form import ClosedFormTransport

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.running.run_spec import RunSpec, make_spec
-from scenario.specification import SloSpec
+from scenario import SloSpec
 from serving import Outcome, RequestRecord
 
 SLO = SloSpec(ttft_s=0.25, tpot_s=0.05)

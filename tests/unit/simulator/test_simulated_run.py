@@ -9,8 +9,7 @@ import pytest
 
 from experiments.running.run_spec import RunSpec
 from experiments.running.store import write_run
-from scenario import BACKGROUND_TAIL_S, OracleSpec, Scenario, WorkloadSpec, load_requests
-from scenario.specification import SloSpec
+from scenario import BACKGROUND_TAIL_S, OracleSpec, Scenario, SloSpec, WorkloadSpec, load_requests
 from scheduler import POLICIES
 from simulator.path_choice import PathChoice
 from simulator.simulation import SimulationSpec

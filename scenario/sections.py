@@ -1,0 +1,215 @@
+"""The parts of a scenario that are neither fabric, model nor background traffic: workload, serving, oracle, objective.
+
+Quantities are in real-system units; how a world scales them is the world's business.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+
+from workloads import PROFILES, Profile
+
+DEFAULT_PROFILE = "conversation"
+
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A frozen part of a specification that refuses unknown fields. Every field has a description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def profile_of(workload: Any) -> Profile | None:
+    """The profile of a workload, a WorkloadSpec or fields not validated yet; None where it names an unknown one."""
+    name = workload.get("profile", DEFAULT_PROFILE) if isinstance(workload, dict) else DEFAULT_PROFILE
+    name = getattr(workload, "profile", name)
+    return PROFILES.get(name) if isinstance(name, str) else None
+
+
+class WorkloadSpec(Section):
+    """Which requests arrive, and when."""
+
+    trace: Path | None = Field(
+        None, description="File of requests in Mooncake's format, plain or gzip. None: `profile` generates them."
+    )
+    profile: str = Field(
+        DEFAULT_PROFILE,
+        description="Profile of the generated requests, also of the objective (`slo`) and of the default rate:"
+        f" {', '.join(PROFILES)}.",
+    )
+    requests: int = Field(200, ge=1, le=1_000_000, description="Number of requests of a run, 1 to 1,000,000.")
+    first_request: int = Field(
+        0, ge=0, le=1_000_000, description="Requests of the trace or generator to leave out first, 0 to 1,000,000."
+    )
+    rate_rps: float = Field(
+        3.4,
+        ge=1e-6,
+        le=1e6,
+        allow_inf_nan=False,
+        description="Mean arrival rate of generated requests, requests/s, 1e-6 to 1e6. Default: the profile's own"
+        " (3.4 for conversation).",
+    )
+    sharing: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of generated requests that continue earlier ones and share their prefix, 0 to 1. None: the"
+        " profile's own.",
+    )
+    arrivals: Literal["raw", "jitter", "poisson"] | None = Field(
+        None,
+        description="Arrival times. `raw`: the trace's time stamps. `jitter`: each stamp plus a uniform time within the"
+        " trace's 3 s grid. `poisson`: exponential gaps. None: `jitter` with a trace, `poisson` without.",
+    )
+    speedup: float = Field(
+        1.0, ge=1e-6, le=1e6, allow_inf_nan=False, description="Factor on the arrival rate, 1e-6 to 1e6."
+    )
+    max_output_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="Longest answer, tokens, 1 to 1e9: longer ones are cut. None: no limit.",
+    )
+    max_input_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="Longest prompt, tokens, 1 to 1e9: requests with longer ones are left out. None: no limit.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_the_profile(cls, given: Any) -> Any:
+        profile = profile_of(given)
+        return {"rate_rps": profile.rate_rps, **given} if profile and isinstance(given, dict) else given
+
+    @field_validator("profile")
+    @classmethod
+    def _known(cls, profile: str) -> str:
+        if profile not in PROFILES:
+            raise ValueError(f"{profile!r} is not one of {', '.join(PROFILES)}")
+        return profile
+
+    @property
+    def arrival_mode(self) -> str:
+        """`arrivals`, or the default for this source of requests."""
+        return self.arrivals or ("jitter" if self.trace else "poisson")
+
+
+class ServingSpec(Section):
+    """How the instances serve.
+
+    Default memory: an instance of 4 x 80 GB with 140 GB of fp16 weights has about 165 GB for KV, which at 327,680 B a
+    token is 500 k tokens; 100 k of them are set aside for prefixes (our choice).
+    """
+
+    placement: str = Field(
+        "segregated",
+        description="Which instances prefill and which decode. `segregated`: servers of a rack take turns."
+        " `colocated`: instances of a server take turns. `racks`: racks of a pod take turns.",
+    )
+    transfer: Literal["missing", "full"] = Field(
+        "missing",
+        description="KV to transfer. `missing`: of tokens that the decode instance has not cached. `full`: of the whole"
+        " prompt.",
+    )
+    stripes: int = Field(4, ge=1, le=64, description="TCP connections of one KV transfer, 1 to 64.")
+    connections: Literal["persistent", "per_transfer"] = Field(
+        "persistent",
+        description="`persistent`: a pair of instances keeps its connections, and with them their paths, as RDMA"
+        " engines keep their queue pairs. `per_transfer`: every transfer opens its own.",
+    )
+    batch_slots: int = Field(64, ge=1, le=65_536, description="Most requests in a decode batch, 1 to 65,536.")
+    kv_memory_tokens: int = Field(
+        400_000,
+        ge=1,
+        le=1_000_000_000,
+        description="KV memory of a decode instance for admitted requests, tokens, 1 to 1e9.",
+    )
+    prefix_cache_tokens: int = Field(
+        100_000,
+        ge=0,
+        le=1_000_000_000,
+        description="KV memory of a decode instance for prefixes of finished requests, tokens, 0 to 1e9.",
+    )
+
+
+def _or_never(given: Any, finite: ValidatorFunctionWrapHandler) -> Any:
+    return math.inf if given == "never" else finite(given)
+
+
+RefreshInterval = Annotated[
+    PositiveSeconds,
+    WrapValidator(_or_never),
+    PlainSerializer(lambda refresh_s: "never" if math.isinf(refresh_s) else refresh_s, when_used="json"),
+]
+"""Seconds, or infinity, which is written as `never`."""
+
+
+class OracleSpec(Section):
+    """The scheduler's telemetry: its source, its age and its errors, in real seconds.
+
+    A snapshot on its way to the scheduler is changed in this order: `noise`, `smoothing`, `loss`, `delay_s`.
+    """
+
+    source: Literal["counters", "static", "exact"] = Field(
+        "counters",
+        description="`counters`: port counters, polled. `static`: no telemetry, nominal bandwidths only. `exact`: the"
+        " rates at the very instant (analytic world only).",
+    )
+    poll_s: float = Field(
+        0.1, ge=0.01, allow_inf_nan=False, description="Interval between two polls of the counters, s, at least 0.01."
+    )
+    refresh_s: RefreshInterval = Field(
+        1.0,
+        description="Interval between two snapshots taken by the scheduler, s, above 0. `never`: one snapshot at t = 0"
+        " and no other.",
+    )
+    load_refresh_s: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Interval between two updates of the load of decode instances, s, at least 0. 0: always current.",
+    )
+    delay_s: float = Field(0.0, ge=0, le=3600, allow_inf_nan=False, description="Delivery delay, s, 0 to 3600.")
+    loss: float = Field(0.0, ge=0, le=1, description="Probability that a snapshot is lost, 0 to 1.")
+    noise: float = Field(
+        0.0,
+        ge=0,
+        le=5,
+        description="Sigma of the lognormal factor (median 1) on each link's utilisation, 0 to 5. 0: none.",
+    )
+    smoothing: Literal["last", "ewma"] = Field(
+        "last",
+        description="`last`: the latest snapshot as it is. `ewma`: an exponentially weighted average of all snapshots.",
+    )
+    smoothing_s: PositiveSeconds = Field(1.0, description="Time constant of smoothing=ewma, s, above 0.")
+    view: Literal["path", "tier"] = Field(
+        "path", description="`path`: the utilisation of each link. `tier`: one mean for all links of a tier."
+    )
+
+
+class SloSpec(Section):
+    """The service-level objective of a request. In a scenario the defaults are those of the workload's profile."""
+
+    ttft_s: PositiveSeconds = Field(
+        5.0, description="Longest time to first token, s, above 0. Default: the profile's own (conversation: 5.0)."
+    )
+    tpot_s: PositiveSeconds = Field(
+        0.1,
+        description="Longest mean time per output token, s, above 0. Default: the profile's own (conversation: 0.1).",
+    )
