@@ -39,7 +39,7 @@ make blocks too short to be independent: docs/claims.md has the coverage of eith
 class Estimate:
     """A figure and how surely it is known. `error`: its standard error; `units`: the independent parts it rests on.
 
-    NaN where there is nothing to tell; the ends of an interval are NaN where there is only one unit.
+    NaN where there is no data; the ends of an interval are NaN where there is only one unit.
     """
 
     value: float

@@ -45,8 +45,8 @@ CLAIMS = {
         Claim(
             "C2",
             "an O(|D|) per-request greedy over the decode instances D",
-            "over all sizes of fabric the whole interval of the log-log slope of the median decision time over |D| is at"
-            f" most {margins.CLAIMED_DECISION_SLOPE:g}; not reproduced if it is above",
+            "over all sizes of fabric the whole interval of the log-log slope of the median decision time over |D| is"
+            f" at most {margins.CLAIMED_DECISION_SLOPE:g}; not reproduced if it is above",
             figure=margins.CLAIMED_DECISION_SLOPE,
             unit="log-log slope",
         ),
@@ -70,7 +70,8 @@ CLAIMS = {
         ),
         Claim(
             "C5",
-            f"mean TTFT up to -{margins.CLAIMED_SAVED_OVER_CLA_STAR_PERCENT:g} % against a tuned cache+load-aware scheduler, CLA*",
+            f"mean TTFT up to -{margins.CLAIMED_SAVED_OVER_CLA_STAR_PERCENT:g} % against a tuned cache+load-aware"
+            " scheduler, CLA*",
             BEST,
             figure=margins.CLAIMED_SAVED_OVER_CLA_STAR_PERCENT,
             unit="% of mean TTFT saved",
@@ -85,8 +86,9 @@ CLAIMS = {
         Claim(
             "C7",
             f"Time Between Tokens overhead below {margins.TBT_MARGIN_MS:g} ms in every condition tested",
-            f"the whole interval of the overhead over round-robin and over CLA* is below {margins.TBT_MARGIN_MS:g} ms in"
-            f" every one of at least {margins.LEAST_CONFIGURATIONS} configurations; not reproduced if it is above in one",
+            f"the whole interval of the overhead over round-robin and over CLA* is below {margins.TBT_MARGIN_MS:g} ms"
+            f" in every one of at least {margins.LEAST_CONFIGURATIONS} configurations; not reproduced if it is above in"
+            " one",
             figure=margins.TBT_MARGIN_MS,
             unit="ms of mean time between tokens",
         ),
@@ -94,8 +96,8 @@ CLAIMS = {
             "C8",
             "no change to transport, inference engine or hardware: only a thin operator-to-scheduler interface, the"
             " network cost oracle",
-            "every pair of valid runs of netkv_full and round-robin in the emulated world differs in the policy and the oracle's"
-            " settings alone",
+            "every pair of valid runs of netkv_full and round-robin in the emulated world differs in the policy and the"
+            " oracle's settings alone",
         ),
     )
 }

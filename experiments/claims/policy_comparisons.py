@@ -16,11 +16,11 @@ from experiments.analysis import Estimate, counted, refresh_numbers
 from experiments.running import DESCRIPTION, MEASURED, RUNS, RunSpec, StoreError, read_description, read_sweep
 
 POLICY = "netkv_full"
-KEPT = (
+COLUMNS = (
     "request_id", "input_length", "output_length", "policy", "tier", "ttft_ms", "tpot_ms", "decision_us", "status",
     "run", "verdict", "slo_met",
 )  # fmt: skip
-"""Columns that claims look at; a sweep's labels are kept beside them."""
+"""Columns that claims are judged by; a sweep's labels are added."""
 
 NOT_OF_A_CONFIGURATION = ("world", "seed", "refresh_s")
 
@@ -90,7 +90,7 @@ def _read(folder: Path) -> ClaimSweep:
     requests = read_sweep(folder)
     labels = list(dict.fromkeys(name for run in description["runs"].values() for name in run))
     own = tuple(name for name in labels if name not in NOT_OF_A_CONFIGURATION)
-    requests = requests[[*KEPT, *labels]].assign(refresh_s=refresh_numbers(requests["refresh_s"]))
+    requests = requests[[*COLUMNS, *labels]].assign(refresh_s=refresh_numbers(requests["refresh_s"]))
     if "gpus" in own:
         requests["decision_us"] = _decision_us(folder, requests)
     return ClaimSweep(

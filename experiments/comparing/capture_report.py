@@ -20,13 +20,13 @@ PORTS = {"transfer": DECODE_PORT, "background": BACKGROUND_PORT}
 
 
 def read_captures(run: Path) -> pd.DataFrame:
-    """A row a connection (of a kept one: a transfer) and captured link that it crossed, in order of link, owner, number
-    and connection.
+    """A row a connection (of a persistent one: a transfer) and captured link that it crossed, in order of link, owner,
+    number and connection.
 
     Columns: link, owner (`transfer` or `background`), number (request or flow), connection (stripe), frames, bytes (of
-    those frames), retransmitted (of those frames), sent_again (the sender's kernel's own count of the connection; a
-    segment lost before the port and sent again after the last one is in this count only), rtt_ms and rtt_p90_ms (port
-    to target and back, NaN where nothing was acknowledged).
+    those frames), retransmitted (of those frames), retransmitted_by_sender (the count of the sender's kernel; a segment
+    lost before the port and retransmitted after the last one is in this count only), rtt_ms and rtt_p90_ms (port to
+    target and back, NaN where nothing was acknowledged).
 
     StoreError when the run holds no captures; TestbedError when a file is no capture.
     """
@@ -46,7 +46,7 @@ def read_captures(run: Path) -> pd.DataFrame:
                 met[found.endpoints] += 1
                 mine = known[turn : turn + 1]
             rows += [{"link": capture["link"], **row, **_figures(found)} for row in mine]  # calibration transfers: none
-    columns = ["link", "owner", "number", "connection", *FIGURES, "sent_again"]
+    columns = ["link", "owner", "number", "connection", *FIGURES, "retransmitted_by_sender"]
     return pd.DataFrame(rows, columns=columns).sort_values(columns[:4], ignore_index=True)
 
 
@@ -59,9 +59,9 @@ def _by_endpoints(run: Path) -> dict[Endpoints, list[dict[str, Any]]]:
     address = [instance_ip(instance) for instance in fabric.instances]
     found: dict[Endpoints, list[dict[str, Any]]] = {}
     names = ["owner", "number", "connection", "source", "target", "source_port", "retransmitted"]
-    told = read_connections(run).sort_values("started_s")[names]
-    for owner, number, connection, source, target, port, sent_again in told.itertuples(index=False):
-        row = {"owner": owner, "number": number, "connection": connection, "sent_again": sent_again}
+    rows = read_connections(run).sort_values("started_s")[names]
+    for owner, number, connection, source, target, port, by_sender in rows.itertuples(index=False):
+        row = {"owner": owner, "number": number, "connection": connection, "retransmitted_by_sender": by_sender}
         found.setdefault(Endpoints(address[source], port, address[target], PORTS[owner]), []).append(row)
     return found
 

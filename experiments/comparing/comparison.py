@@ -64,19 +64,19 @@ def run_folders(folder: Path) -> list[Path]:
 
 def in_words(report: dict[str, Any]) -> str:
     """The comparison as a paragraph."""
-    replay, free = report["replay"], report["independent"]["decisions"]
+    replay, decisions = report["replay"], report["independent"]["decisions"]
     kv = replay["kv_transfer"]
     slower = "longer" if kv["median_error"] >= 0 else "shorter"
     errors = {name: found["median_abs_error"] for name, found in replay["by_size"].items()}
     best, worst = min(errors, key=errors.__getitem__), max(errors, key=errors.__getitem__)
     text = (
         f"Given the decisions, paths and start times of {replay['transfers']} transfers in {report['runs']} runs, the"
-        f" fluid model misses what packets took by {kv['median_abs_error']:.0%} in the median and"
+        f" fluid model misses the emulated times by {kv['median_abs_error']:.0%} in the median and"
         f" {kv['p90_abs_error']:.0%} at the 90th percentile; half of them took more than"
         f" {abs(kv['median_error']):.0%} {slower} than it says. It is nearest for transfers of {best}"
         f" ({errors[best]:.0%}) and farthest for those of {worst} ({errors[worst]:.0%}); all transfers together took"
         f" {replay['transfer_time_error']:+.0%}, the makespan {replay['makespan_error']:+.1%}. Deciding for themselves,"
-        f" both worlds sent {free['alike']} of {free['requests']} requests to the same instance."
+        f" both worlds sent {decisions['alike']} of {decisions['requests']} requests to the same instance."
     )
     taus = [ranking["kendall_tau"] for ranking in report["independent"]["rankings"]]
     if taus:
@@ -88,11 +88,11 @@ def in_words(report: dict[str, Any]) -> str:
 
 def simulated(spec: RunSpec) -> IndependentRun:
     """The analytic world on the scenario of an emulated run."""
-    twin = spec.model_copy(update={"world": "analytic"})
-    find_policy(twin.policy)
-    with open_world(twin) as world:
-        outcome: Outcome = world.run(twin.scenario)
-    return IndependentRun(twin, pd.DataFrame(outcome.requests))
+    analytic = spec.model_copy(update={"world": "analytic"})
+    find_policy(analytic.policy)
+    with open_world(analytic) as world:
+        outcome: Outcome = world.run(analytic.scenario)
+    return IndependentRun(analytic, pd.DataFrame(outcome.requests))
 
 
 def _read(folder: Path) -> IndependentRun:

@@ -34,7 +34,7 @@ def spread_by_tier(connections: pd.DataFrame) -> dict[str, Any]:
 def collisions(connections: pd.DataFrame) -> dict[str, Any]:
     """Of transfers that had a choice of paths: those whose own stripes bunch, and those that met others on the way up.
 
-    `bunched`: more stripes on one path than an even deal would put there. `met`: a link of equal-cost choice (ToR to
+    `bunched`: more stripes on one path than an even deal would put there. `met`: a multipath link (ToR to
     aggregation, aggregation to core) shared with connections of others at the same time; `stripes_met`: how many
     stripes of transfers did.
     """
@@ -66,7 +66,7 @@ def busiest_links(connections: pd.DataFrame, count: int = 8) -> list[dict[str, A
 
 
 def _meetings(choosing: pd.DataFrame) -> set[tuple[int, int]]:
-    """(transfer, stripe) of every stripe that shared a link of choice with a connection of somebody else."""
+    """(transfer, stripe) of every stripe that shared a multipath link with a connection of another transfer or flow."""
     upward = _crossings(choosing)
     upward = upward[upward["links"].str.match(r"tor\d+>agg|agg\d+>core")]
     met: set[tuple[int, int]] = set()

@@ -58,7 +58,7 @@ def pair_up(emulated: Sequence[IndependentRun], analytic: Sequence[IndependentRu
 
 
 def independent_report(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """The section `free` of a comparison: means a pair, where decisions parted, and the ranking of policies."""
+    """The section `independent` of a comparison: means a pair, where decisions parted, and the ranking of policies."""
     conditions: dict[str, list[Pair]] = {}
     for pair in pairs:
         conditions.setdefault(pair.condition, []).append(pair)

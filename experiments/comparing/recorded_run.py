@@ -52,9 +52,9 @@ class RecordedRun:
     transfers: pd.DataFrame
     connections: pd.DataFrame
 
-    def replayed_s(self, rung: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def replayed_s(self, model: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """How long each of `transfers` would have taken on one of the models of `MODELS`, seconds."""
-        frames = FRAME_B / PAYLOAD_B if rung == "fluid_frames" else 1.0
+        frames = FRAME_B / PAYLOAD_B if model == "fluid_frames" else 1.0
         rows = self.transfers
         recorded = [
             RecordedTransfer(*row)
@@ -65,13 +65,13 @@ class RecordedRun:
                 strict=True,
             )
         ]
-        finish_s = replay_recorded(self._transport(rung), recorded, self._background())
+        finish_s = replay_recorded(self._transport(model), recorded, self._background())
         return np.array([finish_s[one.request_id] - max(one.start_s, 0.0) for one in recorded])
 
-    def _transport(self, rung: str) -> Transport:
-        if rung == "closed_form":
+    def _transport(self, model: str) -> Transport:
+        if model == "closed_form":
             return ClosedFormTransport(self.fabric)
-        if rung == "fluid_ideal":
+        if model == "fluid_ideal":
             return FluidTransport(self.fabric, PathChoice(self.spec.seed, "ideal"))
         taken: dict[tuple[int, int], list[int]] = {}
         for owner, number, path in self.connections[["owner", "number", "path"]].itertuples(index=False):

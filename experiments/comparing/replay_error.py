@@ -1,6 +1,6 @@
-"""How far packets are from the fluid answer, transfer by transfer, when only the network model differs.
+"""How far the emulation is from the fluid answer, transfer by transfer, when only the network model differs.
 
-An error is (packets - model) / model: positive when packets took longer.
+An error is (emulated - model) / model: positive when the emulated transfer took longer.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ SHARER_NAMES = ("alone", "1-4 others", "5-12 others", "> 12 others")
 
 
 def replay_table(runs: Sequence[RecordedRun]) -> pd.DataFrame:
-    """A row a transfer of every run: what it took on packets (`taken_s`) and on every model, its size and load.
+    """A row a transfer of every run: what it took in emulation (`taken_s`) and on every model, its size and load.
 
     `frames` is how many full frames it was scaled down to.
     """
     tables = []
     for run in runs:
-        modelled = {rung: run.replayed_s(rung) for rung in MODELS}
+        modelled = {model: run.replayed_s(model) for model in MODELS}
         others = sharers(run.transfers, run.connections)
         scaled = run.transfers["kv_bytes"] / run.spec.emulation.rate_scale / PAYLOAD_B
         tables.append(run.transfers.assign(run=run.folder.name, sharers=others, frames=scaled, **modelled))
@@ -58,13 +58,14 @@ def replay_report(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def models_report(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rungs in order: the error that is left on each, and how much of the median the step to it removed."""
-    rungs: list[dict[str, Any]] = []
-    for rung in MODELS:
-        found = errors_of(table["taken_s"] / table[rung] - 1)
-        removed = rungs[-1]["median_abs_error"] - found["median_abs_error"] if rungs else None
-        rungs.append({"model": rung, **found, "removed": removed})
-    return rungs
+    """The section `models` of a comparison: the error left by each model in order, and how much of the median error the
+    step to it removed."""
+    found_by_model: list[dict[str, Any]] = []
+    for model in MODELS:
+        found = errors_of(table["taken_s"] / table[model] - 1)
+        removed = found_by_model[-1]["median_abs_error"] - found["median_abs_error"] if found_by_model else None
+        found_by_model.append({"model": model, **found, "removed": removed})
+    return found_by_model
 
 
 def errors_of(errors: pd.Series[float]) -> dict[str, Any]:

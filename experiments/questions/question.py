@@ -74,7 +74,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class EmulatedCut:
-    """The part of a profile that the emulated world runs: packets take their time. What is None is not cut."""
+    """The part of a profile that the emulated world runs, which takes real time. What is None is not cut."""
 
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     seeds: Sequence[int] | None = None
@@ -83,7 +83,7 @@ class EmulatedCut:
 
 @dataclass(frozen=True)
 class SweepProfile:
-    """How much of a question is asked: values of its axes, seeds, workloads, and changes to the default specification.
+    """How much of a question a sweep covers: values of its axes, seeds, workloads, changes to the default.
 
     `workloads`: profiles of the generator, each for `span_s` at its own rate (0: as many requests as the changes say);
     empty for the specification's own. `refresh_s`: intervals for policies that read telemetry; empty for the
@@ -169,38 +169,45 @@ class Question:
         for name, option in (("policy", "--policies"), ("world", "--world")):
             if name in changes:
                 raise SpecError(f"{name}: a sweep sets it for each of its runs (use {option})")
-        asked = self.profiles[profile]
+        chosen = self.profiles[profile]
         return [
             condition
             for world in worlds
-            for condition in self._in_world(asked, dict.fromkeys(policies), world, changes)
+            for condition in self._in_world(chosen, dict.fromkeys(policies), world, changes)
         ]
 
     def _in_world(
-        self, asked: SweepProfile, policies: Mapping[str, None], world: str, given: Changes
+        self, chosen: SweepProfile, policies: Mapping[str, None], world: str, given: Changes
     ) -> Iterator[Condition]:
-        cut = asked.emulated if world == "emulated" else EmulatedCut()
-        axes = [axis.values({**asked.axes, **cut.axes}[axis.label], given) for axis in self.axes]
-        seeds = (given["seed"],) if "seed" in given else cut.seeds or asked.seeds
-        workloads: Sequence[str | None] = cut.workloads or asked.workloads or (None,)
+        cut = chosen.emulated if world == "emulated" else EmulatedCut()
+        axes = [axis.values({**chosen.axes, **cut.axes}[axis.label], given) for axis in self.axes]
+        seeds = (given["seed"],) if "seed" in given else cut.seeds or chosen.seeds
+        workloads: Sequence[str | None] = cut.workloads or chosen.workloads or (None,)
         if "workload.trace" in given:
             workloads = (None,)
         elif "workload.profile" in given:
             workloads = (str(given["workload.profile"]),)
         for values, workload, seed, policy in product(product(*axes), workloads, seeds, policies):
-            others = {**asked.changes, **asked.load(workload), **given, "world": world, "policy": policy, "seed": seed}
+            others = {
+                **chosen.changes,
+                **chosen.load(workload),
+                **given,
+                "world": world,
+                "policy": policy,
+                "seed": seed,
+            }
             for axis, value in zip(self.axes, values, strict=True):
                 others |= axis.changes(value, others)
-            intervals: Sequence[Any] = asked.refresh_s and self._intervals(asked, policy, given)
+            intervals: Sequence[Any] = chosen.refresh_s and self._intervals(chosen, policy, given)
             for refresh in intervals or (None,):
                 aged = {} if refresh is None else {"oracle.refresh_s": refresh}
                 spec = _with_tuned_weights(others | aged)
-                yield self._condition(spec, several_workloads=len(workloads) > 1, swept=bool(asked.refresh_s))
+                yield self._condition(spec, several_workloads=len(workloads) > 1, swept=bool(chosen.refresh_s))
 
-    def _intervals(self, asked: SweepProfile, policy: str, given: Changes) -> Sequence[Any]:
+    def _intervals(self, chosen: SweepProfile, policy: str, given: Changes) -> Sequence[Any]:
         if "oracle.refresh_s" in given:
             return (given["oracle.refresh_s"],)
-        return asked.refresh_s if reads_telemetry(policy) else asked.refresh_s[:1]
+        return chosen.refresh_s if reads_telemetry(policy) else chosen.refresh_s[:1]
 
     def _condition(self, spec: RunSpec, *, several_workloads: bool, swept: bool) -> Condition:
         refresh = written(spec.oracle.refresh_s) if reads_telemetry(spec.policy) else None
@@ -227,7 +234,7 @@ def _with_tuned_weights(changes: Changes) -> RunSpec:
 
 
 def reads_telemetry(policy: str) -> bool:
-    """Whether the age of the network view can matter to a policy; a user's own may read it."""
+    """Whether the age of the telemetry snapshot can matter to a policy; a user's own may read it."""
     return policy in TELEMETRY_POLICIES or policy not in POLICY_NAMES
 
 

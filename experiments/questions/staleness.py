@@ -43,7 +43,7 @@ PROFILES = {
 
 
 def table(results: pd.DataFrame) -> Table:
-    return listing(results, "Mean time to first token as the network view gets older", (INTERVAL, *MEANS, AGE))
+    return listing(results, "Mean time to first token as the telemetry snapshot gets older", (INTERVAL, *MEANS, AGE))
 
 
 def charts(results: pd.DataFrame) -> list[Chart]:
@@ -70,7 +70,7 @@ def charts(results: pd.DataFrame) -> list[Chart]:
 QUESTION = Question(
     name="staleness",
     title=TITLE,
-    asks="how the gain moves as the network view gets older (Figure 2)",
+    asks="how the gain moves as the telemetry snapshot gets older (Figure 2)",
     axes=(),
     policies=("round_robin", "cla", "netkv_static", "netkv_full"),
     references=(BASELINE, WITHOUT_TELEMETRY),

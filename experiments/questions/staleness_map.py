@@ -29,7 +29,7 @@ TIME_SCALE = Axis(
 )
 
 PROFILES = {
-    # About 50 s a run on packets.
+    # About 50 s an emulated run.
     "quick": SweepProfile(
         refresh_s=(0.1, 5.0, 30.0),
         axes={"time_scale_s": (0.5, 2.0, 10.0, 30.0)},
@@ -38,7 +38,7 @@ PROFILES = {
         # Two rows, 8 runs.
         emulated=EmulatedCut(axes={"time_scale_s": (2.0, 10.0)}),
     ),
-    # Two minutes a run: twice the longest interval and several spells of the slowest congestion.
+    # Two minutes a run: twice the longest interval and several on/off periods of the slowest congestion.
     "full": SweepProfile(
         refresh_s=(0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, NEVER),
         axes={"time_scale_s": (0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0)},

@@ -143,13 +143,13 @@ def _evidence(sweeps: Sequence[CollectedSweep], comparison: WorldComparison | No
     emulated = [run for run in runs if run.spec.world == "emulated"]
     if not emulated:
         return (
-            f"All {len(runs)} runs are of the fluid model, which does what its equations say: nothing of this was seen"
-            " on real packets."
+            f"All {len(runs)} runs are of the fluid model, which does what its equations say: nothing of this was"
+            " measured on real packets."
         )
     valid = sum(run.verdict == "valid" for run in emulated)
-    share = f"{valid} of {len(emulated)} runs on real packets are"
+    share = f"{valid} of {len(emulated)} emulated runs, on real packets, are"
     if valid == len(emulated):
-        share = f"Every run on real packets ({valid}) is"
+        share = f"Every emulated run, on real packets ({valid}), is"
     text = f"{share} valid by every probe"
     if comparison is None:
         return text + "; none of them could be replayed in the fluid model."

@@ -26,8 +26,9 @@ def compare(
 ) -> None:
     """Compare emulated runs with the analytic world.
 
-    Replay: the simulator takes the decisions, paths and start times of the packets, so that only the network model
-    differs. Ladder: from a closed form to that, what each step explains. Free: both worlds decide for themselves.
+    Replay: the simulator takes the decisions, paths and start times of the emulated run, so that only the network
+    model differs. Models: from a closed form to that, what each step explains. Independent: each world makes its own
+    decisions.
     """
     from experiments.comparing import compare_folders, in_words
     from experiments.running import check_free, new_folder, strict, write_json
@@ -47,14 +48,14 @@ def compare(
 
 def _text(report: dict[str, Any]) -> str:
     replay = report["replay"]
-    lines = ["Replay: (packets - fluid) / fluid", HEAD, _row("all", replay["kv_transfer"])]
+    lines = ["Replay: (emulated - fluid) / fluid", HEAD, _row("all", replay["kv_transfer"])]
     for title, section in (("tier", "by_tier"), ("size", "by_size"), ("load", "by_load")):
         lines += [
             _row(f"{title} {name}" if title == "tier" else name, found) for name, found in replay[section].items()
         ]
-    lines += ["", "Ladder: the error left by each model", HEAD]
-    lines += [_row(rung["model"], rung) for rung in report["models"]]
-    lines += ["", "Free: both worlds decide for themselves"]
+    lines += ["", "Models: the error left by each", HEAD]
+    lines += [_row(model["model"], model) for model in report["models"]]
+    lines += ["", "Independent: each world makes its own decisions"]
     for run in report["independent"]["runs"]:
         lines.append(
             f"{run['policy']:<16} seed {run['seed']}: mean TTFT {run['emulated_ttft_ms']:.0f} ms emulated,"

@@ -76,7 +76,7 @@ def sweep(
     """Run a sweep and end with a table, a figure and what they say of the paper's claims, in words.
 
     \b
-    staleness      how the gain moves as the telemetry gets older (Figure 2)
+    staleness      how the gain moves as the telemetry snapshot gets older (Figure 2)
     staleness_map  the same by how fast the congestion moves (also: staleness --map)
     topology       oversubscription at the ToR by oversubscription at the aggregation (Figure 1)
     prefix         the share of RAG requests that have a prefix in common (Figure 3)

@@ -99,9 +99,9 @@ def test_a_capture_at_the_sender_counts_what_its_kernel_says_it_sent_again(run: 
     rows = captured(run)
     sender = rows[(rows["link"] == "h0>srv0") & (rows["owner"] == "transfer")]
     assert len(sender) >= 8
-    assert (sender["retransmitted"] == sender["sent_again"]).all()
+    assert (sender["retransmitted"] == sender["retransmitted_by_sender"]).all()
     elsewhere = rows[rows["link"] == "tor0>agg0"]
-    assert (elsewhere["retransmitted"] <= elsewhere["sent_again"]).all()
+    assert (elsewhere["retransmitted"] <= elsewhere["retransmitted_by_sender"]).all()
     assert rows["retransmitted"].sum() > 0  # a hot spot fills the queues of 100 frames
 
 

@@ -158,7 +158,10 @@ def run(tmp_path: Path) -> Path:
 
 def test_connections_of_a_run_are_joined_by_address_and_port_in_order_of_time(run: Path) -> None:
     rows = read_captures(run)
-    assert rows[["number", "frames", "retransmitted", "sent_again"]].to_numpy().tolist() == [[7, 3, 1, 1], [8, 1, 0, 0]]
+    assert rows[["number", "frames", "retransmitted", "retransmitted_by_sender"]].to_numpy().tolist() == [
+        [7, 3, 1, 1],
+        [8, 1, 0, 0],
+    ]
     assert rows["rtt_ms"][0] == pytest.approx(4.0)
     assert math.isnan(rows["rtt_ms"][1])
 
