@@ -179,7 +179,7 @@ class Dispatcher:
         anyone = self._candidates(Request(-1, 0.0, 1, 1, ()), prefill_id, -np.inf)
         anyone.best(anyone.first_step_s)
         empty = np.zeros(len(self._table.capacity_Bps))
-        self._table.book(empty, empty.copy(), 1.0, 1.0, prefill_id, int(self._table.decode_id[0]))
+        self._table.book(empty.copy(), 1.0, prefill_id, int(self._table.decode_id[0]))
         self._table.available(prefill_id, 1, empty, self._in_flight.count, 0.0)
 
     def _candidates(self, request: Request, prefill_id: int, now_s: float) -> Candidates:

@@ -1,4 +1,4 @@
-"""Our own transfers in flight: how many share each link, and how much of the oracle's utilisation is our own doing."""
+"""Our own transfers in flight: how many share each link, and which part of the oracle's utilisation is ours."""
 
 from __future__ import annotations
 
@@ -25,31 +25,30 @@ class Span(NamedTuple):
 
 
 class InFlight:
-    """Expected transfers (`count`) and bytes a second (`rate_Bps`) of our own on every link, shape [links].
+    """The expected number of our own transfers on every link: `count`, shape [links].
 
-    A transfer counts on a link by the share of its bytes that ECMP is expected to send there, and with the rate that
-    was predicted for it: the scheduler knows what it started, not which way a hash sent it.
+    A transfer counts on a link by the share of its bytes that ECMP is expected to send there: the scheduler knows what
+    it started, not which path a hash chose. `remembered_s`: how long an ended transfer is remembered, seconds.
     """
 
     def __init__(self, table: LinkTable, remembered_s: float = REMEMBERED_S) -> None:
         self._table = table
         self._remembered_s = remembered_s
         self.count: Floats = np.zeros(len(table.capacity_Bps))
-        self.rate_Bps: Floats = np.zeros(len(table.capacity_Bps))
         self._transfers: dict[int, Span] = {}
         self._ended: deque[Span] = deque()
 
     def start(self, request_id: int, prefill_id: int, decode_id: int, rate_Bps: float, now_s: float = -np.inf) -> None:
+        """A transfer starts; `rate_Bps` is the rate predicted for it, bytes/s."""
         self._transfers[request_id] = Span(prefill_id, decode_id, rate_Bps, now_s, np.inf)
-        self._table.book(self.count, self.rate_Bps, 1.0, rate_Bps, prefill_id, decode_id)
+        self._table.book(self.count, 1.0, prefill_id, decode_id)
 
     def stop(self, request_id: int, kv_bytes: float = 0.0, now_s: float = -np.inf) -> None:
-        """The transfer is over; `kv_bytes` say how fast it was in fact."""
+        """A transfer is over; `kv_bytes` and `now_s` give its real rate. KeyError when it was not in flight."""
         span = self._transfers.pop(request_id)
-        self._table.book(self.count, self.rate_Bps, -1.0, span.rate_Bps, span.prefill_id, span.decode_id)
+        self._table.book(self.count, -1.0, span.prefill_id, span.decode_id)
         if not self._transfers:  # no drift from adding and taking away
             self.count[:] = 0
-            self.rate_Bps[:] = 0
         if now_s > span.started_s:
             rate_Bps = kv_bytes / (now_s - span.started_s)
             self._ended.append(span._replace(rate_Bps=rate_Bps, ended_s=now_s))
@@ -57,18 +56,19 @@ class InFlight:
             self._ended.popleft()
 
     def own_Bps(self, end_s: float, window_s: float) -> Floats:
-        """What our transfers put on every link on average over the `window_s` up to `end_s`, shape [links], bytes/s.
+        """Mean rate of our transfers on every link over the `window_s` up to `end_s`, shape [links], bytes/s.
 
-        Those that have ended since are in a sample of that window too: they are not somebody else's traffic.
+        Transfers that have ended since are part of a sample of that window, too: they are not other traffic.
+        `window_s` 0: the rate at that instant.
         """
-        own_Bps, count = np.zeros(len(self.count)), np.zeros(len(self.count))
+        own_Bps = np.zeros(len(self.count))
         for span in (*self._ended, *self._transfers.values()):
             if window_s > 0:
                 overlap = (min(span.ended_s, end_s) - max(span.started_s, end_s - window_s)) / window_s
             else:
                 overlap = float(span.started_s <= end_s < span.ended_s)
             if overlap > 0:
-                self._table.book(count, own_Bps, 1.0, overlap * span.rate_Bps, span.prefill_id, span.decode_id)
+                self._table.book(own_Bps, overlap * span.rate_Bps, span.prefill_id, span.decode_id)
         return own_Bps
 
     def __contains__(self, request_id: object) -> bool:

@@ -1,6 +1,6 @@
 """The loops of a decision that are worth compiling: bandwidth left, waits, the best instance, and its booking.
 
-Each is held equal by `tests/unit/scheduler/test_kernels.py` to a readable form in numpy:
+Each is compared by `tests/unit/scheduler/test_kernels.py` with a readable form in numpy:
 `View.available_by_definition`, `DecodeLoads.wait_by_definition`, `LinkTable.shares`, and a sort. All are O(D), the
 first plus racks x cores.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from scheduler.arrays import Bools, Floats, Ints
 from scheduler.compilation import compiled
+from scheduler.wiring import Wiring
 
 
 @compiled
@@ -43,65 +44,58 @@ def _left(link: int, capacity: Floats, others: Floats, count: Floats, competitor
 
 @compiled
 def available(
-    capacity: Floats,
+    wiring: Wiring,
+    source: int,
+    tier: Ints,
     others: Floats,
     count: Floats,
     competitors: float,
-    up_instance: int,
-    up_server: int,
-    rack: int,
-    up_rack: Ints,
-    down_rack: Ints,
-    up_core: Ints,
-    down_core: Ints,
-    group_of_core: Ints,
-    pod_of_rack: Ints,
-    rack_of_decode: Ints,
-    down_server: Ints,
-    down_instance: Ints,
-    tier: Ints,
     spread_within: float,
     spread_across: float,
-    middle: Floats,
-    over_core: Floats,
     result: Floats,
 ) -> None:
-    """Fill `result` [D] with what a new transfer from one prefill instance gets to each.
+    """Fill `result` [D], bytes/s, with what a new transfer from the instance `source` gets to each decode instance.
 
-    At the ends all stripes share one link; from tier 2 up the equal-cost paths add up, less what hashing loses. Racks
-    come pod by pod. Scratch: `middle` [racks], `over_core` [2, cores]: to each core, and on to the pod at hand.
+    tier: [D] from the source. others, count: [links], bytes/s of other traffic and our own transfers in flight. At the
+    ends all stripes share one link; from tier 2 up the equal-cost paths add up, times `spread_within` a pod or
+    `spread_across` pods for what hashing loses.
     """
-    groups, cores = up_rack.shape[1], up_core.shape[1]
-    for core in range(cores):
-        over_core[0, core] = min(
-            _left(up_rack[rack, group_of_core[core]], capacity, others, count, competitors),
-            _left(up_core[pod_of_rack[rack], core], capacity, others, count, competitors),
+    capacity = wiring.capacity_Bps
+    cores, racks = wiring.cores, wiring.racks
+    ends = wiring.instances[source]
+    home, home_pod = ends.rack, racks[ends.rack].pod
+    groups = wiring.rack_cables.shape[1]
+    for core in range(len(cores)):
+        cores[core].up_Bps = min(
+            _left(wiring.rack_cables[home, cores[core].group].up, capacity, others, count, competitors),
+            _left(wiring.core_cables[home_pod, core].up, capacity, others, count, competitors),
         )
     pod = -1
-    for target in range(len(middle)):
-        if pod_of_rack[target] != pod:
-            pod = pod_of_rack[target]
-            for core in range(cores):
-                down = _left(down_core[pod, core], capacity, others, count, competitors)
-                over_core[1, core] = min(over_core[0, core], down)
+    for rack in range(len(racks)):
+        if racks[rack].pod != pod:
+            pod = racks[rack].pod
+            for core in range(len(cores)):
+                down = _left(wiring.core_cables[pod, core].down, capacity, others, count, competitors)
+                cores[core].through_Bps = min(cores[core].up_Bps, down)
         within, across, core = 0.0, 0.0, 0
         for group in range(groups):
-            down = _left(down_rack[target, group], capacity, others, count, competitors)
-            within += min(_left(up_rack[rack, group], capacity, others, count, competitors), down)
-            while core < cores and group_of_core[core] == group:
-                across += min(over_core[1, core], down)
+            down = _left(wiring.rack_cables[rack, group].down, capacity, others, count, competitors)
+            within += min(_left(wiring.rack_cables[home, group].up, capacity, others, count, competitors), down)
+            while core < len(cores) and cores[core].group == group:
+                across += min(cores[core].through_Bps, down)
                 core += 1
-        middle[target] = within * spread_within
-        if pod != pod_of_rack[rack]:
-            middle[target] = min(across * spread_across, middle[target])
-    from_instance = _left(up_instance, capacity, others, count, competitors)
-    from_server = _left(up_server, capacity, others, count, competitors)
+        racks[rack].middle_Bps = within * spread_within
+        if pod != home_pod:
+            racks[rack].middle_Bps = min(across * spread_across, racks[rack].middle_Bps)
+    from_instance = _left(ends.up_instance, capacity, others, count, competitors)
+    from_server = _left(ends.up_server, capacity, others, count, competitors)
     for at in range(len(result)):
-        least = min(from_instance, _left(down_instance[at], capacity, others, count, competitors))
+        target = wiring.instances[wiring.decode_id[at]]
+        least = min(from_instance, _left(target.down_instance, capacity, others, count, competitors))
         if tier[at] >= 1:
-            least = min(least, from_server, _left(down_server[at], capacity, others, count, competitors))
+            least = min(least, from_server, _left(target.down_server, capacity, others, count, competitors))
         if tier[at] >= 2:
-            least = min(least, middle[rack_of_decode[at]])
+            least = min(least, racks[target.rack].middle_Bps)
         result[at] = least
 
 
@@ -126,44 +120,25 @@ def admission_wait(
 
 
 @compiled
-def book(
-    count: Floats,
-    rate: Floats,
-    transfers: float,
-    rate_Bps: float,
-    tier: int,
-    up_instance: int,
-    down_instance: int,
-    up_server: int,
-    down_server: int,
-    rack: int,
-    target: int,
-    up_rack: Ints,
-    down_rack: Ints,
-    up_core: Ints,
-    down_core: Ints,
-    pod_of_rack: Ints,
-) -> None:
-    """Add one transfer (`transfers` 1, or -1 to take it away) to every link by its expected share of the bytes."""
-    rate_Bps *= transfers
-    count[up_instance] += transfers
-    rate[up_instance] += rate_Bps
-    count[down_instance] += transfers
-    rate[down_instance] += rate_Bps
+def book(wiring: Wiring, source: int, target: int, tier: int, amount: float, per_link: Floats) -> None:
+    """Add `amount` to every link of `per_link` [links] by the share of a transfer's bytes expected there under ECMP.
+
+    source, target: instances, `tier` apart.
+    """
+    ends, other_ends = wiring.instances[source], wiring.instances[target]
+    per_link[ends.up_instance] += amount
+    per_link[other_ends.down_instance] += amount
     if tier >= 1:
-        count[up_server] += transfers
-        rate[up_server] += rate_Bps
-        count[down_server] += transfers
-        rate[down_server] += rate_Bps
+        per_link[ends.up_server] += amount
+        per_link[other_ends.down_server] += amount
     if tier >= 2:
-        groups = up_rack.shape[1]
+        groups = wiring.rack_cables.shape[1]
         for group in range(groups):
-            for link in (up_rack[rack, group], down_rack[target, group]):
-                count[link] += transfers / groups
-                rate[link] += rate_Bps / groups
+            per_link[wiring.rack_cables[ends.rack, group].up] += amount / groups
+            per_link[wiring.rack_cables[other_ends.rack, group].down] += amount / groups
     if tier >= 3:
-        cores = up_core.shape[1]
+        pod, other_pod = wiring.racks[ends.rack].pod, wiring.racks[other_ends.rack].pod
+        cores = wiring.core_cables.shape[1]
         for core in range(cores):
-            for link in (up_core[pod_of_rack[rack], core], down_core[pod_of_rack[target], core]):
-                count[link] += transfers / cores
-                rate[link] += rate_Bps / cores
+            per_link[wiring.core_cables[pod, core].up] += amount / cores
+            per_link[wiring.core_cables[other_pod, core].down] += amount / cores

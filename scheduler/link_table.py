@@ -1,7 +1,7 @@
 """The fabric as arrays, for scoring: which links lie between a prefill instance and every decode instance.
 
 A path has fixed links at both ends (instance, server) and, from tier 2 up, a middle that ECMP spreads over equal-cost
-choices. Both parts are kept by rack, so that one decision touches O(D + racks x cores) numbers.
+choices. Both parts are stored by rack, so that one decision touches O(D + racks x cores) numbers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scheduler import kernels
 from scheduler.arrays import Floats, Ints
+from scheduler.wiring import wire
 from topologies import Fabric, Roles
 
 Element = TypeVar("Element", bound=np.generic)
@@ -45,53 +46,33 @@ class LinkTable:
     def __init__(self, fabric: Fabric, roles: Roles) -> None:
         spec = fabric.spec
         self.fabric = fabric
-        self.decode_id: Ints = np.array(roles.decode, dtype=np.int64)
+        self._wiring = wiring = wire(fabric, roles)
+        self.decode_id = wiring.decode_id
         self.position = {decode: at for at, decode in enumerate(roles.decode)}
-        self.capacity_Bps: Floats = np.array([link.capacity_bps / 8 for link in fabric.links])
+        self.capacity_Bps = wiring.capacity_Bps
         self.tier_Bps: Floats = np.array([spec.tier_rate_bps(tier) / 8 for tier in range(4)])
         self.tier_latency_s: Floats = np.array([spec.tier_latency_s(tier) for tier in range(4)])
         self.tier = ByPrefill(self._find_tier)
         self.latency_s = ByPrefill(lambda prefill_id: self.tier_latency_s[self.tier[prefill_id]])
-        self._index_links(fabric)
-
-    def _index_links(self, fabric: Fabric) -> None:
-        spec, index = fabric.spec, fabric.link_index
         self._place = np.array([(i.pod, i.rack, i.server) for i in fabric.instances])
-        racks, groups = spec.pods * spec.racks_per_pod, spec.aggregations_per_pod
-        pod_of_rack = np.arange(racks) // spec.racks_per_pod
-        cores = [(g, g * spec.cores_per_group + n) for g in range(groups) for n in range(spec.cores_per_group)]
-
-        def agg(pod: int, group: int) -> str:
-            return f"agg{pod * groups + group}"
-
-        def chain(instance: int) -> tuple[str, str, str]:
-            at = fabric.instances[instance]
-            rack = at.pod * spec.racks_per_pod + at.rack
-            return at.name, f"srv{rack * spec.servers_per_rack + at.server}", f"tor{rack}"
-
-        self.rack_of: Ints = np.array([i.pod * spec.racks_per_pod + i.rack for i in fabric.instances], dtype=np.int64)
-        self.pod_of_rack = pod_of_rack
+        self.rack_of: Ints = wiring.instances["rack"].copy()
+        self.pod_of_rack: Ints = wiring.racks["pod"].copy()
         self.rack_of_decode = self.rack_of[self.decode_id]
-        chains = [chain(i.index) for i in fabric.instances]
-        self.up_instance: Ints = np.array([index[host, server] for host, server, _ in chains])
-        self.up_server: Ints = np.array([index[server, tor] for _, server, tor in chains])
-        self._into_server: Ints = np.array([index[tor, server] for _, server, tor in chains])
-        self._into_instance: Ints = np.array([index[server, host] for host, server, _ in chains])
+        self.up_instance: Ints = wiring.instances["up_instance"].copy()
+        self.up_server: Ints = wiring.instances["up_server"].copy()
+        self._into_server: Ints = wiring.instances["down_server"].copy()
+        self._into_instance: Ints = wiring.instances["down_instance"].copy()
         self.down_server = self._into_server[self.decode_id]
         self.down_instance = self._into_instance[self.decode_id]
-        places = [(rack, int(pod_of_rack[rack])) for rack in range(racks)]
-        self.up_rack: Ints = np.array([[index[f"tor{r}", agg(p, g)] for g in range(groups)] for r, p in places])
-        self.down_rack: Ints = np.array([[index[agg(p, g), f"tor{r}"] for g in range(groups)] for r, p in places])
-        pods = range(spec.pods)
-        self.up_core: Ints = np.array([[index[agg(p, g), f"core{c}"] for g, c in cores] for p in pods])
-        self.down_core: Ints = np.array([[index[f"core{c}", agg(p, g)] for g, c in cores] for p in pods])
-        self._group_of_core: Ints = np.array([g for g, _ in cores])
-        self._up_rack_to_core = self.up_rack[:, self._group_of_core]
-        self._down_rack_from_core = self.down_rack[:, self._group_of_core]
-        self._down_core_to_rack = self.down_core[pod_of_rack]
-        self._in_pod = [pod_of_rack == pod for pod in pods]
-        self._middle: Floats = np.empty(racks)
-        self._over_core: Floats = np.empty((2, len(cores)))
+        self.up_rack: Ints = wiring.rack_cables["up"].copy()
+        self.down_rack: Ints = wiring.rack_cables["down"].copy()
+        self.up_core: Ints = wiring.core_cables["up"].copy()
+        self.down_core: Ints = wiring.core_cables["down"].copy()
+        group_of_core = wiring.cores["group"]
+        self._up_rack_to_core = self.up_rack[:, group_of_core]
+        self._down_rack_from_core = self.down_rack[:, group_of_core]
+        self._down_core_to_rack = self.down_core[self.pod_of_rack]
+        self._in_pod = [self.pod_of_rack == pod for pod in range(spec.pods)]
         ends = [self.up_instance, self.down_instance], [self.up_server, self.down_server]
         middles = [self.up_rack, self.down_rack], [self.up_core, self.down_core]
         self._links_of_level = [np.unique(np.concatenate([x.ravel() for x in level])) for level in (*ends, *middles)]
@@ -132,30 +113,9 @@ class LinkTable:
         max((capacity - others) / (1 + count), capacity / (1 + count + competitors)).
         """
         result: Floats = np.empty(len(self.decode_id))
-        kernels.available(
-            self.capacity_Bps,
-            others_Bps,
-            count,
-            competitors,
-            self.up_instance[prefill_id],
-            self.up_server[prefill_id],
-            self.rack_of[prefill_id],
-            self.up_rack,
-            self.down_rack,
-            self.up_core,
-            self.down_core,
-            self._group_of_core,
-            self.pod_of_rack,
-            self.rack_of_decode,
-            self.down_server,
-            self.down_instance,
-            self.tier[prefill_id],
-            spreading(stripes, self.up_rack.shape[1]),
-            spreading(stripes, self.up_core.shape[1]),
-            self._middle,
-            self._over_core,
-            result,
-        )
+        within, across = spreading(stripes, self.up_rack.shape[1]), spreading(stripes, self.up_core.shape[1])
+        tier = self.tier[prefill_id]
+        kernels.available(self._wiring, prefill_id, tier, others_Bps, count, competitors, within, across, result)
         return result
 
     def tier_utilisation(self, used_Bps: Floats) -> Floats:
@@ -182,29 +142,10 @@ class LinkTable:
         share = np.concatenate([np.ones(len(ends)), *(np.full(len(equal), 1 / len(equal)) for equal in middle)])
         return links, share
 
-    def book(
-        self, count: Floats, rate: Floats, transfers: float, rate_Bps: float, prefill_id: int, decode_id: int
-    ) -> None:
-        """Add `transfers` times the `shares` to `count`, and `rate_Bps` as much to `rate`: the compiled form."""
-        at = self.position[decode_id]
-        kernels.book(
-            count,
-            rate,
-            transfers,
-            rate_Bps,
-            self.tier[prefill_id][at],
-            self.up_instance[prefill_id],
-            self.down_instance[at],
-            self.up_server[prefill_id],
-            self.down_server[at],
-            self.rack_of[prefill_id],
-            self.rack_of_decode[at],
-            self.up_rack,
-            self.down_rack,
-            self.up_core,
-            self.down_core,
-            self.pod_of_rack,
-        )
+    def book(self, per_link: Floats, amount: float, prefill_id: int, decode_id: int) -> None:
+        """Add `amount` times the `shares` of one transfer to `per_link`, shape [links]: the compiled form."""
+        tier = self.tier[prefill_id][self.position[decode_id]]
+        kernels.book(self._wiring, prefill_id, decode_id, tier, amount, per_link)
 
     def _middle_links(self, from_rack: int, to_rack: int) -> list[Ints]:
         """The links between two racks in groups of equal share: each group carries all bytes once."""

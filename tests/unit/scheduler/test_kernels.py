@@ -52,23 +52,21 @@ def test_the_bandwidth_left_is_what_its_definition_says(
         assert network.available_Bps(seen) == pytest.approx(network.available_by_definition(seen), rel=1e-12)
 
 
-@given(spec=st.sampled_from(FABRICS), data=st.data(), rate_Bps=st.floats(0, 1e11))
+@given(spec=st.sampled_from(FABRICS), data=st.data(), amount=st.floats(0, 1e11))
 def test_a_transfer_is_booked_by_its_shares_and_leaves_again(
-    spec: FabricSpec, data: st.DataObject, rate_Bps: float
+    spec: FabricSpec, data: st.DataObject, amount: float
 ) -> None:
     fabric = build_fattree(spec)
     roles = place(fabric, "segregated")
     table = LinkTable(fabric, roles)
     source, target = data.draw(st.sampled_from(roles.prefill)), data.draw(st.sampled_from(roles.decode))
-    count, rate, expected = (np.zeros(len(fabric.links)) for _ in range(3))
-    table.book(count, rate, 1.0, rate_Bps, source, target)
+    booked, expected = np.zeros(len(fabric.links)), np.zeros(len(fabric.links))
+    table.book(booked, amount, source, target)
     links, share = table.shares(source, target)
-    expected[links] = share
-    assert count == pytest.approx(expected)
-    assert rate == pytest.approx(expected * rate_Bps)
-    table.book(count, rate, -1.0, rate_Bps, source, target)
-    assert not count.any()
-    assert not rate.any()
+    expected[links] = share * amount
+    assert booked == pytest.approx(expected)
+    table.book(booked, -amount, source, target)
+    assert not booked.any()
 
 
 def idle(prefill_id: int, table: LinkTable) -> Candidates:
