@@ -46,7 +46,6 @@ def _left(link: int, capacity: Floats, others: Floats, count: Floats, competitor
 def available(
     wiring: Wiring,
     source: int,
-    tier: Ints,
     others: Floats,
     count: Floats,
     competitors: float,
@@ -56,47 +55,51 @@ def available(
 ) -> None:
     """Fill `result` [D], bytes/s, with what a new transfer from the instance `source` gets to each decode instance.
 
-    tier: [D] from the source. others, count: [links], bytes/s of other traffic and our own transfers in flight. At the
-    ends all stripes share one link; from tier 2 up the equal-cost paths add up, times `spread_within` a pod or
-    `spread_across` pods for what hashing loses.
+    others, count: [links], bytes/s of other traffic and our own transfers in flight. At the ends all stripes share one
+    link; from tier 2 up the equal-cost paths add up, times `spread_within` a pod or `spread_across` pods for what
+    hashing loses.
     """
-    capacity = wiring.capacity_Bps
-    cores, racks = wiring.cores, wiring.racks
+    capacity, rack_cables, core_cables = wiring.capacity_Bps, wiring.rack_cables, wiring.core_cables
+    pods, racks, groups = rack_cables.shape
+    cores = core_cables.shape[2]
     ends = wiring.instances[source]
-    home, home_pod = ends.rack, racks[ends.rack].pod
-    groups = wiring.rack_cables.shape[1]
-    for core in range(len(cores)):
-        cores[core].up_Bps = min(
-            _left(wiring.rack_cables[home, cores[core].group].up, capacity, others, count, competitors),
-            _left(wiring.core_cables[home_pod, core].up, capacity, others, count, competitors),
-        )
-    pod = -1
-    for rack in range(len(racks)):
-        if racks[rack].pod != pod:
-            pod = racks[rack].pod
-            for core in range(len(cores)):
-                down = _left(wiring.core_cables[pod, core].down, capacity, others, count, competitors)
-                cores[core].through_Bps = min(cores[core].up_Bps, down)
-        within, across, core = 0.0, 0.0, 0
-        for group in range(groups):
-            down = _left(wiring.rack_cables[rack, group].down, capacity, others, count, competitors)
-            within += min(_left(wiring.rack_cables[home, group].up, capacity, others, count, competitors), down)
-            while core < len(cores) and cores[core].group == group:
-                across += min(cores[core].through_Bps, down)
-                core += 1
-        racks[rack].middle_Bps = within * spread_within
-        if pod != home_pod:
-            racks[rack].middle_Bps = min(across * spread_across, racks[rack].middle_Bps)
-    from_instance = _left(ends.up_instance, capacity, others, count, competitors)
-    from_server = _left(ends.up_server, capacity, others, count, competitors)
+    from_rack = rack_cables[ends.pod, ends.rack]
+    for group in range(groups):
+        from_rack_Bps = _left(from_rack[group].up, capacity, others, count, competitors)
+        for core in range(cores):
+            up_Bps = _left(core_cables[ends.pod, group, core].up, capacity, others, count, competitors)
+            core_cables[ends.pod, group, core].way_Bps = min(from_rack_Bps, up_Bps)
+    for pod in range(pods):
+        if pod != ends.pod:
+            for group in range(groups):
+                for core in range(cores):
+                    down_Bps = _left(core_cables[pod, group, core].down, capacity, others, count, competitors)
+                    up_Bps = core_cables[ends.pod, group, core].way_Bps
+                    core_cables[pod, group, core].way_Bps = min(up_Bps, down_Bps)
+        for rack in range(racks):
+            within_Bps, across_Bps = 0.0, 0.0
+            for group in range(groups):
+                down_Bps = _left(rack_cables[pod, rack, group].down, capacity, others, count, competitors)
+                up_Bps = _left(from_rack[group].up, capacity, others, count, competitors)
+                within_Bps += min(up_Bps, down_Bps)
+                for core in range(cores):
+                    across_Bps += min(core_cables[pod, group, core].way_Bps, down_Bps)
+            middle_Bps = within_Bps * spread_within
+            if pod != ends.pod:
+                middle_Bps = min(across_Bps * spread_across, middle_Bps)
+            rack_cables[pod, rack, 0].way_Bps = middle_Bps
+    from_instance_Bps = _left(ends.up_instance, capacity, others, count, competitors)
+    from_server_Bps = _left(ends.up_server, capacity, others, count, competitors)
     for at in range(len(result)):
         target = wiring.instances[wiring.decode_id[at]]
-        least = min(from_instance, _left(target.down_instance, capacity, others, count, competitors))
-        if tier[at] >= 1:
-            least = min(least, from_server, _left(target.down_server, capacity, others, count, competitors))
-        if tier[at] >= 2:
-            least = min(least, racks[target.rack].middle_Bps)
-        result[at] = least
+        least_Bps = min(from_instance_Bps, _left(target.down_instance, capacity, others, count, competitors))
+        same_rack = target.pod == ends.pod and target.rack == ends.rack
+        if not same_rack or target.server != ends.server:
+            into_server_Bps = _left(target.down_server, capacity, others, count, competitors)
+            least_Bps = min(least_Bps, from_server_Bps, into_server_Bps)
+        if not same_rack:
+            least_Bps = min(least_Bps, rack_cables[target.pod, target.rack, 0].way_Bps)
+        result[at] = least_Bps
 
 
 @compiled
@@ -120,25 +123,25 @@ def admission_wait(
 
 
 @compiled
-def book(wiring: Wiring, source: int, target: int, tier: int, amount: float, per_link: Floats) -> None:
-    """Add `amount` to every link of `per_link` [links] by the share of a transfer's bytes expected there under ECMP.
-
-    source, target: instances, `tier` apart.
-    """
-    ends, other_ends = wiring.instances[source], wiring.instances[target]
-    per_link[ends.up_instance] += amount
-    per_link[other_ends.down_instance] += amount
-    if tier >= 1:
-        per_link[ends.up_server] += amount
-        per_link[other_ends.down_server] += amount
-    if tier >= 2:
-        groups = wiring.rack_cables.shape[1]
-        for group in range(groups):
-            per_link[wiring.rack_cables[ends.rack, group].up] += amount / groups
-            per_link[wiring.rack_cables[other_ends.rack, group].down] += amount / groups
-    if tier >= 3:
-        pod, other_pod = wiring.racks[ends.rack].pod, wiring.racks[other_ends.rack].pod
-        cores = wiring.core_cables.shape[1]
+def book(wiring: Wiring, source: int, target: int, amount: float, per_link: Floats) -> None:
+    """Add `amount` to `per_link` [links] by the share of a transfer's bytes that ECMP is expected to send over each."""
+    start, end = wiring.instances[source], wiring.instances[target]
+    per_link[start.up_instance] += amount
+    per_link[end.down_instance] += amount
+    same_rack = start.pod == end.pod and start.rack == end.rack
+    if same_rack and start.server == end.server:
+        return
+    per_link[start.up_server] += amount
+    per_link[end.down_server] += amount
+    if same_rack:
+        return
+    groups, cores = wiring.core_cables.shape[1:]
+    for group in range(groups):
+        per_link[wiring.rack_cables[start.pod, start.rack, group].up] += amount / groups
+        per_link[wiring.rack_cables[end.pod, end.rack, group].down] += amount / groups
+    if start.pod == end.pod:
+        return
+    for group in range(groups):
         for core in range(cores):
-            per_link[wiring.core_cables[pod, core].up] += amount / cores
-            per_link[wiring.core_cables[other_pod, core].down] += amount / cores
+            per_link[wiring.core_cables[start.pod, group, core].up] += amount / (groups * cores)
+            per_link[wiring.core_cables[end.pod, group, core].down] += amount / (groups * cores)

@@ -55,8 +55,9 @@ class LinkTable:
         self.tier = ByPrefill(self._find_tier)
         self.latency_s = ByPrefill(lambda prefill_id: self.tier_latency_s[self.tier[prefill_id]])
         self._place = np.array([(i.pod, i.rack, i.server) for i in fabric.instances])
-        self.rack_of: Ints = wiring.instances["rack"].copy()
-        self.pod_of_rack: Ints = wiring.racks["pod"].copy()
+        pods, racks = spec.pods, spec.pods * spec.racks_per_pod
+        self.pod_of_rack: Ints = np.arange(racks) // spec.racks_per_pod
+        self.rack_of: Ints = wiring.instances["pod"] * spec.racks_per_pod + wiring.instances["rack"]
         self.rack_of_decode = self.rack_of[self.decode_id]
         self.up_instance: Ints = wiring.instances["up_instance"].copy()
         self.up_server: Ints = wiring.instances["up_server"].copy()
@@ -64,15 +65,15 @@ class LinkTable:
         self._into_instance: Ints = wiring.instances["down_instance"].copy()
         self.down_server = self._into_server[self.decode_id]
         self.down_instance = self._into_instance[self.decode_id]
-        self.up_rack: Ints = wiring.rack_cables["up"].copy()
-        self.down_rack: Ints = wiring.rack_cables["down"].copy()
-        self.up_core: Ints = wiring.core_cables["up"].copy()
-        self.down_core: Ints = wiring.core_cables["down"].copy()
-        group_of_core = wiring.cores["group"]
+        self.up_rack: Ints = wiring.rack_cables["up"].reshape(racks, -1)
+        self.down_rack: Ints = wiring.rack_cables["down"].reshape(racks, -1)
+        self.up_core: Ints = wiring.core_cables["up"].reshape(pods, -1)
+        self.down_core: Ints = wiring.core_cables["down"].reshape(pods, -1)
+        group_of_core = np.arange(self.up_core.shape[1]) // spec.cores_per_group
         self._up_rack_to_core = self.up_rack[:, group_of_core]
         self._down_rack_from_core = self.down_rack[:, group_of_core]
         self._down_core_to_rack = self.down_core[self.pod_of_rack]
-        self._in_pod = [self.pod_of_rack == pod for pod in range(spec.pods)]
+        self._in_pod = [self.pod_of_rack == pod for pod in range(pods)]
         ends = [self.up_instance, self.down_instance], [self.up_server, self.down_server]
         middles = [self.up_rack, self.down_rack], [self.up_core, self.down_core]
         self._links_of_level = [np.unique(np.concatenate([x.ravel() for x in level])) for level in (*ends, *middles)]
@@ -114,8 +115,7 @@ class LinkTable:
         """
         result: Floats = np.empty(len(self.decode_id))
         within, across = spreading(stripes, self.up_rack.shape[1]), spreading(stripes, self.up_core.shape[1])
-        tier = self.tier[prefill_id]
-        kernels.available(self._wiring, prefill_id, tier, others_Bps, count, competitors, within, across, result)
+        kernels.available(self._wiring, prefill_id, others_Bps, count, competitors, within, across, result)
         return result
 
     def tier_utilisation(self, used_Bps: Floats) -> Floats:
@@ -144,8 +144,7 @@ class LinkTable:
 
     def book(self, per_link: Floats, amount: float, prefill_id: int, decode_id: int) -> None:
         """Add `amount` times the `shares` of one transfer to `per_link`, shape [links]: the compiled form."""
-        tier = self.tier[prefill_id][self.position[decode_id]]
-        kernels.book(self._wiring, prefill_id, decode_id, tier, amount, per_link)
+        kernels.book(self._wiring, prefill_id, decode_id, amount, per_link)
 
     def _middle_links(self, from_rack: int, to_rack: int) -> list[Ints]:
         """The links between two racks in groups of equal share: each group carries all bytes once."""
