@@ -12,12 +12,16 @@ import pytest
 from hypothesis import settings
 
 from tests.support.live import machine
+from tests.support.paths import ROOT
 
 # No test measures wall time: a first call compiles, and the machine may be busy. Continuous integration draws the same
 # examples each time; elsewhere each run draws new ones, and a failure prints the line that draws it again.
 settings.register_profile("local", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# Children look for a test's policy in `tests`; a dependency of Ryu's installs a package of that name, too.
+os.environ["PYTHONPATH"] = str(ROOT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

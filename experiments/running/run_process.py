@@ -6,6 +6,7 @@ Orders and answers are bytes that only the two ends need to understand (`world_r
 
 from __future__ import annotations
 
+import os
 import selectors
 import subprocess
 import tempfile
@@ -61,6 +62,7 @@ class RunProcess:
             stderr=self._log,
             start_new_session=True,  # Ctrl-C is for the parent to pass on
         )
+        self._log_start = 0
         self._idle_since_s = time.monotonic()
 
     @property
@@ -74,6 +76,7 @@ class RunProcess:
         UnwantedError as soon as `wanted` says no, RunProcessError when the child dies. Only `close` is left to do then.
         """
         stdin, stdout = self._pipes()
+        self._log_start = os.fstat(self._log.fileno()).st_size
         try:
             send(order, stdin)
         except BrokenPipeError:
@@ -105,7 +108,7 @@ class RunProcess:
 
     def _last_words(self) -> str:
         code = self._child.wait()
-        self._log.seek(0)
+        self._log.seek(self._log_start)  # what earlier runs have printed says nothing of this one
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return f"the process of the run {ended}: {lines[-1] if lines else 'it left no message'}"

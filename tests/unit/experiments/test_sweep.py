@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from experiments import running
 from experiments.cli import app
 from experiments.questions import QUESTIONS, SweepProfile
 from experiments.running import store, sweep
@@ -326,9 +326,7 @@ def test_a_users_policy_has_a_line_of_its_own(tmp_path: Path, seen: pd.DataFrame
 def test_a_sweep_of_invalid_runs_alone_says_so_and_what_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        sys.modules["experiments.verbs.sweep"], "read_sweep", lambda place: read_sweep(place).assign(verdict="invalid")
-    )
+    monkeypatch.setattr(running, "read_sweep", lambda place: read_sweep(place).assign(verdict="invalid"), raising=False)
     few = ("--requests", "2", "--refresh", "1", "--policies", "round_robin", "--out", str(tmp_path / "new"), "--json")
     with pytest.raises(SystemExit, match="1"):
         app(["sweep", "staleness", "--world", "analytic", "--profile", "quick", *few])
