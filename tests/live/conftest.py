@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,12 +11,39 @@ from experiments.running.run_spec import parse_settings
 from testbed.send_buffer import LEASE, reclaim
 from tests.support.live.in_a_sandbox import probe
 from tests.support.live.lab import wait_until
+from tests.support.live.machine import BUSY_PROCESSORS, busy_processors
 
 OTHERS_S = 120.0
 DEFAULT_RUN = (
     *("datapaths", "documented_client", "rates", "reach", "transfers", "bisection", "oracle", "fast_shaper"),
     *("failed_core", "stopped_controller"),
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A live test that fails while other work keeps the machine busy is made once more, and then says that it is."""
+    try:
+        return (yield)
+    except AssertionError:
+        if _busy_around(item) < BUSY_PROCESSORS:
+            raise
+    try:
+        item.runtest()
+    except AssertionError as error:
+        busy = _busy_around(item)
+        if busy < BUSY_PROCESSORS:
+            raise
+        pytest.fail(f"the machine was busy with other work ({busy:.1f} processors), so this may mean nothing: {error}")
+
+
+def _busy_around(item: pytest.Item) -> float:
+    """What others keep busy now, or kept during the probe whose numbers a test judges."""
+    given = getattr(item, "funcargs", {}).values()
+    probed = [
+        numbers["busy_processors"] for numbers in given if isinstance(numbers, dict) and "busy_processors" in numbers
+    ]
+    return max([busy_processors(), *probed])
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 
 from testbed.sandbox import python_in_sandbox
 from testbed.send_buffer import SendBufferLease
+from tests.support.live.machine import BUSY_PROCESSORS, busy_processors
 from tests.support.paths import ROOT
 
 PROBE_DEADLINE_S = 240.0
@@ -25,7 +26,22 @@ def in_sandbox(module: str, *arguments: str) -> subprocess.CompletedProcess[str]
 def probe(
     emulation: dict[str, Any], *measurements: str, fabric: dict[str, Any] | None = None, lease: bool = True
 ) -> dict[str, Any]:
-    """Bring a fabric up, take measurements, and return their results by name."""
+    """Bring a fabric up, take measurements, and return their results by name; again where the machine was busy.
+
+    `busy_processors` is what others kept busy before or after, of the last try.
+    """
+    for _ in range(2):
+        before = busy_processors()
+        results = _probe(emulation, measurements, fabric, lease)
+        results["busy_processors"] = max(before, busy_processors())
+        if results["busy_processors"] < BUSY_PROCESSORS:
+            break
+    return results
+
+
+def _probe(
+    emulation: dict[str, Any], measurements: tuple[str, ...], fabric: dict[str, Any] | None, lease: bool
+) -> dict[str, Any]:
     task = json.dumps({"fabric": fabric or {}, "emulation": emulation})
     with ExitStack() as held:
         if lease:
