@@ -39,11 +39,11 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 def _busy_around(item: pytest.Item) -> float:
     """What others keep busy now, or kept during the probe whose numbers a test judges."""
-    given = getattr(item, "funcargs", {}).values()
-    probed = [
-        numbers["busy_processors"] for numbers in given if isinstance(numbers, dict) and "busy_processors" in numbers
-    ]
-    return max([busy_processors(), *probed])
+    busy = busy_processors()
+    for numbers in getattr(item, "funcargs", {}).values():
+        if isinstance(numbers, dict):
+            busy = max(busy, float(numbers.get("busy_processors", 0.0)))
+    return busy
 
 
 @pytest.fixture(scope="session")
