@@ -1,5 +1,5 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
-from .background_load import BackgroundFlow, congestion_evidence, link_tiers
+from .background_load import BackgroundFlow, congestion_evidence, link_tiers, path_shares
 from .congestion import BACKGROUND_TAIL_S, CongestionSpec, plan_background
 from .model import MODELS, ModelSpec
 from .requests import load_requests
@@ -20,5 +20,6 @@ __all__ = [
     "congestion_evidence",
     "link_tiers",
     "load_requests",
+    "path_shares",
     "plan_background",
 ]

@@ -67,11 +67,6 @@ def capacities_bps(fabric: Fabric) -> Floats:
     return np.array([link.capacity_bps for link in fabric.links])
 
 
-def expected_rates_bps(flows: Sequence[BackgroundFlow], fabric: Fabric) -> Floats:
-    """What each of these flows sends when they are all that there is, spread over its paths, [flows], bit/s."""
-    return _offer(flows, fabric, {}).rates_bps(capacities_bps(fabric))
-
-
 @dataclass(frozen=True, slots=True)
 class _Offer:
     """What is offered: `shares` of its bytes on every link, [links, parts], `weight` (connections) and `cap` (bit/s) of

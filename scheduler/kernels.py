@@ -1,8 +1,6 @@
 """The loops of a decision that are worth compiling: bandwidth left, waits, the best instance, and its booking.
 
-Each is compared by `tests/unit/scheduler/test_kernels.py` with a readable form in numpy:
-`View.available_by_definition`, `DecodeLoads.wait_by_definition`, `LinkTable.shares`, and a sort. All are O(D), the
-first plus racks x cores.
+`tests/unit/scheduler/test_kernels.py` compares each with its definition. All are O(D), `available` plus racks x cores.
 """
 
 from __future__ import annotations
@@ -109,7 +107,7 @@ def admission_wait(
     reserved_tokens: Ints,
     first_step_s: Floats,
     slots: int,
-    room_tokens: int,
+    free_tokens: int,
     mean_output: float,
     result: Floats,
 ) -> None:
@@ -118,7 +116,7 @@ def admission_wait(
         outstanding = waiting[at] + running[at]
         by_slots = outstanding + 1 - slots
         mean_tokens = max(reserved_tokens[at] / max(outstanding, 1), 1.0)
-        must_leave = max((reserved_tokens[at] - room_tokens) / mean_tokens, by_slots, 0.0)
+        must_leave = max((reserved_tokens[at] - free_tokens) / mean_tokens, by_slots, 0.0)
         result[at] = must_leave * (mean_output * first_step_s[at] / max(running[at], 1))
 
 

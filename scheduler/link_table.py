@@ -1,7 +1,8 @@
 """The fabric as arrays, for scoring: which links lie between a prefill instance and every decode instance.
 
-A path has fixed links at both ends (instance, server) and, from tier 2 up, a middle that ECMP spreads over equal-cost
-choices. Both parts are stored by rack, so that one decision touches O(D + racks x cores) numbers.
+A path has fixed links at both ends (instance, server) and, from tier 2 up, a middle of multipath links: ECMP spreads
+transfers over equal-cost choices. Both parts are stored by rack, so that one decision touches O(D + racks x cores)
+numbers.
 """
 
 from __future__ import annotations
@@ -51,32 +52,21 @@ class LinkTable:
         self.position = {decode: at for at, decode in enumerate(roles.decode)}
         self.capacity_Bps = wiring.capacity_Bps
         self.tier_Bps: Floats = np.array([spec.tier_rate_bps(tier) / 8 for tier in range(4)])
+        self._groups = spec.aggregations_per_pod
+        self._cores = spec.aggregations_per_pod * spec.cores_per_group
         self.tier_latency_s: Floats = np.array([spec.tier_latency_s(tier) for tier in range(4)])
         self.tier = ByPrefill(self._find_tier)
         self.latency_s = ByPrefill(lambda prefill_id: self.tier_latency_s[self.tier[prefill_id]])
         self._place = np.array([(i.pod, i.rack, i.server) for i in fabric.instances])
-        pods, racks = spec.pods, spec.pods * spec.racks_per_pod
-        self.pod_of_rack: Ints = np.arange(racks) // spec.racks_per_pod
-        self.rack_of: Ints = wiring.instances["pod"] * spec.racks_per_pod + wiring.instances["rack"]
-        self.rack_of_decode = self.rack_of[self.decode_id]
         self.up_instance: Ints = wiring.instances["up_instance"].copy()
         self.up_server: Ints = wiring.instances["up_server"].copy()
-        self._into_server: Ints = wiring.instances["down_server"].copy()
-        self._into_instance: Ints = wiring.instances["down_instance"].copy()
-        self.down_server = self._into_server[self.decode_id]
-        self.down_instance = self._into_instance[self.decode_id]
-        self.up_rack: Ints = wiring.rack_cables["up"].reshape(racks, -1)
-        self.down_rack: Ints = wiring.rack_cables["down"].reshape(racks, -1)
-        self.up_core: Ints = wiring.core_cables["up"].reshape(pods, -1)
-        self.down_core: Ints = wiring.core_cables["down"].reshape(pods, -1)
-        group_of_core = np.arange(self.up_core.shape[1]) // spec.cores_per_group
-        self._up_rack_to_core = self.up_rack[:, group_of_core]
-        self._down_rack_from_core = self.down_rack[:, group_of_core]
-        self._down_core_to_rack = self.down_core[self.pod_of_rack]
-        self._in_pod = [self.pod_of_rack == pod for pod in range(pods)]
-        ends = [self.up_instance, self.down_instance], [self.up_server, self.down_server]
-        middles = [self.up_rack, self.down_rack], [self.up_core, self.down_core]
-        self._links_of_level = [np.unique(np.concatenate([x.ravel() for x in level])) for level in (*ends, *middles)]
+        self.down_server: Ints = wiring.instances["down_server"][self.decode_id]
+        self.down_instance: Ints = wiring.instances["down_instance"][self.decode_id]
+        self._links_of_level = [
+            np.concatenate([wiring.instances["up_instance"], wiring.instances["down_instance"]]),
+            np.unique([wiring.instances["up_server"], wiring.instances["down_server"]]),
+            *(np.unique([cables["up"], cables["down"]]) for cables in (wiring.rack_cables, wiring.core_cables)),
+        ]
 
     def _find_tier(self, prefill_id: int) -> Ints:
         """The first of pod, rack and server that differs counts 3, 2 or 1; the same server is tier 0."""
@@ -84,37 +74,17 @@ class LinkTable:
         tier: Ints = np.where(differs[:, 0], 3, np.where(differs[:, 1], 2, np.where(differs[:, 2], 1, 0)))
         return tier
 
-    def bottleneck(self, per_link: Floats, prefill_id: int, stripes: int) -> Floats:
-        """What `stripes` connections can get from one prefill to every decode instance, shape [D].
-
-        `per_link` is the bandwidth that each link has for a new transfer, shape [links]. At the ends all stripes share
-        one link. In the middle a path carries the least of its links and the paths add up, less what is lost when
-        a hash puts several stripes on one path: `spreading`, an expectation, not the hash of one particular flow. The
-        paths across pods that share a ToR's link to one aggregation do not add up on it: they carry no more than the
-        same two ToRs could exchange over the aggregations alone.
-        """
-        rack = int(self.rack_of[prefill_id])
-        pod = int(self.pod_of_rack[rack])
-        least, on = np.minimum, per_link.take
-        within = least(on(self.up_rack[rack]), on(self.down_rack))
-        up = least(on(self._up_rack_to_core[rack]), on(self.up_core[pod]))
-        down = least(on(self._down_core_to_rack), on(self._down_rack_from_core))
-        across = least(up, down)
-        within_Bps = np.add.reduce(within, axis=1) * spreading(stripes, within.shape[1])
-        across_Bps = least(np.add.reduce(across, axis=1) * spreading(stripes, across.shape[1]), within_Bps)
-        middle = np.where(self._in_pod[pod], within_Bps, across_Bps).take(self.rack_of_decode)
-        ends = least(per_link[self.up_instance[prefill_id]], on(self.down_instance))
-        servers = least(per_link[self.up_server[prefill_id]], on(self.down_server))
-        limit = np.where(self.tier[prefill_id] >= 1, least(ends, servers), ends)
-        result: Floats = np.where(self.tier[prefill_id] >= 2, least(limit, middle), limit)
-        return result
-
     def available(self, prefill_id: int, stripes: int, others_Bps: Floats, count: Floats, competitors: float) -> Floats:
-        """What one more transfer gets to every decode instance, shape [D]: the compiled form of `bottleneck` over
-        max((capacity - others) / (1 + count), capacity / (1 + count + competitors)).
+        """What one more transfer of `stripes` connections gets to every decode instance, shape [D], bytes/s.
+
+        A link has max((capacity - others) / (1 + count), capacity / (1 + count + competitors)) left for it; others_Bps
+        and count have shape [links]. At the ends all stripes share one link. In the middle a path carries the least of
+        its links and the paths add up, less what is lost when a hash puts several stripes on one path: `spreading`, an
+        expectation, not the hash of one particular flow. Paths across pods that share a ToR's link to one aggregation
+        do not add up on it: they carry no more than the same two ToRs could exchange over the aggregations alone.
         """
         result: Floats = np.empty(len(self.decode_id))
-        within, across = spreading(stripes, self.up_rack.shape[1]), spreading(stripes, self.up_core.shape[1])
+        within, across = spreading(stripes, self._groups), spreading(stripes, self._cores)
         kernels.available(self._wiring, prefill_id, others_Bps, count, competitors, within, across, result)
         return result
 
@@ -130,27 +100,9 @@ class LinkTable:
         busiest: Floats = np.maximum.accumulate(mean)
         return busiest
 
-    def shares(self, prefill_id: int, decode_id: int) -> tuple[Ints, Floats]:
-        """The links one transfer may cross and the share of its bytes that each is expected to carry under ECMP."""
-        tier = self.fabric.tier(prefill_id, decode_id)
-        ends = [self.up_instance[prefill_id], self._into_instance[decode_id]]
-        if tier >= 1:
-            ends += [self.up_server[prefill_id], self._into_server[decode_id]]
-        from_rack, to_rack = int(self.rack_of[prefill_id]), int(self.rack_of[decode_id])
-        middle = self._middle_links(from_rack, to_rack) if tier >= 2 else []
-        links = np.concatenate([ends, *middle]).astype(np.int64)
-        share = np.concatenate([np.ones(len(ends)), *(np.full(len(equal), 1 / len(equal)) for equal in middle)])
-        return links, share
-
     def book(self, per_link: Floats, amount: float, prefill_id: int, decode_id: int) -> None:
-        """Add `amount` times the `shares` of one transfer to `per_link`, shape [links]: the compiled form."""
+        """Add `amount` to `per_link`, shape [links], by the share of a transfer's bytes expected on each under ECMP."""
         kernels.book(self._wiring, prefill_id, decode_id, amount, per_link)
-
-    def _middle_links(self, from_rack: int, to_rack: int) -> list[Ints]:
-        """The links between two racks in groups of equal share: each group carries all bytes once."""
-        racks = [self.up_rack[from_rack], self.down_rack[to_rack]]
-        pods = self.pod_of_rack[from_rack], self.pod_of_rack[to_rack]
-        return racks if pods[0] == pods[1] else [*racks, self.up_core[pods[0]], self.down_core[pods[1]]]
 
 
 @lru_cache

@@ -120,25 +120,11 @@ class DecodeLoads:
             seen.reserved_tokens,
             seen.first_step_s,
             self.serving.batch_slots,
-            self._room_tokens(request),
+            self.serving.kv_memory_tokens - request.input_length - request.output_length,
             self._output_tokens / self._outputs,
             wait_s,
         )
         return wait_s
-
-    def wait_by_definition(self, request: Request) -> Floats:
-        """`admission_wait_s` as its definition reads: the reference of the compiled form."""
-        outstanding = self.waiting + self.running
-        by_slots = outstanding + 1 - self.serving.batch_slots
-        mean_reservation = np.maximum(self.reserved_tokens / np.maximum(outstanding, 1), 1)
-        by_memory = (self.reserved_tokens - self._room_tokens(request)) / mean_reservation
-        must_leave = np.maximum(np.maximum(by_slots, by_memory), 0)
-        mean_output = self._output_tokens / self._outputs
-        wait_s: Floats = must_leave * (mean_output * self.first_step_s / np.maximum(self.running, 1))
-        return wait_s
-
-    def _room_tokens(self, request: Request) -> int:
-        return self.serving.kv_memory_tokens - request.input_length - request.output_length
 
     def _run(self, at: int, change: int) -> None:
         self._now.running[at] += change

@@ -59,9 +59,6 @@ class PrefixIndex:
         while len(cache) > self._capacity:
             self._forget(cache.popitem(last=False)[0], bit)
 
-    def held_blocks(self, instance: int) -> int:
-        return len(self._caches[instance])
-
     def _forget(self, block: int, bit: int) -> None:
         left = self._holders[block] & ~bit
         if left:

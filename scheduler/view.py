@@ -143,13 +143,6 @@ class View:
         latency_s = float(self.latency_s(candidates)[at])
         return kv_bytes, rate_Bps, latency_s + kv_bytes / rate_Bps if kv_bytes else 0.0
 
-    def available_by_definition(self, candidates: Candidates) -> Floats:
-        """`available_Bps` of the path-level view as its definition reads: the reference of the compiled form."""
-        assert self._others_Bps is not None
-        capacity, sharing = self._table.capacity_Bps, 1 + self._in_flight.count
-        left = np.maximum((capacity - self._others_Bps) / sharing, capacity / (sharing + BACKGROUND_COMPETITORS))
-        return self._table.bottleneck(left, candidates.prefill_id, self._stripes)
-
     def _find_available_Bps(self, candidates: Candidates) -> Floats:
         if self._others_Bps is None:
             return self.nominal_Bps(candidates)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scenario import BackgroundFlow
+from scenario import BackgroundFlow, path_shares
 from simulator.transport import Delivery, Floats
 from topologies import Fabric
 
@@ -138,11 +138,7 @@ class ClosedFormTransport:
     def _shares_of(self, source: int, target: int) -> Floats:
         key = (source, target)
         if key not in self._shares:
-            paths = self._fabric.paths(source, target)
-            shares = np.zeros(len(self._capacity_Bps))
-            for path in paths:
-                shares[list(path)] += 1 / len(paths)
-            self._shares[key] = shares
+            self._shares[key] = path_shares(self._fabric, source, target)
         return self._shares[key]
 
 

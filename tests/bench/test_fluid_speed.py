@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from simulator.fluid import simulate_flows
-from simulator.maxmin import finish_times
 from simulator.network import FluidNetwork
 from tests.support.fluid_workloads import (
     Floats,
@@ -25,6 +24,7 @@ from tests.support.fluid_workloads import (
     install_simgrid,
     simulate_in_simgrid,
 )
+from tests.support.maxmin import finish_times
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from scenario import BackgroundFlow, CongestionSpec, Scenario, plan_background
 from scenario.background_load import (
     congestion_evidence,
-    expected_rates_bps,
     link_tiers,
     measured_utilisation,
     offered_utilisation,
@@ -155,8 +154,14 @@ def one_flow(source: int, target: int, **fields: Any) -> BackgroundFlow:
 
 def test_greedy_flows_share_a_link_by_connections_after_the_paced_one_has_its_rate() -> None:
     # h0 and h2 are in two servers of one rack: 200 Gbit/s between them
-    rates = expected_rates_bps([one_flow(0, 2, rate_bps=20e9), one_flow(0, 3, connections=2), one_flow(1, 2)], FABRIC)
-    assert rates / 1e9 == pytest.approx([20, 120, 60])
+    plan = [one_flow(0, 2, rate_bps=20e9), one_flow(0, 3, connections=2), one_flow(1, 2)]
+    load = offered_utilisation(plan, FABRIC, 0, 10)
+    sent_bps = [
+        load[FABRIC.link_by_name[name].index] * FABRIC.link_by_name[name].capacity_bps
+        for name in ("srv1>h3", "h1>srv0")
+    ]
+    assert sent_bps == pytest.approx([120e9, 60e9])
+    assert load[FABRIC.link_by_name["srv0>tor0"].index] == pytest.approx(1.0)
 
 
 def test_a_flow_counts_for_the_time_that_it_runs() -> None:

@@ -1,4 +1,4 @@
-"""The compiled loops of a decision against their readable forms, on fabrics and states drawn at random."""
+"""The compiled loops of a decision against their definitions, on fabrics and states drawn at random."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenario import ModelSpec, ServingSpec
+from scenario import ModelSpec, ServingSpec, path_shares
 from scheduler import Candidates, NetworkSample, View
 from scheduler.candidates import TIE
 from scheduler.in_flight import InFlight
 from scheduler.kernels import best_index
 from scheduler.link_table import LinkTable
-from scheduler.loads import DecodeLoads
+from scheduler.loads import TYPICAL_OUTPUT_TOKENS, DecodeLoads
 from scheduler.prefix_index import PrefixIndex
+from scheduler.view import BACKGROUND_COMPETITORS
+from tests.support.path_bandwidth import bottleneck_Bps
 from topologies import FabricSpec, build_fattree, place
 from workloads import Request
 
@@ -44,12 +46,15 @@ def test_the_bandwidth_left_is_what_its_definition_says(
     for request_id in range(transfers):
         source, target = int(rng.choice(roles.prefill)), int(rng.choice(roles.decode))
         if source != target:
-            in_flight.start(request_id, source, target, rng.uniform(0, 25e9))
+            in_flight.start(request_id, source, target, rng.uniform(0, 25e9), now_s=0.0)
     network = View(table, in_flight, kv_bytes_per_token=1, stripes=stripes, transfer_full=False, rng=rng)
-    network.adopt(NetworkSample(0.0, rng.uniform(0, 1, len(fabric.links)) * rng.integers(0, 2, len(fabric.links))))
+    utilisation = rng.uniform(0, 1, len(fabric.links)) * rng.integers(0, 2, len(fabric.links))
+    network.adopt(NetworkSample(-1.0, utilisation))  # before our own transfers: all of it is others'
+    capacity, sharing = table.capacity_Bps, 1 + in_flight.count
+    left_Bps = np.maximum(capacity * (1 - utilisation) / sharing, capacity / (sharing + BACKGROUND_COMPETITORS))
     for prefill_id in roles.prefill:
-        seen = idle(prefill_id, table)
-        assert network.available_Bps(seen) == pytest.approx(network.available_by_definition(seen), rel=1e-12)
+        expected = [bottleneck_Bps(fabric, left_Bps, prefill_id, decode_id, stripes) for decode_id in roles.decode]
+        assert network.available_Bps(idle(prefill_id, table)) == pytest.approx(expected, rel=1e-9)
 
 
 @given(spec=st.sampled_from(FABRICS), data=st.data(), amount=st.floats(0, 1e11))
@@ -60,11 +65,9 @@ def test_a_transfer_is_booked_by_its_shares_and_leaves_again(
     roles = place(fabric, "segregated")
     table = LinkTable(fabric, roles)
     source, target = data.draw(st.sampled_from(roles.prefill)), data.draw(st.sampled_from(roles.decode))
-    booked, expected = np.zeros(len(fabric.links)), np.zeros(len(fabric.links))
+    booked = np.zeros(len(fabric.links))
     table.book(booked, amount, source, target)
-    links, share = table.shares(source, target)
-    expected[links] = share * amount
-    assert booked == pytest.approx(expected)
+    assert booked == pytest.approx(amount * path_shares(fabric, source, target))
     table.book(booked, -amount, source, target)
     assert not booked.any()
 
@@ -127,7 +130,14 @@ def test_the_wait_for_admission_is_what_its_definition_says(
                 loads.admitted(at)
     loads.look(0.0)
     request = Request(number, 0.0, tokens, 200, ())
-    assert loads.admission_wait_s(request) == pytest.approx(loads.wait_by_definition(request), rel=1e-12)
+    outstanding = loads.waiting + loads.running
+    by_slots = outstanding + 1 - slots
+    by_memory = (loads.reserved_tokens - (ServingSpec().kv_memory_tokens - tokens - 200)) / np.maximum(
+        loads.reserved_tokens / np.maximum(outstanding, 1), 1
+    )
+    must_leave = np.maximum(np.maximum(by_slots, by_memory), 0)
+    wait_s = must_leave * TYPICAL_OUTPUT_TOKENS * loads.first_step_s / np.maximum(loads.running, 1)
+    assert loads.admission_wait_s(request) == pytest.approx(wait_s, rel=1e-12)
 
 
 @given(held=st.lists(st.integers(0, 6), min_size=1, max_size=130))

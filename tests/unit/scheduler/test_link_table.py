@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from itertools import product
 
 import numpy as np
@@ -12,7 +11,8 @@ from hypothesis import strategies as st
 
 from scheduler.in_flight import InFlight
 from scheduler.link_table import LinkTable, spreading
-from topologies import PLACEMENTS, Fabric, FabricError, FabricSpec, build_fattree, place
+from tests.support.path_bandwidth import bottleneck_Bps
+from topologies import PLACEMENTS, FabricError, FabricSpec, build_fattree, place
 
 
 @pytest.mark.parametrize("paths", [1, 2, 3, 4, 8])
@@ -32,22 +32,10 @@ def test_spreading_stays_a_share_at_the_limits_of_a_specification(stripes: int, 
     assert 0 < spreading(stripes, paths) <= 1
 
 
-def naive_Bps(fabric: Fabric, left_Bps: np.ndarray, source: int, target: int, stripes: int) -> float:
-    """The definition: the least of the two ends and, from tier 2 up, of what the ways between two ToRs carry together.
-
-    Across pods several ways share a ToR's link to one aggregation, so they are held to what those links carry as well.
-    """
-    paths = fabric.paths(source, target)
-    if fabric.tier(source, target) < 2:
-        return float(min(left_Bps[link] for link in paths[0]))
-    ends = min(left_Bps[link] for link in (*paths[0][:2], *paths[0][-2:]))
-    ways = [path[2:-2] for path in paths]
-    by_aggregation = {(way[0], way[-1]) for way in ways}
-    return float(min(ends, joint_Bps(ways, left_Bps, stripes), joint_Bps(by_aggregation, left_Bps, stripes)))
-
-
-def joint_Bps(ways: Collection[tuple[int, ...]], left_Bps: np.ndarray, stripes: int) -> float:
-    return float(sum(min(left_Bps[link] for link in way) for way in ways)) * spreading(stripes, len(ways))
+def available_Bps(table: LinkTable, left_Bps: np.ndarray, prefill: int, stripes: int) -> np.ndarray:
+    """What is available where every link has `left_Bps` and no competitor takes a share of it."""
+    nothing = np.zeros(len(left_Bps))
+    return table.available(prefill, stripes, table.capacity_Bps - left_Bps, nothing, competitors=np.inf)
 
 
 @st.composite
@@ -78,8 +66,8 @@ def test_the_bottleneck_is_that_of_a_walk_over_every_path(
     table = LinkTable(fabric, roles)
     left_Bps = table.capacity_Bps * np.random.default_rng(seed).choice([0.0, 0.1, 0.5, 1.0], len(fabric.links))
     for prefill in roles.prefill:
-        found = table.bottleneck(left_Bps, prefill, stripes)
-        naive = [naive_Bps(fabric, left_Bps, prefill, decode, stripes) for decode in roles.decode]
+        found = available_Bps(table, left_Bps, prefill, stripes)
+        naive = [bottleneck_Bps(fabric, left_Bps, prefill, decode, stripes) for decode in roles.decode]
         np.testing.assert_allclose(found, naive, rtol=1e-12)
 
 
@@ -88,8 +76,10 @@ def test_cores_behind_one_congested_aggregation_do_not_add_up() -> None:
     fabric = build_fattree(FabricSpec(cores_per_group=8))
     table = LinkTable(fabric, place(fabric))
     left_Bps = table.capacity_Bps.copy()
-    left_Bps[table.up_rack[0]] = 1e9 / 8
-    found_Bps = dict(zip(table.tier[0].tolist(), table.bottleneck(left_Bps, 0, 4).tolist(), strict=True))
+    for uplink in fabric.links_from["tor0"]:
+        if uplink.target.startswith("agg"):
+            left_Bps[uplink.index] = 1e9 / 8
+    found_Bps = dict(zip(table.tier[0].tolist(), available_Bps(table, left_Bps, 0, 4).tolist(), strict=True))
     assert found_Bps[2] == pytest.approx(2e9 / 8 * 4 / 5.5)
     assert found_Bps[3] == found_Bps[2]
 
@@ -103,8 +93,9 @@ def test_a_transfers_shares_of_the_links_conserve_its_bytes(spec: FabricSpec, da
     if source == target:
         return
     roles = place(fabric, "colocated")
-    links, share = LinkTable(fabric, roles).shares(source, target)
-    carried = dict(zip(links.tolist(), share.tolist(), strict=True))
+    shares = np.zeros(len(fabric.links))
+    LinkTable(fabric, roles).book(shares, 1.0, source, target)
+    carried = {int(link): float(shares[link]) for link in shares.nonzero()[0]}
     for node in {fabric.links[link].source for link in carried} - {f"h{source}"}:
         into = sum(part for link, part in carried.items() if fabric.links[link].target == node)
         out_of = sum(part for link, part in carried.items() if fabric.links[link].source == node)

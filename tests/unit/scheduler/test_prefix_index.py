@@ -31,7 +31,6 @@ def test_leaves_of_the_least_recently_used_prompt_make_room() -> None:
     index.insert(0, [1, 7, 8])  # one block too many: 3, the end of the older prompt, goes
     assert index.matched_blocks([1, 2, 3]).tolist() == [2]
     assert index.matched_blocks([1, 7, 8]).tolist() == [3]
-    assert index.held_blocks(0) == 4
 
 
 def test_of_a_prompt_longer_than_the_cache_the_beginning_is_kept() -> None:
@@ -101,7 +100,6 @@ def test_the_index_agrees_with_the_naive_caches(
         index.insert(instance, blocks)
         naive.insert(instance, blocks)
         assert index.matched_blocks(asked).tolist() == naive.matched(asked)
-        assert [index.held_blocks(at) for at in range(INSTANCES)] == [len(cache) for cache in naive.caches]
         assert max(len(cache) for cache in naive.caches) <= capacity
     parents = {block: BLOCK_OF.get(path[:-1]) for path, block in BLOCK_OF.items()}
     for cache in naive.caches:  # closed under prefixes: no block outlives the one before it

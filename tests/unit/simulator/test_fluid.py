@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simulator.fluid import NoProgressError, simulate_flows
-from simulator.maxmin import finish_times, max_min_rates
 from simulator.network import Completion, FluidNetwork
+from tests.support.maxmin import finish_times, max_min_rates
 
 Floats = NDArray[np.float64]
 RELATIVE = 1e-9

@@ -1,7 +1,6 @@
 """Max-min fair rates by progressive filling: the definition, in numpy, from scratch each time.
 
-This module is what the fast engine (`simulator.waterfill`) is held against: it is short enough to be
-checked by eye. It knows nothing of time.
+The fast engine (`simulator.waterfill`) is compared with it: it is short enough to be checked by eye.
 """
 
 from __future__ import annotations
