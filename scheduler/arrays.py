@@ -1,4 +1,4 @@
-"""The arrays that this room passes around, by the type of their elements."""
+"""The arrays that this package uses, by the type of their elements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dispatcher: one decision after another, and the books that the next decision needs.
+"""The dispatcher: one decision after another, and the state that the next decision needs.
 
 Owns the state that a router keeps (loads, prefix caches, transfers in flight, the oracle's sample) and drives the
 policy. Both worlds call it with their own clock, in real-system seconds; it has none of its own except for timing how
@@ -32,8 +32,8 @@ from workloads import BLOCK_TOKENS, Request
 class Decision:
     """One choice and what it was based on. Times in milliseconds of the real system; `decision_us` is wall time.
 
-    `oracle_age_ms` is infinite while there was no sample; `fallback` is empty, or why a policy that asked for telemetry
-    had to do without.
+    `oracle_age_ms` is infinite while there was no sample; `fallback` is empty, or why a policy that reads telemetry
+    decided without it.
     """
 
     request_id: int
@@ -98,10 +98,10 @@ class Dispatcher:
         self._load_compiled_code(roles.prefill[0])
 
     def offer_sample(self, sample: NetworkSample | None, now_s: float, refused: str = "") -> None:
-        """Hand over the oracle's latest sample; the staleness stage decides whether the scheduler gets to see it.
+        """Hand over the oracle's latest telemetry snapshot; the staleness stage decides whether it is adopted.
 
-        `None`, with the reason that it was `refused`, when nothing could be read or believed: if a sample was due,
-        decisions fall back to nominal bandwidths until the next one, rather than trust numbers of unknown age.
+        `None`, with the reason that it was `refused`, when nothing valid could be read: if a snapshot was due,
+        decisions use nominal bandwidths until the next one, because numbers of unknown age are not used.
         """
         due = self.oracle.due(now_s)
         if self.oracle.offer(sample, now_s) and self.oracle.held is not None:
@@ -110,10 +110,10 @@ class Dispatcher:
             self._view.lose(refused or "no document")
 
     def select(self, request: Request, prefill_id: int, now_s: float) -> Decision:
-        """Choose the decode instance and book the transfer.
+        """Choose the decode instance of a request whose prefill has ended at `now_s`, and account for the transfer.
 
-        RejectedError when the request is turned away: InfeasibleError when no instance could ever hold it, the
-        policy's own reason otherwise. PolicyError when the policy breaks its contract. Neither books anything.
+        RejectedError when the request is rejected: InfeasibleError when no instance could ever hold it, the policy's
+        own reason otherwise. PolicyError when the policy breaks its contract. In neither case is anything booked.
         """
         started_ns = self._stopwatch()
         self._view.move_to(now_s)
@@ -148,22 +148,24 @@ class Dispatcher:
         )
 
     def transferred(self, request_id: int, now_s: float = -np.inf) -> None:
-        """The KV is in place: its blocks can be shared from now on. `now_s` tells how fast the transfer was."""
+        """The KV has arrived: its blocks can be shared from now on. `now_s` gives the transfer's duration."""
         at, request = self._placed[request_id]
         self._forget_transfer(request_id, now_s)
         self._prefixes.insert(at, request.block_ids)
 
     def admitted(self, request_id: int) -> None:
+        """The request joined the batch of its decode instance."""
         self._loads.admitted(self._placed[request_id][0])
         self._running.add(request_id)
 
     def finished(self, request_id: int) -> None:
+        """The request emitted its last token."""
         at, request = self._placed.pop(request_id)
         self._running.remove(request_id)
         self._loads.finished(at, request)
 
     def failed(self, request_id: int) -> None:
-        """A request that was chosen for and will not finish, wherever it has got to."""
+        """A request that has a decode instance and will not finish, in whatever state it is."""
         at, request = self._placed.pop(request_id)
         self._forget_transfer(request_id)
         self._loads.abandoned(at, request, running=request_id in self._running)

@@ -1,4 +1,4 @@
-"""What can keep a request from being placed: nobody can take it, its policy turns it away, or the policy is broken."""
+"""Why a request is not placed: no instance can hold it, its policy rejects it, or the policy is broken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class PolicyError(ValueError):
 
 
 class RejectedError(Exception):
-    """A policy turns a request away; the message is the reason that its record keeps. Policies raise it in `select`."""
+    """A policy rejects a request; the message is the reason in its record. Policies raise it in `select`."""
 
 
 class InfeasibleError(RejectedError):

@@ -11,7 +11,7 @@ from scheduler.arrays import Floats
 from scheduler.link_table import LinkTable
 
 REMEMBERED_S = 5.0
-"""How long a transfer that has ended is remembered: longer than a sample is old when it is fetched without delay."""
+"""How long an ended transfer is remembered, seconds: longer than the age of a snapshot fetched without delay."""
 
 
 class Span(NamedTuple):

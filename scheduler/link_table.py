@@ -24,7 +24,7 @@ Element = TypeVar("Element", bound=np.generic)
 
 
 class ByPrefill(Generic[Element]):
-    """One array [D] a prefill instance, made when it is first asked for: a large fabric has more than a run uses."""
+    """One array [D] for each prefill instance, made at its first use: a large fabric has more than a run uses."""
 
     def __init__(self, make: Callable[[int], NDArray[Element]]) -> None:
         self._make = make
@@ -46,7 +46,6 @@ class LinkTable:
 
     def __init__(self, fabric: Fabric, roles: Roles) -> None:
         spec = fabric.spec
-        self.fabric = fabric
         self._wiring = wiring = wire(fabric, roles)
         self.decode_id = wiring.decode_id
         self.position = {decode: at for at, decode in enumerate(roles.decode)}

@@ -1,4 +1,4 @@
-"""The load of the decode instances as the scheduler sees it, and how old that view may be."""
+"""The load of the decode instances as the scheduler knows it, and how old this knowledge may be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scheduler.arrays import Bools, Floats, Ints
 from workloads import Request
 
 TYPICAL_OUTPUT_TOKENS = 343.0
-"""Mean answer of the Mooncake conversation trace: the first guess, before any answer has been seen."""
+"""Mean answer of the Mooncake conversation trace: the estimate before the first request has finished."""
 
 
 @dataclass
@@ -28,14 +28,17 @@ class _Counts:
 
 @dataclass
 class DecodeLoads:
-    """Counts an instance, shape [D]; `refresh_s` above 0 freezes what a decision sees between refreshes."""
+    """The load of each of `instances` decode instances, shape [D].
+
+    `refresh_s` above 0: decisions use a copy of the load that is replaced at this interval, seconds.
+    """
 
     instances: int
     serving: ServingSpec
     model: ModelSpec
     refresh_s: float = 0.0
-    _now: _Counts = field(init=False)
-    _seen: _Counts = field(init=False)
+    _current: _Counts = field(init=False)
+    _known: _Counts = field(init=False)
     _next_s: float = field(init=False, default=-np.inf)
     _outputs: int = field(init=False, default=1)
     _output_tokens: float = field(init=False, default=TYPICAL_OUTPUT_TOKENS)
@@ -44,44 +47,50 @@ class DecodeLoads:
         slots = self.serving.batch_slots
         self._step_s = [self.model.step_s(float(min(running + 1, slots))) for running in range(slots + 1)]
         waiting, running, reserved_tokens = (np.zeros(self.instances, dtype=np.int64) for _ in range(3))
-        self._now = _Counts(waiting, running, reserved_tokens, np.full(self.instances, self._step_s[0]))
-        self._seen = self._now
+        self._current = _Counts(waiting, running, reserved_tokens, np.full(self.instances, self._step_s[0]))
+        self._known = self._current
         self._everyone = np.ones(self.instances, dtype=np.bool_)
         self._nobody = np.zeros(self.instances, dtype=np.bool_)
         for shared in (self._everyone, self._nobody):
             shared.flags.writeable = False
 
     def look(self, now_s: float) -> None:
-        """Move the view on to `now_s`: always current without a refresh interval, else at each interval's end."""
+        """The moment of the next decision. The load is current, or with a refresh interval renewed when one ends."""
         if self.refresh_s <= 0:
-            self._seen = self._now
+            self._known = self._current
         elif now_s >= self._next_s:
-            self._seen = self._now.copy()
+            self._known = self._current.copy()
             self._next_s = now_s + self.refresh_s
 
     @property
     def waiting(self) -> Ints:
-        return self._seen.waiting
+        """Requests sent to each instance and not yet in its batch, shape [D]."""
+        return self._known.waiting
 
     @property
     def running(self) -> Ints:
-        return self._seen.running
+        """Requests in the batch of each instance, shape [D]."""
+        return self._known.running
 
     @property
     def reserved_tokens(self) -> Ints:
-        return self._seen.reserved_tokens
+        """KV tokens reserved for both on each instance, shape [D]."""
+        return self._known.reserved_tokens
 
     def dispatched(self, at: int, request: Request) -> None:
-        self._now.waiting[at] += 1
-        self._now.reserved_tokens[at] += request.input_length + request.output_length
+        """A request was sent to the instance at position `at`."""
+        self._current.waiting[at] += 1
+        self._current.reserved_tokens[at] += request.input_length + request.output_length
 
     def admitted(self, at: int) -> None:
-        self._now.waiting[at] -= 1
+        """A request joined the batch there."""
+        self._current.waiting[at] -= 1
         self._run(at, 1)
 
     def finished(self, at: int, request: Request) -> None:
+        """A request emitted its last token there."""
         self._run(at, -1)
-        self._now.reserved_tokens[at] -= request.input_length + request.output_length
+        self._current.reserved_tokens[at] -= request.input_length + request.output_length
         self._outputs += 1
         self._output_tokens += request.output_length
 
@@ -90,8 +99,8 @@ class DecodeLoads:
         if running:
             self._run(at, -1)
         else:
-            self._now.waiting[at] -= 1
-        self._now.reserved_tokens[at] -= request.input_length + request.output_length
+            self._current.waiting[at] -= 1
+        self._current.reserved_tokens[at] -= request.input_length + request.output_length
 
     def feasible(self, request: Request) -> Bools:
         """Whether an empty instance could hold the request, shape [D]."""
@@ -104,7 +113,7 @@ class DecodeLoads:
     @property
     def first_step_s(self) -> Floats:
         """The request's first decode step, with it in the batch, shape [D], seconds."""
-        return self._seen.first_step_s
+        return self._known.first_step_s
 
     def admission_wait_s(self, request: Request) -> Floats:
         """Expected wait for a batch slot and KV memory, shape [D], seconds. Our estimate:
@@ -113,12 +122,12 @@ class DecodeLoads:
         departures, running / (mean answer x step time) of them a second.
         """
         wait_s: Floats = np.empty(self.instances)
-        seen = self._seen
+        known = self._known
         kernels.admission_wait(
-            seen.waiting,
-            seen.running,
-            seen.reserved_tokens,
-            seen.first_step_s,
+            known.waiting,
+            known.running,
+            known.reserved_tokens,
+            known.first_step_s,
             self.serving.batch_slots,
             self.serving.kv_memory_tokens - request.input_length - request.output_length,
             self._output_tokens / self._outputs,
@@ -127,5 +136,5 @@ class DecodeLoads:
         return wait_s
 
     def _run(self, at: int, change: int) -> None:
-        self._now.running[at] += change
-        self._now.first_step_s[at] = self._step_s[self._now.running[at]]
+        self._current.running[at] += change
+        self._current.first_step_s[at] = self._step_s[self._current.running[at]]

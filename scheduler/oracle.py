@@ -1,4 +1,4 @@
-"""The network cost oracle seen from the scheduler: a validated sample of link utilisation, and how old it may get.
+"""The network cost oracle on the scheduler's side: a validated telemetry snapshot of link utilisation, and its age.
 
 Owns the `netkv.cost/v1` document (what is accepted, what is refused) and the staleness stage. Who measures and how the
 document travels is the controller's and the world's business; the clock is the caller's.
@@ -20,26 +20,26 @@ SCHEMA = "netkv.cost/v1"
 MOST_UTILISATION = 1.5
 """A utilisation beyond this is a broken measurement: a shaped link's counter can overshoot its rate by a burst only."""
 
-
 LARGEST_NUMBER = 1e15
-"""No clock and no ratio gets there; a whole number beyond what a float can hold must not get further."""
+"""No clock or ratio reaches it; it also refuses whole numbers that no float can hold."""
 
 
 class OracleError(ValueError):
-    """A cost document that cannot be believed; the message names the field or link and the reason."""
+    """An invalid cost document; the message names the field or link and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSample:
-    """Utilisation of every directed link (0 idle, 1 full), shape [links] in the fabric's order, and when it was true.
+    """A telemetry snapshot: utilisation of every directed link (0 idle, 1 full), shape [links] in the fabric's order.
 
-    `sampled_s` is on the caller's clock, in its unit (real-system seconds).
+    `sampled_s`: the time of the measurement on the caller's clock, seconds of the real system.
     """
 
     sampled_s: float
     utilisation: Floats
 
     def age_s(self, now_s: float) -> float:
+        """Seconds since the measurement."""
         return now_s - self.sampled_s
 
 
@@ -80,7 +80,7 @@ def _number(place: str, value: object) -> float:
 
 
 class StalenessStage:
-    """Holds one sample and replaces it every `refresh_s` at most; between refreshes the sample only gets older.
+    """Holds one snapshot and replaces it every `refresh_s` at most; between refreshes the snapshot only gets older.
 
     A refused or older document never replaces a newer sample, and never makes the held one look fresh. `refresh_s` may
     be infinite: one sample, then none. On its way each sample meets, in this order, `noise` (every link's utilisation
@@ -100,7 +100,6 @@ class StalenessStage:
         rng: np.random.Generator | None = None,
     ) -> None:
         self.refresh_s = refresh_s
-        self.lost = 0
         self._delay_s = delay_s
         self._loss = loss
         self._noise = noise
@@ -128,9 +127,8 @@ class StalenessStage:
             self._next_s = now_s + self.refresh_s
         if sample is not None:
             sample = self._smoothed(self._measured(sample))
-            if self._loss and self._rng.random() < self._loss:
-                self.lost += 1
-            else:
+            lost = self._loss and self._rng.random() < self._loss
+            if not lost:
                 self._under_way.append((now_s + self._delay_s, sample))
         return self.deliver(now_s)
 
@@ -146,6 +144,7 @@ class StalenessStage:
 
     @property
     def held(self) -> NetworkSample | None:
+        """The snapshot that the scheduler uses; None before the first."""
         return self._held
 
     def _measured(self, sample: NetworkSample) -> NetworkSample:

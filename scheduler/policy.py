@@ -95,7 +95,7 @@ def find_policy(name: str) -> Callable[[], Policy]:
 
 
 def new_policy(name: str, parameters: Mapping[str, float] | None = None) -> Policy:
-    """A policy object of that name for one run. PolicyError when there is none, or it cannot be made with these."""
+    """A policy object of that name for one run. PolicyError when there is none, or not with these parameters."""
     given = dict(parameters or {})
     check_parameters(name, given)
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from scheduler.arrays import Ints
 
 FEW = 12
-"""Up to so many instances of a set are found faster one by one than by unpacking its bits."""
+"""Sets of at most this many instances are read faster one by one than by unpacking their bits."""
 
 
 class PrefixIndex:
@@ -35,19 +35,19 @@ class PrefixIndex:
             if still == holding:
                 continue
             if holding == self._everyone:
-                matched.fill(depth)  # whoever holds more is settled later
+                matched.fill(depth)  # instances that hold more are set later
             else:
-                self._settle(matched, holding & ~still, depth)
+                self._set_depth(matched, holding & ~still, depth)
             holding = still
             if not holding:
                 break
-        self._settle(matched, holding, len(block_ids))
+        self._set_depth(matched, holding, len(block_ids))
         return matched
 
     def insert(self, instance: int, block_ids: Sequence[int]) -> None:
-        """Note that an instance (0 ... D-1) now holds a prompt's blocks; the least recently used leaves make room.
+        """An instance (0 ... D-1) now holds a prompt's blocks; the least recently used leaves are evicted.
 
-        Of a prompt longer than the cache only the leading blocks that fit are kept.
+        Of a prompt longer than the cache only the leading blocks that fit are stored.
         """
         cache, bit = self._caches[instance], 1 << instance
         for block in reversed(block_ids[: self._capacity]):
@@ -67,7 +67,7 @@ class PrefixIndex:
             del self._holders[block]
 
     @staticmethod
-    def _settle(matched: Ints, instances: int, depth: int) -> None:
+    def _set_depth(matched: Ints, instances: int, depth: int) -> None:
         if instances.bit_count() > FEW:
             count = len(matched)
             octets = np.frombuffer(instances.to_bytes(count // 8 + 1, "little"), np.uint8)

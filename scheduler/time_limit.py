@@ -1,4 +1,4 @@
-"""A limit on the wall time that somebody else's code may take.
+"""A limit on the wall time that a user's code may take.
 
 The interval timer of the process interrupts Python code, a sleep or a blocking system call in the main thread; a
 compiled loop that never returns to the interpreter it cannot. Off the main thread nothing is interrupted: the caller
@@ -22,7 +22,7 @@ class TimeLimitPassed(BaseException):
 
 @contextmanager
 def time_limit(limit_s: float) -> Iterator[None]:
-    """Raise TimeLimitPassed in the body after `limit_s` seconds; whoever had the timer gets it back."""
+    """Raise TimeLimitPassed in the body after `limit_s` seconds of wall time; the earlier timer is restored."""
     try:
         before = signal.signal(signal.SIGALRM, _raise)
     except ValueError:  # not the main thread

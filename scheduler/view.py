@@ -1,4 +1,4 @@
-"""What a policy may see of the network at the moment of one decision.
+"""What a policy knows of the network at the moment of one decision.
 
 The formulas are our reconstruction (arXiv 2606.03910 gives none).
 """
@@ -16,7 +16,7 @@ from scheduler.oracle import NetworkSample
 from workloads import Request
 
 BACKGROUND_COMPETITORS = 2.0
-"""Transfers' worth of foreign traffic that a new transfer is taken to compete with on a link that looks full.
+"""Transfers' worth of foreign traffic that a new transfer is assumed to compete with on a full link.
 
 The floor of `available_Bps`: TCP takes a share even of a saturated link. How many connections saturate it is not in the
 counters; two transfers' worth (eight connections against our four stripes) is our choice.
@@ -26,11 +26,11 @@ NO_TELEMETRY = "no telemetry"
 
 
 class View:
-    """The network as the scheduler sees it: capacities, the oracle's last sample, our own transfers in flight.
+    """The network as the scheduler knows it: capacities, the last telemetry snapshot, our own transfers in flight.
 
-    `now_s` is the moment of the decision on the sample's clock. `rng` is the run's random stream for ties, `slo` what
-    the requests were promised. `by_tier` sees the congestion of a tier as one number instead of each link's own. A
-    sample is the mean over `window_s` seconds before its time (0: that very instant).
+    `now_s` is the moment of the decision on the sample's clock. `rng` is the run's random stream for ties, `slo` the
+    service-level objective of a request. `by_tier`: one utilisation for all links of a tier instead of each link's own.
+    A snapshot is the mean over `window_s` seconds before its time (0: that very instant).
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class View:
         self.slo = slo
         self._sample: NetworkSample | None = None
         self._others_Bps: Floats | None = None
-        self._why_blind = NO_TELEMETRY
-        self._asked = False
+        self._why_none = NO_TELEMETRY
+        self._telemetry_read = False
         self.now_s = 0.0
         self._available: tuple[int, Floats] | None = None
 
@@ -66,10 +66,10 @@ class View:
         """The moment of the next decision; what was computed for the last one is forgotten."""
         self.now_s = now_s
         self._available = None
-        self._asked = False
+        self._telemetry_read = False
 
     def adopt(self, sample: NetworkSample) -> None:
-        """Take a new sample. What our own transfers put on the links while it was taken is taken out of it."""
+        """Use a new snapshot. What our own transfers put on the links during its window is subtracted from it."""
         self._sample = sample
         used_Bps = sample.utilisation * self._table.capacity_Bps
         self._others_Bps = np.clip(
@@ -78,23 +78,24 @@ class View:
         self._available = None
 
     def lose(self, reason: str) -> None:
-        """Do without a sample until the next one is adopted."""
+        """Use no snapshot until the next one is adopted."""
         self._sample = self._others_Bps = self._available = None
-        self._why_blind = f"{NO_TELEMETRY}: {reason}"
+        self._why_none = f"{NO_TELEMETRY}: {reason}"
 
     @property
     def sample(self) -> NetworkSample | None:
+        """The telemetry snapshot in use; None without one."""
         return self._sample
 
     @property
     def age_s(self) -> float:
-        """Age of the network sample, seconds; infinite while there is none."""
+        """Age of the telemetry snapshot, seconds; infinite without one."""
         return np.inf if self._sample is None else self._sample.age_s(self.now_s)
 
     @property
     def missed(self) -> str:
-        """Why there was no telemetry for a policy that asked for it at this decision; empty if it had it or did not."""
-        return self._why_blind if self._asked and self._sample is None else ""
+        """Why a policy that read telemetry at this decision had none; empty if it had some or read none."""
+        return self._why_none if self._telemetry_read and self._sample is None else ""
 
     def kv_bytes(self, request: Request, candidates: Candidates) -> Floats:
         """Bytes to move to each candidate, shape [D]: kappa x (prompt - cached), or the whole prompt's."""
@@ -112,7 +113,7 @@ class View:
         return self._table.latency_s[candidates.prefill_id]
 
     def tier_Bps(self, candidates: Candidates) -> Floats:
-        """Nominal bandwidth of the tier of each candidate, shape [D], bytes/s, whatever is under way."""
+        """Nominal bandwidth of the tier of each candidate, shape [D], bytes/s, whatever is in flight."""
         of_tier: Floats = self._table.tier_Bps[candidates.tier]
         return of_tier
 
@@ -122,13 +123,13 @@ class View:
         return nominal
 
     def available_Bps(self, candidates: Candidates) -> Floats:
-        """Bandwidth for one more transfer to each candidate, shape [D], bytes/s; `nominal_Bps` while without a sample.
+        """Bandwidth for one more transfer to each candidate, shape [D], bytes/s; `nominal_Bps` without a snapshot.
 
         On each link, with n our own transfers in flight and b the foreign transfers' worth of a full link:
         max((capacity - others) / (1 + n), capacity / (1 + n + b)); then the bottleneck over the path's links.
         `by_tier`: the same, on one link that stands for the tier.
         """
-        self._asked = True
+        self._telemetry_read = True
         if self._available is None or self._available[0] != candidates.prefill_id:
             found = self._find_available_Bps(candidates)
             found.flags.writeable = False

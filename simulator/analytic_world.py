@@ -1,7 +1,7 @@
-"""The analytic world seen from outside: the shape of `testbed.emulated_world`, without a fabric to bring up.
+"""The analytic world: the interface of `testbed.emulated_world`, without a fabric to bring up.
 
 Deterministic: an Outcome depends on the scenario and the simulation's specification alone, except for
-`evidence["measured"]`, which holds what the wall clock said.
+`evidence["measured"]`, which holds wall times and memory of this run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class AnalyticWorld:
     """An event-driven model of the serving system on a fluid, or closed-form, network.
 
     `run(scenario)` replays a scenario of any fabric. Raises SimulationError when a run makes no progress, and the
-    errors of the rooms above (FabricError, WorkloadError, PolicyError) for what they refuse.
+    errors of the packages it uses (FabricError, WorkloadError, PolicyError) for what they refuse.
     """
 
     def __init__(

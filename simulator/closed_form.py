@@ -1,6 +1,6 @@
 """The network mode `closed_form`: bytes over the tier bandwidth left when the transfer starts.
 
-What a purely analytic model claims, kept beside the fluid one for comparison. Its rules are ours: a connection gets an
+What a purely analytic model claims, for comparison with the fluid one. Its rules are ours: a connection gets an
 even share of its tier's nominal bandwidth among all connections at the busier of its two ends (the server's NIC, or the
 instance's NVLink within a server); a transfer keeps the share that it had at its start; nothing between the ends is
 contended. The public model nearest to it is BLIS inference-sim's: 25 GB/s + 50 us, one global share fixed at the start.

@@ -1,4 +1,4 @@
-"""How stored machine code is kept in step with the source (`scheduler.compiled` says how inner loops are compiled).
+"""How stored machine code follows the source (`scheduler.compiled` says how inner loops are compiled).
 
 numba throws away stored code when the file of the function changes, but not when the file of a function that it calls
 does. So `fingerprint` goes into a type that compiled functions take: after a change anywhere, no stored code fits.

@@ -1,7 +1,7 @@
 """Continuous batching in closed form: the rules of `workers.batch`, without stepping token by token.
 
-While nobody joins or leaves, every step lasts the same, so the batch jumps from one such change to the next. Tests hold
-it equal to `workers.batch.Batch`, which states the rules and steps.
+While no request joins or leaves, every step lasts the same, so the batch jumps from one such change to the next. Tests
+compare it with `workers.batch.Batch`, which states the rules and steps.
 """
 
 from __future__ import annotations
@@ -54,18 +54,20 @@ class DecodeBatch:
         self._start_s = -math.inf
         self._length_s = math.inf
         self.next_s = math.inf
-        """When somebody joins or leaves next, if nobody is offered before."""
+        """When a request joins or leaves next, if none is offered before; seconds, infinite if never."""
 
     @property
     def running(self) -> int:
+        """Requests in the batch."""
         return len(self._endings)
 
     @property
     def waiting(self) -> int:
+        """Requests in the queue."""
         return len(self._waiting)
 
     def offer(self, request_id: int, context_tokens: int, output_tokens: int, now_s: float) -> list[Event]:
-        """Queue a request; it joins at the next start of a step that has room. ValueError if it never could."""
+        """Queue a request; it joins at the next step with a free slot and memory. ValueError if it never could."""
         tokens = context_tokens + output_tokens
         if tokens > self._memory_tokens or output_tokens < 1:
             raise ValueError(f"request {request_id}: {tokens} tokens exceed the memory of {self._memory_tokens} tokens")
@@ -87,14 +89,14 @@ class DecodeBatch:
         return events
 
     def advance(self, now_s: float) -> list[Event]:
-        """Let everybody join or leave who is due by `now_s`; what happened, in order."""
+        """Let all requests join or leave that are due by `now_s`; what happened, in order."""
         events: list[Event] = []
         while self.next_s <= now_s:
             self._change(events)
         return events
 
     def _change(self, events: list[Event]) -> None:
-        """End the step at `next_s`: whoever has all tokens leaves, whoever fits joins."""
+        """End the step at `next_s`: requests with all tokens leave, requests that fit join."""
         at_s = self.next_s
         self._begin_step(self._steps_until(at_s))
         self._start_s = at_s

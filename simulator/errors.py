@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class SimulationError(RuntimeError):
-    """A run that cannot go on; the message says at what time and in which state."""
+    """A run that makes no progress; the message names the time and the state."""

@@ -1,4 +1,4 @@
-"""What happens next: a heap of events ordered by time, then by kind, then by when they were booked."""
+"""The event queue: a heap of events ordered by time, then by kind, then by the order of their booking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from enum import IntEnum
 class Kind(IntEnum):
     """The kinds of events, in the order in which those of one instant happen.
 
-    What frees room comes first, what the scheduler knows before what it decides, and a decision before a new arrival.
+    What frees memory comes first, what updates the scheduler's knowledge before its decisions, a decision before a new
+    arrival.
     """
 
     STEP_END = 0
@@ -25,11 +26,11 @@ class Kind(IntEnum):
 
 
 OBSERVERS = frozenset({Kind.POLL, Kind.LINK_ROWS, Kind.REFRESH})
-"""Events that only look: while nothing else is booked the run makes no progress."""
+"""Events that only read state: while nothing else is booked the run makes no progress."""
 
 
 class EventQueue:
-    """Booked events; `subject` says whom an event concerns (a request, an instance, a flow, a poll)."""
+    """Booked events; `subject` is the number of the request, instance, flow or poll that an event concerns."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, Kind, int, int]] = []
@@ -37,12 +38,14 @@ class EventQueue:
         self._observers = 0
 
     def book(self, at_s: float, kind: Kind, subject: int) -> None:
+        """Add an event at `at_s`, seconds from t = 0."""
         self._booked += 1
         self._observers += kind in OBSERVERS
         heapq.heappush(self._heap, (at_s, kind, self._booked, subject))
 
     @property
     def next_s(self) -> float:
+        """Time of the first event, seconds; infinite when none is booked."""
         return self._heap[0][0] if self._heap else math.inf
 
     @property
@@ -51,7 +54,7 @@ class EventQueue:
         return len(self._heap) == self._observers
 
     def take(self) -> tuple[float, Kind, int]:
-        """The first event: its time, kind and subject."""
+        """Remove the first event; its time, kind and subject. IndexError when none is booked."""
         at_s, kind, _, subject = heapq.heappop(self._heap)
         self._observers -= kind in OBSERVERS
         return at_s, kind, subject

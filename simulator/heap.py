@@ -1,6 +1,6 @@
 """A binary min-heap of the items 0, 1, ... that knows where each item is, so that keys can change.
 
-Kept in an array of `simulator.tables.HEAP`; its length is kept by the caller. Equal keys come out by item number.
+Kept in an array of `simulator.tables.HEAP`; the caller holds its length. Equal keys come out by item number.
 """
 
 from __future__ import annotations

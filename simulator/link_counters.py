@@ -1,8 +1,8 @@
-"""What a controller would know of the links: byte counters read every `poll_s`, and the utilisation between two reads.
+"""The telemetry of a simulated controller: byte counters polled every `poll_s`, and the utilisation between two polls.
 
 Nothing between polls is invented: a sample is the mean over the last whole poll interval and carries the time of that
-interval's end. The polls keep time by themselves: where a poll falls beside t = 0 is drawn from the seed. Only
-polls that somebody will look at are made.
+interval's end. The polls have a phase of their own relative to t = 0, drawn from the seed. Only
+polls that are read later are made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 class LinkCounters:
-    """The two polls that matter to one reader, who says beforehand when it will look next.
+    """The two polls before the next look of one reader, which announces that look by `expect`.
 
     Poll k happens at `phase_s` + k `poll_s`, for every whole k. Until t = 0 nothing has been carried.
     """

@@ -1,4 +1,4 @@
-"""Those who only look at the network: the scheduler's oracle client and the log of the links."""
+"""The readers of the simulated network: the scheduler's oracle client and the log of the links."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from simulator.transport import Transport
 from topologies import Fabric
 
 MOST_LOOKS = 5_000_000
-"""More refreshes than this in one run are a wrong unit, not an experiment: at 20 us each they take minutes."""
+"""More refreshes or polls than this in one run are a wrong unit: at 20 us each they take minutes."""
 
 
 class Observers:
-    """Refreshes the scheduler's sample every `refresh_s` and writes a row a link every `link_sample_s`.
+    """Refreshes the scheduler's telemetry snapshot every `refresh_s`; logs a row for each link every `link_sample_s`.
 
-    The oracle's source: `counters` reads polls, `exact` the rates of the very instant, `static` gives no sample at all.
+    The oracle's source: `counters` reads polls, `exact` the rates of the very instant, `static` gives no snapshot.
     """
 
     def __init__(
@@ -58,17 +58,19 @@ class Observers:
         self.rows: list[dict[str, Any]] = []
 
     def book_first(self) -> None:
+        """Book the first refresh and the first rows."""
         if self._source != "static":
             self._expect(self._oracle, Kind.REFRESH, 0.0)
         self._expect(self._log, Kind.LINK_ROWS, self.link_sample_s)
 
     def poll(self, number: int) -> None:
+        """Read the byte counters for poll `number`."""
         carried_B = self._transport.link_carried_B()
         self._oracle.record(number, carried_B)
         self._log.record(number, carried_B)
 
     def refresh(self, now_s: float) -> None:
-        """Offer the scheduler what the oracle has at this moment; its staleness stage says when to come again."""
+        """Offer the scheduler the oracle's snapshot of this moment, and book the next refresh."""
         if self._source == "exact":
             sample = NetworkSample(now_s, np.clip(self._transport.link_rate_Bps() / self._capacity_Bps, 0.0, 1.0))
         else:
@@ -77,6 +79,7 @@ class Observers:
         self._expect(self._oracle, Kind.REFRESH, self._dispatcher.oracle.next_due_s())
 
     def write_rows(self, now_s: float) -> None:
+        """Add a row for each link, from the last whole poll interval, and book the next rows."""
         sample = self._log.sample()
         readings = zip(self._names, sample.utilisation.tolist(), self._log.carried_B.tolist(), strict=True)
         self.rows += [

@@ -1,7 +1,7 @@
 """Which of the equal-cost paths each connection takes: at random by a hash, as ECMP does, or dealt out evenly.
 
 A choice depends on the seed and on the connection's own name only, never on the order of events: two policies that send
-the same request between the same instances see the same collisions.
+the same request between the same instances get the same hash collisions.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class PersistentConnections:
         self._held: dict[int, tuple[int, int]] = {}  # pair and slot by request
 
     def take(self, request_id: int, source: int, target: int) -> int:
-        """The number of the bundle that is the request's until it gives it back."""
+        """The number of the bundle, which is the request's until `give_back`."""
         pair = source * self._instances + target
         in_use = self._in_use.setdefault(pair, set())
         slot = next(slot for slot in range(len(in_use) + 1) if slot not in in_use)
@@ -58,6 +58,7 @@ class PersistentConnections:
         return slot * self._instances**2 + pair
 
     def give_back(self, request_id: int) -> None:
+        """The request's bundle is idle again. KeyError when it has none."""
         pair, slot = self._held.pop(request_id)
         self._in_use[pair].remove(slot)
 

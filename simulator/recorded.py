@@ -1,4 +1,4 @@
-"""What the simulator makes of transfers that have happened: recorded starts, sizes and paths in, finishing times out.
+"""Recorded transfers simulated again: recorded starts, sizes and paths in, finishing times out.
 
 Nothing is decided here, so only the network model differs from what was recorded.
 """
@@ -19,7 +19,7 @@ Owner = tuple[int, int]
 
 
 class RecordedTransfer(NamedTuple):
-    """One KV transfer as it happened: instances by number, seconds from the start of the run, bytes to move."""
+    """One KV transfer as it happened: instances by number, seconds from t = 0, bytes to move."""
 
     request_id: int
     start_s: float
@@ -30,7 +30,7 @@ class RecordedTransfer(NamedTuple):
 
 
 class RecordedPaths(PathChoice):
-    """The paths that connections really took; those of which that is not known are spread by a hash, as by ECMP."""
+    """The recorded paths of connections; connections without one are spread by a hash, as by ECMP."""
 
     def __init__(self, paths: Mapping[Owner, Iterable[int]], seed: int = 0) -> None:
         """paths: a path for every connection of an owner, in order; negative where it is not known."""

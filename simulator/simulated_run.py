@@ -25,14 +25,14 @@ from topologies import Fabric, Roles
 from workloads import Request
 
 PROGRESS_PARTS = 100
-"""How often progress is told, in parts of the requests."""
+"""Number of progress reports in a run."""
 
 
 class SimulatedRun:
     """The state of one run. `SimulatedRun(...).run()` returns its Outcome; SimulationError when it makes no progress.
 
-    `stopwatch` (ns) times decisions. What it reads goes to `decisions_us` and nowhere else: every record says NaN, so
-    that the same run gives the same records.
+    `stopwatch` (ns) times decisions. Its readings go to `decisions_us` and nowhere else: every record has NaN, so that
+    the same run gives the same records.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class SimulatedRun:
         self._transport = transport
         self._say = say
         self._requests = {request.request_id: request for request in requests}
-        self._tell_every = max(len(requests) // PROGRESS_PARTS, 1)
+        self._report_every = max(len(requests) // PROGRESS_PARTS, 1)
         self._now_s = 0.0
         self._event_queue = EventQueue()
         self._life = Lifecycle(
-            scenario, fabric, roles, requests, self, on_closed=self._tell_progress, stopwatch=stopwatch
+            scenario, fabric, roles, requests, self, on_closed=self._report_progress, stopwatch=stopwatch
         )
         last_s = requests[-1].timestamp_s if requests else 0.0
         self._observers = Observers(
@@ -182,8 +182,8 @@ class SimulatedRun:
             self._event_queue.book(next_s, Kind.STEP_END, decode_id)
         self._booked_s[decode_id] = next_s
 
-    def _tell_progress(self, closed: int) -> None:
-        if closed % self._tell_every == 0:
+    def _report_progress(self, closed: int) -> None:
+        if closed % self._report_every == 0:
             self._say(closed)
 
     # -- the end ----------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ Row = Any
 STATE = np.dtype(
     [
         ("clock_s", np.float64),
-        ("stride", np.int32),  # rows of `hops` kept for each row of `flows`
-        ("free", np.int32),  # the lengths of the lists and heaps that are kept in the other tables
+        ("stride", np.int32),  # rows of `hops` reserved for each row of `flows`
+        ("free", np.int32),  # the lengths of the lists and heaps in the other tables
         ("open", np.int32),
         ("fresh", np.int32),
         ("moved", np.int32),

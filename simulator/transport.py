@@ -1,7 +1,7 @@
 """How KV transfers and background traffic move: the contract of the network modes, and the fluid one.
 
 A transport names a transfer by its request and a background flow by its own number; connections, paths and rates are
-its own business. All times are seconds from the start of the run and must not run backwards.
+its own business. All times are seconds from t = 0 and must not decrease.
 """
 
 from __future__ import annotations
@@ -29,19 +29,27 @@ class Delivery(NamedTuple):
 class Transport(Protocol):
     """A network mode. Flows start and stop at the clock, which `advance` moves.
 
-    background_B: bytes of all background flows that have stopped. flows: how many flows share the network now.
+    background_B: bytes of all background flows that have stopped.
     """
 
     background_B: float
 
     @property
-    def flows(self) -> int: ...
+    def flows(self) -> int:
+        """Flows that share the network now."""
+        ...
 
-    def start_transfer(self, request_id: int, source: int, target: int, size_B: float, connections: int) -> None: ...
+    def start_transfer(self, request_id: int, source: int, target: int, size_B: float, connections: int) -> None:
+        """Start a KV transfer of `size_B` bytes between two instances over that many equal connections."""
+        ...
 
-    def start_background(self, flow: BackgroundFlow) -> None: ...
+    def start_background(self, flow: BackgroundFlow) -> None:
+        """Start a background flow."""
+        ...
 
-    def stop_background(self, flow: BackgroundFlow) -> None: ...
+    def stop_background(self, flow: BackgroundFlow) -> None:
+        """Stop a background flow that was started."""
+        ...
 
     def next_delivery_s(self) -> float:
         """When the next connection ends if none is added or removed before; inf if none ever does."""
@@ -51,9 +59,13 @@ class Transport(Protocol):
         """Move the clock; the transfers completed on the way, in order."""
         ...
 
-    def link_rate_Bps(self) -> Floats: ...
+    def link_rate_Bps(self) -> Floats:
+        """Rate of every link now, shape [links], bytes/s."""
+        ...
 
-    def link_carried_B(self) -> Floats: ...
+    def link_carried_B(self) -> Floats:
+        """Bytes that every link has carried since t = 0, shape [links]."""
+        ...
 
 
 class FluidTransport:

@@ -118,7 +118,7 @@ def queue(
     """Queue an open link for what comes first: that it is full, or that its old level passes.
 
     With all bounds in force it is full at room / growth. If no bound is higher than that level, it is the exact one;
-    else it is too low, which `exact` mends.
+    else it is too low, and `exact` computes it.
     """
     s = state[0]
     link = links[number]

@@ -23,7 +23,7 @@ MOST_SWITCHES = 4095
 """Switches of one level: a datapath id holds the number in 12 bits, an interface's name no more than 15 characters."""
 
 LARGEST_QUANTITY = 1e18
-"""A rate, ratio or latency beyond this is a slip of the pen; below it no sum or quotient of a fabric overflows."""
+"""A rate, ratio or latency beyond this is an error of input; below it no sum or quotient of a fabric overflows."""
 
 
 class Level(IntEnum):
@@ -112,18 +112,22 @@ class FabricSpec:
 
     @property
     def instances_per_server(self) -> int:
+        """Serving instances of one server."""
         return self.gpus_per_server // self.gpus_per_instance
 
     @property
     def servers(self) -> int:
+        """Servers of the whole fabric."""
         return self.pods * self.racks_per_pod * self.servers_per_rack
 
     @property
     def instances(self) -> int:
+        """Serving instances of the whole fabric."""
         return self.servers * self.instances_per_server
 
     @property
     def gpus(self) -> int:
+        """GPUs of the whole fabric."""
         return self.servers * self.gpus_per_server
 
     @property
@@ -157,7 +161,10 @@ HOPS_OF_TIER = (2, 4, 6, 8)
 
 @dataclass(frozen=True)
 class Instance:
-    """One serving instance: `gpus_per_instance` GPUs of one server; one Mininet host."""
+    """One serving instance: `gpus_per_instance` GPUs of one server; one Mininet host.
+
+    `index` counts over the fabric; `rack`, `server` and `slot` count within their parent.
+    """
 
     index: int
     pod: int
@@ -220,14 +227,17 @@ class Fabric:
 
     @cached_property
     def link_by_name(self) -> Mapping[str, Link]:
+        """Every directed link by its name, `source>target`."""
         return {link.name: link for link in self.links}
 
     @cached_property
     def switch_by_name(self) -> Mapping[str, Switch]:
+        """Every switch by its name."""
         return {switch.name: switch for switch in self.switches}
 
     @cached_property
     def switch_by_dpid(self) -> Mapping[int, Switch]:
+        """Every switch by its datapath id."""
         return {switch.dpid: switch for switch in self.switches}
 
     @cached_property
@@ -239,6 +249,7 @@ class Fabric:
         return {node: tuple(sorted(found, key=lambda link: link.source_port)) for node, found in outgoing.items()}
 
     def switches_at(self, level: Level) -> tuple[Switch, ...]:
+        """The switches of one level, in the order of `switches`."""
         return tuple(switch for switch in self.switches if switch.level == level)
 
     def tier(self, source: int, target: int) -> int:

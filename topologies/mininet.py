@@ -1,6 +1,6 @@
-"""The fat-tree as a `mininet.topo.Topo`, and the link whose rate is exactly what was asked.
+"""The fat-tree as a `mininet.topo.Topo`, with links of exactly the specified rate.
 
-The only module of this room that knows Mininet. It loads in plain Mininet too:
+The only module of this package that imports Mininet. It loads in plain Mininet too:
 
     mn --custom topologies/mininet.py --topo fattree4,pods=2,rate_scale=5000 --switch ovs,datapath=user ...
 
@@ -34,31 +34,31 @@ DEFAULT_RATE_SCALE = 5000.0
 
 
 class ShapedIntf(TCIntf):
-    """An interface that sends as its `shape` says.
+    """An interface whose egress is shaped by its `shape`.
 
-    A TCIntf, so that Mininet's OVS switch asks again once Open vSwitch has reset the queueing discipline of a port that
-    it took. Until then a port of such a switch is not shaped: a fair port is 129 classes, and for each the kernel walks
+    A TCIntf, so that Mininet's OVS switch configures it again after Open vSwitch has reset the queueing discipline.
+    Until then a port of such a switch is not shaped: a fair port is 129 classes, and for each the kernel walks
     a list of all there are.
     Hosts get their transmit offloads switched off: a userspace datapath would drop every TCP segment that lacks its
-    checksum, and on any datapath a shaper should see frames of the size that the wire would carry.
+    checksum, and on any datapath a shaper must count frames of the size that the wire would carry.
     """
 
-    _was_asked = False
+    _configured_before = False
 
     def config(self, shape: Shape | None = None, **params: Any) -> dict[str, Any]:
         result: dict[str, Any] = super(TCIntf, self).config(**params)
-        will_be_asked_again = isinstance(self.node, OVSSwitch) and not self._was_asked
-        self._was_asked = True
-        if shape is not None and not will_be_asked_again:
+        will_be_configured_again = isinstance(self.node, OVSSwitch) and not self._configured_before
+        self._configured_before = True
+        if shape is not None and not will_be_configured_again:
             self._run(shaping_command(self.name, shape))
         if isinstance(self.node, Host):
             self._run(f"ethtool -K {self.name} tx off tso off gso off >/dev/null")
         return result
 
     def _run(self, command: str) -> None:
-        said = self.cmd(command)
-        if said and said.strip():
-            raise ShapingError(f"{self.name}: `{command}` said: {' '.join(said.split())}")
+        output = self.cmd(command)
+        if output and output.strip():
+            raise ShapingError(f"{self.name}: `{command}`: {' '.join(output.split())}")
 
 
 class ShapedLink(MininetLink):
@@ -112,7 +112,7 @@ class FatTreeTopo(Topo):
 
 
 def cables(fabric: Fabric) -> list[Link]:
-    """One directed link a cable: the upward one."""
+    """The upward link of each cable, in the order of `fabric.links`."""
     return [link for link in fabric.links if link.index % 2 == 0]
 
 

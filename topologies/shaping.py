@@ -14,6 +14,7 @@ from typing import Literal
 QueueKind = Literal["fifo", "red", "ecn", "fair"]
 
 DEFAULT_QUEUE_PACKETS = 100
+"""Capacity of a port's queue, frames. Our choice."""
 
 DEFAULT_MARK_PACKETS = 20
 """K of Alizadeh et al., Data Center TCP, SIGCOMM 2010, for 1 Gbit/s."""
@@ -25,15 +26,16 @@ HTB_QUANTUM_B = FRAME_B
 """Explicit, because tc derives one from the rate and complains (or stalls a class) when it falls out of its range."""
 
 DEFAULT_BURST_S = 2e-3
-"""How much of its time an idle port may catch up on, and so send at once. Userspace switches bring frames in handfuls:
-less of it and what a port misses while they do something else is lost, more and small blobs pass as if there were no
-shaper (docs/fidelity.md has both). Mininet's own is 15 kB, whatever the rate."""
+"""HTB burst, seconds at the port's rate. Userspace switches deliver frames in batches: with a smaller burst the time
+between two batches is lost capacity, with a larger one small transfers pass unshaped (docs/fidelity.md has both).
+Mininet's own is 15 kB, whatever the rate."""
 
 DELAY_LINE_PACKETS = 100_000
-"""Room for what is on its way: 1.2 s of full frames at 1 Gbit/s."""
+"""Capacity of the delay line, frames: 1.2 s of full frames at 1 Gbit/s."""
 
 RED_PROBABILITY = 0.02
-"""tc's own, and Floyd's; so are a largest mean of a quarter of the room and a least of a third of that (tc-red(8))."""
+"""tc's own, and Floyd's; so are a maximum mean queue of a quarter of its capacity and a minimum
+of a third of that (tc-red(8))."""
 
 FAIR_QUEUES = 128
 """Queues of a fair port: one connection of ten shares its own with another when a dozen cross the port."""
@@ -77,10 +79,11 @@ class ShapingError(RuntimeError):
 class Shape:
     """One direction of a link.
 
-    `queue_packets`: room of the queue, frames. `queue`: `fifo`; `red`, which drops early and at random; `ecn`, which
-    marks every frame beyond `mark_packets`; `fair`, where every connection has such a queue of its own and they take
-    turns, as rate control a queue pair would have it. `delay_s`: how long a frame is on its way, seconds.
-    `burst_s`: how much of its time an idle port may send at once, beside the frame that is due, seconds.
+    `rate_bps`: bit/s, at least 8. `queue_packets`: capacity of the queue, frames, at least 1. `queue`: `fifo`; `red`,
+    which drops early and at random; `ecn`, which marks every frame beyond `mark_packets`; `fair`, where every
+    connection has such a queue of its own and they are served in turn, as with rate control for each queue pair.
+    `delay_s`: one-way delay, seconds. `burst_s`: HTB burst, seconds at the port's rate: how much an idle port may send
+    at once, beside the frame that is due.
     """
 
     rate_bps: float
@@ -92,7 +95,7 @@ class Shape:
 
     @property
     def burst_bytes(self) -> int:
-        """How far the shaper may run ahead of its rate."""
+        """The HTB burst, bytes."""
         return max(round(self.rate_bps / 8 * self.burst_s), 1)
 
 
@@ -140,7 +143,7 @@ def _queue(shape: Shape) -> str:
         f"bandwidth {round(shape.rate_bps)}bit"  # how fast the mean forgets while idle; tc would assume 10 Mbit/s
     )
     if shape.queue == "ecn":
-        # A step: the mean is the last value seen but for a half, and beyond the least every frame is marked.
+        # A step: the mean follows the last value but for a half, and beyond the least every frame is marked.
         least_B = shape.mark_packets * FRAME_B
         return (
             f"red limit {limit_B} min {least_B} max {least_B + FRAME_B} avpkt {FRAME_B}"

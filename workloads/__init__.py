@@ -1,4 +1,4 @@
-"""A request: what it asks and when it arrives; read from a trace or drawn from a profile.
+"""A request: its lengths, prefix and arrival time; read from a trace or drawn from a profile.
 
 from numpy.random import default_rng
 from workloads import generate

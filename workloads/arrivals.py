@@ -1,4 +1,4 @@
-"""Arrival modes: when the requests of a trace really arrive."""
+"""Arrival modes: from the time stamps of a trace to arrival times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from workloads.request import Request, WorkloadError
 
-BUCKET_S = 3.0
+GRID_S = 3.0
 """The Mooncake conversation trace stamps its requests on a 3,000 ms grid, about ten of them a tick."""
 
 ARRIVALS = ("raw", "jitter", "poisson")
@@ -18,16 +18,17 @@ ARRIVALS = ("raw", "jitter", "poisson")
 def arrange(
     requests: Sequence[Request], mode: str, speedup: float, rng: np.random.Generator, rate_rps: float | None = None
 ) -> list[Request]:
-    """Requests renumbered from 0 in order of arrival, the first at 0 s, time compressed by `speedup`.
+    """Requests renumbered from 0 in order of arrival, the first at 0 s, times divided by `speedup`.
 
-    `raw` keeps the stamps (an artificial incast on Mooncake's grid), `jitter` spreads each evenly over its bucket,
-    `poisson` draws independent gaps of the same mean rate (or of `rate_rps`) and keeps only the order.
+    `raw` keeps the stamps (an artificial incast on Mooncake's grid), `jitter` adds to each a uniform time of 0 to 3 s,
+    `poisson` draws independent gaps of the same mean rate (or of `rate_rps`, requests/s) and keeps only the order.
+    WorkloadError for another mode.
     """
     if mode not in ARRIVALS:
         raise WorkloadError(f"arrivals: {mode!r} is not one of {', '.join(ARRIVALS)}")
     stamps_s = np.array([request.timestamp_s for request in requests])
     if mode == "jitter":
-        stamps_s = stamps_s + rng.uniform(0, BUCKET_S, len(stamps_s))
+        stamps_s = stamps_s + rng.uniform(0, GRID_S, len(stamps_s))
     elif mode == "poisson":
         span_s = stamps_s[-1] - stamps_s[0]
         mean_gap_s = 1 / rate_rps if rate_rps else span_s / max(len(stamps_s) - 1, 1)

@@ -20,9 +20,10 @@ LATEST_MS = 1e15
 
 
 def read_trace(path: Path, *, first: int = 0, limit: int | None = None) -> list[Request]:
-    """Read requests `first` to `first + limit` of a trace, `timestamp_s` counted from the file's own zero.
+    """Read the requests `first` to `first + limit` of a trace; their `timestamp_s` is the file's stamp, in seconds.
 
-    Every line up to the last one needed is checked. Raises WorkloadError naming file, line and field.
+    limit: None reads to the end. Every line up to the last one needed is checked. Raises WorkloadError naming file,
+    line and field.
     """
     requests: list[Request] = []
     with _open(path) as lines:

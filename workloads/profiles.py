@@ -19,18 +19,19 @@ Table = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Profile:
-    """The distributions of a workload; lengths in tokens.
+    """The distributions of a workload; lengths in tokens, a Table holds one value for each of `PERCENTILES`.
 
-    `continues`: share of requests that extend what came before; such a request takes its length from `continued_input`
-    and shares `shared_fraction` of its blocks, either with the request `reuse_distance` requests ago (where `documents`
-    is 0) or with one of that many documents, drawn by Zipf's law of exponent `document_skew`. `coupling`: how often the
-    shared fraction has the rank of the length, so that longer prompts share more. `rate_rps`: a load that the default
-    fabric serves without overload. `ttft_s`, `tpot_s`: the service-level objective.
+    `continues`: share of requests, 0-1, that extend an earlier prompt; such a request takes its length from
+    `continued_input` (others: `first_input`) and shares `shared_fraction` of its blocks, either with the request
+    `reuse_distance` requests ago (where `documents` is 0) or with one of that many documents, drawn by Zipf's law of
+    exponent `document_skew`. `coupling`: probability that the shared fraction has the rank of the length, so that
+    longer prompts share more. `rate_rps`: requests/s that the default fabric serves without overload. `ttft_s`,
+    `tpot_s`: the service-level objective, seconds. `source`: where the figures come from.
     """
 
     name: str
     source: str
-    fresh_input: Table
+    first_input: Table
     continued_input: Table
     output: Table
     continues: float
@@ -56,7 +57,7 @@ _CONVERSATION = Profile(
     name="conversation",
     source="Mooncake conversation trace (FAST25 release): quantiles of lengths, sharing and reuse distance. "
            "Objective: TTFT 5 s is ours, three times the unloaded median; TBT 100 ms is Mooncake's strictest.",
-    fresh_input=(891, 897, 905, 1092, 1757, 3913, 5264, 7418, 10771, 15871, 25559, 38494, 67126, 89868, 111632, 126195),
+    first_input=(891, 897, 905, 1092, 1757, 3913, 5264, 7418, 10771, 15871, 25559, 38494, 67126, 89868, 111632, 126195),
     continued_input=(
         892, 1634, 2102, 3455, 5502, 7507, 9873, 12556, 15780, 20219, 28908, 40992, 65839, 79133, 94868, 123194),
     output=(1, 10, 24, 100, 213, 291, 350, 399, 447, 504, 597, 698, 892, 1119, 1568, 2000),
@@ -76,7 +77,7 @@ _CHATBOT = Profile(
     source="Short multi-turn chat. Answers: ShareGPT's mean of 338 tokens (PagedAttention, SOSP 2023, section 6.1). "
     "Prompts: median about 1,020 tokens, as in the Azure conversation trace (Splitwise, ISCA 2024). Ours: the shapes, "
     "a system prompt of one block, six turns in ten continuing. Objective: 500/50 ms, the example of Dynamo's planner.",
-    fresh_input=log_normal(700, 900, 513, 8_000),
+    first_input=log_normal(700, 900, 513, 8_000),
     continued_input=log_normal(1_300, 1_800, 600, 16_000),
     output=log_normal(240, 350, 1, 2_000),
     continues=0.6,
@@ -92,7 +93,7 @@ _RAG = Profile(
     source="Retrieval-augmented answers. 3 % of the documents take 60 % of the requests (RAGCache, arXiv 2404.12457): "
     "Zipf of exponent 1.07 over 1,000 documents. Ours: lengths (a dozen passages of one block), short answers, one "
     "request in ten without a shared document. Objective: TTFT 2 s is ours, TBT 100 ms Mooncake's strictest.",
-    fresh_input=log_normal(5_000, 5_500, 1_024, 16_000),
+    first_input=log_normal(5_000, 5_500, 1_024, 16_000),
     continued_input=log_normal(6_000, 6_500, 1_024, 24_000),
     output=log_normal(150, 200, 1, 1_000),
     continues=0.9,
@@ -109,7 +110,7 @@ _LONG_CONTEXT = Profile(
     source="Questions about long documents, over 24,000 tokens each on average (LooGLE, arXiv 2311.04939). Ours: the "
     "shape and the cut at 120,000 tokens, 300 documents by Zipf of exponent 1, half of the requests about one of them. "
     "Objective: TTFT 15 s is ours, half of Mooncake's 30 s; TBT 100 ms is Mooncake's strictest.",
-    fresh_input=log_normal(24_000, 30_000, 4_096, 120_000),
+    first_input=log_normal(24_000, 30_000, 4_096, 120_000),
     continued_input=log_normal(26_000, 32_000, 4_096, 120_000),
     output=log_normal(150, 220, 1, 2_000),
     continues=0.5,

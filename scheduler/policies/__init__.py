@@ -1,1 +1,1 @@
-"""The policies, a file each."""
+"""The policies, one file each."""

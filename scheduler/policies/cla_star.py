@@ -15,8 +15,8 @@ class CacheLoadAwareTuned:
     """argmax prefix + queue + memory, each weighted; ties at random.
 
     prefix and queue as in `cla`, memory = 1 - u. `netkv tune` finds weights for a scenario on requests that its
-    evaluation does not see. These defaults won for the default scenario: `netkv tune --requests 2000 --seeds 3`, 61
-    points, requests 2000 to 3999; the ranking is in docs/tune/cla_star.json.
+    evaluation does not use. These defaults are the best for the default scenario: `netkv tune --requests 2000 --seeds
+    3`, 61 points, requests 2000 to 3999; the ranking is in docs/tune/cla_star.json.
     """
 
     prefix: float = 4.0

@@ -1,7 +1,7 @@
-"""NetKV-Full: the bandwidth that the oracle says is left. Our reconstruction.
+"""NetKV-Full, the last step of the ablation: the bandwidth left on the path by telemetry. Our reconstruction.
 
 The paper (arXiv 2606.03910) is known to this project by its abstract only: none of its equations is, so this formula is
-ours, built from what the abstract says the rung knows.
+ours, built from what the abstract says of this step.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""NetKV-Static, the middle rung: nominal bandwidth, no telemetry. Our reconstruction.
+"""NetKV-Static, the second step of the ablation: nominal bandwidth, no telemetry. Our reconstruction.
 
 The paper (arXiv 2606.03910) is known to this project by its abstract only: none of its equations is, so this formula is
-ours, built from what the abstract says the rung knows.
+ours, built from what the abstract says of this step.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""NetKV-Topo-Only, the lowest rung: the distance tier alone. Our reconstruction.
+"""NetKV-Topo-Only, the first step of the ablation: the distance tier alone. Our reconstruction.
 
 The paper (arXiv 2606.03910) is known to this project by its abstract only: none of its equations is, so this formula is
-ours, built from what the abstract says the rung knows.
+ours, built from what the abstract says of this step.
 """
 
 from __future__ import annotations

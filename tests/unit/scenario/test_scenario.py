@@ -15,14 +15,14 @@ from scenario import MODELS, CongestionSpec, ModelSpec, Scenario, load_requests,
 from scenario.model import PREFILL_TABLE_S, STEP_TABLE_S, interpolate
 from topologies import FabricSpec, build_fattree, place
 from workloads import Request, WorkloadError, generate
-from workloads.arrivals import BUCKET_S, arrange
+from workloads.arrivals import GRID_S, arrange
 
 # Arrivals
 
 
 def grid(count: int, per_tick: int = 10) -> list[Request]:
     """Requests as Mooncake stamps them: so many at once, every three seconds."""
-    return [Request(100 + k, BUCKET_S * (k // per_tick), 512, 1, (k,)) for k in range(count)]
+    return [Request(100 + k, GRID_S * (k // per_tick), 512, 1, (k,)) for k in range(count)]
 
 
 def arrived(mode: str, *, speedup: float = 1.0, seed: int = 0, rate_rps: float | None = None, count: int = 400) -> Any:
@@ -31,16 +31,16 @@ def arrived(mode: str, *, speedup: float = 1.0, seed: int = 0, rate_rps: float |
 
 def test_raw_keeps_the_grid() -> None:
     found = arrived("raw")
-    assert [request.timestamp_s for request in found] == [BUCKET_S * (k // 10) for k in range(400)]
+    assert [request.timestamp_s for request in found] == [GRID_S * (k // 10) for k in range(400)]
     assert [request.request_id for request in found] == list(range(400))
 
 
 def test_jitter_leaves_every_request_in_its_bucket() -> None:
     found = arrived("jitter")
-    first_s = np.random.default_rng(0).uniform(0, BUCKET_S, 400)[:10].min()
+    first_s = np.random.default_rng(0).uniform(0, GRID_S, 400)[:10].min()
     for request in found:
         tick = request.block_ids[0] // 10
-        assert 0 <= request.timestamp_s + first_s - BUCKET_S * tick < BUCKET_S + 1e-9
+        assert 0 <= request.timestamp_s + first_s - GRID_S * tick < GRID_S + 1e-9
     assert len({request.timestamp_s for request in found}) == 400
 
 

@@ -193,8 +193,7 @@ def test_a_delayed_sample_arrives_later_and_is_older() -> None:
 def test_updates_are_lost_with_their_probability(loss: float) -> None:
     stage = StalenessStage(1.0, loss=loss, rng=np.random.default_rng(1))
     adopted = sum(stage.offer(full(float(turn)), float(turn)) for turn in range(2000))
-    assert adopted + stage.lost == 2000
-    assert stage.lost / 2000 == pytest.approx(loss, abs=0.03)
+    assert 1 - adopted / 2000 == pytest.approx(loss, abs=0.03)
 
 
 def test_noise_multiplies_every_link_by_a_lognormal_factor() -> None:

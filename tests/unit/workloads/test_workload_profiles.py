@@ -92,7 +92,7 @@ def test_sharing_can_be_set() -> None:
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_is_well_formed(name: str) -> None:
     profile = PROFILES[name]
-    for table in (profile.fresh_input, profile.continued_input, profile.output, profile.shared_fraction):
+    for table in (profile.first_input, profile.continued_input, profile.output, profile.shared_fraction):
         assert len(table) == len(PERCENTILES)
         assert list(table) == sorted(table)
     assert profile.source
