@@ -62,8 +62,8 @@ class LinkTable:
         self.down_server: Ints = wiring.instances["down_server"][self.decode_id]
         self.down_instance: Ints = wiring.instances["down_instance"][self.decode_id]
         self._links_of_level = [
-            np.unique([wiring.instances["up_instance"], wiring.instances["down_instance"]]),
-            np.unique([wiring.instances["up_server"], wiring.instances["down_server"]]),
+            np.unique(np.concatenate([self.up_instance, self.down_instance])),
+            np.unique(np.concatenate([self.up_server, self.down_server])),
             *(np.unique([cables["up"], cables["down"]]) for cables in (wiring.rack_cables, wiring.core_cables)),
         ]
 
