@@ -27,7 +27,7 @@ HTB_QUANTUM_B = FRAME_B
 DEFAULT_BURST_S = 2e-3
 """How much of its time an idle port may catch up on, and so send at once. Userspace switches bring frames in handfuls:
 less of it and what a port misses while they do something else is lost, more and small blobs pass as if there were no
-shaper (docs/fidelity.md has both). Mininet's own is 15 kB, whatever the rate."""
+shaper (docs/explanation/fidelity.md has both). Mininet's own is 15 kB, whatever the rate."""
 
 DELAY_LINE_PACKETS = 100_000
 """Room for what is on its way: 1.2 s of full frames at 1 Gbit/s."""

@@ -121,12 +121,16 @@ def _name(annotation: Any) -> str:
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower())
 
 
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
 def _bounds(metadata: list[Any]) -> str:
     found = []
     for one in metadata:
         for part in getattr(one, "metadata", [one]):  # a Field inside Annotated keeps its bounds one level down
             limits = ((sign, getattr(part, name, None)) for name, sign in BOUNDS.items())
-            found += [f"{sign} {limit:g}" for sign, limit in limits if limit is not None]
+            found += [f"{sign} {_number(limit)}" for sign, limit in limits if limit is not None]
     return ", ".join(found)
 
 

@@ -1,4 +1,4 @@
-"""The figures of docs/calibration.md, printed again.
+"""The figures of docs/explanation/analytic-world.md, printed again.
 
     python -m tests.bench.calibration [--trace PATH] [--seeds N] [ROW ...]
 
