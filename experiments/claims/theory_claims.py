@@ -64,7 +64,8 @@ def herding(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     times = 1 + slower[found.shown].estimate.value / 100
     sentence = (
         f"Theory: the family of docs/explanation/theory.md is {largest:g} times as slow beyond"
-        f" {context_beyond(largest):,.0f} tokens. Runs: {CACHE_AWARE}'s mean TTFT is {times:.3g} times netkv_full's at {slower[found.shown].at()}; it"
+        f" {context_beyond(largest):,.0f} tokens."
+        f" Runs: {CACHE_AWARE}'s mean TTFT is {times:.3g} times netkv_full's at {slower[found.shown].at()}; it"
         f" is statistically significantly slower in {found.slower} of {len(pairs)} comparisons, and the more so the"
         f" longer the prompt in {found.steeper}."
     )
@@ -151,8 +152,8 @@ def robustness(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     sentence = (
         f"Theory: the order of tiers holds while a sample is younger than eps* / r ({example_limit_s():.2f} s in the"
         f" example of docs/explanation/theory.md), and congestion that comes at once has no r. Runs: the fewest"
-        f" tiers are kept at {kept[tiers.fewest].at()}; statistically significantly below {tiers.margin:g} % in {tiers.lost} of"
-        f" {len(kept)} comparisons. Mean TTFT moves most at {moved[ttft.worst].at()}, by"
+        f" tiers are kept at {kept[tiers.fewest].at()}; statistically significantly below {tiers.margin:g} % in"
+        f" {tiers.lost} of {len(kept)} comparisons. Mean TTFT moves most at {moved[ttft.worst].at()}, by"
         f" {percent_change(changes[ttft.worst])}; its whole interval lies within {ttft.margin:g} % in {ttft.within}"
         f" comparisons and beyond it in {len(ttft.beyond)}."
     )
