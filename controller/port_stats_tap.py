@@ -1,8 +1,8 @@
 """A tap on a switch's connection: port statistics go directly to telemetry, all other messages to the framework.
 
 The framework reads header and body separately, builds one object for each port and one event for each reply, and passes
-it through a queue; that is most of the cost of polling (docs/oracle.md). The tap reads once in the event loop whenever
-data is available. It uses eventlet's loop and sockets, which both drivers are built on.
+it through a queue; that is most of the cost of polling (docs/explanation/cost.md). The tap reads once in the event loop
+whenever data is available. It uses eventlet's loop and sockets, which both drivers are built on.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ AUTO = "auto"
 
 RATE_SCALE_OF_DATAPATH = {"user": 5000.0, "kernel": 200.0}
 """Default by datapath. `user`: a 200 Gbit/s NIC becomes a 40 Mbit/s link, because one process forwards every packet.
-`kernel`: it becomes a 1 Gbit/s link, which needs about four processors (docs/vm.md)."""
+`kernel`: it becomes a 1 Gbit/s link, which needs about four processors (docs/explanation/kernel-datapath.md)."""
 
 
 def _default_rate_scale(validated: dict[str, Any]) -> float:
@@ -25,7 +25,7 @@ class EmulationSpec(BaseModel):
 
     A transfer of B bytes over a link of R bit/s becomes B / rate_scale bytes over R / (rate_scale x time_dilation)
     bit/s and takes time_dilation times as long. Results are given in real-system units. The defaults are the settings
-    whose results are closest to the fluid model on two cores (docs/fidelity.md).
+    whose results are closest to the fluid model on two cores (docs/explanation/fidelity.md).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

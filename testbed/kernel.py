@@ -82,7 +82,7 @@ FEATURES = (
         for name in ("bbr", "dctcp")
     ),
 )
-"""The default emulation needs some of them (docs/fidelity.md), other options the rest."""
+"""The default emulation needs some of them (docs/explanation/fidelity.md), other options the rest."""
 
 
 def check_kernel(spec: EmulationSpec) -> None:
@@ -91,5 +91,5 @@ def check_kernel(spec: EmulationSpec) -> None:
         if feature.needed_by(spec) and not feature.present():
             raise TestbedError(
                 f"emulation.{feature.field}: this kernel has no module {feature.module}, or it is not loaded:"
-                f" `modprobe {feature.module}`, or use the virtual machine (docs/vm.md)"
+                f" `modprobe {feature.module}`, or use the virtual machine (docs/how-to/virtual-machine.md)"
             )

@@ -1,7 +1,7 @@
 """A Mininet switch with its own ovs-vswitchd.
 
 A shared ovs-vswitchd forwards packets of all switches in one loop over all their ports. With one process for each
-switch, a loop has few ports, and the switches run on all processors (docs/fidelity.md).
+switch, a loop has few ports, and the switches run on all processors (docs/explanation/fidelity.md).
 """
 
 from __future__ import annotations

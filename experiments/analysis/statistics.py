@@ -2,8 +2,8 @@
 
 Requests of one run wait in the same queues and beside the same background traffic, so they are not independent; runs of
 different seeds are. Every interval here is therefore a bootstrap over *units*: seeds where there are enough, otherwise
-blocks of consecutive requests. docs/claims.md has the coverage that decided it, and how to measure it again
-(`python -m tests.bench.coverage`).
+blocks of consecutive requests. docs/explanation/intervals.md has the coverage that decided it, measured by
+`python -m tests.bench.coverage`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ CONFIDENCE = 0.95
 
 WARM_UP_SHARE = 0.1
 """Share of each run's requests, from its front, that no statistic counts: queues and caches fill meanwhile. What that
-does to a figure is measured in docs/claims.md."""
+does to a figure is measured in docs/explanation/intervals.md."""
 
 LEAST_UNITS = 8
 """With fewer seeds than this, each run is cut into just so many blocks of consecutive requests that there are as many
 units. Fewer units make intervals too wide to decide anything once several comparisons are corrected for, more of them
-make blocks too short to be independent: docs/claims.md has the coverage of either."""
+make blocks too short to be independent: docs/explanation/intervals.md has the coverage of either."""
 
 
 @dataclass(frozen=True)

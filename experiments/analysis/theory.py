@@ -1,6 +1,6 @@
 """The paper's two theorems as formulas of our own: how bad cache-aware-only can be, and how stale telemetry may be.
 
-Derivations are in docs/theory.md, the proofs by example in tests/unit/experiments/test_theory.py.
+Derivations are in docs/explanation/theory.md, the proofs by example in tests/unit/experiments/test_theory.py.
 `experiments.drawing.theory_figure` draws them.
 """
 

@@ -1,6 +1,6 @@
 """What sweeps say of the paper's claims C1 to C8, world by world. Rules and margins are ours, fixed before measuring.
 
-The rule of each claim is in `experiments.claims.claim.CLAIMS` and in docs/claims.md.
+The rule of each claim is in `experiments.claims.claim.CLAIMS` and in docs/explanation/claims.md.
 """
 
 from __future__ import annotations

@@ -35,10 +35,10 @@ from scenario import ModelSpec
 
 CACHE_AWARE = "ca"
 FAMILY_CACHED, FAMILY_NIC_BPS, FAMILY_FIXED_S = 512, 25e9, 0.030
-"""One cached block, a NIC of 200 Gbit/s, a decode step: the constants of docs/theory.md."""
+"""One cached block, a NIC of 200 Gbit/s, a decode step: the constants of docs/explanation/theory.md."""
 
 EXAMPLE_CAPACITY, EXAMPLE_USE, EXAMPLE_RATE = (25.0, 12.5), (0.5, 0.2), 0.02
-"""The example of docs/theory.md: GB/s, utilisation, and how fast that may change a second."""
+"""The example of docs/explanation/theory.md: GB/s, utilisation, and how fast that may change a second."""
 
 
 def herding(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
@@ -63,8 +63,9 @@ def herding(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     largest = margins.ARBITRARILY_BAD_RATIOS[-1]
     times = 1 + slower[found.shown].estimate.value / 100
     sentence = (
-        f"Theory: the family of docs/theory.md is {largest:g} times as slow beyond {context_beyond(largest):,.0f}"
-        f" tokens. Runs: {CACHE_AWARE}'s mean TTFT is {times:.3g} times netkv_full's at {slower[found.shown].at()}; it"
+        f"Theory: the family of docs/explanation/theory.md is {largest:g} times as slow beyond"
+        f" {context_beyond(largest):,.0f} tokens."
+        f" Runs: {CACHE_AWARE}'s mean TTFT is {times:.3g} times netkv_full's at {slower[found.shown].at()}; it"
         f" is statistically significantly slower in {found.slower} of {len(pairs)} comparisons, and the more so the"
         f" longer the prompt in {found.steeper}."
     )
@@ -108,7 +109,8 @@ def complexity(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     verdict: Verdict = "reproduced" if high <= bound else "not reproduced" if low > bound else "inconclusive"
     sentence = (
         f"A decision takes {medians.iloc[0]:.0f} us at {sizes[0]} GPUs and {medians.iloc[-1]:.0f} us at {sizes[-1]}: it"
-        f" grows as |D| to the power of {value:.2f} ({len(slopes)} seeds). docs/theory.md has it up to |D| = 4,096."
+        f" grows as |D| to the power of {value:.2f} ({len(slopes)} seeds). docs/explanation/theory.md has it up"
+        f" to |D| = 4,096."
     )
     runs = sweep.requests.loc[(sweep.requests["world"] == world) & (sweep.requests["policy"] == POLICY), "run"]
     return ClaimVerdict(
@@ -149,9 +151,9 @@ def robustness(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
         verdict = "reproduced"
     sentence = (
         f"Theory: the order of tiers holds while a sample is younger than eps* / r ({example_limit_s():.2f} s in the"
-        f" example of docs/theory.md), and congestion that comes at once has no r. Runs: the fewest tiers are kept at"
-        f" {kept[tiers.fewest].at()}; statistically significantly below {tiers.margin:g} % in {tiers.lost} of"
-        f" {len(kept)} comparisons. Mean TTFT moves most at {moved[ttft.worst].at()}, by"
+        f" example of docs/explanation/theory.md), and congestion that comes at once has no r. Runs: the fewest"
+        f" tiers are kept at {kept[tiers.fewest].at()}; statistically significantly below {tiers.margin:g} % in"
+        f" {tiers.lost} of {len(kept)} comparisons. Mean TTFT moves most at {moved[ttft.worst].at()}, by"
         f" {percent_change(changes[ttft.worst])}; its whole interval lies within {ttft.margin:g} % in {ttft.within}"
         f" comparisons and beyond it in {len(ttft.beyond)}."
     )

@@ -1,4 +1,4 @@
-"""The figure of claim C1 (docs/theory.md): how much worse cache-aware-only gets as the context grows.
+"""The figure of claim C1 (docs/explanation/theory.md): how much worse cache-aware-only gets as the context grows.
 
 `python -m experiments.drawing.theory_figure DIR` writes theory-c1.png and theory-c1.svg into DIR.
 """

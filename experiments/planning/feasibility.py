@@ -25,7 +25,7 @@ BUSY = 0.9
 FITS = 0.5
 DOUBTFUL = 0.75
 """Up to which share of what the machine carries a run is expected to be valid, and up to which it may be. Measured:
-valid at 0.37, suspect at 0.57, invalid at 0.91 (docs/cost.md)."""
+valid at 0.37, suspect at 0.57, invalid at 0.91 (docs/explanation/cost.md)."""
 
 
 @dataclass(frozen=True)

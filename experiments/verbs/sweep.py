@@ -85,7 +85,8 @@ def sweep(
 
     Policies beyond the question's own, the public routers' among them, are named with --policies; its references should
     be among them, or there is nothing to compare with. A field that a question varies can be fixed with --set, where it
-    is one field. The emulated world takes real time, so it runs a part of each profile (docs/sweeps.md says which).
+    is one field. The emulated world takes real time, so it runs a part of each profile (docs/reference/sweeps.md says
+    which).
 
     Exit code 1 when a run had to be left out because its verdict is `invalid`.
     """

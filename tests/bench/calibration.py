@@ -1,4 +1,4 @@
-"""The figures of docs/calibration.md, printed again.
+"""The figures of docs/explanation/analytic-world.md, printed again.
 
     python -m tests.bench.calibration [--trace PATH] [--seeds N] [ROW ...]
 
@@ -112,7 +112,9 @@ def row(name: str, seeds: int, trace: Path | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"one of: {', '.join(ROWS)} (default: all)")
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", help=f"one of: {', '.join(ROWS)} (default: all)".replace("%", "%%")
+    )
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()

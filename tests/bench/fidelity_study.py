@@ -34,7 +34,7 @@ RUN_S = 16.0
 """About what a run takes: none is begun with less of the budget left."""
 
 GOALS = {"median": 10.0, "p90": 30.0}
-"""What a run at moderate load should keep to, per cent (docs/fidelity.md)."""
+"""What a run at moderate load should keep to, per cent (docs/explanation/fidelity.md)."""
 
 
 def is_valid(folder: Path) -> bool:

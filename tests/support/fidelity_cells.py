@@ -53,7 +53,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "former_moderate": MODERATE,
 }
 """`best` is the default of today (a test holds that). Each of the others differs from it in one thing, under three
-kinds of background, and `former` in all of them. In the order of the table in docs/fidelity.md."""
+kinds of background, and `former` in all of them. In the order of the table in docs/explanation/fidelity.md."""
 
 
 def spec_of(cell: str, seed: int) -> RunSpec:

@@ -329,8 +329,8 @@ def failed_core(lab: Lab) -> Numbers:
 
 
 def documented_client(_lab: Lab) -> str:
-    """What the client of docs/oracle.md prints of one link."""
-    return run(sys.executable, "docs/oracle_client.py", str(ORACLE_SOCKET), "srv0>tor0")
+    """What the client in examples/ prints of one link."""
+    return run(sys.executable, "examples/oracle_client.py", str(ORACLE_SOCKET), "srv0>tor0")
 
 
 MEASUREMENTS = {

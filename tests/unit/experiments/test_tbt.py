@@ -51,7 +51,7 @@ def test_a_slow_decision_delays_no_token(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("baseline", ["round_robin", "cla"])
 def test_what_netkv_adds_to_the_time_between_tokens_is_its_larger_batches(baseline: str) -> None:
-    """It prefers the near instances, so their batches are larger and their steps longer: docs/policies.md has figures.
+    """It prefers the near instances, so their batches are larger and their steps longer (docs/explanation/sweeps.md).
 
     The step table rises by 0.27 ms a request; the claim of 0.5 ms does not hold for our reconstruction.
     """

@@ -1,4 +1,4 @@
-"""The theorems of docs/theory.md, held against the policies, the fluid network, and errors drawn at random."""
+"""The theorems of docs/explanation/theory.md, held against the policies, the fluid network and random errors."""
 
 from __future__ import annotations
 
