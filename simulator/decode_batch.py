@@ -13,14 +13,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
-class Admitted(NamedTuple):
+class Joined(NamedTuple):
     """The request joined the batch."""
 
     request_id: int
     at_s: float
 
 
-class Finished(NamedTuple):
+class Left(NamedTuple):
     """The request's last token is out."""
 
     request_id: int
@@ -28,7 +28,7 @@ class Finished(NamedTuple):
     first_token_s: float
 
 
-Event = Admitted | Finished
+BatchEvent = Joined | Left
 
 
 class DecodeBatch:
@@ -66,7 +66,7 @@ class DecodeBatch:
         """Requests in the queue."""
         return len(self._waiting)
 
-    def offer(self, request_id: int, context_tokens: int, output_tokens: int, now_s: float) -> list[Event]:
+    def offer(self, request_id: int, context_tokens: int, output_tokens: int, now_s: float) -> list[BatchEvent]:
         """Queue a request; it joins at the next step with a free slot and memory. ValueError if it never could."""
         tokens = context_tokens + output_tokens
         if tokens > self._memory_tokens or output_tokens < 1:
@@ -88,14 +88,14 @@ class DecodeBatch:
                 self.next_s = self._start_s + steps * self._length_s
         return events
 
-    def advance(self, now_s: float) -> list[Event]:
+    def advance(self, now_s: float) -> list[BatchEvent]:
         """Let all requests join or leave that are due by `now_s`; what happened, in order."""
-        events: list[Event] = []
+        events: list[BatchEvent] = []
         while self.next_s <= now_s:
             self._change(events)
         return events
 
-    def _change(self, events: list[Event]) -> None:
+    def _change(self, events: list[BatchEvent]) -> None:
         """End the step at `next_s`: requests with all tokens leave, requests that fit join."""
         at_s = self.next_s
         self._begin_step(self._steps_until(at_s))
@@ -103,7 +103,7 @@ class DecodeBatch:
         while self._endings and self._endings[0][0] < self._step:
             _, _, request_id, tokens = heapq.heappop(self._endings)
             self._free_tokens += tokens
-            events.append(Finished(request_id, at_s, self._first_token_s.pop(request_id)))
+            events.append(Left(request_id, at_s, self._first_token_s.pop(request_id)))
         self._admit(events)
 
     def _begin_step(self, steps: int) -> None:
@@ -117,7 +117,7 @@ class DecodeBatch:
         self._step += steps
         self._start_s += steps * self._length_s
 
-    def _admit(self, events: list[Event]) -> None:
+    def _admit(self, events: list[BatchEvent]) -> None:
         """Let requests join the step that starts now, first come first served; book the next change."""
         while self._waiting and self._fits():
             request_id, tokens, output_tokens = self._waiting.popleft()
@@ -125,7 +125,7 @@ class DecodeBatch:
             self._admissions += 1
             heapq.heappush(self._endings, (self._step + output_tokens - 1, self._admissions, request_id, tokens))
             self._joined.append(request_id)
-            events.append(Admitted(request_id, self._start_s))
+            events.append(Joined(request_id, self._start_s))
         if self._endings:
             self._length_s = self._step_s[len(self._endings) - 1]
             self.next_s = self._start_s + (self._endings[0][0] + 1 - self._step) * self._length_s

@@ -11,7 +11,7 @@ from scenario import Scenario
 from scheduler import Dispatcher, NetworkSample
 from simulator.errors import SimulationError
 from simulator.event_queue import EventQueue, Kind
-from simulator.link_counters import LinkCounters
+from simulator.polled_counters import PolledCounters
 from simulator.simulation import SimulationSpec
 from simulator.transport import Transport
 from topologies import Fabric
@@ -49,8 +49,8 @@ class Observers:
         self._names = [link.name for link in fabric.links]
         self._capacity_Bps = np.array([link.capacity_bps / 8 for link in fabric.links])
         phase_s = float(scenario.rng("polls").uniform(0, oracle.poll_s))
-        self._oracle = LinkCounters(self._capacity_Bps, oracle.poll_s, phase_s)
-        self._log = LinkCounters(self._capacity_Bps, oracle.poll_s, phase_s)
+        self._oracle = PolledCounters(self._capacity_Bps, oracle.poll_s, phase_s)
+        self._log = PolledCounters(self._capacity_Bps, oracle.poll_s, phase_s)
         fewest_s = last_arrival_s * len(fabric.links) / simulation.most_link_rows
         self.link_sample_s = simulation.link_sample_s
         if fewest_s > self.link_sample_s:
@@ -88,7 +88,7 @@ class Observers:
         ]
         self._expect(self._log, Kind.LINK_ROWS, now_s + self.link_sample_s)
 
-    def _expect(self, counters: LinkCounters, kind: Kind, look_s: float) -> None:
+    def _expect(self, counters: PolledCounters, kind: Kind, look_s: float) -> None:
         if math.isinf(look_s):
             return  # the only sample is taken
         if kind is not Kind.REFRESH or self._source == "counters":

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from scenario import BackgroundFlow, Scenario
 from scheduler import Decision
 from serving import POLICY_ERROR, Lifecycle, Outcome
-from simulator.decode_batch import Admitted, DecodeBatch, Event
+from simulator.decode_batch import BatchEvent, DecodeBatch, Joined
 from simulator.errors import SimulationError
 from simulator.event_queue import EventQueue, Kind
 from simulator.observers import Observers
@@ -170,10 +170,10 @@ class SimulatedRun:
         batch = self._batches[decode_id]
         self._apply(decode_id, batch.offer(request_id, request.input_length, request.output_length, self._now_s))
 
-    def _apply(self, decode_id: int, happened: list[Event]) -> None:
+    def _apply(self, decode_id: int, happened: list[BatchEvent]) -> None:
         """Report what a batch did, and come back when it changes next."""
         for event in happened:
-            if isinstance(event, Admitted):
+            if isinstance(event, Joined):
                 self._life.admitted(event.request_id, event.at_s)
             else:
                 self._life.finished(event.request_id, event.first_token_s, event.at_s)

@@ -27,8 +27,8 @@ HTB_QUANTUM_B = FRAME_B
 
 DEFAULT_BURST_S = 2e-3
 """HTB burst, seconds at the port's rate. Userspace switches deliver frames in batches: with a smaller burst the time
-between two batches is lost capacity, with a larger one small transfers pass unshaped (docs/explanation/fidelity.md has both).
-Mininet's own is 15 kB, whatever the rate."""
+between two batches is lost capacity, with a larger one small transfers pass unshaped (docs/explanation/fidelity.md has
+both). Mininet's own is 15 kB, whatever the rate."""
 
 DELAY_LINE_PACKETS = 100_000
 """Capacity of the delay line, frames: 1.2 s of full frames at 1 Gbit/s."""

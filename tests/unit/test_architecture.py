@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -219,3 +220,15 @@ def test_what_needs_root_is_in_a_folder_of_its_own(folder: str) -> None:
         path for path in TESTS if path.is_relative_to(ROOT / "tests" / folder) and path != Path(__file__).resolve()
     ]
     assert [name_of(path) for path in files if "mark.live" in path.read_text(encoding="utf-8")] == []
+
+
+def test_no_two_modules_or_classes_share_a_name() -> None:
+    """A reader must not take one for the other. A verb's file is named after the verb, and errors are in `errors`."""
+    modules = [path.stem for path in MODULES if path.stem not in ("__init__", "errors") and "verbs" not in path.parts]
+    classes = [
+        node.name
+        for path in MODULES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert sorted(name for names in (modules, classes) for name, count in Counter(names).items() if count > 1) == []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.decode_batch import Admitted, DecodeBatch, Event, Finished
+from simulator.decode_batch import BatchEvent, DecodeBatch, Joined, Left
 from workers import batch as stepping
 
 SLOTS, MEMORY_TOKENS = 4, 100
@@ -57,13 +57,13 @@ def step_by_step(work: list[Arrival], step_s: StepTime) -> History:
         events += batch.offer(request_id, arrival.context_tokens, arrival.output_tokens, arrival.at_s)
     events += batch.advance(LATE_S)
     running_at = {event.at_s: event.running for event in events if isinstance(event, stepping.StepEnded)}
-    done = [event for event in events if isinstance(event, stepping.Finished)]
+    done = [event for event in events if isinstance(event, stepping.Left)]
     gaps = [0] * (SLOTS + 1)
     for event in done:
         for _, token_s in pairwise(event.token_s):
             gaps[running_at[token_s]] += 1
     return History(
-        [(event.request_id, event.at_s) for event in events if isinstance(event, stepping.Admitted)],
+        [(event.request_id, event.at_s) for event in events if isinstance(event, stepping.Joined)],
         {event.request_id: event.token_s[0] for event in done},
         [(event.request_id, event.at_s) for event in done],
         gaps,
@@ -73,14 +73,14 @@ def step_by_step(work: list[Arrival], step_s: StepTime) -> History:
 def by_jumps(work: list[Arrival], step_s: StepTime) -> History:
     gaps = [0] * (SLOTS + 1)
     batch = DecodeBatch(step_s, SLOTS, MEMORY_TOKENS, gaps)
-    events: list[Event] = []
+    events: list[BatchEvent] = []
     for request_id, arrival in enumerate(work):
         events += batch.offer(request_id, arrival.context_tokens, arrival.output_tokens, arrival.at_s)
     events += batch.advance(LATE_S)
     assert (batch.running, batch.waiting) == (0, 0)
-    done = [event for event in events if isinstance(event, Finished)]
+    done = [event for event in events if isinstance(event, Left)]
     return History(
-        [(event.request_id, event.at_s) for event in events if isinstance(event, Admitted)],
+        [(event.request_id, event.at_s) for event in events if isinstance(event, Joined)],
         {event.request_id: event.first_token_s for event in done},
         [(event.request_id, event.at_s) for event in done],
         gaps,
@@ -105,8 +105,8 @@ def test_jumping_is_stepping_up_to_rounding(work: list[Arrival]) -> None:
 def test_a_request_of_a_million_tokens_is_two_events() -> None:
     gaps = [0, 0]
     batch = DecodeBatch(lambda _: 0.25, slots=1, memory_tokens=1_000_000, gaps=gaps)
-    assert batch.offer(7, 0, 1_000_000, now_s=1.0) == [Admitted(7, 1.0)]
-    assert batch.advance(LATE_S) == [Finished(7, 250_001.0, first_token_s=1.25)]
+    assert batch.offer(7, 0, 1_000_000, now_s=1.0) == [Joined(7, 1.0)]
+    assert batch.advance(LATE_S) == [Left(7, 250_001.0, first_token_s=1.25)]
     assert gaps == [0, 999_999]
 
 

@@ -216,7 +216,7 @@ def test_a_driven_network_ends_flows_when_the_batch_does() -> None:
     assert fluid.flows == []
 
 
-def test_link_counters_show_what_passed_at_any_instant() -> None:
+def test_polled_counters_show_what_passed_at_any_instant() -> None:
     fluid = FluidNetwork([10.0, 4.0])
     first, second, third = fluid.add([0], 160.0), fluid.add([0, 1], 40.0), fluid.add([1], 100.0)
     assert fluid.rates_Bps().tolist() == [8.0, 2.0, 2.0]

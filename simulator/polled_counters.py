@@ -17,7 +17,7 @@ from scheduler import NetworkSample
 Floats = NDArray[np.float64]
 
 
-class LinkCounters:
+class PolledCounters:
     """The two polls before the next look of one reader, which announces that look by `expect`.
 
     Poll k happens at `phase_s` + k `poll_s`, for every whole k. Until t = 0 nothing has been carried.
