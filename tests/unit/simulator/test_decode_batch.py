@@ -57,13 +57,13 @@ def step_by_step(work: list[Arrival], step_s: StepTime) -> History:
         events += batch.offer(request_id, arrival.context_tokens, arrival.output_tokens, arrival.at_s)
     events += batch.advance(LATE_S)
     running_at = {event.at_s: event.running for event in events if isinstance(event, stepping.StepEnded)}
-    done = [event for event in events if isinstance(event, stepping.Left)]
+    done = [event for event in events if isinstance(event, stepping.Finished)]
     gaps = [0] * (SLOTS + 1)
     for event in done:
         for _, token_s in pairwise(event.token_s):
             gaps[running_at[token_s]] += 1
     return History(
-        [(event.request_id, event.at_s) for event in events if isinstance(event, stepping.Joined)],
+        [(event.request_id, event.at_s) for event in events if isinstance(event, stepping.Admitted)],
         {event.request_id: event.token_s[0] for event in done},
         [(event.request_id, event.at_s) for event in done],
         gaps,
