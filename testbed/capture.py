@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from testbed.errors import TestbedError
 from topologies import Fabric, Link
-from topologies.mininet import interface_of
+from topologies.mininet import meter_of
 
 SNAPLEN_B = 128
 """Ethernet, IPv4 and TCP headers with all options are 94 bytes at most; payload is zeros."""
@@ -45,8 +45,8 @@ class Captures:
     (frames that tcpdump did not get). TestbedError when tcpdump is missing, fails or does not answer.
     """
 
-    def __init__(self, fabric: Fabric, order: CaptureOrder) -> None:
-        self._ports = {name: port_of(fabric, fabric.link_by_name[name]) for name in order.links}
+    def __init__(self, fabric: Fabric, order: CaptureOrder, split: bool = False) -> None:
+        self._ports = {name: port_of(fabric, fabric.link_by_name[name], split) for name in order.links}
         self._folder = Path(order.folder)
         self._running: dict[str, subprocess.Popen[str]] = {}
         self.rows: list[dict[str, Any]] = []
@@ -86,10 +86,9 @@ def file_name(link: str) -> str:
     return f"{link.replace('>', '-')}.pcap"
 
 
-def port_of(fabric: Fabric, link: Link) -> str:
+def port_of(fabric: Fabric, link: Link, split: bool = False) -> str:
     """The switch port at a link's source, or at its target if the source is a host (in its own namespace)."""
-    on_switch = link.source in fabric.switch_by_name
-    return interface_of(link) if on_switch else f"{link.target}-eth{link.target_port}"
+    return meter_of(link, fabric, split) or f"{link.target}-eth{link.target_port}"
 
 
 def _start(interface: str, file: Path) -> subprocess.Popen[str]:

@@ -64,7 +64,7 @@ class EmulatedRun:
     async def run(self) -> Outcome:
         async with self._pool:
             calibrated = [await self._calibration.measure()]
-            ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_ms / 1e3)
+            ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_ms / 1e3, self._up.split)
             self._clock.start(LEAD_S)
             await self._play(ports)
             self._outcome.duration_s = self._clock.now_s()

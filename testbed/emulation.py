@@ -11,9 +11,9 @@ from topologies import DEFAULT_BURST_S, DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACK
 
 AUTO = "auto"
 
-RATE_SCALE_OF_DATAPATH = {"user": 5000.0, "kernel": 200.0}
-"""Default by datapath. `user`: a 200 Gbit/s NIC becomes a 40 Mbit/s link, because one process forwards every packet.
-`kernel`: it becomes a 1 Gbit/s link, which needs about four processors (docs/explanation/kernel-datapath.md)."""
+RATE_SCALE_OF_DATAPATH = {"user": 5000.0, "afxdp": 5000.0, "kernel": 200.0}
+"""Default by datapath. `user`, `afxdp`: a 200 Gbit/s NIC becomes a 40 Mbit/s link, because one thread forwards every
+packet. `kernel`: it becomes a 1 Gbit/s link, which needs about four processors (docs/explanation/kernel-datapath.md)."""
 
 
 def _default_rate_scale(validated: dict[str, Any]) -> float:
@@ -30,9 +30,10 @@ class EmulationSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    datapath: Literal["user", "kernel"] = Field(
+    datapath: Literal["user", "afxdp", "kernel"] = Field(
         default_factory=lambda: datapath_in_force()[0],
-        description="Open vSwitch's datapath. `user`: in the process ovs-vswitchd. `kernel`: the module openvswitch."
+        description="Open vSwitch's datapath. `user`: ovs-vswitchd's main thread. `afxdp`: a thread of its own that polls"
+        " AF_XDP sockets. `kernel`: the module openvswitch."
         " `auto` (default): `kernel` where that module is loaded; the choice is recorded.",
     )
     rate_scale: float = Field(
@@ -40,7 +41,7 @@ class EmulationSpec(BaseModel):
         ge=1,
         allow_inf_nan=False,
         description="Divisor of link rates and of transferred bytes, at least 1; transfer times stay the same."
-        " `auto` (default): 5000 for datapath=user, 200 for datapath=kernel.",
+        " `auto` (default): 5000 for datapath=user and afxdp, 200 for datapath=kernel.",
     )
     time_dilation: float = Field(
         1.0,

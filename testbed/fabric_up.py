@@ -18,6 +18,7 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import OVSSwitch, RemoteController
 
+from testbed.afxdp import AfxdpSwitch, prepare_daemon
 from testbed.child_python import child_python
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
@@ -27,7 +28,7 @@ from testbed.per_switch_daemon import PerSwitchDaemonSwitch
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import datapath_in_force, start_switches
 from topologies import FABRIC_PREFIX, Fabric, Shape, ShapingError, instance_ip
-from topologies.mininet import FatTreeTopo, interface_of
+from topologies.mininet import FatTreeTopo, interface_of, meter_of
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
 CONTROLLER_LOG = RUN_DIR / "controller.log"
@@ -57,6 +58,7 @@ class FabricUp:
         self.net: Any = None
         self.controller: subprocess.Popen[bytes] | None = None
         self.link_divisor = spec.link_divisor
+        self.split = spec.datapath == "afxdp"
 
     def address(self, instance: int) -> str:
         return instance_ip(self.fabric.instances[instance])
@@ -144,9 +146,9 @@ class FabricUp:
     def check_rates(self) -> None:
         """TestbedError unless every interface of the fabric is shaped to the rate in the specification."""
         for link in self.fabric.links:
-            interface = interface_of(link)
-            show = ("tc", "class", "show", "dev", interface)
             on_switch = link.source in self.fabric.switch_by_name
+            interface = (meter_of(link, self.fabric, self.split) if on_switch else None) or interface_of(link)
+            show = ("tc", "class", "show", "dev", interface)
             found_bps = shaped_rate_bps(run(*show) if on_switch else self.run_in(int(link.source[1:]), *show))
             wanted_bps = link.capacity_bps / self.link_divisor
             if found_bps is None or abs(found_bps - wanted_bps) > RATE_TOLERANCE * wanted_bps:
@@ -168,18 +170,21 @@ def bring_up(
     say("starting Open vSwitch")
     own = spec.vswitchd == "own"
     start_switches([switch.name for switch in fabric.switches] if own else [""])
+    if up.split:
+        prepare_daemon()
     say("starting the controller")
     up.start_controller()
     delay_s = spec.link_delay_s(fabric.spec.hop_latency_s)
     shape = Shape(0.0, spec.queue_packets, spec.queue, spec.mark_packets, delay_s, spec.burst_ms / 1e3)
     say(f"building {len(fabric.instances)} hosts and {len(fabric.switches)} switches")
+    kind = AfxdpSwitch if up.split else PerSwitchDaemonSwitch if own else OVSSwitch
     setLogLevel("error")
     Mininet.inited = True  # do not let it change host-wide limits
     try:
         up.net = Mininet(
-            topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, shape=shape),
-            switch=lambda name, **given: (PerSwitchDaemonSwitch if own else OVSSwitch)(
-                name, datapath=up.datapath, **given
+            topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, shape=shape, split=up.split),
+            switch=lambda name, **given: kind(
+                name, datapath="kernel" if spec.datapath == "kernel" else "user", **given
             ),
             controller=lambda name: RemoteController(name, ip="127.0.0.1", port=spec.controller_port),
             build=True,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from testbed.sandbox import run
 from topologies import Fabric, Shape
+from topologies.mininet import meter_of
 
 DEVICES = Path("/proc/net/dev")
 SOFTNET = Path("/proc/net/softnet_stat")
@@ -44,13 +45,12 @@ class PortWatch:
     `link_divisor` and `burst_s` of the emulation define what the shapers pass.
     """
 
-    def __init__(self, fabric: Fabric, link_divisor: float, burst_s: float) -> None:
+    def __init__(self, fabric: Fabric, link_divisor: float, burst_s: float, split: bool = False) -> None:
         self._fabric = fabric
-        switches = fabric.switch_by_name
         # A host's interface is in its own namespace, so its link is read at the switch.
         self._sent = {
-            link.name: (f"{link.source}-eth{link.source_port}", True)
-            if link.source in switches
+            link.name: (meter, True)
+            if (meter := meter_of(link, fabric, split))
             else (f"{link.target}-eth{link.target_port}", False)
             for link in fabric.links
         }

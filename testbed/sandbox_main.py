@@ -110,7 +110,7 @@ def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostCh
         background = scenario.background(fabric, roles, horizon_s)
         work = EmulatedRun(up, scenario, roles, requests, background, say=lambda done: host.send(done=done))
         proofs = {"clean_start": clean_start.result()}
-        with Captures(fabric, capture) as captures:
+        with Captures(fabric, capture, up.split) as captures:
             outcome = asyncio.run(work.run())
         clean_end = background_thread.submit(clean_state.prove)
         if captures.rows:

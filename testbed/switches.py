@@ -20,7 +20,7 @@ BACKGROUND = ("--detach", "--no-chdir", "--log-file", "-vconsole:off")
 KERNEL_MODULE = Path("/sys/module/openvswitch")
 
 
-Datapath = Literal["user", "kernel"]
+Datapath = Literal["user", "afxdp", "kernel"]
 
 
 def datapath_in_force() -> tuple[Datapath, str]:

@@ -20,6 +20,7 @@ from topologies.shaping import (
     QueueKind,
     Shape,
     ShapingError,
+    middle_of,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "build_fattree",
     "instance_ip",
     "instance_mac",
+    "middle_of",
     "place",
     "pod_prefix",
     "rack_prefix",

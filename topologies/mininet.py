@@ -14,10 +14,11 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from mininet.link import Intf, TCIntf
 from mininet.link import Link as MininetLink
-from mininet.link import TCIntf
 from mininet.node import Host, Node, OVSSwitch
 from mininet.topo import Topo
+from mininet.util import errRun
 
 # `mn --custom FILE` executes this file outside its package: make the package importable from where the file stands.
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sys._getframe().f_code.co_filename)))
@@ -27,7 +28,14 @@ if _ROOT not in sys.path:
 from topologies.addressing import HOST_NETMASK_BITS, instance_ip, instance_mac  # noqa: E402
 from topologies.fabric import Fabric, FabricError, FabricSpec, Link  # noqa: E402
 from topologies.fattree import build_fattree  # noqa: E402
-from topologies.shaping import DEFAULT_QUEUE_PACKETS, Shape, ShapingError, shaping_command  # noqa: E402
+from topologies.shaping import (  # noqa: E402
+    DEFAULT_QUEUE_PACKETS,
+    Shape,
+    ShapingError,
+    handover_command,
+    middle_of,
+    shaping_command,
+)
 
 DEFAULT_RATE_SCALE = 5000.0
 """Real bit/s for one emulated bit/s: a 200 Gbit/s NIC becomes a 40 Mbit/s link."""
@@ -68,12 +76,73 @@ class ShapedLink(MininetLink):
         MininetLink.__init__(self, node1, node2, intf=ShapedIntf, **{k: v for k, v in params.items() if k != "intf"})
 
 
+class SplitLink(MininetLink):
+    """A link between ports of AF_XDP: two cables, and between their middles the shapers of both directions.
+
+    A host shapes what it sends by itself, as on any link: its own stack asks its queue for room.
+    """
+
+    def __init__(self, node1: Node, node2: Node, shape: Shape, **params: Any) -> None:
+        MininetLink.__init__(self, node1, node2, **{k: v for k, v in params.items() if k != "intf"})
+        for one, other in ((self.intf1, self.intf2), (self.intf2, self.intf1)):
+            if isinstance(one.node, Host):
+                _run_on(one, shaping_command(one.name, shape))
+            else:
+                _run(other.name, shaping_command(middle_of(other.name), shape))
+
+    @classmethod
+    def makeIntfPair(
+        cls,
+        intfname1: str,
+        intfname2: str,
+        addr1: str | None = None,
+        addr2: str | None = None,
+        node1: Node = None,
+        node2: Node = None,
+        deleteIntfs: bool = True,
+    ) -> None:
+        for name, address, node in ((intfname1, addr1, node1), (intfname2, addr2, node2)):
+            middle = middle_of(name)
+            place = f" netns {node.pid}" if isinstance(node, Host) else ""
+            given = f" address {address}" if address else ""
+            one_queue = "numtxqueues 1 numrxqueues 1"
+            _run(name, f"ip link add {middle} {one_queue} type veth peer name {name}{given} {one_queue}{place}")
+            _run(name, f"{_offloads_off(middle)} && ip link set {middle} up")
+            if isinstance(node, Host):
+                _run_in(node, name, _offloads_off(name))
+            else:
+                _run(name, _offloads_off(name))
+        _run(intfname1, handover_command(middle_of(intfname1), middle_of(intfname2)))
+        _run(intfname2, handover_command(middle_of(intfname2), middle_of(intfname1)))
+
+
+def _offloads_off(interface: str) -> str:
+    return f"ethtool -K {interface} tx off rx off tso off gso off gro off >/dev/null"
+
+
+def _run(interface: str, command: str) -> None:
+    """In the namespace of the switches. ShapingError with what is said."""
+    out, said, code = errRun(command, shell=True)
+    if code or said.strip():
+        raise ShapingError(f"{interface}: `{command}` said: {' '.join((said or out).split()) or code}")
+
+
+def _run_in(node: Node, interface: str, command: str) -> None:
+    """In a host's namespace."""
+    if said := node.cmd(command).strip():
+        raise ShapingError(f"{interface}: `{command}` said: {' '.join(said.split())}")
+
+
+def _run_on(interface: Intf, command: str) -> None:
+    _run_in(interface.node, interface.name, command)
+
+
 class FatTreeTopo(Topo):
     """The fabric of a specification as Mininet data: hosts, switches with their dpid, shaped links with fixed ports.
 
     Keyword arguments are FabricSpec's fields plus `rate_scale` (real bit/s for one emulated bit/s) and `queue_packets`;
-    from Python also a whole `fabric`, and a `shape` whose queue and delay every link is to have. FabricError for
-    anything else.
+    from Python also a whole `fabric`, a `shape` whose queue and delay every link is to have, and whether links are
+    `split`, for ports of AF_XDP. FabricError for anything else.
     """
 
     fabric: Fabric
@@ -84,6 +153,7 @@ class FatTreeTopo(Topo):
         rate_scale: float = DEFAULT_RATE_SCALE,
         queue_packets: int = DEFAULT_QUEUE_PACKETS,
         shape: Shape | None = None,
+        split: bool = False,
         **spec: Any,
     ) -> None:
         if fabric is not None and not isinstance(fabric, Fabric):
@@ -106,7 +176,7 @@ class FatTreeTopo(Topo):
                 link.target,
                 port1=link.source_port,
                 port2=link.target_port,
-                cls=ShapedLink,
+                cls=SplitLink if split else ShapedLink,
                 shape=replace(shape, rate_bps=link.capacity_bps / rate_scale),
             )
 
@@ -119,6 +189,14 @@ def cables(fabric: Fabric) -> list[Link]:
 def interface_of(link: Link) -> str:
     """The interface that transmits onto a directed link, as Mininet names it."""
     return f"{link.source}-eth{link.source_port}"
+
+
+def meter_of(link: Link, fabric: Fabric, split: bool) -> str | None:
+    """The interface beside the switches that sends all that a directed link carries, behind its shaper; None on a link
+    from a host that is not split, whose sender is in the host's namespace."""
+    if split:
+        return middle_of(f"{link.target}-eth{link.target_port}")
+    return interface_of(link) if link.source in fabric.switch_by_name else None
 
 
 def _spec_from(fields: dict[str, Any]) -> FabricSpec:

@@ -71,6 +71,32 @@ FAIR_HASH = (
 """A classic BPF program (Linux's networking/filter.rst), which tc-bpf(8) runs on every frame: code, jumps, operand."""
 
 
+MIDDLE = ".m"
+"""What the far end of a port's own cable is called, where a link is two cables (`middle_of`)."""
+
+
+def middle_of(interface: str) -> str:
+    """The far end of a port's own cable: where frames that the port sends arrive, and where those to it queue.
+
+    A port of AF_XDP sends past the queueing discipline of its own device, so a link of two such ports is two cables,
+    port and middle, with the frames handed over from middle to middle; what shapes a direction is the middle before the
+    port that it leads to.
+    """
+    return interface + MIDDLE
+
+
+def handover_command(arriving: str, leaving: str) -> str:
+    """The shell command that sends whatever arrives at one interface out of another (tc-mirred(8)).
+
+    The filter is a program that takes every frame, as `matchall` does, which not every kernel has.
+    """
+    every_frame = "bpf bytecode '1,6 0 0 4294967295' flowid 1:1"
+    return (
+        f"tc qdisc add dev {arriving} handle ffff: ingress && tc filter add dev {arriving} parent ffff: protocol all"
+        f" {every_frame} action mirred egress redirect dev {leaving}"
+    )
+
+
 class ShapingError(RuntimeError):
     """A rate, a queue or a delay that cannot be, or that tc refused; the message holds the interface."""
 
