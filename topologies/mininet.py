@@ -84,11 +84,18 @@ class SplitLink(MininetLink):
 
     def __init__(self, node1: Node, node2: Node, shape: Shape, **params: Any) -> None:
         MininetLink.__init__(self, node1, node2, **{k: v for k, v in params.items() if k != "intf"})
-        for one, other in ((self.intf1, self.intf2), (self.intf2, self.intf1)):
+        ends = (self.intf1, self.intf2)
+        offloads = [_offloads_off(name) for end in ends for name in (end.name, middle_of(end.name))]
+        ups = [f"ip link set {middle_of(end.name)} up" for end in ends]
+        handovers = [handover_command(middle_of(a.name), middle_of(b.name)) for a, b in (ends, reversed(ends))]
+        shapers = []
+        for one, other in (ends, ends[::-1]):
             if isinstance(one.node, Host):
-                _run_on(one, shaping_command(one.name, shape))
+                offloads.remove(_offloads_off(one.name))
+                _run_on(one, f"{_offloads_off(one.name)} && {shaping_command(one.name, shape)}")
             else:
-                _run(other.name, shaping_command(middle_of(other.name), shape))
+                shapers.append(shaping_command(middle_of(other.name), shape))
+        _run(str(self), " && ".join([*offloads, *ups, *handovers, *shapers]))
 
     @classmethod
     def makeIntfPair(
@@ -101,40 +108,32 @@ class SplitLink(MininetLink):
         node2: Node = None,
         deleteIntfs: bool = True,
     ) -> None:
+        """Each end with its middle, which stays with the switches wherever the end goes."""
+        commands = []
         for name, address, node in ((intfname1, addr1, node1), (intfname2, addr2, node2)):
-            middle = middle_of(name)
             place = f" netns {node.pid}" if isinstance(node, Host) else ""
             given = f" address {address}" if address else ""
             one_queue = "numtxqueues 1 numrxqueues 1"
-            _run(name, f"ip link add {middle} {one_queue} type veth peer name {name}{given} {one_queue}{place}")
-            _run(name, f"{_offloads_off(middle)} && ip link set {middle} up")
-            if isinstance(node, Host):
-                _run_in(node, name, _offloads_off(name))
-            else:
-                _run(name, _offloads_off(name))
-        _run(intfname1, handover_command(middle_of(intfname1), middle_of(intfname2)))
-        _run(intfname2, handover_command(middle_of(intfname2), middle_of(intfname1)))
+            middle = f"ip link add {middle_of(name)} {one_queue} type veth"
+            commands.append(f"{middle} peer name {name}{given} {one_queue}{place}")
+        _run(f"{intfname1}<->{intfname2}", " && ".join(commands))
 
 
 def _offloads_off(interface: str) -> str:
     return f"ethtool -K {interface} tx off rx off tso off gso off gro off >/dev/null"
 
 
-def _run(interface: str, command: str) -> None:
+def _run(what: str, command: str) -> None:
     """In the namespace of the switches. ShapingError with what is said."""
     out, said, code = errRun(command, shell=True)
     if code or said.strip():
-        raise ShapingError(f"{interface}: `{command}` said: {' '.join((said or out).split()) or code}")
-
-
-def _run_in(node: Node, interface: str, command: str) -> None:
-    """In a host's namespace."""
-    if said := node.cmd(command).strip():
-        raise ShapingError(f"{interface}: `{command}` said: {' '.join(said.split())}")
+        raise ShapingError(f"{what}: `{command}` said: {' '.join((said or out).split()) or code}")
 
 
 def _run_on(interface: Intf, command: str) -> None:
-    _run_in(interface.node, interface.name, command)
+    """In the namespace of an interface's node."""
+    if said := interface.node.cmd(command).strip():
+        raise ShapingError(f"{interface.name}: `{command}` said: {' '.join(said.split())}")
 
 
 class FatTreeTopo(Topo):
