@@ -32,13 +32,8 @@ class EmulationSpec(BaseModel):
 
     datapath: Literal["user", "afxdp", "kernel"] = Field(
         default_factory=lambda: datapath_in_force()[0],
-<<<<<<< HEAD
-        description="Open vSwitch's datapath. `user`: ovs-vswitchd's main thread. `afxdp`: a thread of its own that polls"
-        " AF_XDP sockets. `kernel`: the module openvswitch."
-=======
-        description="Open vSwitch's datapath. `user`: in ovs-vswitchd's main thread. `afxdp`: in a thread of its own that"
+        description="Open vSwitch's datapath. `user`: ovs-vswitchd's main thread. `afxdp`: a thread of its own, which"
         " polls AF_XDP sockets. `kernel`: the module openvswitch."
->>>>>>> fe7550a (The datapaths side by side: round trips, processors, frames a second)
         " `auto` (default): `kernel` where that module is loaded; the choice is recorded.",
     )
     rate_scale: float = Field(
