@@ -13,7 +13,8 @@ AUTO = "auto"
 
 RATE_SCALE_OF_DATAPATH = {"user": 5000.0, "afxdp": 5000.0, "kernel": 200.0}
 """Default by datapath. `user`, `afxdp`: a 200 Gbit/s NIC becomes a 40 Mbit/s link, because one thread forwards every
-packet. `kernel`: it becomes a 1 Gbit/s link, which needs about four processors (docs/explanation/kernel-datapath.md)."""
+packet. `kernel`: it becomes a 1 Gbit/s link, which needs about four processors
+(docs/explanation/kernel-datapath.md)."""
 
 
 def _default_rate_scale(validated: dict[str, Any]) -> float:

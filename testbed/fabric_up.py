@@ -18,7 +18,7 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import OVSSwitch, RemoteController
 
-from testbed.afxdp import AfxdpSwitch, prepare_daemon
+from testbed.afxdp import AfxdpSwitch, check_machine, prepare_daemon
 from testbed.child_python import child_python
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
@@ -167,6 +167,8 @@ def bring_up(
     """Start switches, controller and Mininet, and wait until every path works. To be called in a prepared sandbox."""
     check_kernel(spec)
     up = FabricUp(fabric, spec, poll_s, ecmp_seed)
+    if up.split:
+        check_machine(fabric)
     say("starting Open vSwitch")
     own = spec.vswitchd == "own"
     start_switches([switch.name for switch in fabric.switches] if own else [""])

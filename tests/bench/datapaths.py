@@ -24,7 +24,7 @@ from typing import Any
 from scenario import Scenario
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import FabricUp, bring_up
-from testbed.sandbox import RUN_DIR, furnish, python_in_sandbox, require_root, run
+from testbed.sandbox import RUN_DIR, prepare_sandbox, python_in_sandbox, require_root, run
 from testbed.send_buffer import SendBufferLease
 from tests.support.workers_driver import Worker
 
@@ -45,7 +45,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 def inside(task: dict[str, Any]) -> dict[str, Any]:
     """The part within the sandbox: everything that is measured of one configuration, by name."""
     max_sleep_us = task["emulation"].pop("max_sleep_us", None)
-    furnish()
+    prepare_sandbox()
     began_s = time.monotonic()
     scenario = Scenario.model_validate({"fabric": {"pods": task["pods"]}})
     up = bring_up(scenario.build()[0], EmulationSpec.model_validate(task["emulation"]), poll_s=POLL_S, ecmp_seed=0)

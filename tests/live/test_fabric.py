@@ -130,10 +130,11 @@ def test_it_would_without_the_send_buffer_lease_where_switches_share_one(
 
 
 def test_switches_run_on_the_datapath_that_is_in_force(measured: Numbers, emulation: dict[str, Any]) -> None:
-    kind = {"user": "netdev@ovs-netdev", "kernel": "system@ovs-system"}[
+    kind = {"user": "netdev@ovs-netdev", "afxdp": "netdev@ovs-netdev", "kernel": "system@ovs-system"}[
         EmulationSpec.model_validate(emulation).datapath
     ]
     assert measured["datapaths"].startswith(f"{kind}:")
+    assert ("(afxdp:" in measured["datapaths"]) == (EmulationSpec.model_validate(emulation).datapath == "afxdp")
 
 
 @pytest.mark.parametrize("load", [0.0, 0.5, 1.0])

@@ -17,7 +17,7 @@ from tests.support.live.datapath import datapaths, ecn, round_trips
 from tests.support.live.lab import SINK_PORT, Counts, Lab, wait_until
 from tests.support.live.shaper import fast_shaper
 from topologies import Level
-from topologies.mininet import interface_of
+from topologies.mininet import interface_of, meter_of
 from workers.wire import ACK_BYTES
 
 Numbers = dict[str, Any]
@@ -39,8 +39,9 @@ def rates(lab: Lab) -> Numbers:
     """Asked and shown rate and ceiling of every interface, bit/s; tc has no JSON for classes of HTB."""
     found = {}
     for link in lab.fabric.links:
-        show = ("tc", "class", "show", "dev", interface_of(link))
         on_switch = link.source in lab.fabric.switch_by_name
+        shaper = (meter_of(link, lab.fabric, lab.up.split) if on_switch else None) or interface_of(link)
+        show = ("tc", "class", "show", "dev", shaper)
         said = run(*show) if on_switch else lab.up.run_in(int(link.source[1:]), *show)
         said = "\n".join(line for line in said.splitlines() if " root " in line)  # not the queues below it
         rate_bps, ceil_bps = (_bits(re.search(rf" {word} (\S+)bit", said)) for word in ("rate", "ceil"))
