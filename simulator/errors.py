@@ -1,4 +1,4 @@
-"""What can go wrong in the analytic world, beyond the errors of the rooms that it is built from."""
+"""What can go wrong in the analytic world, beyond the errors of the packages that it is built from."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from topologies import Roles
 from workloads import Request
 
 LEAD_S = 1.0
-"""From the last worker's hello to the run's zero, wall seconds: what flows at the zero is in its stride by then."""
+"""From the last worker's hello to t = 0, wall seconds: background traffic of t = 0 has reached its rate by then."""
 
 PROGRESS_S = 0.5
 

@@ -79,7 +79,7 @@ class ShapedLink(MininetLink):
 class SplitLink(MininetLink):
     """A link between ports of AF_XDP: two cables, and between their middles the shapers of both directions.
 
-    A host shapes what it sends by itself, as on any link: its own stack asks its queue for room.
+    A host shapes what it sends in its own namespace, as on any link, so that its TCP sees the queue.
     """
 
     def __init__(self, node1: Node, node2: Node, shape: Shape, **params: Any) -> None:

@@ -1,4 +1,4 @@
-"""The timer canary: a process of ordinary priority in a host's namespace that sleeps, and notes how late it wakes.
+"""The timer probe: a process of ordinary priority in a host's namespace that sleeps, and notes how late it wakes.
 
     python -m workers.timer_probe       # until SIGTERM; then one JSON line with `sleeps`, `lag_p50_ms` and `lag_p99_ms`
 

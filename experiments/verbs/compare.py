@@ -14,7 +14,7 @@ HEAD = f"{'':<16} {'transfers':>9} {'median':>8} {'p90':>8} {'signed':>8}"
 
 
 def compare(
-    emulated: Annotated[Path, typer.Argument(metavar="EMULATED_DIR", help="A run or sweep on packets.")],
+    emulated: Annotated[Path, typer.Argument(metavar="EMULATED_DIR", help="An emulated run or sweep.")],
     analytic: Annotated[
         Path | None, typer.Argument(metavar="[ANALYTIC_DIR]", help="Its analytic twin (default: simulated now).")
     ] = None,

@@ -141,7 +141,7 @@ def test_an_incast_fills_the_access_link_of_its_victim(run: Callable[[str], Outc
     outcome = run("greedy incast")
     fabric, _ = scenario("greedy incast").build()
     for victim in {flow["target"] for flow in outcome.background}:
-        spells = {
+        periods = {
             (round(flow["started_s"]), flow["started_s"] + 1, flow["ended_s"])
             for flow in outcome.background
             if flow["target"] == victim and flow["ended_s"] - flow["started_s"] > 2
@@ -150,7 +150,7 @@ def test_an_incast_fills_the_access_link_of_its_victim(run: Callable[[str], Outc
         during = [
             row["utilisation"]
             for row in outcome.links
-            if row["link"] == link and any(begin_s < row["time_s"] < end_s for _, begin_s, end_s in spells)
+            if row["link"] == link and any(begin_s < row["time_s"] < end_s for _, begin_s, end_s in periods)
         ]
         if during:
             assert median(during) == pytest.approx(1.0, abs=NEAR), (victim, link, during)

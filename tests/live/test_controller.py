@@ -73,18 +73,18 @@ def test_a_transfer_shows_on_exactly_the_links_of_one_of_its_paths(seen: dict[st
 
 
 def test_routes_go_around_a_cut_cable_and_come_back_with_it(seen: dict[str, Any], fabric: Fabric) -> None:
-    cut, mended = seen["cable"]["cut"], seen["cable"]["mended"]
+    cut, restored = seen["cable"]["cut"], seen["cable"]["restored"]
     assert set(cut["links_down"]) == {"agg0>core0", "core0>agg0"}
-    assert (mended["links_down"], mended["changed"]) == ([], [])
+    assert (restored["links_down"], restored["changed"]) == ([], [])
     assert cut["took_s"] < NOTICED_S
-    assert mended["took_s"] < NOTICED_S
+    assert restored["took_s"] < NOTICED_S
     assert cut["changed"] == ["agg2"]  # the only switch that would send into the cut without seeing it
     for pod in (0, 1):
         crossed, silent = cut[f"to_pod_{pod}"]
         assert silent == []
         assert crossed["core0"] == 0
         assert all(crossed[core] > 0 for core in ("core1", "core2", "core3"))
-        crossed, silent = mended[f"to_pod_{pod}"]
+        crossed, silent = restored[f"to_pod_{pod}"]
         assert silent == []
         assert all(count > 0 for count in crossed.values())
 

@@ -81,7 +81,7 @@ def test_switches_count_what_workers_sent_and_its_headers(measured: Numbers, tie
     surplus = payload_seen(transfer["delivered"], stripes) - transfer["wire_bytes"]
     arp_B = ARP_FRAMES_MAX * (HEADERS_B - ARP_B)
     assert transfer["received_bytes"] == transfer["bytes"]
-    assert -arp_B <= surplus <= transfer["retransmitted"] * MSS_B  # a frame sent again may arrive twice
+    assert -arp_B <= surplus <= transfer["retransmitted"] * MSS_B  # a retransmitted frame may arrive twice
 
 
 @pytest.mark.parametrize(("tier", "stripes"), [(0, 1), (1, 1), (2, 1), (3, 1), (1, 4), (3, 4)])

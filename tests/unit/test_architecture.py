@@ -1,4 +1,4 @@
-"""The rules of the house, held against every module: what a room may import, and how large a file may grow."""
+"""The rules of the house, held against every module: what a package may import, and how large a file may grow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARTS_OF_EXPERIMENTS = (
 NAMED_BY_THE_USER = ("topologies", "controller", "workers", "scheduler", "experiments", "tests", "Vagrantfile")
 LONGEST_FILE = 400
 
-MODULES = [path for room in PACKAGES for path in sorted((ROOT / room).rglob("*.py"))]
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 """Every module of every package."""
 
 BY_THEIR_OWN_NAME = ("topologies.mininet", "experiments.verbs")
@@ -56,7 +56,7 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: a relative import hides which room it is from"
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import hides which package it is from"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -64,8 +64,8 @@ def imported_roots(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in imports(path)}
 
 
-def modules_of(*rooms: str) -> list[Path]:
-    return [path for path in MODULES if package_of(path) in rooms]
+def modules_of(*packages: str) -> list[Path]:
+    return [path for path in MODULES if package_of(path) in packages]
 
 
 def test_the_folders_that_were_asked_for_by_name_exist() -> None:
@@ -78,7 +78,7 @@ def test_every_package_has_modules() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_room_imports_only_rooms_above_it(path: Path) -> None:
+def test_a_package_imports_only_packages_before_it(path: Path) -> None:
     below = PACKAGES[PACKAGES.index(package_of(path)) + 1 :]
     assert sorted(imported_roots(path) & {*below, "tests"}) == []
 
@@ -158,10 +158,10 @@ def test_the_scheduler_has_no_clock_but_the_injected_stopwatch(path: Path) -> No
     assert not [name for name in imports(path) if name.startswith("time.")]
 
 
-def private_names(room: str) -> set[str]:
-    """Names with one leading underscore that a room defines: functions, classes, variables, attributes of `self`."""
+def private_names(package: str) -> set[str]:
+    """Names with one leading underscore that a package defines: functions, classes, variables, attributes of `self`."""
     found: set[str] = set()
-    for path in modules_of(room):
+    for path in modules_of(package):
         for node in ast.walk(tree_of(path)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 found.add(node.name)
@@ -172,23 +172,23 @@ def private_names(room: str) -> set[str]:
     return {name for name in found if name.startswith("_") and not name.startswith("__")}
 
 
-PRIVATE = {room: private_names(room) for room in PACKAGES}
+PRIVATE = {package: private_names(package) for package in PACKAGES}
 
 
 def test_there_are_private_names_to_keep_out_of() -> None:
-    assert all(PRIVATE[room] for room in PACKAGES)
+    assert all(PRIVATE[package] for package in PACKAGES)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_no_module_reaches_into_another_rooms_private_names(path: Path) -> None:
-    room = package_of(path)
-    foreign = set().union(*(PRIVATE[other] for other in PACKAGES if other != room)) - PRIVATE[room]
+def test_no_module_reaches_into_another_packages_private_names(path: Path) -> None:
+    package = package_of(path)
+    foreign = set().union(*(PRIVATE[other] for other in PACKAGES if other != package)) - PRIVATE[package]
     reached = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)} & foreign
     imported = {
         name
         for name in imports(path)
         if name.partition(".")[0] in PACKAGES and any(part.startswith("_") for part in name.split("."))
-        if name.partition(".")[0] != room
+        if name.partition(".")[0] != package
     }
     assert sorted(reached | imported) == []
 

@@ -144,7 +144,7 @@ def cut_a_cable(up: FabricUp) -> dict[str, Any]:
     link = up.fabric.link_by_name[">".join(CUT)]
     interface = f"{link.source}-eth{link.source_port}"
     whole, told = tables(up), {}
-    for step, state in (("cut", "down"), ("mended", "up")):
+    for step, state in (("cut", "down"), ("restored", "up")):
         began_s = time.monotonic()
         run("ip", "link", "set", interface, state)
         known = document_when(partial(_knows, down=state == "down"))

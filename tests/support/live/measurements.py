@@ -148,7 +148,7 @@ def _filled(transfer: Numbers) -> float:
 
 
 def _retransmitted(lab: Lab, instance: int) -> int:
-    """Segments that the instance's TCP has sent again: RetransSegs, RFC 4022."""
+    """Segments that the instance's TCP has retransmitted: RetransSegs, RFC 4022."""
     names, values = (line.split() for line in lab.up.run_in(instance, "grep", "^Tcp:", "/proc/net/snmp").splitlines())
     return int(values[names.index("RetransSegs")])
 

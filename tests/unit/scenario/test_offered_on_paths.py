@@ -1,4 +1,4 @@
-"""What a plan asks of the links once the paths of its connections are known: shares that can be told by hand."""
+"""The load that a plan offers to the links once the paths of its connections are known: shares computed by hand."""
 
 from __future__ import annotations
 

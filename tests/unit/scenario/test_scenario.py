@@ -257,16 +257,16 @@ def test_a_plan_repeats_with_its_seed_only() -> None:
 @pytest.mark.parametrize(("mean_on_s", "mean_off_s"), [(5.0, 5.0), (1.0, 3.0), (6.0, 2.0)])
 def test_the_hot_spot_is_there_for_its_share_of_the_time(mean_on_s: float, mean_off_s: float) -> None:
     horizon_s = 4000 * (mean_on_s + mean_off_s)
-    spells = {(flow.start_s, flow.stop_s) for flow in planned(horizon_s, mean_on_s=mean_on_s, mean_off_s=mean_off_s)}
-    on_s = sum(stop_s - start_s for start_s, stop_s in spells)
+    periods = {(flow.start_s, flow.stop_s) for flow in planned(horizon_s, mean_on_s=mean_on_s, mean_off_s=mean_off_s)}
+    on_s = sum(stop_s - start_s for start_s, stop_s in periods)
     assert on_s / horizon_s == pytest.approx(mean_on_s / (mean_on_s + mean_off_s), rel=0.06)
 
 
-def test_spells_follow_one_another_and_start_before_the_horizon() -> None:
+def test_periods_follow_one_another_and_start_before_the_horizon() -> None:
     flows = planned(500)
-    spells = sorted({(flow.start_s, flow.stop_s) for flow in flows})
-    assert all(stop_s < next_s for (_, stop_s), (next_s, _) in pairwise(spells))
-    assert spells[-1][0] < 500
+    periods = sorted({(flow.start_s, flow.stop_s) for flow in flows})
+    assert all(stop_s < next_s for (_, stop_s), (next_s, _) in pairwise(periods))
+    assert periods[-1][0] < 500
     assert [flow.flow_id for flow in flows] == list(range(len(flows)))
 
 

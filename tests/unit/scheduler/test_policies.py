@@ -136,7 +136,7 @@ def test_cla_is_blind_to_the_network() -> None:
     assert chosen("cla", seen, view(busy=(SERVER_OF[14],))) == 15
 
 
-# The rungs of NetKV
+# The steps of NetKV
 
 
 def test_topo_only_takes_the_nearest_tier_and_there_the_least_load() -> None:

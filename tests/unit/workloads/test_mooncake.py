@@ -108,7 +108,7 @@ def test_time_does_not_run_backwards(tmp_path: Path) -> None:
         read_trace(place)
 
 
-GZIPPED = gzip.compress("".join(f"{line(timestamp=k)}\n" for k in range(2000)).encode())
+GZIPPED = gzip.compress("".join(f"{line(timestamp=k)}\n" for k in range(2000)).encode(), mtime=0)
 
 
 @pytest.mark.parametrize(
