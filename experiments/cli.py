@@ -76,3 +76,7 @@ def bad_input() -> tuple[type[Exception], ...]:
 
 def _interrupt(number: int, _: object) -> None:
     raise Interrupted(number)
+
+
+if __name__ == "__main__":
+    main()
