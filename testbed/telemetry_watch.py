@@ -29,6 +29,8 @@ AGES_A_LOOK = 7
 """The age of a sample depends on the time of the request, so each look requests it at several phases of a poll."""
 
 ANSWER_DEADLINE_S = 2.0
+SPARE_S = 10.0
+"""Traffic goes on for so much longer than asked, so that the last look sees as much of it as the others."""
 
 Look = dict[str, Any]
 
@@ -112,7 +114,7 @@ async def watch(up: FabricUp, scenario: Scenario, seconds: float, report: Callab
     """Run the scenario's background traffic and report a look a second. TestbedError when a process dies."""
     fabric, roles = scenario.build()
     clock = RunClock(up.spec.time_dilation)
-    plan = scenario.background(fabric, roles, seconds / up.spec.time_dilation)
+    plan = scenario.background(fabric, roles, (seconds + SPARE_S) / up.spec.time_dilation)
     player = BackgroundPlayer(up, plan, clock, lambda role, instance, command: pool.tell(role, instance, command))
 
     def on_event(_role: str, _instance: int, event: dict[str, Any]) -> None:

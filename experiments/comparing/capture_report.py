@@ -26,7 +26,7 @@ def read_captures(run: Path) -> pd.DataFrame:
     Columns: link, owner (`transfer` or `background`), number (request or flow), connection (stripe), frames, bytes (of
     those frames), retransmitted (of those frames), retransmitted_by_sender (the count of the sender's kernel; a segment
     lost before the port and retransmitted after the last one is in this count only), rtt_ms and rtt_p90_ms (port to
-    target and back, NaN where nothing was acknowledged).
+    target and back, NaN where every segment was in flight during a retransmission).
 
     StoreError when the run holds no captures; TestbedError when a file is no capture.
     """

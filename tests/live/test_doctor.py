@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -37,7 +38,9 @@ def test_it_watches_a_fabric_and_tells_what_telemetry_gives_and_costs() -> None:
     first, *_, last = told["looks"]
     assert last["complete"]
     assert (last["switches_missing"], last["links_down"]) == ([], [])
-    assert last["tiers"][3]["mean"] == pytest.approx(0.4, rel=0.15)  # of a second of paced traffic
+    means = [look["tiers"][3]["mean"] for look in told["looks"][1:]]
+    assert median(means) == pytest.approx(0.4, rel=0.1)  # of a second of paced traffic
+    assert last["tiers"][3]["mean"] == pytest.approx(0.4, rel=0.15)  # the traffic outlasts the last look
     assert last["tiers"][3]["mean"] <= last["tiers"][3]["highest"] <= 1.05
     assert 0 < last["round_trip_ms"]["p50"] <= last["round_trip_ms"]["p99"] < 100
     assert 0 < last["sample_age_ms"]["mean"] <= last["sample_age_ms"]["highest"] < 250

@@ -107,8 +107,10 @@ def test_a_capture_at_the_sender_counts_what_its_kernel_says_it_sent_again(run: 
 
 def test_round_trips_are_between_an_idle_path_and_full_queues_all_the_way(run: Path) -> None:
     rows = captured(run)
-    rtt_ms = rows.loc[(rows["link"] == "h0>srv0") & (rows["owner"] == "transfer"), "rtt_ms"]
-    assert rtt_ms.notna().all()
+    rows = rows[(rows["link"] == "h0>srv0") & (rows["owner"] == "transfer")]
+    rtt_ms = rows["rtt_ms"]
+    assert (rtt_ms.notna() | (rows["retransmitted"] > 0)).all()  # a short blob may be in flight during its only loss
+    assert rtt_ms.notna().sum() > len(rows) / 2
     assert rtt_ms.min() > 0.1
     assert rtt_ms.max() < 6 * 100 * 1514 * 8 / 40e6 * 1e3  # six queues of 100 frames at 40 Mbit/s
 
