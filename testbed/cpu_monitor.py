@@ -82,7 +82,7 @@ class CpuMonitor:
         `own_cpus`: processors that the sandbox's own processes kept busy. With datapath=kernel the time of all
         interrupts is added, because the kernel forwards in them and charges no process for it.
         `cpu_pressure_mean`, `cpu_pressure_p90`: share of a window in which some process waited for a processor, over
-        the windows. `switch_wait_mean`: the same of vswitchd alone (`wait_share`).
+        the windows. `switch_wait_mean`: the same of the switches alone (`wait_share`).
         `timer_lag_p99_ms`: of the timer probe.
         """
         if not self._idle:
@@ -133,21 +133,28 @@ class SchedulingTimes(NamedTuple):
 
 
 def switches_scheduled() -> dict[str, SchedulingTimes]:
-    """The main thread of every vswitchd, which forwards the packets of its userspace datapath, by its file.
+    """The threads that forward the packets of userspace switches, by the file of their vswitchd and their number.
 
     Empty where the kernel has no such statistics (Linux's scheduler/sched-stats.rst).
     """
     found = {}
     for file in RUN_FOLDER.glob("ovs-vswitchd*.pid"):
-        with suppress(FileNotFoundError):
-            pid = file.read_text().strip()
-            ran_ns, waited_ns, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()
-            found[file.name] = SchedulingTimes(int(ran_ns) / 1e9, int(waited_ns) / 1e9)
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for thread in forwarding_threads(PROCESSES / file.read_text().strip()):
+                ran_ns, waited_ns, _ = (thread / "schedstat").read_text().split()
+                found[f"{file.name} {thread.name}"] = SchedulingTimes(int(ran_ns) / 1e9, int(waited_ns) / 1e9)
     return found
 
 
+def forwarding_threads(vswitchd: Path) -> list[Path]:
+    """The poll-mode threads of a vswitchd (datapath=afxdp), else its main thread; `vswitchd` is its folder in /proc."""
+    threads = [*(vswitchd / "task").iterdir()]
+    polling = [thread for thread in threads if (thread / "comm").read_text().startswith("pmd-")]
+    return polling or [vswitchd / "task" / vswitchd.name]
+
+
 def wait_share(before: dict[str, SchedulingTimes], after: dict[str, SchedulingTimes], window_s: float) -> float:
-    """Share of a window for which vswitchd waited; of several processes the mean, weighted by how long each ran.
+    """Share of a window for which the switches waited; of several threads the mean, weighted by how long each ran.
 
     The weight gives the share for the switches that had packets.
     """

@@ -14,6 +14,7 @@ BASE = {
     "serving.connections": "per_transfer",
     "emulation.queue": "fifo",
     "emulation.queue_packets": 100,
+    "emulation.datapath": "user",
     "emulation.rate_scale": 2500.0,
     "emulation.vswitchd": "shared",
     "emulation.burst_ms": 3.0,
@@ -27,13 +28,27 @@ FAIR = {"emulation.queue": "fair"}
 SLOW = {"emulation.rate_scale": 5000.0}
 TIGHT = {"emulation.burst_ms": 2.0}
 PACED = {"emulation.paced": True}
-BEST = {**PERSISTENT, **FAIR, **SLOW, **TIGHT, **PACED}
+AFXDP = {"emulation.datapath": "afxdp"}
+BEST = {**AFXDP, **PERSISTENT, **FAIR, **SLOW, **TIGHT, **PACED}
 MODERATE = {"congestion.kind": "constant"}
+QUIET = {"congestion.kind": "none"}
+USER = {**BEST, "emulation.datapath": "user"}
+FAST = {**BEST, "emulation.rate_scale": 2500.0}
+FASTER = {**BEST, "emulation.rate_scale": 1250.0}
 
 CELLS: dict[str, dict[str, Any]] = {
     "best": BEST,
     "best_moderate": {**BEST, **MODERATE},
-    "best_quiet": {**BEST, "congestion.kind": "none"},
+    "best_quiet": {**BEST, **QUIET},
+    "best_but_user": USER,
+    "best_but_user_moderate": {**USER, **MODERATE},
+    "best_but_user_quiet": {**USER, **QUIET},
+    "best_but_2500": FAST,
+    "best_but_2500_moderate": {**FAST, **MODERATE},
+    "best_but_2500_quiet": {**FAST, **QUIET},
+    "best_but_1250": FASTER,
+    "best_but_1250_moderate": {**FASTER, **MODERATE},
+    "best_but_1250_quiet": {**FASTER, **QUIET},
     "best_but_fresh": {**BEST, "serving.connections": "per_transfer"},
     "best_but_fresh_moderate": {**BEST, **MODERATE, "serving.connections": "per_transfer"},
     "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
@@ -43,12 +58,11 @@ CELLS: dict[str, dict[str, Any]] = {
     "best_but_burst_6ms": {**BEST, "emulation.burst_ms": 6.0},
     "best_but_burst_6ms_moderate": {**BEST, **MODERATE, "emulation.burst_ms": 6.0},
     "best_but_unpaced": {**BEST, "emulation.paced": False},
-    "best_but_fast": {**BEST, "emulation.rate_scale": 2500.0},
     "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},
     "best_but_window_40": {**BEST, "emulation.initial_window_packets": 40},
     "best_but_output_1": {**BEST, "emulation.limit_output_bytes": 1},
     "best_but_stripes_1": {**BEST, "serving.stripes": 1},
-    "best_but_own": {**BEST, "emulation.vswitchd": "own"},
+    "best_but_own": {**USER, "emulation.vswitchd": "own"},
     "former": {},
     "former_moderate": MODERATE,
 }
