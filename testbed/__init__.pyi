@@ -3,13 +3,13 @@ from .capacity import FRAMES_A_SEGMENT, PAYLOAD_BYTES, Capacity, measure_capacit
 from .capture import CaptureOrder
 from .capture_reader import Conversation, Endpoints, read_capture
 from .child_python import child_python
+from .datapath import Datapath, afxdp_bytes, choose_datapath
 from .emulated_world import EmulatedWorld
 from .emulation import EmulationSpec
 from .errors import TestbedError
 from .kernel import FEATURES, Feature
 from .sandbox import python_in_sandbox, require_root
 from .send_buffer import LEASE, SETTING, SendBufferLease, reclaim
-from .switches import datapath_in_force
 from .verdict import judge
 from .worker_pool import BACKGROUND_PORT, DECODE_PORT
 
@@ -24,14 +24,16 @@ __all__ = [
     "Capacity",
     "CaptureOrder",
     "Conversation",
+    "Datapath",
     "EmulatedWorld",
     "EmulationSpec",
     "Endpoints",
     "Feature",
     "SendBufferLease",
     "TestbedError",
+    "afxdp_bytes",
     "child_python",
-    "datapath_in_force",
+    "choose_datapath",
     "judge",
     "measure_capacity",
     "python_in_sandbox",

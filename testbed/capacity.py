@@ -13,11 +13,12 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, cast, get_args
 
 from scenario import CongestionSpec, Scenario
 from testbed.calibration import ATTEMPTS, BlobSender, Pair
 from testbed.cpu_monitor import CpuMonitor
+from testbed.datapath import Datapath
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
@@ -44,7 +45,7 @@ LEAST_CPUS = 1e-3
 
 @dataclass(frozen=True)
 class Capacity:
-    """The measured capacity of a machine.
+    """The measured capacity of a machine with one `datapath`.
 
     - `rack_bps`: frames of one transfer between two servers of a rack, bit/s; `across_bps`: the same across pods.
     - `switched_per_s`: frames per second of several transfers across pods at once, counted at every switch they pass.
@@ -52,6 +53,7 @@ class Capacity:
     - `bringup_s`: time to bring up `hosts` and `switches`, seconds.
     """
 
+    datapath: Datapath
     rack_bps: float
     across_bps: float
     switched_per_s: float
@@ -67,19 +69,21 @@ class Capacity:
         names = {item.name for item in fields(cls)}
         if not isinstance(given, dict) or given.keys() != names:
             raise ValueError("not a calibration")
+        if given["datapath"] not in get_args(Datapath):
+            raise ValueError(f"not a calibration: datapath is {given['datapath']!r}")
         for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            if name != "datapath" and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf):
                 raise ValueError(f"not a calibration: {name} is {value!r}")
         return cls(**given)
 
 
-def measure_capacity() -> Capacity:
-    """Measure. TestbedError when something is missing, refused or late."""
+def measure_capacity(datapath: Datapath) -> Capacity:
+    """Measure with switches of that datapath. TestbedError when something is missing, refused or late."""
     require_root()
     try:
         with SendBufferLease():
             done = subprocess.run(
-                python_in_sandbox("testbed.capacity"), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+                python_in_sandbox("testbed.capacity", datapath), capture_output=True, text=True, timeout=DEADLINE_S, check=False
             )
     except SendBufferError as problem:
         raise TestbedError(str(problem)) from None
@@ -129,6 +133,7 @@ async def _measure(up: FabricUp, scenario: Scenario, bringup_s: float) -> Capaci
         cpu, cpus = cpu_monitor.evidence(), os.cpu_count() or 1
         frames_per_s = together_bps / 8 / FRAME_BYTES * FRAMES_A_SEGMENT
         return Capacity(
+            datapath=up.spec.datapath,
             rack_bps=rack_bps,
             across_bps=across_bps,
             switched_per_s=frames_per_s * switches_passed(up, *far),
@@ -140,7 +145,7 @@ async def _measure(up: FabricUp, scenario: Scenario, bringup_s: float) -> Capaci
         )
 
 
-def main() -> int:
+def main(datapath: Datapath) -> int:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     scenario = Scenario(fabric=SMALL, congestion=CongestionSpec(kind="none"))
@@ -149,7 +154,7 @@ def main() -> int:
         prepare_sandbox()
         up = bring_up(
             scenario.build()[0],
-            EmulationSpec(rate_scale=CAPACITY_RATE_SCALE),
+            EmulationSpec(datapath=datapath, rate_scale=CAPACITY_RATE_SCALE),
             poll_s=scenario.oracle.poll_s,
             ecmp_seed=0,
         )
@@ -162,4 +167,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(cast(Datapath, sys.argv[1])))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from testbed.switches import datapath_in_force
+from testbed.datapath import Datapath, choose_datapath
 from topologies import DEFAULT_BURST_S, DEFAULT_MARK_PACKETS, DEFAULT_QUEUE_PACKETS, QueueKind
 
 AUTO = "auto"
@@ -31,11 +31,12 @@ class EmulationSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    datapath: Literal["user", "afxdp", "kernel"] = Field(
-        default_factory=lambda: datapath_in_force()[0],
-        description="Open vSwitch's datapath. `user`: ovs-vswitchd's main thread. `afxdp`: a thread of its own, which"
-        " polls AF_XDP sockets. `kernel`: the module openvswitch."
-        " `auto` (default): `kernel` where that module is loaded; the choice is recorded.",
+    datapath: Datapath = Field(
+        default_factory=lambda: choose_datapath(ports=0)[0],
+        description="Open vSwitch's datapath. `kernel`: the module openvswitch. `afxdp`: a thread of its own, which"
+        " polls AF_XDP sockets. `user`: ovs-vswitchd's main thread."
+        " `auto` (default): the first of these that the machine has for the fabric, as `netkv doctor` says; the choice"
+        " is recorded.",
     )
     rate_scale: float = Field(
         default_factory=_default_rate_scale,
@@ -152,7 +153,8 @@ class EmulationSpec(BaseModel):
     def _auto_is_the_default(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {name: value for name, value in given.items() if name not in ("datapath", "rate_scale") or value != AUTO}
+        asked = {name: value for name, value in given.items() if name not in ("datapath", "rate_scale") or value != AUTO}
+        return {"datapath": "user", **asked} if asked.get("vswitchd") == "own" else asked
 
     @model_validator(mode="after")
     def _dctcp_needs_marks(self) -> EmulationSpec:
@@ -165,6 +167,13 @@ class EmulationSpec(BaseModel):
         if self.vswitchd == "own" and self.datapath != "user":
             raise ValueError("vswitchd: own needs datapath=user, where ovs-vswitchd forwards the packets")
         return self
+
+    def for_ports(self, ports: int) -> EmulationSpec:
+        """This emulation of switches with so many ports: a datapath that nobody asked for is chosen with them in view."""
+        if "datapath" in self.model_fields_set or (datapath := choose_datapath(ports)[0]) == self.datapath:
+            return self
+        asked = {name: getattr(self, name) for name in self.model_fields_set}
+        return EmulationSpec.model_validate({**asked, "datapath": datapath})
 
     def link_delay_s(self, hop_latency_s: float) -> float:
         """Delay of every link of the emulation, where a hop of the real fabric takes `hop_latency_s`."""

@@ -18,15 +18,16 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import OVSSwitch, RemoteController
 
-from testbed.afxdp import AfxdpSwitch, check_machine, prepare_daemon
+from testbed.afxdp import AfxdpSwitch, check_machine, prepare_daemon, steer_links
 from testbed.child_python import child_python
+from testbed.datapath import choose_datapath
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.kernel import check_kernel
 from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.per_switch_daemon import PerSwitchDaemonSwitch
 from testbed.sandbox import RUN_DIR, run
-from testbed.switches import datapath_in_force, start_switches
+from testbed.switches import start_switches
 from topologies import FABRIC_PREFIX, Fabric, Shape, ShapingError, instance_ip
 from topologies.mininet import FatTreeTopo, interface_of, meter_of
 
@@ -53,8 +54,9 @@ class FabricUp:
         self.poll_s = poll_s
         self.ecmp_seed = ecmp_seed
         self.datapath, self.datapath_reason = spec.datapath, "specified"
-        if spec.datapath == datapath_in_force()[0]:
-            self.datapath_reason = datapath_in_force()[1]
+        chosen, reason = choose_datapath(fabric.spec.switch_ports)
+        if spec.datapath == chosen:
+            self.datapath_reason = reason
         self.net: Any = None
         self.controller: subprocess.Popen[bytes] | None = None
         self.link_divisor = spec.link_divisor
@@ -168,7 +170,7 @@ def bring_up(
     check_kernel(spec)
     up = FabricUp(fabric, spec, poll_s, ecmp_seed)
     if up.split:
-        check_machine(fabric)
+        check_machine(fabric.spec.switch_ports)
     say("starting Open vSwitch")
     own = spec.vswitchd == "own"
     start_switches([switch.name for switch in fabric.switches] if own else [""])
@@ -193,6 +195,8 @@ def bring_up(
             waitConnected=False,
         )
         up.net.start()
+        if up.split:
+            steer_links()
     except ShapingError as problem:
         raise TestbedError(str(problem)) from None
     for instance in fabric.instances:

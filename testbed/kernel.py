@@ -6,10 +6,10 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from testbed.datapath import KERNEL_MODULE
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.sandbox import run
-from testbed.switches import KERNEL_MODULE
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
-"""Open vSwitch inside the sandbox: its database and daemon, and the choice of its datapath."""
+"""Open vSwitch inside the sandbox: its database and its daemon, or one of each for every switch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from testbed.errors import TestbedError
 from testbed.sandbox import run
@@ -17,21 +16,6 @@ PRIORITY = -10
 """Nice value of the process that forwards packets, and of its session; ovs-ctl(8) uses the same."""
 
 BACKGROUND = ("--detach", "--no-chdir", "--log-file", "-vconsole:off")
-KERNEL_MODULE = Path("/sys/module/openvswitch")
-
-
-Datapath = Literal["user", "afxdp", "kernel"]
-
-
-def datapath_in_force() -> tuple[Datapath, str]:
-    """`kernel` or `user`, as Mininet names them, and the reason.
-
-    The module is used if it is loaded; loading it is left to the administrator (`vm/guest.sh`).
-    """
-    if KERNEL_MODULE.exists():
-        return "kernel", "the openvswitch kernel module is loaded"
-    return "user", "the openvswitch kernel module is not loaded, so switches run in userspace"
-
 
 @dataclass(frozen=True)
 class SwitchDaemon:

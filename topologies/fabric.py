@@ -131,6 +131,12 @@ class FabricSpec:
         return self.servers * self.gpus_per_server
 
     @property
+    def switch_ports(self) -> int:
+        """Ports of all switches together."""
+        uplinks = self.pods * self.aggregations_per_pod * (self.racks_per_pod + self.cores_per_group)
+        return self.instances + 2 * (self.servers + uplinks)
+
+    @property
     def tor_uplink_rate_bps(self) -> float:
         """Capacity of one ToR-to-aggregation link, bit/s."""
         return self.servers_per_rack * self.nic_rate_bps / self.tor_oversubscription / self.aggregations_per_pod

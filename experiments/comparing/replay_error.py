@@ -33,7 +33,8 @@ def replay_table(runs: Sequence[RecordedRun]) -> pd.DataFrame:
         modelled = {model: run.replayed_s(model) for model in MODELS}
         others = sharers(run.transfers, run.connections)
         scaled = run.transfers["kv_bytes"] / run.spec.emulation.rate_scale / PAYLOAD_B
-        tables.append(run.transfers.assign(run=run.folder.name, sharers=others, frames=scaled, **modelled))
+        names = {"run": run.folder.name, "policy": run.spec.policy}
+        tables.append(run.transfers.assign(**names, sharers=others, frames=scaled, **modelled))
     table = pd.concat(tables, ignore_index=True)
     sizes = pd.cut(table["kv_bytes"], SIZES_B, labels=SIZE_NAMES)
     sizes = sizes.cat.add_categories(LESS_THAN_A_FRAME).cat.reorder_categories([LESS_THAN_A_FRAME, *SIZE_NAMES])
@@ -45,12 +46,17 @@ def replay_table(runs: Sequence[RecordedRun]) -> pd.DataFrame:
 
 
 def replay_report(table: pd.DataFrame) -> dict[str, Any]:
-    """The section `replay` of a comparison: errors of transfers, in all and by tier, size and load; the makespan."""
+    """The section `replay` of a comparison: errors of transfers, in all and by policy, tier, size and load; the
+    makespan; and by how many points the policies' errors of all time together (`total_error`) are apart."""
+    by_policy = _by(table, "policy")
+    totals = [found["total_error"] for found in by_policy.values()]
     return {
         "transfers": len(table),
         "kv_transfer": errors_of(table["error"]),
         "makespan_error": float(np.mean(makespan_errors(table))),
-        "transfer_time_error": float(table["taken_s"].sum() / table[MODELS[-1]].sum() - 1),
+        "transfer_time_error": _total_error(table),
+        "policies_apart": max(totals) - min(totals),
+        "by_policy": by_policy,
         "by_tier": _by(table, "tier"),
         "by_size": _by(table, "size"),
         "by_load": _by(table, "load"),
@@ -80,8 +86,15 @@ def errors_of(errors: pd.Series[float]) -> dict[str, Any]:
 
 
 def _by(table: pd.DataFrame, column: str) -> dict[str, Any]:
-    groups = table.groupby(column, observed=True)["error"]
-    return {str(name): errors_of(errors) for name, errors in groups}
+    return {
+        str(name): {**errors_of(rows["error"]), "total_error": _total_error(rows)}
+        for name, rows in table.groupby(column, observed=True)
+    }
+
+
+def _total_error(table: pd.DataFrame) -> float:
+    """Of the times of all transfers together."""
+    return float(table["taken_s"].sum() / table[MODELS[-1]].sum() - 1)
 
 
 def makespan_errors(table: pd.DataFrame) -> list[float]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from experiments.planning.finding import Finding
 from experiments.planning.foreign_packages import foreign_packages
-from testbed import FEATURES, LEASE, SETTING, EmulationSpec, Feature, datapath_in_force
+from testbed import FEATURES, LEASE, SETTING, EmulationSpec, Feature, choose_datapath
+from topologies import FabricSpec
 
 PROVISION = "./provision.sh"
 
@@ -77,8 +78,9 @@ def _send_buffer() -> Finding:
 
 
 def _datapath() -> Finding:
-    datapath, reason = datapath_in_force()
-    return Finding("datapath", True, f"{datapath}: {reason}")
+    ports = FabricSpec().switch_ports
+    datapath, reason = choose_datapath(ports)
+    return Finding("datapath", True, f"{datapath} for the default fabric, {ports} ports: {reason}")
 
 
 def _kernel_features() -> list[Finding]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.running import RunSpec
 from scenario import load_requests
+from testbed import afxdp_bytes
 from topologies import Level
 
 EASY_MBPS = 150.0
@@ -28,6 +29,11 @@ def plan_run(spec: RunSpec) -> dict[str, Any]:
         "gpus": spec.fabric.gpus,
         "instances": {"prefill": list(roles.prefill), "decode": list(roles.decode)},
         "switches": {level.name.lower(): len(fabric.switches_at(level)) for level in Level},
+        "ports": {
+            "datapath": spec.emulation.datapath,
+            "count": spec.fabric.switch_ports,
+            "memory_bytes": afxdp_bytes(spec.fabric.switch_ports) if spec.emulation.datapath == "afxdp" else 0,
+        },
         "links": {
             name: {"real_gbps": rate_bps / 1e9, "emulated_mbps": rate_bps / divisor / 1e6}
             for name, rate_bps in (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from experiments.running.errors import SpecError
 from scenario import Scenario
@@ -28,9 +28,16 @@ class RunSpec(Scenario):
         "emulated", description="`emulated`: real packets through Open vSwitch. `analytic`: the fluid simulator."
     )
     emulation: EmulationSpec = Field(
-        EmulationSpec(), description="How the emulated world scales the system onto this machine."
+        default_factory=EmulationSpec, description="How the emulated world scales the system onto this machine."
     )
     simulation: SimulationSpec = Field(SimulationSpec(), description="How the analytic world models the network.")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _the_datapath_fits_the_fabric(cls, given: Any, validated: ModelWrapValidatorHandler[RunSpec]) -> RunSpec:
+        spec = validated(given)
+        emulation = spec.emulation.for_ports(spec.fabric.switch_ports)
+        return spec if emulation is spec.emulation else spec.model_copy(update={"emulation": emulation})
 
     @property
     def scenario(self) -> Scenario:

@@ -10,7 +10,7 @@ import typer
 
 from experiments.verbs.options import AsJson
 
-HEAD = f"{'':<16} {'transfers':>9} {'median':>8} {'p90':>8} {'signed':>8}"
+HEAD = f"{'':<16} {'transfers':>9} {'median':>8} {'p90':>8} {'signed':>8} {'all time':>9}"
 
 
 def compare(
@@ -48,8 +48,8 @@ def compare(
 
 def _text(report: dict[str, Any]) -> str:
     replay = report["replay"]
-    lines = ["Replay: (emulated - fluid) / fluid", HEAD, _row("all", replay["kv_transfer"])]
-    for title, section in (("tier", "by_tier"), ("size", "by_size"), ("load", "by_load")):
+    lines = ["Replay: (emulated - fluid) / fluid", HEAD, _row("all", {**replay["kv_transfer"], "total_error": replay["transfer_time_error"]})]
+    for title, section in (("policy", "by_policy"), ("tier", "by_tier"), ("size", "by_size"), ("load", "by_load")):
         lines += [
             _row(f"{title} {name}" if title == "tier" else name, found) for name, found in replay[section].items()
         ]
@@ -77,7 +77,8 @@ def _text(report: dict[str, Any]) -> str:
 
 
 def _row(name: str, found: dict[str, Any]) -> str:
-    return (
+    row = (
         f"{name:<16} {found['count']:>9} {found['median_abs_error']:>8.1%} {found['p90_abs_error']:>8.1%}"
         f" {found['median_error']:>+8.1%}"
     )
+    return f"{row} {found['total_error']:>+9.1%}" if "total_error" in found else row

@@ -12,7 +12,7 @@ import typer
 from experiments.verbs.options import AsJson, Congestion, Requests, Seed, Setting, Trace, changes_of
 
 if TYPE_CHECKING:
-    from testbed import Capacity
+    from testbed import Capacity, Datapath
 
 BUSY = 0.2
 """Share of the processors that others may keep busy during a calibration."""
@@ -51,7 +51,7 @@ def plan(
     changes = changes_of(settings=settings, trace=trace, requests=requests, congestion=congestion, seed=seed)
     spec = read_spec(spec_file, changes)
     planned = plan_run(spec)
-    if (capacity := _capacity(calibrate, calibration)) is not None:
+    if (capacity := _capacity(spec.emulation.datapath, calibrate, calibration)) is not None:
         planned["capacity"] = asdict(capacity)
         planned["feasibility"] = assess_feasibility(spec, predict_load(spec), capacity)
     if figure is not None:
@@ -88,19 +88,21 @@ def plan(
         f" emulated {load['offered_kv_emulated_mbps']:.0f} Mbit/s",
         highlight=False,
     )
+    ports = planned["ports"]
+    console.print(f"switches of datapath {ports['datapath']}, {ports['count']} ports{_memory(ports)}", highlight=False)
     for warning in planned["warnings"]:
         console.print(f"warning: {warning}", highlight=False)
     if "feasibility" in planned:
         console.print(_in_words(planned["capacity"], planned["feasibility"]), highlight=False, soft_wrap=True)
 
 
-def _capacity(calibrate: bool, file: Path | None) -> Capacity | None:
-    """What was measured, now or before; None without either option. SpecError for a file that does not hold it."""
+def _capacity(datapath: Datapath, calibrate: bool, file: Path | None) -> Capacity | None:
+    """What was measured of a datapath, now or before; None without either option. SpecError for a file without it."""
     from experiments.running import SpecError
     from testbed import Capacity, measure_capacity
 
     if calibrate:
-        found = measure_capacity()
+        found = measure_capacity(datapath)
         if file is not None:
             try:
                 file.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
@@ -110,11 +112,21 @@ def _capacity(calibrate: bool, file: Path | None) -> Capacity | None:
     if file is None:
         return None
     try:
-        return Capacity.read(json.loads(file.read_text(encoding="utf-8")))
+        found = Capacity.read(json.loads(file.read_text(encoding="utf-8")))
     except OSError as problem:
         raise SpecError(f"--calibration {file}: {problem.strerror or problem}") from None
     except ValueError as problem:
         raise SpecError(f"--calibration {file}: {problem}; `netkv plan --calibrate` makes one") from None
+    if found.datapath != datapath:
+        raise SpecError(
+            f"--calibration {file}: measured with datapath={found.datapath}, and the specification runs on {datapath}:"
+            " calibrate again, or set emulation.datapath"
+        )
+    return found
+
+
+def _memory(ports: dict[str, Any]) -> str:
+    return f", which take {ports['memory_bytes'] / 1e9:.1f} GB of memory" if ports["memory_bytes"] else ""
 
 
 def _in_words(capacity: dict[str, Any], found: dict[str, Any]) -> str:

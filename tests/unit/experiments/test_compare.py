@@ -192,6 +192,9 @@ def test_the_replay_error_is_what_packets_took_over_what_the_fluid_says(tmp_path
     assert report["replay"]["kv_transfer"]["p90_abs_error"] == pytest.approx(SLOW - 1)
     assert 0 < report["replay"]["makespan_error"] < SLOW - 1
     assert report["replay"]["by_load"].keys() == {"alone"}
+    (by_policy,) = report["replay"]["by_policy"].values()
+    assert by_policy["total_error"] == pytest.approx(SLOW - 1)
+    assert report["replay"]["policies_apart"] == 0
     models = [model["model"] for model in report["models"]]
     assert models == ["closed_form", "fluid_ideal", "fluid_paths", "fluid_frames"]
     assert report["models"][-1]["removed"] == pytest.approx(SLOW * (FRAMES - 1))

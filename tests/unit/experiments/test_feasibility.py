@@ -18,13 +18,22 @@ from scenario import load_requests
 from testbed.capacity import Capacity
 
 MACHINE = Capacity(
-    rack_bps=300e6, across_bps=200e6, switched_per_s=200e3, busy_cpus=0.4, cpus=2, bringup_s=3.4, hosts=8, switches=9
+    datapath="user",
+    rack_bps=300e6,
+    across_bps=200e6,
+    switched_per_s=200e3,
+    busy_cpus=0.4,
+    cpus=2,
+    bringup_s=3.4,
+    hosts=8,
+    switches=9,
 )
+OF_IT = ("--set", "emulation.datapath=user")
 LOAD = Load(busy_Bps=200e9, mean_Bps=100e9, path_bps=200e9, seconds=30.0)
 
 
 def spec(**emulation: float) -> RunSpec:
-    return make_spec({}, {f"emulation.{name}": value for name, value in emulation.items()})
+    return make_spec({}, {"emulation.datapath": "user", **{f"emulation.{name}": n for name, n in emulation.items()}})
 
 
 def test_the_load_is_frames_at_every_switch_acknowledgements_included() -> None:
@@ -80,7 +89,7 @@ def test_the_predicted_load_is_what_crosses_the_switches() -> None:
 def test_plan_answers_from_a_file_without_root(tmp_path: Path) -> None:
     file = tmp_path / "machine.json"
     file.write_text(json.dumps(asdict(MACHINE)))
-    arguments = ["plan", "--requests", "10", "--calibration", str(file)]
+    arguments = ["plan", "--requests", "10", *OF_IT, "--calibration", str(file)]
     told = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
     assert json.loads(told.stdout)["feasibility"]["prediction"] in ("fits", "doubtful", "does not fit")
     in_words = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
@@ -91,7 +100,7 @@ def test_plan_answers_from_a_file_without_root(tmp_path: Path) -> None:
 def test_a_calibration_beside_other_work_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / "machine.json"
     file.write_text(json.dumps(asdict(replace(MACHINE, busy_cpus=1.9))))
-    arguments = ["plan", "--requests", "10", "--calibration", str(file)]
+    arguments = ["plan", "--requests", "10", *OF_IT, "--calibration", str(file)]
     told = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
     assert "1.9 of 2 processors were busy with other things" in told
 
@@ -102,6 +111,8 @@ def test_a_calibration_beside_other_work_is_warned_of(tmp_path: Path) -> None:
         ("{}", "not a calibration; `netkv plan --calibrate` makes one"),
         ("no JSON", "makes one"),
         (json.dumps({**asdict(MACHINE), "rack_bps": 0}), "rack_bps is 0"),
+        (json.dumps({**asdict(MACHINE), "datapath": "fast"}), "datapath is 'fast'"),
+        (json.dumps({**asdict(MACHINE), "datapath": "afxdp"}), "measured with datapath=afxdp, and the specification"),
         (None, "No such file"),
     ],
 )
@@ -109,10 +120,16 @@ def test_a_file_that_is_no_calibration_is_one_line(tmp_path: Path, content: str 
     file = tmp_path / "machine.json"
     if content is not None:
         file.write_text(content)
-    done = CliRunner().invoke(app, ["plan", "--requests", "5", "--calibration", str(file)])
+    done = CliRunner().invoke(app, ["plan", "--requests", "5", *OF_IT, "--calibration", str(file)])
     assert isinstance(done.exception, SpecError)
     assert words in str(done.exception)
     assert len(str(done.exception).splitlines()) == 1
+
+
+def test_ports_of_afxdp_are_counted_with_their_memory() -> None:
+    ports = {datapath: plan_run(make_spec({}, {"emulation.datapath": datapath}))["ports"] for datapath in ("user", "afxdp")}
+    assert ports["user"] == {"datapath": "user", "count": 64, "memory_bytes": 0}
+    assert ports["afxdp"] == {"datapath": "afxdp", "count": 64, "memory_bytes": 64 * 75_000_000}
 
 
 def test_only_userspace_switches_have_a_load_that_is_known_to_be_easy() -> None:

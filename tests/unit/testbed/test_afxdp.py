@@ -2,43 +2,80 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from testbed import afxdp
+from experiments.running.run_spec import make_spec
+from testbed import datapath
+from testbed.afxdp import check_machine
+from testbed.datapath import choose_datapath
+from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from topologies import FabricSpec, build_fattree, middle_of
 from topologies.mininet import meter_of
 from topologies.shaping import handover_command
 
 FABRIC = build_fattree(FabricSpec())
+PORTS = 64
+"""Of the default fabric."""
 
 
-def with_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kib: int) -> None:
-    place = tmp_path / "meminfo"
-    place.write_text(f"MemTotal:       {2 * kib} kB\nMemAvailable:   {kib} kB\n")
-    monkeypatch.setattr(afxdp, "MEMORY", place)
-    monkeypatch.setattr(afxdp, "supported", lambda: True)
+def test_ports_that_do_not_fit_now_are_refused_in_one_line(machine: Path) -> None:
+    with pytest.raises(TestbedError, match=r"take 4\.8 GB of memory and 4\.1 GB are free; use emulation.datapath=user"):
+        check_machine(PORTS)
+    check_machine(PORTS - 10)
 
 
-def test_a_fabric_whose_ports_do_not_fit_is_refused_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_kernel_without_is_refused(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
+    monkeypatch.setattr(datapath, "_kernel_has_afxdp", lambda: False)
+    with pytest.raises(TestbedError, match="this kernel has no AF_XDP sockets; use emulation.datapath=user"):
+        check_machine(PORTS)
+
+
+def test_the_best_datapath_of_a_machine_is_chosen_with_the_ports_in_view(machine: Path) -> None:
+    assert choose_datapath(PORTS)[0] == "afxdp"
+    chosen, reason = choose_datapath(PORTS + 20)
+    assert chosen == "user"
+    assert "84 ports take 6.3 GB of 8.2 GB of memory" in reason
+    (machine / "openvswitch").touch()
+    assert choose_datapath(PORTS) == ("kernel", "the openvswitch kernel module is loaded")
+
+
+@pytest.mark.parametrize(
+    ("what", "lack"), [("_kernel_has_afxdp", "no AF_XDP sockets"), ("_vswitchd_has_afxdp", "built without AF_XDP")]
+)
+def test_what_afxdp_lacks_is_the_reason_for_the_slower_one(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, what: str, lack: str
 ) -> None:
-    with_memory(monkeypatch, tmp_path, kib=4_000_000)
-    with pytest.raises(TestbedError, match=r"take 4\.8 GB of memory and 4\.1 GB are free; use datapath=user"):
-        afxdp.check_machine(FABRIC)
+    monkeypatch.setattr(datapath, what, lambda: False)
+    chosen, reason = choose_datapath(0)
+    assert (chosen, lack in reason) == ("user", True)
 
 
-def test_one_that_fits_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with_memory(monkeypatch, tmp_path, kib=6_000_000)
-    afxdp.check_machine(FABRIC)
+def test_one_processor_is_too_few(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert choose_datapath(0)[0] == "user"
 
 
-def test_a_kernel_without_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(afxdp, "supported", lambda: False)
-    with pytest.raises(TestbedError, match="this kernel has no AF_XDP sockets; use datapath=user"):
-        afxdp.check_machine(FABRIC)
+def test_a_specification_takes_what_its_fabric_can_have_unless_it_says_what_it_wants(machine: Path) -> None:
+    large = {"fabric.pods": 4}
+    assert make_spec({}, {}).emulation.datapath == "afxdp"
+    assert make_spec({}, large).emulation.datapath == "user"
+    assert make_spec({}, {**large, "emulation.datapath": "auto", "emulation.paced": False}).emulation == EmulationSpec(
+        datapath="user", paced=False
+    )
+    assert make_spec({}, {**large, "emulation.datapath": "afxdp"}).emulation.datapath == "afxdp"
+    assert make_spec({}, {"emulation.vswitchd": "own"}).emulation.datapath == "user"
+    written = make_spec({}, large).model_dump(mode="json")
+    assert make_spec(written, {}).emulation == make_spec({}, large).emulation
+
+
+@pytest.mark.parametrize("spec", [FabricSpec(), FabricSpec(pods=4, racks_per_pod=3, cores_per_group=1)])
+def test_ports_are_counted_without_building_the_fabric(spec: FabricSpec) -> None:
+    fabric = build_fattree(spec)
+    assert spec.switch_ports == sum(link.source in fabric.switch_by_name for link in fabric.links)
 
 
 def test_every_link_is_metered_behind_its_shaper_at_the_far_end() -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from experiments.planning import machine_check as doctor
 from experiments.running.run_spec import make_spec
-from testbed import kernel, switches
+from testbed import kernel
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import host_settings, route_options
@@ -17,11 +17,12 @@ from testbed.kernel import Feature, check_kernel
 from tests.support.fidelity_cells import spec_of
 
 
-@pytest.mark.parametrize(("loaded", "datapath", "nic_bps"), [(False, "user", 40e6), (True, "kernel", 1e9)])
+@pytest.mark.parametrize(("loaded", "datapath", "nic_bps"), [(False, "afxdp", 40e6), (True, "kernel", 1e9)])
 def test_the_datapath_and_with_it_the_rates_are_what_the_machine_has(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loaded: bool, datapath: str, nic_bps: float
+    machine: Path, loaded: bool, datapath: str, nic_bps: float
 ) -> None:
-    monkeypatch.setattr(switches, "KERNEL_MODULE", tmp_path if loaded else tmp_path / "openvswitch")
+    if loaded:
+        (machine / "openvswitch").touch()
     for spec in (EmulationSpec(), EmulationSpec.model_validate({"datapath": "auto", "rate_scale": "auto"})):
         assert spec.datapath == datapath
         assert 200e9 / spec.link_divisor == nic_bps
@@ -29,8 +30,7 @@ def test_the_datapath_and_with_it_the_rates_are_what_the_machine_has(
     assert EmulationSpec.model_validate(EmulationSpec().model_dump(mode="json")) == EmulationSpec()
 
 
-def test_the_best_cell_of_the_study_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(switches, "KERNEL_MODULE", tmp_path / "openvswitch")  # the study is of userspace switches
+def test_the_best_cell_of_the_study_is_the_default(machine: Path) -> None:
     best, default = spec_of("best", 0), make_spec({}, {})
     assert (best.emulation, best.serving) == (default.emulation, default.serving)
 
@@ -92,12 +92,11 @@ def test_what_the_kernel_lacks_is_one_line_that_names_field_and_module(
 
 
 def test_the_doctor_misses_what_the_defaults_ask_for_and_only_that(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, machine: Path
 ) -> None:
     absent = tuple(Feature(one.module, one.field, one.needed_by, lambda: False) for one in kernel.FEATURES)
     monkeypatch.setattr(doctor, "FEATURES", absent)
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(switches, "KERNEL_MODULE", tmp_path / "openvswitch")
     found = {one.name: one for one in doctor.examine() if one.name.startswith("kernel: ")}
     missing = found.pop("kernel: cls_bpf")
     assert (missing.ok, missing.found, missing.remedy) == (False, "absent: no queue=fair", "modprobe cls_bpf")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from testbed.cpu_monitor import SchedulingTimes, wait_share
+from testbed.cpu_monitor import SchedulingTimes, forwarding_threads, wait_share
 from testbed.emulation import EmulationSpec
 from testbed.switches import SwitchDaemon
 from testbed.vswitchd import VSwitchd
@@ -57,6 +57,14 @@ def test_a_switch_is_asked_by_its_name_and_all_when_none_is_named(tmp_path: Path
         vswitchd = stack.enter_context(VSwitchd(tmp_path))
         assert vswitchd.ask("ofproto/trace", "tor1", "tcp") == "tor1\n"
         assert vswitchd.ask("dpif/show") == "tor0\ntor1\n"
+
+
+@pytest.mark.parametrize(("names", "forwarding"), [(["ovs-vswitchd", "pmd-c01/id:9", "revalidator7"], "12"), (["ovs-vswitchd", "revalidator7"], "10")])
+def test_poll_mode_threads_forward_where_there_are_any(tmp_path: Path, names: list[str], forwarding: str) -> None:
+    for thread, name in zip(("10", "12", "14"), names, strict=False):
+        (tmp_path / "10" / "task" / thread).mkdir(parents=True)
+        (tmp_path / "10" / "task" / thread / "comm").write_text(f"{name}\n")
+    assert [thread.name for thread in forwarding_threads(tmp_path / "10")] == [forwarding]
 
 
 def test_one_daemon_waits_for_what_it_waits_and_of_many_the_busy_ones_count() -> None:
