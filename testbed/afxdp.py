@@ -7,7 +7,6 @@ What they ask of the links is in `topologies.mininet.SplitLink`.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from mininet.node import OVSSwitch
@@ -15,9 +14,7 @@ from mininet.node import OVSSwitch
 from testbed.datapath import afxdp_bytes, afxdp_lacks, memory_bytes
 from testbed.errors import TestbedError
 from testbed.sandbox import run
-from topologies import middle_of
 
-INTERFACES = Path("/sys/class/net")
 MAX_SLEEP_US = 50
 """How long the thread may sleep when nothing arrives: at 0 it polls and takes a processor whole."""
 
@@ -36,28 +33,9 @@ def check_machine(ports: int) -> None:
 
 def prepare_daemon() -> None:
     """One poll-mode thread, on the last processor that this process may use. Before any port is added."""
-    settings = (f"other_config:pmd-cpu-mask={_mask({_polling_processor()}):#x}", f"other_config:pmd-maxsleep={MAX_SLEEP_US}")
+    mask = 1 << max(os.sched_getaffinity(0))
+    settings = (f"other_config:pmd-cpu-mask={mask:#x}", f"other_config:pmd-maxsleep={MAX_SLEEP_US}")
     run("ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".", *settings)
-
-
-def steer_links() -> None:
-    """Let the other processors do the kernel's work for the links: from the middle of one to its shaper and on.
-
-    Otherwise all of it is done where the poll-mode thread sends, and one processor has everything: beside background
-    traffic at half of every link's rate the round trip across pods was 11.6 ms in the 99th percentile, and is 6.7 with
-    this (receive packet steering, Linux's networking/scaling.rst). After the links are there.
-    """
-    others = os.sched_getaffinity(0) - {_polling_processor()}
-    for queue in INTERFACES.glob(f"{middle_of('*')}/queues/rx-0/rps_cpus"):
-        queue.write_text(f"{_mask(others):x}")
-
-
-def _polling_processor() -> int:
-    return max(os.sched_getaffinity(0))
-
-
-def _mask(processors: set[int]) -> int:
-    return sum(1 << processor for processor in processors)
 
 
 class AfxdpSwitch(OVSSwitch):

@@ -18,7 +18,7 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import OVSSwitch, RemoteController
 
-from testbed.afxdp import AfxdpSwitch, check_machine, prepare_daemon, steer_links
+from testbed.afxdp import AfxdpSwitch, check_machine, prepare_daemon
 from testbed.child_python import child_python
 from testbed.datapath import choose_datapath
 from testbed.emulation import EmulationSpec
@@ -37,9 +37,11 @@ HOST_SETTINGS = (
     "net.ipv6.conf.all.disable_ipv6=1",
     "net.ipv4.tcp_no_metrics_save=1",
     "net.ipv4.tcp_slow_start_after_idle=0",
+    "net.ipv4.tcp_tso_rtt_log=0",
 )
-"""Of every host: no IPv6 neighbour discovery, no TCP metrics from earlier connections, and no slow start of an idle
-persistent connection."""
+"""Of every host: no IPv6 neighbour discovery, no TCP metrics from earlier connections, no slow start of an idle
+persistent connection, and no larger bursts to near peers: below some milliseconds of round trip Linux lets a paced
+connection send up to 64 KB at once (ip-sysctl.rst), 120 ms of a background flow."""
 
 RATE_TOLERANCE = 1e-3
 """tc prints rates with at least four digits."""
@@ -195,8 +197,6 @@ def bring_up(
             waitConnected=False,
         )
         up.net.start()
-        if up.split:
-            steer_links()
     except ShapingError as problem:
         raise TestbedError(str(problem)) from None
     for instance in fabric.instances:
