@@ -18,7 +18,7 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import OVSSwitch, RemoteController
 
-from testbed.afxdp import AfxdpSwitch, check_machine, prepare_daemon
+from testbed.afxdp import AfxdpSwitch, check_machine, prepare_daemon, reserve_processor
 from testbed.child_python import child_python
 from testbed.datapath import choose_datapath
 from testbed.emulation import EmulationSpec
@@ -173,11 +173,12 @@ def bring_up(
     up = FabricUp(fabric, spec, poll_s, ecmp_seed)
     if up.split:
         check_machine(fabric.spec.switch_ports)
+        processor = reserve_processor()
     say("starting Open vSwitch")
     own = spec.vswitchd == "own"
     start_switches([switch.name for switch in fabric.switches] if own else [""])
     if up.split:
-        prepare_daemon()
+        prepare_daemon(processor)
     say("starting the controller")
     up.start_controller()
     delay_s = spec.link_delay_s(fabric.spec.hop_latency_s)

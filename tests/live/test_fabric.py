@@ -114,6 +114,17 @@ def test_select_groups_leave_cores_idle_and_lose_the_bisection(select_groups: Nu
 
 
 @pytest.mark.speed
+def test_a_port_that_is_offered_more_than_its_rate_carries_its_rate(measured: Numbers) -> None:
+    assert measured["overload"]["carried_of_rate"] == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.speed
+def test_its_connections_share_it_alike(measured: Numbers) -> None:
+    received = measured["overload"]["received_bytes"]
+    assert received["3"] / received["1"] == pytest.approx(3.0, rel=0.1)
+
+
+@pytest.mark.speed
 def test_a_congested_port_costs_an_idle_pair_no_packet(deep_queues: Numbers) -> None:
     isolation = deep_queues["isolation"]
     assert isolation["busiest_port_utilisation"] > 0.95

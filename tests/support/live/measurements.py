@@ -12,6 +12,7 @@ from typing import Any
 
 from testbed.fabric_up import ORACLE_SOCKET
 from testbed.oracle_client import OracleClient, OracleUnavailableError
+from testbed.port_watch import PortWatch
 from testbed.sandbox import run
 from tests.support.live.datapath import datapaths, ecn, round_trips
 from tests.support.live.lab import SINK_PORT, Counts, Lab, wait_until
@@ -224,6 +225,27 @@ def isolation(lab: Lab) -> Numbers:
     }
 
 
+def overload(lab: Lab) -> Numbers:
+    """A server's uplink offered more than it carries by two hosts, one connection against three: what crosses it, of
+    its rate, and the payload that each host's peer received."""
+    link = lab.fabric.link_by_name[LOADED_LINK]
+    pairs = {1: (0, 2), 3: (1, 3)}
+    flows = {pair: lab.start_flow(*pair, connections=count) for count, pair in pairs.items()}
+    watch = PortWatch(lab.fabric, lab.up.link_divisor, lab.up.spec.burst_ms / 1e3, lab.up.split)
+    time.sleep(SETTLE_S)
+    began_s, before = time.monotonic(), watch.read()[LOADED_LINK].bytes
+    received = {count: lab.received_bytes(target) for count, (_, target) in pairs.items()}
+    time.sleep(WINDOW_S)
+    took_s, carried = time.monotonic() - began_s, watch.read()[LOADED_LINK].bytes - before
+    shares = {count: lab.received_bytes(target) - received[count] for count, (_, target) in pairs.items()}
+    for (source, _), flow in flows.items():
+        lab.stop_flow(source, flow)
+    return {
+        "carried_of_rate": carried * 8 * lab.up.link_divisor / link.capacity_bps / took_s,
+        "received_bytes": shares,
+    }
+
+
 def oracle(lab: Lab) -> list[Numbers]:
     """What the oracle says of one link at three loads, and the load by the count of the sink behind it."""
     source, target = lab.pair_of_tier(1)
@@ -347,6 +369,7 @@ MEASUREMENTS = {
         small_transfers,
         bisection,
         isolation,
+        overload,
         oracle,
         documented_client,
         fast_shaper,
