@@ -72,7 +72,9 @@ class Capacity:
         if given["datapath"] not in get_args(Datapath):
             raise ValueError(f"not a calibration: datapath is {given['datapath']!r}")
         for name, value in given.items():
-            if name != "datapath" and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf):
+            if name != "datapath" and (
+                isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf
+            ):
                 raise ValueError(f"not a calibration: {name} is {value!r}")
         return cls(**given)
 
@@ -83,7 +85,11 @@ def measure_capacity(datapath: Datapath) -> Capacity:
     try:
         with SendBufferLease():
             done = subprocess.run(
-                python_in_sandbox("testbed.capacity", datapath), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+                python_in_sandbox("testbed.capacity", datapath),
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE_S,
+                check=False,
             )
     except SendBufferError as problem:
         raise TestbedError(str(problem)) from None

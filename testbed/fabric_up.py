@@ -37,11 +37,16 @@ HOST_SETTINGS = (
     "net.ipv6.conf.all.disable_ipv6=1",
     "net.ipv4.tcp_no_metrics_save=1",
     "net.ipv4.tcp_slow_start_after_idle=0",
+    "net.ipv4.tcp_tw_reuse=1",
     "net.ipv4.tcp_tso_rtt_log=0",
 )
 """Of every host: no IPv6 neighbour discovery, no TCP metrics from earlier connections, no slow start of an idle
-persistent connection, and no larger bursts to near peers: below some milliseconds of round trip Linux lets a paced
+persistent connection, the same source port again for a connection of the next run, and no larger bursts to near peers: below some milliseconds of round trip Linux lets a paced
 connection send up to 64 KB at once (ip-sysctl.rst), 120 ms of a background flow."""
+
+FRAME_BYTES = 1514
+LEAST_WINDOW = 4
+"""Segments: with fewer, a delayed acknowledgement stops a connection."""
 
 RATE_TOLERANCE = 1e-3
 """tc prints rates with at least four digits."""
@@ -203,7 +208,7 @@ def bring_up(
     for instance in fabric.instances:
         up.run_in(instance.index, "sysctl", "-eqw", *host_settings(spec))
         route = ("ip", "route", "replace", FABRIC_PREFIX, "dev", f"{instance.name}-eth0", "scope", "link")
-        up.run_in(instance.index, *route, *route_options(spec))
+        up.run_in(instance.index, *route, *route_options(spec, fabric.spec.nic_rate_bps / up.link_divisor))
     say("waiting for the controller")
     up.wait_until_programmed(spec.bringup_deadline_s)
     up.check_rates()
@@ -217,9 +222,15 @@ def host_settings(spec: EmulationSpec) -> list[str]:
     return [*HOST_SETTINGS, f"net.ipv4.tcp_limit_output_bytes={spec.limit_output_bytes}"]
 
 
-def route_options(spec: EmulationSpec) -> list[str]:
-    """TCP options on every host's route into the fabric, for both ends of a connection (ip-route(8))."""
+def route_options(spec: EmulationSpec, nic_bps: float) -> list[str]:
+    """TCP options on every host's route into the fabric, for both ends of a connection (ip-route(8)).
+
+    `nic_bps`: the emulated rate of a server's NIC.
+    """
     options = ["rto_min", f"{spec.rto_min_ms}ms", "initcwnd", str(spec.initial_window_packets)]
+    if spec.window_ms is not None:
+        segments = spec.window_ms / 1e3 * nic_bps / (8 * FRAME_BYTES)
+        options += ["cwnd", "lock", str(max(LEAST_WINDOW, round(segments)))]
     if spec.congestion_control == "dctcp":
         options += ["congctl", "dctcp"]  # the receiver's acknowledgements differ as well (RFC 8257)
     if spec.queue == "ecn":

@@ -17,6 +17,7 @@ PRIORITY = -10
 
 BACKGROUND = ("--detach", "--no-chdir", "--log-file", "-vconsole:off")
 
+
 @dataclass(frozen=True)
 class SwitchDaemon:
     """One ovs-vswitchd with its database, for the switch `name`, or for all switches if that is empty."""

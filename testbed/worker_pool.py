@@ -63,7 +63,7 @@ class WorkerPool:
         self._wanted = {
             **{("prefill", instance): self._prefill_arguments(instance, scenario) for instance in roles.prefill},
             **{("decode", instance): self._decode_arguments(instance, scenario) for instance in roles.decode},
-            **{("background", instance): self._background_arguments(instance) for instance in background},
+            **{("background", instance): self._background_arguments(instance, scenario) for instance in background},
         }
         self._roles = roles
         self._serving = scenario.serving
@@ -180,14 +180,17 @@ class WorkerPool:
     def _log(self, role: str, instance: int) -> Path:
         return RUN_DIR / f"{role}-{self._name(instance)}.log"
 
-    def _stream_arguments(self, instance: int) -> tuple[str, ...]:
-        return ("--address", self._up.address(instance), "--congestion-control", self._up.spec.congestion_control)
+    def _stream_arguments(self, instance: int, seed: int) -> tuple[str, ...]:
+        return (
+            *("--address", self._up.address(instance), "--port-seed", str(seed)),
+            *("--congestion-control", self._up.spec.congestion_control),
+        )
 
     def _prefill_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         persistent = ("--persistent-connections",) if scenario.serving.connections == "persistent" else ()
         line_bps = self._up.fabric.spec.nic_rate_bps / self._up.link_divisor
         pace = ("--pace-bps", repr(line_bps)) if self._up.spec.paced else ()
-        return (*self._stream_arguments(instance), *persistent, *pace, *REAL_TIME)
+        return (*self._stream_arguments(instance, scenario.seed), *persistent, *pace, *REAL_TIME)
 
     def _decode_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         steps = ",".join(f"{batch}:{step_s!r}" for batch, step_s in scenario.model.step_table_s)
@@ -199,5 +202,5 @@ class WorkerPool:
             *REAL_TIME,
         )
 
-    def _background_arguments(self, instance: int) -> tuple[str, ...]:
-        return (*self._stream_arguments(instance), "--port", str(BACKGROUND_PORT))
+    def _background_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
+        return (*self._stream_arguments(instance, scenario.seed), "--port", str(BACKGROUND_PORT))

@@ -50,13 +50,13 @@ class BackgroundWorker:
         try:
             if protocol == "tcp":
                 self._flows[flow_id] = TcpFlow(
-                    self._channel.loop, address, connections, rate_bps, failed, self._options
+                    self._channel.loop, address, connections, rate_bps, failed, self._options, flow_id
                 )
             elif rate_bps is None:
                 raise CommandError("flow_start: a udp flow needs a rate_bps")
             else:
                 self._flows[flow_id] = UdpFlow(
-                    self._channel.loop, address, connections, rate_bps, failed, self._options
+                    self._channel.loop, address, connections, rate_bps, failed, self._options, flow_id
                 )
         except OSError as error:
             self._channel.emit("flow_failed", flow_id=flow_id, error=error.strerror or str(error))

@@ -54,8 +54,8 @@ class ConnectionPool:
         slot = self._opened.get((address, count), 0)
         sockets: list[socket.socket] = []
         try:
-            for _ in range(count):
-                sockets.append(self._options.connect(address))
+            for stripe in range(count):
+                sockets.append(self._options.connect(address, slot, stripe))
         except OSError:
             for sock in sockets:
                 sock.close()

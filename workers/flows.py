@@ -44,7 +44,7 @@ class FlowStats:
 
 
 class TcpFlow:
-    """`connections` TCP streams of zeros to one sink, until it is stopped.
+    """`connections` TCP streams of zeros to one sink, until it is stopped; `flow_id` is their slot.
 
     `sent_bytes`: acknowledged by the peer's kernel. `on_failed(error)` is called once when a connection is lost, after
     all connections have been closed.
@@ -58,6 +58,7 @@ class TcpFlow:
         rate_bps: float | None,
         on_failed: Callable[[str], None],
         options: StreamOptions,
+        flow_id: int,
     ) -> None:
         self._loop = loop
         self._on_failed = on_failed
@@ -67,8 +68,8 @@ class TcpFlow:
         self._retransmitted: list[int] = []
         self._source_ports: list[int] = []
         try:
-            for _ in range(connections):
-                sock = options.connect(address)
+            for stripe in range(connections):
+                sock = options.connect(address, flow_id, stripe)
                 self._written[sock] = 0
                 self._source_ports.append(sock.getsockname()[1])
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
@@ -127,6 +128,7 @@ class UdpFlow:
         rate_bps: float,
         on_failed: Callable[[str], None],
         options: StreamOptions,
+        flow_id: int,
     ) -> None:
         self.sent_bytes = 0
         self._loop = loop
@@ -140,10 +142,9 @@ class UdpFlow:
         self._socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(connections)]
         self._timer = loop.call_at(self._started_s + self._tick_s, self._tick)
         try:
-            for sock in self._socks:
+            for stripe, sock in enumerate(self._socks):
                 sock.setblocking(False)
-                if options.source_address is not None:
-                    sock.bind((options.source_address, 0))
+                options.bind_datagrams(sock, address, flow_id, stripe)
                 sock.connect(address)
         except OSError:
             self.stop()

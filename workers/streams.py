@@ -1,4 +1,4 @@
-"""How a worker opens a TCP stream to another one: source address, send buffer, congestion control, a reset at the end.
+"""How a worker opens a TCP stream to another one: source address and port, send buffer, congestion control, a reset.
 
 Shared by KV transfers and background flows, so that both compete under the same rules. Congestion control is set for
 each socket: as a namespace's default only the names in the host's tcp_allowed_congestion_control are accepted, while a
@@ -11,12 +11,16 @@ import errno
 import os
 import socket
 import struct
+import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import argparse
 
 ABORT = struct.pack("@ii", 1, 0)  # struct linger, socket(7): close sends RST and drops what is queued
+FIRST_PORT, PORTS = 16_384, 49_152
+PORT_ATTEMPTS = 8
+PORT_TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): choose the port at connect, when the whole 4-tuple is known
 TCP_CONGESTION_NAME_BYTES = 16  # linux/tcp.h, TCP_CA_NAME_MAX
 TCP_INFO_RETRANSMITTED = struct.Struct("@100xI")  # linux/tcp.h: tcpi_total_retrans after 8 bytes and 23 words
@@ -28,20 +32,62 @@ itself (since 4.13)."""
 
 
 class StreamOptions(NamedTuple):
-    """Options of every outgoing stream of a worker; None leaves the kernel's default."""
+    """Options of every outgoing stream of a worker; None leaves the kernel's default.
+
+    With a `port_seed` a stream's source port, and by that its ECMP path, depends on nothing but the seed, both addresses,
+    its slot and its stripe: runs of one seed have the same paths, whatever their policies decide.
+    """
 
     source_address: str | None = None
     send_buffer_bytes: int | None = None
     congestion_control: str | None = None
     pace_bps: float | None = None
+    port_seed: int | None = None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> StreamOptions:
-        return cls(arguments.address, arguments.stripe_buffer_bytes, arguments.congestion_control, arguments.pace_bps)
+        return cls(
+            arguments.address,
+            arguments.stripe_buffer_bytes,
+            arguments.congestion_control,
+            arguments.pace_bps,
+            arguments.port_seed,
+        )
 
-    def connect(self, address: tuple[str, int]) -> socket.socket:
-        """A non-blocking TCP socket that is connecting to `address`; OSError if that cannot be started."""
-        sock = self._socket()
+    def connect(self, address: tuple[str, int], slot: int, stripe: int) -> socket.socket:
+        """A non-blocking TCP socket that is connecting to `address`; OSError if that cannot be started.
+
+        `slot` numbers the bundles of streams to one address, `stripe` those of a bundle.
+        """
+        for port in self._ports(address, slot, stripe):
+            try:
+                return self._connect(address, port)
+            except OSError as error:  # the same two ends are still connected, or were until a moment ago
+                if error.errno not in PORT_TAKEN:
+                    raise
+        return self._connect(address, 0)
+
+    def bind_datagrams(self, sock: socket.socket, address: tuple[str, int], slot: int, stripe: int) -> None:
+        """Bind a UDP socket to the port that a stream of that name would have."""
+        for port in self._ports(address, slot, stripe):
+            try:
+                sock.bind((self.source_address or "", port))
+                return
+            except OSError as error:
+                if error.errno not in PORT_TAKEN:
+                    raise
+        if self.source_address is not None:
+            sock.bind((self.source_address, 0))
+
+    def _ports(self, address: tuple[str, int], slot: int, stripe: int) -> list[int]:
+        """The source ports to try in turn; none without a seed."""
+        if self.port_seed is None:
+            return []
+        named = (self.port_seed, self.source_address, address, slot, stripe)
+        return [source_port(*named, attempt) for attempt in range(PORT_ATTEMPTS)]
+
+    def _connect(self, address: tuple[str, int], port: int) -> socket.socket:
+        sock = self._socket(port)
         try:
             error_number = sock.connect_ex(address)
             if error_number not in (0, errno.EINPROGRESS):
@@ -57,7 +103,7 @@ class StreamOptions(NamedTuple):
             name = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, TCP_CONGESTION_NAME_BYTES)
         return name.split(b"\0")[0].decode()
 
-    def _socket(self) -> socket.socket:
+    def _socket(self, port: int = 0) -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
@@ -70,13 +116,21 @@ class StreamOptions(NamedTuple):
             if self.pace_bps is not None:
                 pace_Bps = max(round(self.pace_bps / 8), 1)
                 sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@Q", pace_Bps))
-            if self.source_address is not None:
+            if port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # others may use it towards other hosts
+                sock.bind((self.source_address or "", port))
+            elif self.source_address is not None:
                 sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
                 sock.bind((self.source_address, 0))
         except OSError:
             sock.close()
             raise
         return sock
+
+
+def source_port(seed: int, source: str | None, address: tuple[str, int], slot: int, stripe: int, attempt: int) -> int:
+    """The source port of a stream, `FIRST_PORT` and above: a hash (CRC-32) of all that names the stream."""
+    return FIRST_PORT + zlib.crc32(f"{seed} {source} {address} {slot} {stripe} {attempt}".encode()) % PORTS
 
 
 def retransmitted(sock: socket.socket) -> int:
@@ -89,4 +143,5 @@ def retransmitted(sock: socket.socket) -> int:
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stripe-buffer-bytes", type=int, help="SO_SNDBUF of each stream (default: automatic)")
     parser.add_argument("--congestion-control", help="cubic, reno, bbr, ... (default: the namespace's)")
+    parser.add_argument("--port-seed", type=int, help="derive source ports from it (default: ephemeral ones)")
     parser.add_argument("--pace-bps", type=float, help="most that each stream sends, bit/s (default: no limit)")

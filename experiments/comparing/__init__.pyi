@@ -2,7 +2,7 @@
 from .capture_report import read_captures
 from .comparison import compare_folders, in_words, simulated
 from .comparison_figures import COMPARISON_TITLE, NEAREST, diagonal, draw_comparison, error_distribution
-from .ecmp_report import busiest_links, collisions, spread_by_tier
+from .ecmp_report import agreement, busiest_links, collisions, spread_by_tier
 from .independent_runs import IndependentRun, independent_report, pair_up
 from .recorded_run import MODELS, read_connections, read_recorded
 from .replay_error import models_report, replay_report, replay_table
@@ -12,6 +12,7 @@ __all__ = [
     "MODELS",
     "NEAREST",
     "IndependentRun",
+    "agreement",
     "busiest_links",
     "collisions",
     "compare_folders",

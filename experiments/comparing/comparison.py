@@ -69,7 +69,9 @@ def in_words(report: dict[str, Any]) -> str:
     slower = "longer" if kv["median_error"] >= 0 else "shorter"
     errors = {name: found["median_abs_error"] for name, found in replay["by_size"].items()}
     best, worst = min(errors, key=errors.__getitem__), max(errors, key=errors.__getitem__)
-    apart = f", and policies differ by {100 * replay['policies_apart']:.1f} points" if len(replay["by_policy"]) > 1 else ""
+    apart = (
+        f", and policies differ by {100 * replay['policies_apart']:.1f} points" if len(replay["by_policy"]) > 1 else ""
+    )
     text = (
         f"Given the decisions, paths and start times of {replay['transfers']} transfers in {report['runs']} runs, the"
         f" fluid model misses the emulated times by {kv['median_abs_error']:.0%} in the median and"

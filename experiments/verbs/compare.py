@@ -48,7 +48,11 @@ def compare(
 
 def _text(report: dict[str, Any]) -> str:
     replay = report["replay"]
-    lines = ["Replay: (emulated - fluid) / fluid", HEAD, _row("all", {**replay["kv_transfer"], "total_error": replay["transfer_time_error"]})]
+    lines = [
+        "Replay: (emulated - fluid) / fluid",
+        HEAD,
+        _row("all", {**replay["kv_transfer"], "total_error": replay["transfer_time_error"]}),
+    ]
     for title, section in (("policy", "by_policy"), ("tier", "by_tier"), ("size", "by_size"), ("load", "by_load")):
         lines += [
             _row(f"{title} {name}" if title == "tier" else name, found) for name, found in replay[section].items()

@@ -16,15 +16,26 @@ def paths(
     pcap: Annotated[
         bool, typer.Option("--pcap", help="Add what the run's captures say of each connection, by link.")
     ] = False,
+    other: Annotated[
+        Path | None, typer.Option("--with", metavar="DIR", help="Another run of the seed: do both have the same paths?")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the spread over equal-cost paths by tier, the collisions and the links with the most connections at once.
 
     The switches told the paths after the run; exit code 2 when the folder does not hold them. With --pcap also one row
     for each connection and captured link: frames, their bytes, retransmitted frames, and round trips from there and
-    back, all in the emulation's own packets and wall time.
+    back, all in the emulation's own packets and wall time. With --with the share of connections that two runs of a
+    seed have in common and that took the same path in both.
     """
-    from experiments.comparing import busiest_links, collisions, read_captures, read_connections, spread_by_tier
+    from experiments.comparing import (
+        agreement,
+        busiest_links,
+        collisions,
+        read_captures,
+        read_connections,
+        spread_by_tier,
+    )
     from experiments.running import strict
 
     connections = read_connections(run)
@@ -33,6 +44,8 @@ def paths(
         "collisions": collisions(connections),
         "links": busiest_links(connections),
     }
+    if other is not None:
+        found["agreement"] = agreement(connections, read_connections(other))
     captured = read_captures(run) if pcap else None
     if captured is not None:
         found["captures"] = strict(captured.to_dict("records"))
@@ -56,6 +69,8 @@ def paths(
         f"{met['transfers']} transfers had a choice: {met['bunched']} put more stripes on one path than an even deal,"
         f" {met['met']} met other traffic on the way up ({met['stripes_met']} of {met['stripes']} stripes)"
     )
+    if alike := found.get("agreement"):
+        typer.echo(f"{alike['same_path']} of {alike['connections']} connections that both runs have took the same path")
     for link in found["links"]:
         typer.echo(f"  {link['link']:<14} {link['at_once']:>4} connections at once, {link['total']} in all")
     for link, rows in captured.groupby("link") if captured is not None else ():

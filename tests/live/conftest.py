@@ -15,7 +15,17 @@ from tests.support.live.machine import BUSY_PROCESSORS, busy_processors
 
 OTHERS_S = 120.0
 DEFAULT_RUN = (
-    *("datapaths", "documented_client", "rates", "reach", "transfers", "bisection", "overload", "oracle", "fast_shaper"),
+    *(
+        "datapaths",
+        "documented_client",
+        "rates",
+        "reach",
+        "transfers",
+        "bisection",
+        "overload",
+        "oracle",
+        "fast_shaper",
+    ),
     *("failed_core", "stopped_controller"),
 )
 

@@ -134,6 +134,11 @@ def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Pat
     assert requests.groupby("policy").size().to_dict() == dict.fromkeys(
         ("round_robin", "cla", "netkv_static", "netkv_full"), 12
     )
+    one, *others = (read_connections(folder) for folder in sorted(out.glob("runs/*")))
+    for other in others:  # source ports come from the seed, so policies are compared on the same paths
+        shared = agreement(one, other)
+        assert shared["connections"] >= 20
+        assert shared["share"] >= 0.99
     evidence = [json.loads(path.read_text())["evidence"] for path in out.glob("runs/*/manifest.json")]
     bringups = {told["bringup_s"] for told in evidence}
     assert len(bringups) == 1  # one fabric served them all

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.comparing.comparison import compare_folders
-from experiments.comparing.ecmp_report import busiest_links, collisions, spread_by_tier
+from experiments.comparing.ecmp_report import agreement, busiest_links, collisions, spread_by_tier
 from experiments.comparing.independent_runs import (
     IndependentRun,
     Pair,
@@ -108,6 +108,14 @@ def test_collisions_tell_bunched_stripes_from_meetings_with_others(connections: 
 
 def test_the_busiest_link_is_the_one_with_most_connections_at_once(connections: pd.DataFrame) -> None:
     assert busiest_links(connections)[0] == {"link": "h0>srv0", "at_once": 3, "total": 5}
+
+
+def test_two_runs_agree_on_what_both_have_in_common_by_name_not_by_number(connections: pd.DataFrame) -> None:
+    one = connections.assign(source_port=[5000, 5001, 5000, 5002, 6000])
+    later = one.assign(number=[4, 4, 9, 9, 1], path=[0, 0, 0, 1, 0])  # other requests on the same connections
+    assert agreement(one, one)["share"] == 1.0
+    assert agreement(one, later) == {"connections": 4, "same_path": 3, "share": 0.75}
+    assert agreement(one, later.assign(equal_paths=1))["share"] is None
 
 
 @pytest.mark.parametrize(

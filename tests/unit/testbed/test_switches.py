@@ -59,7 +59,10 @@ def test_a_switch_is_asked_by_its_name_and_all_when_none_is_named(tmp_path: Path
         assert vswitchd.ask("dpif/show") == "tor0\ntor1\n"
 
 
-@pytest.mark.parametrize(("names", "forwarding"), [(["ovs-vswitchd", "pmd-c01/id:9", "revalidator7"], "12"), (["ovs-vswitchd", "revalidator7"], "10")])
+@pytest.mark.parametrize(
+    ("names", "forwarding"),
+    [(["ovs-vswitchd", "pmd-c01/id:9", "revalidator7"], "12"), (["ovs-vswitchd", "revalidator7"], "10")],
+)
 def test_poll_mode_threads_forward_where_there_are_any(tmp_path: Path, names: list[str], forwarding: str) -> None:
     for thread, name in zip(("10", "12", "14"), names, strict=False):
         (tmp_path / "10" / "task" / thread).mkdir(parents=True)
