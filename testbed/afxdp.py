@@ -1,7 +1,7 @@
 """Switches whose ports are AF_XDP sockets, served by a thread that does nothing else (ovs-vswitchd.conf.db(5)).
 
-A hop through them takes a third of the time that it takes through vswitchd's main thread (docs/explanation/fidelity.md).
-What they ask of the links is in `topologies.mininet.SplitLink`.
+A hop takes a third of the time that it takes through vswitchd's main thread (docs/explanation/fidelity.md). What they
+ask of the links is in `topologies.mininet.SplitLink`.
 """
 
 from __future__ import annotations

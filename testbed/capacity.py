@@ -72,11 +72,13 @@ class Capacity:
         if given["datapath"] not in get_args(Datapath):
             raise ValueError(f"not a calibration: datapath is {given['datapath']!r}")
         for name, value in given.items():
-            if name != "datapath" and (
-                isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf
-            ):
+            if name != "datapath" and not _is_amount(value):
                 raise ValueError(f"not a calibration: {name} is {value!r}")
         return cls(**given)
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def measure_capacity(datapath: Datapath) -> Capacity:
@@ -84,13 +86,8 @@ def measure_capacity(datapath: Datapath) -> Capacity:
     require_root()
     try:
         with SendBufferLease():
-            done = subprocess.run(
-                python_in_sandbox("testbed.capacity", datapath),
-                capture_output=True,
-                text=True,
-                timeout=DEADLINE_S,
-                check=False,
-            )
+            command = python_in_sandbox("testbed.capacity", datapath)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     except SendBufferError as problem:
         raise TestbedError(str(problem)) from None
     except subprocess.TimeoutExpired:

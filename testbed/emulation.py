@@ -105,9 +105,9 @@ class EmulationSpec(BaseModel):
         gt=0,
         le=1000,
         allow_inf_nan=False,
-        description="Most that a connection has under way, milliseconds at the emulated rate of a server's NIC, above 0,"
-        " at most 1000 (`cwnd lock` of ip-route, at least 4 segments): enough for an idle path, and too little to fill"
-        " its queues. None: TCP's own window alone.",
+        description="Most that a connection has under way, milliseconds at the emulated rate of a server's NIC, above"
+        " 0, at most 1000 (`cwnd lock` of ip-route, at least 4 segments): enough for an idle path, and too little to"
+        " fill its queues. None: TCP's own window alone.",
     )
     limit_output_bytes: int | None = Field(
         None,
@@ -180,7 +180,7 @@ class EmulationSpec(BaseModel):
         return self
 
     def for_ports(self, ports: int) -> EmulationSpec:
-        """This emulation of switches with so many ports: a datapath that nobody asked for is chosen with them in view."""
+        """This emulation of switches with so many ports: a datapath that nobody asked for is chosen anew."""
         if "datapath" in self.model_fields_set or (datapath := choose_datapath(ports)[0]) == self.datapath:
             return self
         asked = {name: getattr(self, name) for name in self.model_fields_set}

@@ -41,8 +41,9 @@ HOST_SETTINGS = (
     "net.ipv4.tcp_tso_rtt_log=0",
 )
 """Of every host: no IPv6 neighbour discovery, no TCP metrics from earlier connections, no slow start of an idle
-persistent connection, the same source port again for a connection of the next run, and no larger bursts to near peers: below some milliseconds of round trip Linux lets a paced
-connection send up to 64 KB at once (ip-sysctl.rst), 120 ms of a background flow."""
+persistent connection, the same source port again in the next run, and no larger bursts to near peers: below some
+milliseconds of round trip Linux lets a paced connection send up to 64 KB at once (ip-sysctl.rst, tcp_tso_rtt_log). Six
+frames a burst, 120 ms apart, made the load of a link differ by 16 % from one tenth of a second to the next."""
 
 FRAME_BYTES = 1514
 LEAST_WINDOW = 4

@@ -57,7 +57,7 @@ class PortWatch:
             else (f"{link.target}-eth{link.target_port}", False)
             for link in fabric.links
         }
-        # A middle that hands a frame to a port of AF_XDP counts it without its Ethernet header (Linux's drivers/net/veth.c).
+        # A middle counts what it hands to a port of AF_XDP without the Ethernet header (Linux's drivers/net/veth.c).
         at_afxdp = {link.name for link in fabric.links if split and link.target in fabric.switch_by_name}
         self._uncounted_bytes = {name: ETHERNET_BYTES * (name in at_afxdp) for name in self._sent}
         self._shapes = {link.name: Shape(link.capacity_bps / link_divisor, burst_s=burst_s) for link in fabric.links}

@@ -34,8 +34,8 @@ itself (since 4.13)."""
 class StreamOptions(NamedTuple):
     """Options of every outgoing stream of a worker; None leaves the kernel's default.
 
-    With a `port_seed` a stream's source port, and by that its ECMP path, depends on nothing but the seed, both addresses,
-    its slot and its stripe: runs of one seed have the same paths, whatever their policies decide.
+    With a `port_seed` a stream's source port, and by that its ECMP path, depends on nothing but the seed, both
+    addresses, its slot and its stripe: runs of one seed have the same paths, whatever their policies decide.
     """
 
     source_address: str | None = None
@@ -129,8 +129,12 @@ class StreamOptions(NamedTuple):
 
 
 def source_port(seed: int, source: str | None, address: tuple[str, int], slot: int, stripe: int, attempt: int) -> int:
-    """The source port of a stream, `FIRST_PORT` and above: a hash (CRC-32) of all that names the stream."""
-    return FIRST_PORT + zlib.crc32(f"{seed} {source} {address} {slot} {stripe} {attempt}".encode()) % PORTS
+    """The source port of a stream, `FIRST_PORT` and above: a hash of all that names the stream.
+
+    CRC-32, mixed by Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4), because the names differ little.
+    """
+    mixed = zlib.crc32(f"{seed} {source} {address} {slot} {stripe} {attempt}".encode()) * 0x9E3779B1 % 2**32
+    return FIRST_PORT + mixed * PORTS // 2**32
 
 
 def retransmitted(sock: socket.socket) -> int:

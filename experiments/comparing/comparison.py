@@ -69,17 +69,15 @@ def in_words(report: dict[str, Any]) -> str:
     slower = "longer" if kv["median_error"] >= 0 else "shorter"
     errors = {name: found["median_abs_error"] for name, found in replay["by_size"].items()}
     best, worst = min(errors, key=errors.__getitem__), max(errors, key=errors.__getitem__)
-    apart = (
-        f", and policies differ by {100 * replay['policies_apart']:.1f} points" if len(replay["by_policy"]) > 1 else ""
-    )
+    apart = f", policies {100 * replay['policies_apart']:.1f} points apart" if len(replay["by_policy"]) > 1 else ""
     text = (
         f"Given the decisions, paths and start times of {replay['transfers']} transfers in {report['runs']} runs, the"
         f" fluid model misses the emulated times by {kv['median_abs_error']:.0%} in the median and"
         f" {kv['p90_abs_error']:.0%} at the 90th percentile; half of them took more than"
         f" {abs(kv['median_error']):.0%} {slower} than it says. It is nearest for transfers of {best}"
         f" ({errors[best]:.0%}) and farthest for those of {worst} ({errors[worst]:.0%}); all transfers together took"
-        f" {replay['transfer_time_error']:+.0%}, the makespan {replay['makespan_error']:+.1%}{apart}. Deciding for themselves,"
-        f" both worlds sent {decisions['alike']} of {decisions['requests']} requests to the same instance."
+        f" {replay['transfer_time_error']:+.0%}{apart}, the makespan {replay['makespan_error']:+.1%}. Deciding for"
+        f" themselves, both worlds sent {decisions['alike']} of {decisions['requests']} requests to the same instance."
     )
     taus = [ranking["kendall_tau"] for ranking in report["independent"]["rankings"]]
     if taus:

@@ -60,19 +60,19 @@ def agreement(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
     A background connection is the same by its flow and number, one of transfers by its pair, its stripe, and the order
     in which the pair's bundles were first used. `share` is None where there is none in common.
     """
-    both = _named(one).join(_named(other), how="inner", lsuffix="_one", rsuffix="_other")
-    alike = int((both["path_one"] == both["path_other"]).sum())
+    both = _named(one).to_frame().join(_named(other).rename("other"), how="inner")
+    alike = int((both["path"] == both["other"]).sum())
     return {"connections": len(both), "same_path": alike, "share": alike / len(both) if len(both) else None}
 
 
-def _named(connections: pd.DataFrame) -> pd.DataFrame:
+def _named(connections: pd.DataFrame) -> pd.Series[int]:
     """The path of every connection that had a choice, by what names the connection in any run of the same seed."""
     rows = connections[(connections["equal_paths"] > 1) & (connections["path"] != UNKNOWN)].sort_values("started_s")
     pair = ["owner", "source", "target", "connection"]
     of_transfers = rows[rows["owner"] == "transfer"].drop_duplicates([*pair, "source_port"])
     of_transfers = of_transfers.assign(number=of_transfers.groupby(pair).cumcount())
     together = pd.concat([of_transfers, rows[rows["owner"] != "transfer"]])
-    return together.set_index([*pair, "number"])[["path"]]
+    return together.set_index([*pair, "number"])["path"]
 
 
 def busiest_links(connections: pd.DataFrame, count: int = 8) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.comparing import agreement, read_connections
 from experiments.running.sweep import read_sweep
 from tests.support.live.speed import made_at_most_twice, speed_of_a_run
 

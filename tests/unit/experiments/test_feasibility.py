@@ -127,11 +127,9 @@ def test_a_file_that_is_no_calibration_is_one_line(tmp_path: Path, content: str 
 
 
 def test_ports_of_afxdp_are_counted_with_their_memory() -> None:
-    ports = {
-        datapath: plan_run(make_spec({}, {"emulation.datapath": datapath}))["ports"] for datapath in ("user", "afxdp")
-    }
-    assert ports["user"] == {"datapath": "user", "count": 64, "memory_bytes": 0}
-    assert ports["afxdp"] == {"datapath": "afxdp", "count": 64, "memory_bytes": 64 * 75_000_000}
+    slow, fast = (plan_run(make_spec({}, {"emulation.datapath": name}))["ports"] for name in ("user", "afxdp"))
+    assert slow == {"datapath": "user", "count": 64, "memory_bytes": 0}
+    assert fast == {"datapath": "afxdp", "count": 64, "memory_bytes": 64 * 75_000_000}
 
 
 def test_only_userspace_switches_have_a_load_that_is_known_to_be_easy() -> None:

@@ -30,7 +30,7 @@ def test_ports_that_do_not_fit_now_are_refused_in_one_line(machine: Path) -> Non
 
 def test_a_kernel_without_is_refused(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
     monkeypatch.setattr(datapath, "_kernel_has_afxdp", lambda: False)
-    with pytest.raises(TestbedError, match="this kernel has no AF_XDP sockets; use emulation.datapath=user"):
+    with pytest.raises(TestbedError, match=r"this kernel has no AF_XDP sockets; use emulation\.datapath=user"):
         check_machine(PORTS)
 
 
