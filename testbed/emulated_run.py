@@ -90,7 +90,7 @@ class EmulatedRun:
         tasks = [asyncio.create_task(self._guarded(one)) for one in work]
         last_s = self._last_arrival_s * self._clock.dilation
         try:
-            await asyncio.wait_for(self._movers.done.wait(), LEAD_S + last_s + self._up.spec.run_deadline_s)
+            await asyncio.wait_for(self._movers.done.wait(), LEAD_S + last_s + self._up.spec.deadline_s)
         except TimeoutError:
             self._movers.life.give_up("not finished at the run's deadline")
         finally:

@@ -153,8 +153,8 @@ class EmulationSpec(BaseModel):
         120.0,
         gt=0,
         allow_inf_nan=False,
-        description="Longest time from a run's last arrival to its end, and longest time of one transfer, wall seconds,"
-        " more than 0.",
+        description="Longest time from a run's last arrival to its end, and longest time of one transfer, s, more than"
+        " 0; `time_dilation` times as long by the wall clock.",
     )
 
     @model_validator(mode="before")
@@ -189,6 +189,11 @@ class EmulationSpec(BaseModel):
     def link_delay_s(self, hop_latency_s: float) -> float:
         """Delay of every link of the emulation, where a hop of the real fabric takes `hop_latency_s`."""
         return self.link_delay_ms / 1e3 + self.hop_latency * hop_latency_s * self.time_dilation
+
+    @property
+    def deadline_s(self) -> float:
+        """`run_deadline_s` by the wall clock."""
+        return self.run_deadline_s * self.time_dilation
 
     @property
     def link_divisor(self) -> float:

@@ -83,7 +83,7 @@ class RequestMovers:
         self._tell("decode", decision.decode_id, {"do": "expect", **moved, **tokens})
         if emulated_bytes:
             address = [self._up.address(decision.decode_id), DECODE_PORT]
-            bound = {"address": address, "deadline_s": self._up.spec.run_deadline_s}
+            bound = {"address": address, "deadline_s": self._up.spec.deadline_s}
             self._tell("prefill", decision.prefill_id, {"do": "transfer", **moved, **bound})
         else:
             self.life.sending(request.request_id, self._clock.now_s())

@@ -67,6 +67,9 @@ acknowledgements and retransmissions. Measured: 1.02 to 1.03."""
 PATHS_MISMATCH = 0.2
 """Bytes on multipath links that the traced paths of the connections do not explain, over all bytes on them."""
 
+LEVELS_CLIMBED = {2: 1, 3: 2}
+"""Multipath links on a connection's way, by tier: into an aggregation, and into a core."""
+
 LEAST_BYTES = 1_000_000
 """With fewer bytes neither conservation nor paths are judged."""
 
@@ -231,22 +234,31 @@ def _losses(evidence: dict[str, Any]) -> Iterator[VerdictReason]:
 
 
 def _paths(scenario: Scenario, outcome: Outcome) -> Iterator[VerdictReason]:
-    """Whether every multipath link carried the bytes of the connections that were traced over it."""
+    """Whether every multipath link carried the bytes of the connections that were traced over it.
+
+    Connections whose path is not known may explain their own bytes, once on each level that they climbed.
+    """
     counted = outcome.evidence.get("link_bytes", {})
-    if not outcome.paths or any(row["path"] < 0 for row in outcome.paths) or outcome.evidence.get("background_udp"):
+    if not outcome.paths or outcome.evidence.get("background_udp"):
         return
     scale = outcome.evidence["rate_scale"] * TCP_PAYLOAD_SHARE
     traced: Counter[str] = Counter()
     for row in outcome.paths:
         for link in row["links"]:
             traced[link] += row["bytes"] / scale
+    unknown = [row for row in outcome.paths if row["path"] < 0]
+    if unknown:
+        text = f"{len(unknown)} of {len(outcome.paths)} connections have no known path"
+        yield VerdictReason("paths", text, False, len(unknown) / len(outcome.paths) / PATHS_MISMATCH)
     fabric, _ = scenario.build()
     level = {switch.name: switch.level for switch in fabric.switches}
     multipath = [
         link.name for link in fabric.links if Level.TOR <= level.get(link.source, -1) < level.get(link.target, -1)
     ]
     total = sum(counted.get(link, 0) for link in multipath)
-    mismatch = sum(abs(counted.get(link, 0) - traced[link]) for link in multipath) / max(total, 1)
+    unexplained = sum(abs(counted.get(link, 0) - traced[link]) for link in multipath)
+    climbed = sum(row["bytes"] / scale * LEVELS_CLIMBED.get(row["tier"], 0) for row in unknown)
+    mismatch = max(unexplained - climbed, 0.0) / max(total, 1)
     outcome.evidence["paths_mismatch"] = mismatch
     if total > LEAST_BYTES and mismatch > PATHS_MISMATCH:
         text = (

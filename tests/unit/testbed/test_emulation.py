@@ -43,6 +43,10 @@ def test_what_is_asked_for_is_not_second_guessed() -> None:
     assert EmulationSpec(datapath="user", time_dilation=2.0).link_divisor == 10_000
 
 
+def test_a_deadline_is_dilated_like_everything_else() -> None:
+    assert EmulationSpec(datapath="user", run_deadline_s=30.0, time_dilation=4.0).deadline_s == 120.0
+
+
 def test_a_delay_is_given_or_the_fabrics_own() -> None:
     assert EmulationSpec().link_delay_s(1e-6) == 0
     assert EmulationSpec(link_delay_ms=2.5, time_dilation=10.0).link_delay_s(1e-6) == 2.5e-3

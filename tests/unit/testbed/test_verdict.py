@@ -145,7 +145,7 @@ def test_interfaces_are_read_by_direction() -> None:
 
 
 def one_path(link: str) -> dict[str, Any]:
-    return {"path": 0, "links": ["h0>srv0", "srv0>tor0", link], "bytes": 2500e6 * 1448 / 1514}
+    return {"path": 0, "tier": 2, "links": ["h0>srv0", "srv0>tor0", link], "bytes": 2500e6 * 1448 / 1514}
 
 
 @pytest.mark.parametrize(("told", "found"), [("tor0>agg0", "valid"), ("tor0>agg1", "suspect")])
@@ -154,3 +154,11 @@ def test_multipath_links_that_carried_what_no_path_explains_make_it_suspect(told
     judged = judge(Scenario(), Outcome(evidence=evidence, paths=[one_path(told)]))
     assert judged["verdict"] == found
     assert judged["worst"] == (None if found == "valid" else "paths")
+
+
+def test_a_path_that_is_not_known_explains_its_own_bytes_and_is_named() -> None:
+    evidence = {**GOOD, "rate_scale": 1.0, "link_bytes": {"tor0>agg0": 2500e6, "tor0>agg1": 2500e6}}
+    unknown = {**one_path("tor0>agg1"), "path": -1, "links": []}
+    judged = judge(Scenario(), Outcome(evidence=evidence, paths=[one_path("tor0>agg0"), unknown]))
+    assert judged["reasons"] == ["1 of 2 connections have no known path"]
+    assert evidence["paths_mismatch"] < 0.01
