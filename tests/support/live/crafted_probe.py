@@ -22,7 +22,7 @@ from testbed.emulation import EmulationSpec
 from testbed.fabric_up import FabricUp, bring_up
 from testbed.sandbox import prepare_sandbox
 from testbed.vswitchd import VSwitchd
-from topologies import FabricSpec, build_fattree
+from topologies import FabricSpec, build_fattree, middle_of
 from topologies.mininet import interface_of
 
 TARGET_PORT = 7001
@@ -51,14 +51,15 @@ def send(up: FabricUp, source: int, target: int) -> None:
 
 
 def interfaces_of(up: FabricUp, path: tuple[int, ...]) -> list[str]:
-    """The switches' interfaces that a path's packets leave or enter by."""
+    """The switches' interfaces that a path's packets leave or enter by; of split links, their middles, which are seen by
+    a capture."""
     found = set()
     for link in (up.fabric.links[index] for index in path):
         if link.source in up.fabric.switch_by_name:
             found.add(interface_of(link))
         if link.target in up.fabric.switch_by_name:
             found.add(f"{link.target}-eth{link.target_port}")
-    return sorted(found)
+    return sorted(map(middle_of, found) if up.split else found)
 
 
 def main() -> None:
