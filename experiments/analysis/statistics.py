@@ -220,7 +220,8 @@ def _pairs(baseline: pd.DataFrame, other: pd.DataFrame, column: str) -> tuple[Fl
 
 
 def _completed_pairs(baseline: pd.DataFrame, other: pd.DataFrame, column: str) -> tuple[Floats, Floats, Units]:
-    done = [frame[frame["status"] == "completed"] for frame in (baseline, other)]
+    """The same over the requests that completed in both and have the figure: an answer of one token has no TBT."""
+    done = [frame[frame["status"] == "completed"].dropna(subset=[column]) for frame in (baseline, other)]
     return _pairs(done[0], done[1], column)
 
 

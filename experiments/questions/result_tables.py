@@ -37,7 +37,7 @@ MEANS: tuple[Column, ...] = (
     ("TTFT ms", lambda row: f"{row['ttft_ms']:.0f}"),
     ("change %", _change),
     ("KV ms", lambda row: f"{row['kv_transfer_ms']:.0f}"),
-    ("TBT ms", lambda row: f"{row['tpot_ms']:.1f}"),
+    ("TBT ms", lambda row: "-" if math.isnan(row["tpot_ms"]) else f"{row['tpot_ms']:.1f}"),
     ("SLO %", lambda row: f"{100 * row['slo_attainment']:.0f}"),
 )
 AGE: Column = ("age s", lambda row: "-" if math.isnan(row["refresh_s"]) else f"{row['oracle_age_ms'] / 1e3:.1f}")

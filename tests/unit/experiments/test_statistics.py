@@ -261,6 +261,13 @@ def test_a_lost_request_has_missed_its_objective_but_has_no_latency() -> None:
     assert difference(before, after, "ttft_ms", completed=True).value == -10.0
 
 
+def test_an_answer_of_one_token_enters_no_difference_of_tbt() -> None:
+    before = frame(record(0, tpot_ms=30.0), record(1, tpot_ms=math.nan, output_length=1), seed=0)
+    after = frame(record(0, tpot_ms=32.0), record(1, tpot_ms=math.nan, output_length=1), seed=0)
+    found = difference(before, after, "tpot_ms", completed=True)
+    assert (found.value, found.pairs) == (2.0, 1)
+
+
 def test_the_share_that_stayed_the_same() -> None:
     one = runs(2, 8, 1.0, tier=[1, 2, 3, 3] * 4)
     other = runs(2, 8, 1.0, tier=[1, 2, 3, 1] * 4)
