@@ -6,6 +6,8 @@ from .percentiles import weighted_percentiles
 from .results import NEVER, Further, against_freshest, challengers, change_column, gains, refresh_numbers, tidy
 from .statistics import (
     CONFIDENCE,
+    SHARE,
+    SHARE_DIFFERENCE,
     Change,
     Estimate,
     counted,
@@ -43,6 +45,8 @@ __all__ = [
     "CONFIDENCE",
     "NEVER",
     "OF_TTFT",
+    "SHARE",
+    "SHARE_DIFFERENCE",
     "AgedChange",
     "Change",
     "Estimate",

@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from experiments.analysis.statistics import counted, holm, mean_interval, paired_change, percentile_interval, units_of
+from experiments.analysis.statistics import (
+    SHARE,
+    counted,
+    holm,
+    mean_interval,
+    paired_change,
+    percentile_interval,
+    units_of,
+)
 
 NEVER = "never"
 
@@ -109,7 +117,7 @@ def _means(group: pd.DataFrame) -> dict[str, float]:
         ),
         (
             ("slo_attainment", "slo_low", "slo_high"),
-            mean_interval(group["slo_met"].to_numpy(dtype=float), units=units_of(group)),
+            mean_interval(group["slo_met"].to_numpy(dtype=float), units=units_of(group), bounds=SHARE),
         ),
     ):
         found |= dict(zip(names, figures, strict=True))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,14 @@ units. Fewer units make intervals too wide to decide anything once several compa
 make blocks too short to be independent: docs/explanation/intervals.md has the coverage of either."""
 
 
+Bounds = tuple[float, float]
+"""Between which values a figure can be at all; no interval of it reaches beyond them."""
+
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+SHARE: Bounds = (0.0, 1.0)
+SHARE_DIFFERENCE: Bounds = (-1.0, 1.0)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A figure and how surely it is known. `error`: its standard error; `units`: the independent parts it rests on.
@@ -49,13 +57,22 @@ class Estimate:
     dominance: float = math.nan
     """Effect size: the share of pairs in which the figure fell less the share in which it rose, -1 to 1 (the paired
     form of Cliff's delta); NaN where nothing was paired."""
+    bounds: Bounds = UNBOUNDED
+
+    def times(self, factor: float) -> Estimate:
+        """The same figure in another unit, or with the other sign."""
+        low, high = sorted(factor * end for end in self.bounds)
+        return replace(self, value=factor * self.value, error=abs(factor) * self.error, bounds=(low, high))
 
     def interval(self, comparisons: int = 1) -> tuple[float, float]:
-        """Student's interval; of this many at once, all hold together with `CONFIDENCE` (Bonferroni)."""
+        """Student's interval within the bounds; of this many at once, all hold together with `CONFIDENCE` (Bonferroni).
+
+        Cutting off what cannot be leaves the coverage as it is.
+        """
         if self.units < 2:
             return math.nan, math.nan
         reach = float(stdtrit(self.units - 1, 1 - (1 - CONFIDENCE) / (2 * comparisons))) * self.error
-        return self.value - reach, self.value + reach
+        return max(self.value - reach, self.bounds[0]), min(self.value + reach, self.bounds[1])
 
     def p(self, truth: float = 0.0) -> float:
         """Two-sided p-value of `truth`: Student's t over the units, so that it agrees with the interval."""
@@ -140,14 +157,22 @@ def relative_change(
     return _estimate(value, error, units, before, after)
 
 
-def difference(baseline: pd.DataFrame, other: pd.DataFrame, column: str, *, completed: bool, seed: int = 0) -> Estimate:
+def difference(
+    baseline: pd.DataFrame,
+    other: pd.DataFrame,
+    column: str,
+    *,
+    completed: bool,
+    seed: int = 0,
+    bounds: Bounds = UNBOUNDED,
+) -> Estimate:
     """The mean of `column` in `other` less that in `baseline`, in its unit, over the same requests.
 
     `completed`: only those that completed in both; otherwise all, as for `slo_met`, which a lost request has missed.
     """
     pairs = _completed_pairs if completed else _pairs
     before, after, units = pairs(baseline, other, column)
-    return _mean_difference(before, after, units, seed)
+    return replace(_mean_difference(before, after, units, seed), bounds=bounds)
 
 
 def share_alike(one: pd.DataFrame, other: pd.DataFrame, column: str, seed: int = 0) -> Estimate:
@@ -155,7 +180,7 @@ def share_alike(one: pd.DataFrame, other: pd.DataFrame, column: str, seed: int =
     before, after, units = _pairs(one, other, column)
     same = (before == after).astype(float)
     found = _mean_difference(np.zeros(len(same)), same, units, seed)
-    return Estimate(found.value, found.error, found.units, found.pairs)
+    return Estimate(found.value, found.error, found.units, found.pairs, bounds=SHARE)
 
 
 def growth(baseline: pd.DataFrame, other: pd.DataFrame, column: str, over: str) -> Estimate:
@@ -178,7 +203,9 @@ def growth(baseline: pd.DataFrame, other: pd.DataFrame, column: str, over: str) 
     return Estimate(value, error, len(np.unique(units)), len(rise))
 
 
-def mean_interval(values: Floats, seed: int = 0, units: Units | None = None) -> tuple[float, float, float]:
+def mean_interval(
+    values: Floats, seed: int = 0, units: Units | None = None, bounds: Bounds = UNBOUNDED
+) -> tuple[float, float, float]:
     """Mean and its interval, by `units_of` the rows, or as if every value were independent; NaN for no values."""
     count = len(values)
     if units is not None:
@@ -188,7 +215,7 @@ def mean_interval(values: Floats, seed: int = 0, units: Units | None = None) -> 
         found = Estimate(float(values.mean()), error, count, count)
     else:
         found = Estimate(math.nan, math.nan, 0, 0)
-    return (found.value, *found.interval())
+    return (found.value, *replace(found, bounds=bounds).interval())
 
 
 def percentile_interval(values: Floats, percentile: float, units: Units, seed: int = 0) -> tuple[float, float, float]:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from experiments.analysis import margins
 
-Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+Verdict = Literal["reproduced", "exceeded", "not reproduced", "inconclusive"]
+"""`exceeded`: in the claimed direction, and the whole interval lies beyond the paper's figure."""
 
 WORLDS = ("emulated", "analytic")
 
@@ -25,8 +26,8 @@ class Claim:
 
 
 BEST = (
-    "the interval of the best configuration reaches the figure and does not reach below"
-    f" {margins.LEAST_SHARE_OF_CLAIM:g} times it; not reproduced if no interval of at least"
+    "the interval of the best configuration holds the figure and does not reach below"
+    f" {margins.LEAST_SHARE_OF_CLAIM:g} times it; exceeded if that interval lies wholly beyond it; not reproduced if no interval of at least"
     f" {margins.LEAST_CONFIGURATIONS} configurations reaches it"
 )
 

@@ -15,6 +15,8 @@ from statsmodels.stats.multitest import multipletests
 from experiments.analysis.percentiles import weighted_percentiles
 from experiments.analysis.statistics import (
     LEAST_UNITS,
+    SHARE,
+    SHARE_DIFFERENCE,
     Estimate,
     counted,
     difference,
@@ -274,6 +276,17 @@ def test_the_share_that_stayed_the_same() -> None:
     found = share_alike(one, other, "tier")
     assert (found.value, found.pairs, found.units) == (0.75, 16, 8)
     assert math.isnan(found.dominance)
+
+
+def test_no_interval_of_a_share_reaches_beyond_what_can_be() -> None:
+    nearly_all = np.array([1.0] * 7 + [0.9])
+    assert mean_interval(nearly_all, units=np.arange(8))[2] > 1
+    _, low, high = mean_interval(nearly_all, units=np.arange(8), bounds=SHARE)
+    assert 0 < low < high == 1.0
+    gained = Estimate(0.9, 0.2, 8, 80, bounds=SHARE_DIFFERENCE)
+    assert gained.interval()[1] == 1.0
+    assert gained.times(-100).interval()[0] == -100.0
+    assert share_alike(runs(1, 8, 1.0, tier=1), runs(1, 8, 1.0, tier=[1] * 7 + [2]), "tier").interval()[1] == 1.0
 
 
 def test_how_a_difference_grows_with_another_column() -> None:
