@@ -33,6 +33,10 @@ def tidy(
 ) -> pd.DataFrame:
     """One row a world, workload, value of the axes, policy and refresh interval. Invalid runs count for nothing.
 
+    Only the pairs of an invalid run are lost: other policies keep theirs of its seed. `left_out` counts the invalid
+    runs of a row, `ttft_change_seeds` the seeds that have pairs with the reference. A condition of which every run is
+    invalid has no row.
+
     `requests`: the frame of `experiments.read_sweep`. Columns: the keys; `seeds`, `requests`, `completed`; means
     of `ttft_ms`, `tpot_ms` and `slo_attainment` and the percentile `p99_ttft_ms`, with their intervals; means of
     `kv_transfer_ms` and `oracle_age_ms`, the median of `decision_us`. `reference` names the first of the `references`,
@@ -42,8 +46,8 @@ def tidy(
     where a reference was not run. All but the counts are over the requests after the warm-up cut of
     `experiments.analysis.statistics`.
     """
-    trusted = requests[requests["verdict"] != "invalid"]
-    trusted = trusted.assign(refresh_s=refresh_numbers(trusted["refresh_s"]))
+    given = requests.assign(refresh_s=refresh_numbers(requests["refresh_s"]))
+    trusted = given[given["verdict"] != "invalid"]
     place = ["world", "workload", *axes]
     rows = []
     for at, beside in trusted.groupby(place, dropna=False, sort=False):
@@ -56,13 +60,23 @@ def tidy(
                 change = paired_change(warm[warm["policy"] == reference], group, "ttft_ms")
                 row |= {f"{prefix}_percent": change.percent, f"{prefix}_low": change.low, f"{prefix}_high": change.high}
                 if reference == references[0]:
+                    row["ttft_change_seeds"] = len(change_seeds(warm[warm["policy"] == reference], group))
                     row["ttft_change_p"] = math.nan if policy == reference else change.p
             rows.append(row | dict(further(group, warm) if further else {}))
     results = pd.DataFrame(rows)
     if len(results):
+        keys = [*place, "policy", "refresh_s"]
+        invalid = given[given["verdict"] == "invalid"].groupby(keys, dropna=False)["run"].nunique()
+        results = results.merge(invalid.rename("left_out").reset_index(), on=keys, how="left")
+        results["left_out"] = results["left_out"].fillna(0).astype(int)
         p_values = results.groupby("world")["ttft_change_p"]
         results["ttft_change_p_holm"] = p_values.transform(lambda given: pd.Series(holm(list(given)), given.index))
     return results
+
+
+def change_seeds(baseline: pd.DataFrame, other: pd.DataFrame) -> set[int]:
+    """The seeds that both have runs of."""
+    return set(baseline["seed"]) & set(other["seed"])
 
 
 def against_freshest(group: pd.DataFrame, beside: pd.DataFrame) -> Mapping[str, float]:

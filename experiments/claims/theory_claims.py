@@ -124,12 +124,15 @@ def complexity(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
 def _slopes(requests: pd.DataFrame) -> tuple[list[int], np.ndarray[tuple[int], np.dtype[np.float64]], pd.Series[float]]:
     """The sizes, a least-squares slope a seed, and the median decision of each size, microseconds.
 
-    |D| is proportional to the GPUs: half of the instances decode.
+    |D| is proportional to the GPUs: half of the instances decode. A seed without a run of some size, such as one left
+    out as invalid, has the slope of its other sizes; it takes two.
     """
-    by_seed = requests.groupby(["seed", "gpus"])["decision_us"].median().unstack("gpus").dropna()
+    by_seed = requests.groupby(["seed", "gpus"])["decision_us"].median().dropna().unstack("gpus")
+    by_seed = by_seed[by_seed.notna().sum(axis=1) > 1]
     sizes = [int(size) for size in by_seed.columns]
-    rises = np.polyfit(np.log(sizes), np.log(by_seed.to_numpy(dtype=float)).T, 1)[0] if len(by_seed) else np.empty(0)
-    return sizes, rises, by_seed.median()
+    known = [row.dropna() for _, row in by_seed.iterrows()]
+    rises = [np.polyfit(np.log(row.index.to_numpy(dtype=float)), np.log(row.to_numpy(dtype=float)), 1)[0] for row in known]
+    return sizes, np.array(rises), by_seed.median()
 
 
 def _error(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:

@@ -52,7 +52,9 @@ def listing(results: pd.DataFrame, title: str, columns: Sequence[Column]) -> Tab
     """A row a policy and condition, in a section a world and workload where there are several."""
     failed = int((results["requests"] - results["completed"]).sum())
     reference = results["reference"].iloc[0]
-    table = _empty(title, f"change: mean TTFT against {reference}, 95 % interval; {failed or 'no'} requests failed")
+    table = _empty(
+        title, f"change: mean TTFT against {reference}, 95 % interval; {failed or 'no'} requests failed{_left_out(results)}"
+    )
     table.add_column("policy", no_wrap=True)
     for heading, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -72,7 +74,7 @@ def grid(
 ) -> Table:  # fmt: skip
     """A row a value of the first column of `at`, a column a value of the second: `gain_percent`, `*` if it may be 0."""
     down, across = at
-    table = _empty(title, f"down: {headings[0]}; across: {headings[1]}; * the 95 % interval holds zero")
+    table = _empty(title, f"down: {headings[0]}; across: {headings[1]}; * the 95 % interval holds zero{_left_out(cells)}")
     table.add_column("", no_wrap=True)
     values = sorted(cells[across].unique())
     for value in values:
@@ -86,6 +88,12 @@ def grid(
             by_value = {row[across]: row for row in inside[inside[down] == value].to_dict("records")}
             table.add_row(names(value), *(_cell(by_value.get(one)) for one in values))
     return table
+
+
+def _left_out(results: pd.DataFrame) -> str:
+    """How many runs of these rows do not count; the sweep's conclusions name them and say why."""
+    count = int(results["left_out"].sum())
+    return f"; {count} invalid run{'s' if count > 1 else ''} left out" if count else ""
 
 
 def _cell(row: Row | None) -> str:

@@ -248,6 +248,17 @@ def test_the_time_of_a_decision_over_the_instances(
     assert found.configuration["gpus"] == "64 to 256"
 
 
+def test_a_seed_that_lost_one_size_keeps_the_slope_of_the_others(sweeps: Sweeps) -> None:
+    scale(sweeps, lambda gpus, _: 20 * (gpus / 64) ** 0.5, seeds=2)
+    for pods, verdict in ((2, "valid"), (4, "valid"), (8, "invalid")):
+        sweeps.run(
+            "scale", "netkv_full", 2, world="emulated", decision_us=20.0 * pods, verdict=verdict,
+            labels={"gpus": 32 * pods}, fabric__pods=pods,
+        )  # fmt: skip
+    found = found_in(sweeps, "C2", "emulated")
+    assert (found.seeds, found.value) == (3, pytest.approx((0.5 + 0.5 + 1) / 3))
+
+
 def test_the_analytic_world_tells_the_time_of_a_decision_beside_its_runs(sweeps: Sweeps) -> None:
     scale(sweeps, lambda *_: math.nan, world="analytic")
     assert not found_in(sweeps, "C2").measured
