@@ -37,7 +37,15 @@ from .sweep_findings import (
     ttft_invariance,
     worst_kv_change,
 )
-from .theory import available, herd_ratio, largest_error, longest_staleness_s, single_ratio, tokens_beyond
+from .theory import (
+    available,
+    herd_ratio,
+    largest_error,
+    longest_staleness_s,
+    order_is_certain,
+    single_ratio,
+    tokens_beyond,
+)
 from .wording import CAVEAT, OF_TTFT, beside_claim, percent_change, refresh_name, refresh_names, seeds_name
 
 __all__ = [
@@ -75,6 +83,7 @@ __all__ = [
     "longest_staleness_s",
     "margins",
     "mean_interval",
+    "order_is_certain",
     "overhead",
     "paired_change",
     "paired_requests",

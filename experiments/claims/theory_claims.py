@@ -159,8 +159,9 @@ def robustness(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     elif tiers.verdict == "kept" and ttft.verdict == "invariant" and bound_is_exact():
         verdict = "reproduced"
     sentence = (
-        f"Theory: the order of tiers holds while a sample is younger than eps* / r ({example_limit_s():.2f} s in the"
-        f" example of docs/explanation/theory.md), and congestion that comes at once has no r. Runs: the fewest"
+        f"Theory: the order of tiers, one link each, holds while a sample's age and the transfer together are shorter"
+        f" than eps* / r ({example_limit_s():.2f} s in the example of docs/explanation/theory.md), and congestion that"
+        f" comes at once has no r. Runs: the fewest"
         f" tiers are kept at {kept[tiers.fewest].at()}; statistically significantly below {tiers.margin:g} % in"
         f" {tiers.lost} of {len(kept)} comparisons. Mean TTFT moves most at {moved[ttft.worst].at()}, by"
         f" {percent_change(changes[ttft.worst])} (p {p_moved[ttft.worst]:.2g}, Holm, of the nearer end of"
@@ -175,7 +176,10 @@ def example_limit_s() -> float:
 
 
 def bound_is_exact() -> bool:
-    """Whether the order of the example's tiers holds just below the theorem's bound, and has changed just beyond it."""
+    """Whether the order of the example's tiers holds just below the theorem's bound, and has changed just beyond it.
+
+    The tests hold this for all tiers of one link each; over paths of several links the bound is sufficient.
+    """
     error = largest_error(EXAMPLE_CAPACITY, EXAMPLE_USE)
 
     def in_order(wrong: float) -> bool:
