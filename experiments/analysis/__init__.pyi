@@ -1,11 +1,23 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from . import margins
-from .findings import cache_aware_penalty, invariance, largest_gain, overhead, tiers_kept
+from .findings import cache_aware_penalty, invariance, largest_gain, overhead, retention, tiers_kept
 from .interval import Interval
 from .percentiles import weighted_percentiles
-from .results import NEVER, Further, against_freshest, challengers, change_column, gains, refresh_numbers, tidy
+from .results import (
+    NEVER,
+    WITHOUT_TELEMETRY,
+    Further,
+    against_freshest,
+    challengers,
+    change_column,
+    gains,
+    refresh_numbers,
+    tidy,
+)
+from .retained_gain import fieller, retained_gain
 from .statistics import (
     CONFIDENCE,
+    POWER,
     SHARE,
     SHARE_DIFFERENCE,
     Change,
@@ -28,14 +40,15 @@ from .sweep_findings import (
     aged_changes,
     constancy,
     kept_gain,
+    kv_invariance,
     largest_row_gain,
+    retained_telemetry,
     row_tiers_kept,
     scale_change,
     spread,
     tbt_overheads,
     telemetry_worth,
     ttft_invariance,
-    worst_kv_change,
 )
 from .theory import (
     available,
@@ -53,8 +66,10 @@ __all__ = [
     "CONFIDENCE",
     "NEVER",
     "OF_TTFT",
+    "POWER",
     "SHARE",
     "SHARE_DIFFERENCE",
+    "WITHOUT_TELEMETRY",
     "AgedChange",
     "Change",
     "Estimate",
@@ -71,12 +86,14 @@ __all__ = [
     "constancy",
     "counted",
     "difference",
+    "fieller",
     "gains",
     "growth",
     "herd_ratio",
     "holm",
     "invariance",
     "kept_gain",
+    "kv_invariance",
     "largest_error",
     "largest_gain",
     "largest_row_gain",
@@ -93,6 +110,9 @@ __all__ = [
     "refresh_numbers",
     "relative_change",
     "resamples",
+    "retained_gain",
+    "retained_telemetry",
+    "retention",
     "row_tiers_kept",
     "scale_change",
     "seeds_name",
@@ -107,5 +127,4 @@ __all__ = [
     "ttft_invariance",
     "units_of",
     "weighted_percentiles",
-    "worst_kv_change",
 ]

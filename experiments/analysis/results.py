@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
+from experiments.analysis.retained_gain import retained_gain
 from experiments.analysis.statistics import (
     SHARE,
     counted,
@@ -18,6 +19,9 @@ from experiments.analysis.statistics import (
 )
 
 NEVER = "never"
+
+WITHOUT_TELEMETRY = "netkv_static"
+"""NetKV with nominal bandwidths: what NetKV-Full does without a snapshot."""
 
 Further = Callable[[pd.DataFrame, pd.DataFrame], Mapping[str, float]]
 """Figures of a row that only one question has: of its requests, and all those of the same world, workload and axes."""
@@ -42,7 +46,8 @@ def tidy(
     `kv_transfer_ms` and `oracle_age_ms`, the median of `decision_us`. `reference` names the first of the `references`,
     and `ttft_change_percent`, `ttft_change_low` and `ttft_change_high` compare the mean TTFT with it over the same
     requests; `ttft_change_p` is the p-value of no change, `ttft_change_p_holm` that one corrected for the number of
-    comparisons in the same world. `ttft_change_NAME_percent` (and `low`, `high`) compare with each other reference. NaN
+    comparisons in the same world; `ttft_change_detectable` the smallest change, percent, that the comparison could have
+    detected (`Estimate.detectable`). `ttft_change_NAME_percent` and so on compare with each other reference. NaN
     where a reference was not run. All but the counts are over the requests after the warm-up cut of
     `experiments.analysis.statistics`.
     """
@@ -59,6 +64,7 @@ def tidy(
                 prefix = change_column(reference, references)
                 change = paired_change(warm[warm["policy"] == reference], group, "ttft_ms")
                 row |= {f"{prefix}_percent": change.percent, f"{prefix}_low": change.low, f"{prefix}_high": change.high}
+                row[f"{prefix}_detectable"] = math.nan if policy == reference else change.detectable
                 if reference == references[0]:
                     row["ttft_change_seeds"] = len(change_seeds(warm[warm["policy"] == reference], group))
                     row["ttft_change_p"] = math.nan if policy == reference else change.p
@@ -82,12 +88,15 @@ def change_seeds(baseline: pd.DataFrame, other: pd.DataFrame) -> set[int]:
 def against_freshest(group: pd.DataFrame, beside: pd.DataFrame) -> Mapping[str, float]:
     """What age changes: the same policy at its shortest refresh interval is the reference.
 
+    `telemetry_gain_ms` and `retained_percent`: what that gains over a policy that decides alike without telemetry, and
+    the share of it kept (`retained_gain`); NaN where that was not run.
     `aged_change` of TTFT and `aged_kv` of the KV transfer alone; `same_tier`: the share of requests that went over the
     same tier as there; `prediction_error`: median of |predicted - measured| / measured of the transfers.
     """
     of_policy = beside[beside["policy"] == group["policy"].iloc[0]]
     fresh = of_policy[of_policy["refresh_s"] == of_policy["refresh_s"].min()]
     aged, aged_kv = (paired_change(fresh, group, column) for column in ("ttft_ms", "kv_transfer_ms"))
+    gain, retained = retained_gain(beside[beside["policy"] == WITHOUT_TELEMETRY], fresh, group, "ttft_ms")
     tiers = [frame[["seed", "request_id", "tier"]] for frame in (fresh, group)]
     pairs = tiers[0].merge(tiers[1], on=["seed", "request_id"])
     moved = group[(group["status"] == "completed") & (group["kv_bytes"] > 0)]
@@ -99,6 +108,14 @@ def against_freshest(group: pd.DataFrame, beside: pd.DataFrame) -> Mapping[str, 
         "aged_kv_percent": aged_kv.percent,
         "aged_kv_low": aged_kv.low,
         "aged_kv_high": aged_kv.high,
+        "aged_change_detectable": aged.detectable,
+        "aged_kv_detectable": aged_kv.detectable,
+        "telemetry_gain_ms": gain.value,
+        "telemetry_gain_low": gain.low,
+        "telemetry_gain_high": gain.high,
+        "retained_percent": retained.value,
+        "retained_low": retained.low,
+        "retained_high": retained.high,
         "same_tier": float((pairs["tier_x"] == pairs["tier_y"]).mean()),
         "prediction_error": float(error.median()),
     }

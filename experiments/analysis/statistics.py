@@ -24,6 +24,8 @@ Units = NDArray[np.int64]
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
+POWER = 0.8
+"""The chance with which an effect of the `detectable` size is found: the customary one (Cohen 1988)."""
 
 WARM_UP_SHARE = 0.1
 """Share of each run's requests, from its front, that no statistic counts: queues and caches fill meanwhile. What that
@@ -74,6 +76,16 @@ class Estimate:
         reach = float(stdtrit(self.units - 1, 1 - (1 - CONFIDENCE) / (2 * comparisons))) * self.error
         return max(self.value - reach, self.bounds[0]), min(self.value + reach, self.bounds[1])
 
+    def detectable(self) -> float:
+        """The smallest true effect that would be found significant with a chance of `POWER`, in the figure's unit.
+
+        (t(1 - alpha / 2) + t(POWER)) standard errors, alpha = 1 - `CONFIDENCE`, Student's t over the units: Bloom,
+        Minimum detectable effects, Evaluation Review 19 (1995), 547-556. Of one comparison, not corrected for others.
+        """
+        if self.units < 2:
+            return math.nan
+        return float(stdtrit(self.units - 1, (1 + CONFIDENCE) / 2) + stdtrit(self.units - 1, POWER)) * self.error
+
     def p(self, truth: float = 0.0) -> float:
         """Two-sided p-value of `truth`: Student's t over the units, so that it agrees with the interval."""
         if self.units < 2 or math.isnan(self.value):
@@ -87,8 +99,8 @@ class Estimate:
 class Change:
     """Relative change of a mean, in percent, with its confidence interval; `pairs` requests were compared.
 
-    `p`: two-sided, of no change, not corrected; `units`: seeds or blocks that the interval rests on; `dominance`: see
-    `Estimate`.
+    `p`: two-sided, of no change, not corrected; `units`: seeds or blocks that the interval rests on; `dominance` and
+    `detectable`, in percent: see `Estimate`.
     """
 
     percent: float
@@ -98,6 +110,7 @@ class Change:
     p: float = math.nan
     units: int = 0
     dominance: float = math.nan
+    detectable: float = math.nan
 
 
 def counted(requests: pd.DataFrame, warm_up: float = WARM_UP_SHARE) -> pd.DataFrame:
@@ -135,7 +148,7 @@ def paired_change(baseline: pd.DataFrame, other: pd.DataFrame, column: str, seed
     """
     found = relative_change(baseline, other, column, seed=seed)
     low, high = found.interval()
-    return Change(found.value, low, high, found.pairs, found.p(), found.units, found.dominance)
+    return Change(found.value, low, high, found.pairs, found.p(), found.units, found.dominance, found.detectable())
 
 
 def paired_requests(baseline: pd.DataFrame, other: pd.DataFrame) -> int:

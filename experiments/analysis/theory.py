@@ -120,7 +120,7 @@ def order_is_certain(better: tuple[float, float], worse: tuple[float, float], co
 
 
 def longest_staleness_s(error: float, rate_per_s: float, transfer_s: float = 0.0) -> float:
-    """How old a sample may be at a decision, before utilisations that change by at most `rate_per_s` can err by `error`.
+    """How old a sample may be at a decision before utilisations that change by at most `rate_per_s` err by `error`.
 
     A decision has to hold until its transfer ends, so the duration of that, `transfer_s`, is part of the age that
     counts. Never below 0.

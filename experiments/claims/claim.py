@@ -27,8 +27,8 @@ class Claim:
 
 BEST = (
     "the interval of the best configuration holds the figure and does not reach below"
-    f" {margins.LEAST_SHARE_OF_CLAIM:g} times it; exceeded if that interval lies wholly beyond it; not reproduced if no interval of at least"
-    f" {margins.LEAST_CONFIGURATIONS} configurations reaches it"
+    f" {margins.LEAST_SHARE_OF_CLAIM:g} times it; exceeded if that interval lies wholly beyond it; not reproduced if no"
+    f" interval of at least {margins.LEAST_CONFIGURATIONS} configurations reaches it"
 )
 
 CLAIMS = {

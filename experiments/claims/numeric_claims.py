@@ -2,10 +2,10 @@
 
 All configurations looked at are corrected for: their intervals hold together (Bonferroni), so that the best of many is
 not taken at its face value. `up to` F is *exceeded* where the whole interval of the best configuration lies beyond F,
-*reproduced* where that interval holds F and does not reach below F / 2, *not reproduced* where no interval reaches F; `below B everywhere` is reproduced where all
-intervals stay below B, not reproduced where one stays above it. That none reaches F, or that all stay below B, takes
-`margins.LEAST_CONFIGURATIONS` to say. All else is inconclusive. The findings are those of `experiments.analysis`;
-here they become verdicts and sentences.
+*reproduced* where that interval holds F and does not reach below F / 2, *not reproduced* where no interval reaches F;
+`below B everywhere` is reproduced where all intervals stay below B, not reproduced where one stays above it. That none
+reaches F, or that all stay below B, takes `margins.LEAST_CONFIGURATIONS` to say. All else is inconclusive. The findings
+are those of `experiments.analysis`; here they become verdicts and sentences.
 """
 
 from __future__ import annotations

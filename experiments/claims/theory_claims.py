@@ -131,7 +131,9 @@ def _slopes(requests: pd.DataFrame) -> tuple[list[int], np.ndarray[tuple[int], n
     by_seed = by_seed[by_seed.notna().sum(axis=1) > 1]
     sizes = [int(size) for size in by_seed.columns]
     known = [row.dropna() for _, row in by_seed.iterrows()]
-    rises = [np.polyfit(np.log(row.index.to_numpy(dtype=float)), np.log(row.to_numpy(dtype=float)), 1)[0] for row in known]
+    rises = [
+        np.polyfit(np.log(row.index.to_numpy(dtype=float)), np.log(row.to_numpy(dtype=float)), 1)[0] for row in known
+    ]
     return sizes, np.array(rises), by_seed.median()
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from experiments.analysis import NEVER
+from experiments.analysis import NEVER, POWER
 
 LEAST_WIDTH = 64
 """A narrower table would break its caption into many lines."""
@@ -32,6 +32,13 @@ def _refresh(row: Row) -> str:
     return f"{row['refresh_s']:g} s" if math.isfinite(row["refresh_s"]) else NEVER
 
 
+def _kept(row: Row) -> str:
+    """Of the gain of fresh telemetry over none; `none` where there is no gain to keep."""
+    if math.isnan(row["retained_percent"]):
+        return "-"
+    return f"{row['retained_percent']:.0f}" if row["telemetry_gain_low"] > 0 else "none"
+
+
 INTERVAL: Column = ("refresh", _refresh)
 MEANS: tuple[Column, ...] = (
     ("TTFT ms", lambda row: f"{row['ttft_ms']:.0f}"),
@@ -40,7 +47,7 @@ MEANS: tuple[Column, ...] = (
     ("TBT ms", lambda row: "-" if math.isnan(row["tpot_ms"]) else f"{row['tpot_ms']:.1f}"),
     ("SLO %", lambda row: f"{100 * row['slo_attainment']:.0f}"),
 )
-AGE: Column = ("age s", lambda row: "-" if math.isnan(row["refresh_s"]) else f"{row['oracle_age_ms'] / 1e3:.1f}")
+KEPT: Column = ("kept %", _kept)
 DECISION_TIME: Column = ("us", lambda row: f"{row['decision_us']:.0f}")
 
 
@@ -53,7 +60,8 @@ def listing(results: pd.DataFrame, title: str, columns: Sequence[Column]) -> Tab
     failed = int((results["requests"] - results["completed"]).sum())
     reference = results["reference"].iloc[0]
     table = _empty(
-        title, f"change: mean TTFT against {reference}, 95 % interval; {failed or 'no'} requests failed{_left_out(results)}"
+        title,
+        f"change: mean TTFT against {reference}, 95 % interval; {failed or 'no'} requests failed{_notes(results)}",
     )
     table.add_column("policy", no_wrap=True)
     for heading, _ in columns:
@@ -74,7 +82,7 @@ def grid(
 ) -> Table:  # fmt: skip
     """A row a value of the first column of `at`, a column a value of the second: `gain_percent`, `*` if it may be 0."""
     down, across = at
-    table = _empty(title, f"down: {headings[0]}; across: {headings[1]}; * the 95 % interval holds zero{_left_out(cells)}")
+    table = _empty(title, f"down: {headings[0]}; across: {headings[1]}; * the 95 % interval holds zero{_notes(cells)}")
     table.add_column("", no_wrap=True)
     values = sorted(cells[across].unique())
     for value in values:
@@ -90,10 +98,17 @@ def grid(
     return table
 
 
-def _left_out(results: pd.DataFrame) -> str:
-    """How many runs of these rows do not count; the sweep's conclusions name them and say why."""
+def _notes(results: pd.DataFrame) -> str:
+    """The smallest changes that the comparisons could have detected, and how many runs of these rows do not count.
+
+    The sweep's conclusions name those runs and say why.
+    """
+    text, could = "", results["ttft_change_detectable"].dropna()
+    if len(could):
+        ends = list(dict.fromkeys((f"{could.min():.1f}", f"{could.max():.1f}")))
+        text += f"; smallest change detectable ({100 * POWER:.0f} % power): {' to '.join(ends)} %"
     count = int(results["left_out"].sum())
-    return f"; {count} invalid run{'s' if count > 1 else ''} left out" if count else ""
+    return text + (f"; {count} invalid run{'s' if count > 1 else ''} left out" if count else "")
 
 
 def _cell(row: Row | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -177,19 +176,16 @@ def _report(
 ) -> dict[str, Any]:
     """The sweep for a machine: JSON knows no number that is not finite."""
     from experiments.questions import written
+    from experiments.running import strict
 
-    rows = [
-        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
-        for row in results.astype(object).to_dict("records")
-    ]
+    rows = results.astype(object).to_dict("records")
     for row in rows:
-        if row["refresh_s"] is not None:
-            row["refresh_s"] = written(row["refresh_s"])
+        row["refresh_s"] = written(row["refresh_s"])
     return {
         "out": str(place),
         "figures": [str(figure) for figure in figures],
         "left_out": list(because),
         "left_out_because": because,
-        "results": rows,
+        "results": strict(rows),
         "conclusions": said,
     }

@@ -219,6 +219,16 @@ def test_p_values_agree_with_intervals() -> None:
         assert found.p(truth=value) == 1.0
 
 
+def test_an_effect_of_the_detectable_size_is_found_four_times_in_five() -> None:
+    found = Estimate(0.0, 2.0, 9, 100)
+    assert found.detectable() == pytest.approx(2 * (2.306 + 0.889), abs=2e-3)  # t(0.975, 8) and t(0.8, 8)
+    rng = np.random.default_rng(4)
+    seen = found.detectable() + rng.normal(0, 2.0, (2000, 9)) * 3
+    hits = [abs(one.mean()) > 2.306 * one.std(ddof=1) / 3 for one in seen]
+    assert np.mean(hits) == pytest.approx(0.8, abs=0.04)
+    assert math.isnan(Estimate(1.0, math.nan, 1, 5).detectable())
+
+
 def test_intervals_of_many_comparisons_are_wider_by_bonferroni() -> None:
     found = Estimate(0.0, 1.0, 9, 100)
     assert found.interval()[1] == pytest.approx(2.306, abs=1e-3)  # t(0.975, 8)

@@ -113,7 +113,7 @@ def order(left: list[float]) -> list[int]:
 
 
 def farthest(capacity: float, utilisation: float, floor: float, error: float) -> tuple[float, float]:
-    """The least and the most that a tier may seem to have left: at one of the ends, for it falls with the utilisation."""
+    """The least and the most that a tier may seem to have left: at the ends, for it falls with the utilisation."""
     seen = [min(max(utilisation + sign * error, 0.0), 1.0) for sign in (1, -1)]
     least, most = (max(capacity * (1 - u), floor) for u in seen)
     return least, most
@@ -133,7 +133,9 @@ def test_below_the_bound_no_error_changes_the_order_and_just_beyond_it_one_does(
 ) -> None:
     capacity, utilisation = [c / (1 + own) for c in tiers[0]], tiers[1]
     floor = [c * (1 + own) / (1 + own + competitors) for c in capacity]
-    assume(len({round(max(c * (1 - u), f)) for c, u, f in zip(capacity, utilisation, floor, strict=True)}) == len(floor))
+    assume(
+        len({round(max(c * (1 - u), f)) for c, u, f in zip(capacity, utilisation, floor, strict=True)}) == len(floor)
+    )
     error = largest_error(capacity, utilisation, floor)
     assume(error > 1e-6)
     assert not can_change(capacity, utilisation, floor, min(error, 1.0) * (1 - 1e-6))
@@ -159,9 +161,7 @@ def busy_view(rng: np.random.Generator, transfers: int, *, by_tier: bool) -> Vie
     in_flight = InFlight(TABLE)
     for number in range(transfers):
         in_flight.start(number, int(rng.choice(ROLES.prefill)), int(rng.choice(ROLES.decode)), 1e9, now_s=0.0)
-    return View(
-        TABLE, in_flight, kv_bytes_per_token=KAPPA, stripes=4, transfer_full=False, rng=rng, by_tier=by_tier
-    )
+    return View(TABLE, in_flight, kv_bytes_per_token=KAPPA, stripes=4, transfer_full=False, rng=rng, by_tier=by_tier)
 
 
 def left_with(network: View, utilisation: NDArray[np.float64]) -> NDArray[np.float64]:
