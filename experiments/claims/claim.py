@@ -109,8 +109,9 @@ class ClaimVerdict:
     """What one world says of a claim.
 
     `value`, `low`, `high`: our figure in the claim's unit in the configuration that decides, and its interval, which
-    holds together with those of all other `comparisons`; `p`: of that configuration, corrected (Holm); None where there
-    is none. `configuration`: its labels; `sweep` and `runs`: where it was measured. `sentence` says the rest.
+    holds together with those of all other `comparisons`; `p`: of that configuration, corrected (Holm); `detectable`:
+    the smallest effect that it could have shown alone (`Estimate.detectable`). None where there is none.
+    `configuration`: its labels; `sweep` and `runs`: where it was measured. `sentence` says the rest.
     """
 
     claim: str
@@ -126,6 +127,7 @@ class ClaimVerdict:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     sweep: str | None = None
     runs: tuple[str, ...] = ()
+    detectable: float | None = None
 
     @property
     def measured(self) -> bool:

@@ -90,6 +90,7 @@ def decided(
         low=low,
         high=high,
         p=holm([comparison.estimate.p(truth) for comparison in found])[which],
+        detectable=chosen.estimate.detectable(),
         comparisons=len(found),
         seeds=chosen.seeds,
         configuration=chosen.configuration,

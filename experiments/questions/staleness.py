@@ -43,9 +43,7 @@ PROFILES = {
 
 
 def table(results: pd.DataFrame) -> Table:
-    return listing(
-        results, "Mean time to first token as the telemetry snapshot gets older", (INTERVAL, *MEANS, KEPT)
-    )
+    return listing(results, "Mean time to first token as the telemetry snapshot gets older", (INTERVAL, *MEANS, KEPT))
 
 
 def charts(results: pd.DataFrame) -> list[Chart]:

@@ -432,5 +432,6 @@ def test_the_command_prints_a_table_or_json(sweeps: Sweeps, capsys: pytest.Captu
     assert len(claims) == 16
     told = next(claim for claim in claims if (claim["claim"], claim["world"]) == ("C4", "analytic"))
     assert (told["verdict"], told["paper"], told["comparisons"]) == ("exceeded", 21.2, 1)
+    assert 0 < told["detectable"] < 1
     assert main([str(sweeps.place / "none")]) == 2
     assert "not a sweep" in capsys.readouterr().err

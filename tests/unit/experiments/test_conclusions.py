@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from experiments.analysis.wording import refresh_name
 from experiments.questions import QUESTIONS, prediction_error
 from experiments.questions.prediction_error import age_bins
 from experiments.questions.staleness_wording import sentences
+from experiments.report.answer import three_sentences
 
 STALENESS, MAP = QUESTIONS["staleness"], QUESTIONS["staleness_map"]
 
@@ -219,6 +221,14 @@ def test_results_say_what_is_kept_of_the_gain_over_no_telemetry() -> None:
     assert results.loc[math.inf, "retained_percent"] == pytest.approx(25)
     assert results.loc[0.1, "retained_percent"] == pytest.approx(100)
     assert results.loc[0.1, "telemetry_gain_low"] > 0
+
+
+def test_the_report_sets_a_small_change_beside_the_gain_of_telemetry_itself() -> None:
+    runs = [requests(100, "netkv_static", None), requests(98, "netkv_full", 0.1), requests(99, "netkv_full", "never")]
+    _, staleness, _ = three_sentences([SimpleNamespace(requests=pd.concat(runs), runs=())], None)  # type: ignore[list-item]
+    assert "within 5 % either way, and 50 % [50, 50] of the gain over NetKV-Static" in staleness
+    _, staleness, _ = three_sentences([SimpleNamespace(requests=pd.concat(runs[1:]), runs=())], None)  # type: ignore[list-item]
+    assert "what there was to lose is not known" in staleness
 
 
 def test_results_compare_with_the_freshest_view() -> None:
