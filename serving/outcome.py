@@ -25,7 +25,7 @@ class RequestRecord:
 
     queue_ms: arrival to the start of prefill. kv_transfer_ms: from the sender's start to the receiver's last byte, 0
     where nothing was to be moved. admission_ms: last byte in to its first step. ttft_ms: arrival to first token.
-    tpot_ms: mean gap of the tokens after it. e2el_ms: arrival to last token.
+    tpot_ms: mean gap of the tokens after it, NaN where there is none. e2el_ms: arrival to last token.
     """
 
     request_id: int
@@ -72,7 +72,7 @@ class RequestRecord:
         self.ttft_ms = (first_token_s - self.timestamp_s) * 1e3
         self.e2el_ms = (last_token_s - self.timestamp_s) * 1e3
         gaps = self.output_length - 1
-        self.tpot_ms = (last_token_s - first_token_s) * 1e3 / gaps if gaps else 0.0
+        self.tpot_ms = (last_token_s - first_token_s) * 1e3 / gaps if gaps else NAN
         self.status = "completed"
 
 

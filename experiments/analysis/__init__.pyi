@@ -1,11 +1,25 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from . import margins
-from .findings import cache_aware_penalty, invariance, largest_gain, overhead, tiers_kept
+from .findings import cache_aware_penalty, invariance, largest_gain, overhead, retention, tiers_kept
 from .interval import Interval
 from .percentiles import weighted_percentiles
-from .results import NEVER, Further, against_freshest, challengers, change_column, gains, refresh_numbers, tidy
+from .results import (
+    NEVER,
+    WITHOUT_TELEMETRY,
+    Further,
+    against_freshest,
+    challengers,
+    change_column,
+    gains,
+    refresh_numbers,
+    tidy,
+)
+from .retained_gain import fieller, retained_gain
 from .statistics import (
     CONFIDENCE,
+    POWER,
+    SHARE,
+    SHARE_DIFFERENCE,
     Change,
     Estimate,
     counted,
@@ -26,16 +40,25 @@ from .sweep_findings import (
     aged_changes,
     constancy,
     kept_gain,
+    kv_invariance,
     largest_row_gain,
+    retained_telemetry,
     row_tiers_kept,
     scale_change,
     spread,
     tbt_overheads,
     telemetry_worth,
     ttft_invariance,
-    worst_kv_change,
 )
-from .theory import available, herd_ratio, largest_error, longest_staleness_s, single_ratio, tokens_beyond
+from .theory import (
+    available,
+    herd_ratio,
+    largest_error,
+    longest_staleness_s,
+    order_is_certain,
+    single_ratio,
+    tokens_beyond,
+)
 from .wording import CAVEAT, OF_TTFT, beside_claim, percent_change, refresh_name, refresh_names, seeds_name
 
 __all__ = [
@@ -43,6 +66,10 @@ __all__ = [
     "CONFIDENCE",
     "NEVER",
     "OF_TTFT",
+    "POWER",
+    "SHARE",
+    "SHARE_DIFFERENCE",
+    "WITHOUT_TELEMETRY",
     "AgedChange",
     "Change",
     "Estimate",
@@ -59,18 +86,21 @@ __all__ = [
     "constancy",
     "counted",
     "difference",
+    "fieller",
     "gains",
     "growth",
     "herd_ratio",
     "holm",
     "invariance",
     "kept_gain",
+    "kv_invariance",
     "largest_error",
     "largest_gain",
     "largest_row_gain",
     "longest_staleness_s",
     "margins",
     "mean_interval",
+    "order_is_certain",
     "overhead",
     "paired_change",
     "paired_requests",
@@ -80,6 +110,9 @@ __all__ = [
     "refresh_numbers",
     "relative_change",
     "resamples",
+    "retained_gain",
+    "retained_telemetry",
+    "retention",
     "row_tiers_kept",
     "scale_change",
     "seeds_name",
@@ -94,5 +127,4 @@ __all__ = [
     "ttft_invariance",
     "units_of",
     "weighted_percentiles",
-    "worst_kv_change",
 ]

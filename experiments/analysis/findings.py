@@ -13,6 +13,7 @@ from typing import Literal
 
 from experiments.analysis.interval import Bound, Interval, farthest, largest
 from experiments.analysis.margins import (
+    LEAST_RETAINED_PERCENT,
     LEAST_SHARE_OF_CLAIM,
     SAME_TIER_PERCENT,
     TBT_MARGIN_MS,
@@ -50,6 +51,30 @@ def invariance(changes: Sequence[Interval], margin: float = TTFT_MARGIN_PERCENT)
         within,
         margin,
     )
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Whether old snapshots keep enough of the gain that a fresh one brings over none.
+
+    `nothing to lose`: that gain is not significantly above 0, so no share of it means anything. `least`: the place of
+    the smallest share; `below`: the places significantly below the margin.
+    """
+
+    verdict: Literal["kept", "lost", "undecided", "nothing to lose"]
+    least: int
+    below: tuple[int, ...]
+    margin: float = LEAST_RETAINED_PERCENT
+
+
+def retention(gain: Interval, shares: Sequence[Interval], margin: float = LEAST_RETAINED_PERCENT) -> Retention:
+    """`shares`: percent of `gain` that each older snapshot keeps."""
+    below = tuple(place for place, share in enumerate(shares) if share.against_bound(margin) == "below")
+    least = min(range(len(shares)), key=lambda place: shares[place].value)
+    if gain.significance != "higher":
+        return Retention("nothing to lose", least, below, margin)
+    kept = all(share.low >= margin for share in shares)
+    return Retention("lost" if below else "kept" if kept else "undecided", least, below, margin)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,13 @@ from __future__ import annotations
 TTFT_MARGIN_PERCENT = 5.0
 """Percent of the mean TTFT, ours: a smaller change is none in practice (invariance, C3)."""
 
+KV_MARGIN_PERCENT = 5.0
+"""Percent of the mean KV transfer, ours: a smaller change is none in practice. The transfer is the part of TTFT that
+telemetry is about."""
+
+LEAST_RETAINED_PERCENT = 50.0
+"""Percent of the gain of a fresh telemetry snapshot over none, ours: an old one that keeps less has lost it."""
+
 TBT_MARGIN_MS = 0.5
 """Milliseconds of the mean time between tokens, the paper's: its bound on the overhead of NetKV (C7)."""
 

@@ -7,9 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from experiments.analysis.statistics import counted, holm, mean_interval, paired_change, percentile_interval, units_of
+from experiments.analysis.retained_gain import retained_gain
+from experiments.analysis.statistics import (
+    SHARE,
+    counted,
+    holm,
+    mean_interval,
+    paired_change,
+    percentile_interval,
+    units_of,
+)
 
 NEVER = "never"
+
+WITHOUT_TELEMETRY = "netkv_static"
+"""NetKV with nominal bandwidths: what NetKV-Full does without a snapshot."""
 
 Further = Callable[[pd.DataFrame, pd.DataFrame], Mapping[str, float]]
 """Figures of a row that only one question has: of its requests, and all those of the same world, workload and axes."""
@@ -25,17 +37,22 @@ def tidy(
 ) -> pd.DataFrame:
     """One row a world, workload, value of the axes, policy and refresh interval. Invalid runs count for nothing.
 
+    Only the pairs of an invalid run are lost: other policies keep theirs of its seed. `left_out` counts the invalid
+    runs of a row, `ttft_change_seeds` the seeds that have pairs with the reference. A condition of which every run is
+    invalid has no row.
+
     `requests`: the frame of `experiments.read_sweep`. Columns: the keys; `seeds`, `requests`, `completed`; means
     of `ttft_ms`, `tpot_ms` and `slo_attainment` and the percentile `p99_ttft_ms`, with their intervals; means of
     `kv_transfer_ms` and `oracle_age_ms`, the median of `decision_us`. `reference` names the first of the `references`,
     and `ttft_change_percent`, `ttft_change_low` and `ttft_change_high` compare the mean TTFT with it over the same
     requests; `ttft_change_p` is the p-value of no change, `ttft_change_p_holm` that one corrected for the number of
-    comparisons in the same world. `ttft_change_NAME_percent` (and `low`, `high`) compare with each other reference. NaN
+    comparisons in the same world; `ttft_change_detectable` the smallest change, percent, that the comparison could have
+    detected (`Estimate.detectable`). `ttft_change_NAME_percent` and so on compare with each other reference. NaN
     where a reference was not run. All but the counts are over the requests after the warm-up cut of
     `experiments.analysis.statistics`.
     """
-    trusted = requests[requests["verdict"] != "invalid"]
-    trusted = trusted.assign(refresh_s=refresh_numbers(trusted["refresh_s"]))
+    given = requests.assign(refresh_s=refresh_numbers(requests["refresh_s"]))
+    trusted = given[given["verdict"] != "invalid"]
     place = ["world", "workload", *axes]
     rows = []
     for at, beside in trusted.groupby(place, dropna=False, sort=False):
@@ -47,25 +64,39 @@ def tidy(
                 prefix = change_column(reference, references)
                 change = paired_change(warm[warm["policy"] == reference], group, "ttft_ms")
                 row |= {f"{prefix}_percent": change.percent, f"{prefix}_low": change.low, f"{prefix}_high": change.high}
+                row[f"{prefix}_detectable"] = math.nan if policy == reference else change.detectable
                 if reference == references[0]:
+                    row["ttft_change_seeds"] = len(change_seeds(warm[warm["policy"] == reference], group))
                     row["ttft_change_p"] = math.nan if policy == reference else change.p
             rows.append(row | dict(further(group, warm) if further else {}))
     results = pd.DataFrame(rows)
     if len(results):
+        keys = [*place, "policy", "refresh_s"]
+        invalid = given[given["verdict"] == "invalid"].groupby(keys, dropna=False)["run"].nunique()
+        results = results.merge(invalid.rename("left_out").reset_index(), on=keys, how="left")
+        results["left_out"] = results["left_out"].fillna(0).astype(int)
         p_values = results.groupby("world")["ttft_change_p"]
         results["ttft_change_p_holm"] = p_values.transform(lambda given: pd.Series(holm(list(given)), given.index))
     return results
 
 
+def change_seeds(baseline: pd.DataFrame, other: pd.DataFrame) -> set[int]:
+    """The seeds that both have runs of."""
+    return set(baseline["seed"]) & set(other["seed"])
+
+
 def against_freshest(group: pd.DataFrame, beside: pd.DataFrame) -> Mapping[str, float]:
     """What age changes: the same policy at its shortest refresh interval is the reference.
 
+    `telemetry_gain_ms` and `retained_percent`: what that gains over a policy that decides alike without telemetry, and
+    the share of it kept (`retained_gain`); NaN where that was not run.
     `aged_change` of TTFT and `aged_kv` of the KV transfer alone; `same_tier`: the share of requests that went over the
     same tier as there; `prediction_error`: median of |predicted - measured| / measured of the transfers.
     """
     of_policy = beside[beside["policy"] == group["policy"].iloc[0]]
     fresh = of_policy[of_policy["refresh_s"] == of_policy["refresh_s"].min()]
     aged, aged_kv = (paired_change(fresh, group, column) for column in ("ttft_ms", "kv_transfer_ms"))
+    gain, retained = retained_gain(beside[beside["policy"] == WITHOUT_TELEMETRY], fresh, group, "ttft_ms")
     tiers = [frame[["seed", "request_id", "tier"]] for frame in (fresh, group)]
     pairs = tiers[0].merge(tiers[1], on=["seed", "request_id"])
     moved = group[(group["status"] == "completed") & (group["kv_bytes"] > 0)]
@@ -77,6 +108,14 @@ def against_freshest(group: pd.DataFrame, beside: pd.DataFrame) -> Mapping[str, 
         "aged_kv_percent": aged_kv.percent,
         "aged_kv_low": aged_kv.low,
         "aged_kv_high": aged_kv.high,
+        "aged_change_detectable": aged.detectable,
+        "aged_kv_detectable": aged_kv.detectable,
+        "telemetry_gain_ms": gain.value,
+        "telemetry_gain_low": gain.low,
+        "telemetry_gain_high": gain.high,
+        "retained_percent": retained.value,
+        "retained_low": retained.low,
+        "retained_high": retained.high,
         "same_tier": float((pairs["tier_x"] == pairs["tier_y"]).mean()),
         "prediction_error": float(error.median()),
     }
@@ -109,7 +148,7 @@ def _means(group: pd.DataFrame) -> dict[str, float]:
         ),
         (
             ("slo_attainment", "slo_low", "slo_high"),
-            mean_interval(group["slo_met"].to_numpy(dtype=float), units=units_of(group)),
+            mean_interval(group["slo_met"].to_numpy(dtype=float), units=units_of(group), bounds=SHARE),
         ),
     ):
         found |= dict(zip(names, figures, strict=True))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ Units = NDArray[np.int64]
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
+POWER = 0.8
+"""The chance with which an effect of the `detectable` size is found: the customary one (Cohen 1988)."""
 
 WARM_UP_SHARE = 0.1
 """Share of each run's requests, from its front, that no statistic counts: queues and caches fill meanwhile. What that
@@ -33,6 +35,14 @@ LEAST_UNITS = 8
 """With fewer seeds than this, each run is cut into just so many blocks of consecutive requests that there are as many
 units. Fewer units make intervals too wide to decide anything once several comparisons are corrected for, more of them
 make blocks too short to be independent: docs/explanation/intervals.md has the coverage of either."""
+
+
+Bounds = tuple[float, float]
+"""Between which values a figure can be at all; no interval of it reaches beyond them."""
+
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+SHARE: Bounds = (0.0, 1.0)
+SHARE_DIFFERENCE: Bounds = (-1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -49,13 +59,32 @@ class Estimate:
     dominance: float = math.nan
     """Effect size: the share of pairs in which the figure fell less the share in which it rose, -1 to 1 (the paired
     form of Cliff's delta); NaN where nothing was paired."""
+    bounds: Bounds = UNBOUNDED
+
+    def times(self, factor: float) -> Estimate:
+        """The same figure in another unit, or with the other sign."""
+        low, high = sorted(factor * end for end in self.bounds)
+        return replace(self, value=factor * self.value, error=abs(factor) * self.error, bounds=(low, high))
 
     def interval(self, comparisons: int = 1) -> tuple[float, float]:
-        """Student's interval; of this many at once, all hold together with `CONFIDENCE` (Bonferroni)."""
+        """Student's interval within the bounds; of this many at once, all hold together with `CONFIDENCE` (Bonferroni).
+
+        Cutting off what cannot be leaves the coverage as it is.
+        """
         if self.units < 2:
             return math.nan, math.nan
         reach = float(stdtrit(self.units - 1, 1 - (1 - CONFIDENCE) / (2 * comparisons))) * self.error
-        return self.value - reach, self.value + reach
+        return max(self.value - reach, self.bounds[0]), min(self.value + reach, self.bounds[1])
+
+    def detectable(self) -> float:
+        """The smallest true effect that would be found significant with a chance of `POWER`, in the figure's unit.
+
+        (t(1 - alpha / 2) + t(POWER)) standard errors, alpha = 1 - `CONFIDENCE`, Student's t over the units: Bloom,
+        Minimum detectable effects, Evaluation Review 19 (1995), 547-556. Of one comparison, not corrected for others.
+        """
+        if self.units < 2:
+            return math.nan
+        return float(stdtrit(self.units - 1, (1 + CONFIDENCE) / 2) + stdtrit(self.units - 1, POWER)) * self.error
 
     def p(self, truth: float = 0.0) -> float:
         """Two-sided p-value of `truth`: Student's t over the units, so that it agrees with the interval."""
@@ -70,8 +99,8 @@ class Estimate:
 class Change:
     """Relative change of a mean, in percent, with its confidence interval; `pairs` requests were compared.
 
-    `p`: two-sided, of no change, not corrected; `units`: seeds or blocks that the interval rests on; `dominance`: see
-    `Estimate`.
+    `p`: two-sided, of no change, not corrected; `units`: seeds or blocks that the interval rests on; `dominance` and
+    `detectable`, in percent: see `Estimate`.
     """
 
     percent: float
@@ -81,6 +110,7 @@ class Change:
     p: float = math.nan
     units: int = 0
     dominance: float = math.nan
+    detectable: float = math.nan
 
 
 def counted(requests: pd.DataFrame, warm_up: float = WARM_UP_SHARE) -> pd.DataFrame:
@@ -118,7 +148,7 @@ def paired_change(baseline: pd.DataFrame, other: pd.DataFrame, column: str, seed
     """
     found = relative_change(baseline, other, column, seed=seed)
     low, high = found.interval()
-    return Change(found.value, low, high, found.pairs, found.p(), found.units, found.dominance)
+    return Change(found.value, low, high, found.pairs, found.p(), found.units, found.dominance, found.detectable())
 
 
 def paired_requests(baseline: pd.DataFrame, other: pd.DataFrame) -> int:
@@ -140,14 +170,22 @@ def relative_change(
     return _estimate(value, error, units, before, after)
 
 
-def difference(baseline: pd.DataFrame, other: pd.DataFrame, column: str, *, completed: bool, seed: int = 0) -> Estimate:
+def difference(
+    baseline: pd.DataFrame,
+    other: pd.DataFrame,
+    column: str,
+    *,
+    completed: bool,
+    seed: int = 0,
+    bounds: Bounds = UNBOUNDED,
+) -> Estimate:
     """The mean of `column` in `other` less that in `baseline`, in its unit, over the same requests.
 
     `completed`: only those that completed in both; otherwise all, as for `slo_met`, which a lost request has missed.
     """
     pairs = _completed_pairs if completed else _pairs
     before, after, units = pairs(baseline, other, column)
-    return _mean_difference(before, after, units, seed)
+    return replace(_mean_difference(before, after, units, seed), bounds=bounds)
 
 
 def share_alike(one: pd.DataFrame, other: pd.DataFrame, column: str, seed: int = 0) -> Estimate:
@@ -155,7 +193,7 @@ def share_alike(one: pd.DataFrame, other: pd.DataFrame, column: str, seed: int =
     before, after, units = _pairs(one, other, column)
     same = (before == after).astype(float)
     found = _mean_difference(np.zeros(len(same)), same, units, seed)
-    return Estimate(found.value, found.error, found.units, found.pairs)
+    return Estimate(found.value, found.error, found.units, found.pairs, bounds=SHARE)
 
 
 def growth(baseline: pd.DataFrame, other: pd.DataFrame, column: str, over: str) -> Estimate:
@@ -178,7 +216,9 @@ def growth(baseline: pd.DataFrame, other: pd.DataFrame, column: str, over: str) 
     return Estimate(value, error, len(np.unique(units)), len(rise))
 
 
-def mean_interval(values: Floats, seed: int = 0, units: Units | None = None) -> tuple[float, float, float]:
+def mean_interval(
+    values: Floats, seed: int = 0, units: Units | None = None, bounds: Bounds = UNBOUNDED
+) -> tuple[float, float, float]:
     """Mean and its interval, by `units_of` the rows, or as if every value were independent; NaN for no values."""
     count = len(values)
     if units is not None:
@@ -188,7 +228,7 @@ def mean_interval(values: Floats, seed: int = 0, units: Units | None = None) -> 
         found = Estimate(float(values.mean()), error, count, count)
     else:
         found = Estimate(math.nan, math.nan, 0, 0)
-    return (found.value, *found.interval())
+    return (found.value, *replace(found, bounds=bounds).interval())
 
 
 def percentile_interval(values: Floats, percentile: float, units: Units, seed: int = 0) -> tuple[float, float, float]:
@@ -220,7 +260,8 @@ def _pairs(baseline: pd.DataFrame, other: pd.DataFrame, column: str) -> tuple[Fl
 
 
 def _completed_pairs(baseline: pd.DataFrame, other: pd.DataFrame, column: str) -> tuple[Floats, Floats, Units]:
-    done = [frame[frame["status"] == "completed"] for frame in (baseline, other)]
+    """The same over the requests that completed in both and have the figure: an answer of one token has no TBT."""
+    done = [frame[frame["status"] == "completed"].dropna(subset=[column]) for frame in (baseline, other)]
     return _pairs(done[0], done[1], column)
 
 

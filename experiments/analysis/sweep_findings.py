@@ -18,14 +18,16 @@ from experiments.analysis.findings import (
     Invariance,
     LargestGain,
     Overhead,
+    Retention,
     TiersKept,
     invariance,
     largest_gain,
     overhead,
+    retention,
     tiers_kept,
 )
 from experiments.analysis.interval import Interval, farthest, largest
-from experiments.analysis.margins import SLO_MARGIN_POINTS, TBT_MARGIN_MS
+from experiments.analysis.margins import KV_MARGIN_PERCENT, SLO_MARGIN_POINTS, TBT_MARGIN_MS
 from experiments.analysis.results import change_column
 
 
@@ -52,10 +54,29 @@ def ttft_invariance(rows: pd.DataFrame) -> tuple[list[AgedChange], Invariance]:
     return aged, invariance([one.change for one in aged])
 
 
-def worst_kv_change(rows: pd.DataFrame) -> AgedChange:
-    """The largest change of the mean KV transfer, the part of TTFT that telemetry is about."""
+def kv_invariance(rows: pd.DataFrame) -> tuple[AgedChange, Invariance]:
+    """The largest change of the mean KV transfer, the part of TTFT that telemetry is about; and if all are small."""
     aged = aged_changes(rows, "aged_kv")
-    return aged[farthest([one.change for one in aged])]
+    changes = [one.change for one in aged]
+    return aged[farthest(changes)], invariance(changes, KV_MARGIN_PERCENT)
+
+
+@dataclass(frozen=True)
+class RetainedTelemetry:
+    """What the freshest snapshot gains over none, ms of the mean TTFT, and percent of it that older ones keep."""
+
+    gain_ms: Interval
+    shares: tuple[AgedChange, ...]
+    found: Retention
+
+
+def retained_telemetry(rows: pd.DataFrame) -> RetainedTelemetry | None:
+    """None where the policy without telemetry was not run."""
+    gain_ms = Interval.of_row(rows.iloc[0], "telemetry_gain", "ms")
+    shares = tuple(aged_changes(rows, "retained"))
+    if math.isnan(gain_ms.value) or any(math.isnan(one.change.value) for one in shares):
+        return None
+    return RetainedTelemetry(gain_ms, shares, retention(gain_ms, [one.change for one in shares]))
 
 
 @dataclass(frozen=True)

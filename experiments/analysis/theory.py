@@ -49,14 +49,38 @@ def available(capacity: Sequence[float], utilisation: Sequence[float]) -> list[f
     return [c * (1 - u) for c, u in zip(capacity, utilisation, strict=True)]
 
 
-def largest_error(capacity: Sequence[float], utilisation: Sequence[float]) -> float:
+def largest_error(
+    capacity: Sequence[float], utilisation: Sequence[float], floor: Sequence[float] | None = None
+) -> float:
     """The error of utilisations below which their order by bandwidth left cannot change, and at which it can.
 
-    eps* = min over tiers adjacent in that order of (A_i - A_j) / (C_i + C_j).
+    A tier has max(A_t, F_t) left, F_t its `floor` (0 unless given), and no error takes a utilisation out of [0, 1]. The
+    least of `largest_error_of_pair` over tiers adjacent in that order; infinite if no error can change it.
     """
-    left = available(capacity, utilisation)
+    floors = [0.0] * len(capacity) if floor is None else floor
+    left = [max(rest, least) for rest, least in zip(available(capacity, utilisation), floors, strict=True)]
     order = sorted(range(len(left)), key=lambda tier: -left[tier])
-    return min((left[i] - left[j]) / (capacity[i] + capacity[j]) for i, j in pairwise(order))
+    tiers = list(zip(capacity, utilisation, floors, strict=True))
+    return min(largest_error_of_pair(tiers[i], tiers[j]) for i, j in pairwise(order))
+
+
+def largest_error_of_pair(better: tuple[float, float, float], worse: tuple[float, float, float]) -> float:
+    """The same for two tiers, each (capacity C, utilisation u, floor F); i is the one with more left.
+
+    An error e leaves at least max(A_i - C_i e, F_i) of i and at most max(min(A_j + C_j e, C_j), F_j) of j. They meet at
+
+        max(min(max((A_i - A_j) / (C_i + C_j), (A_i - C_j) / C_i), (A_i - F_j) / C_i), (F_i - A_j) / C_j)
+
+    and never if F_i >= C_j. The second term is where u_j cannot fall any further.
+    """
+    (c_i, u_i, f_i), (c_j, u_j, f_j) = better, worse
+    if f_i >= c_j:
+        return math.inf
+    a_i, a_j = c_i * (1 - u_i), c_j * (1 - u_j)
+    without_floors = max((a_i - a_j) / (c_i + c_j), (a_i - c_j) / c_i)
+    down_to_the_other = min(without_floors, (a_i - f_j) / c_i)
+    up_to_the_one = (f_i - a_j) / c_j if f_i > f_j else 0.0
+    return max(down_to_the_other, up_to_the_one, 0.0)
 
 
 def largest_error_of_cost(
@@ -65,7 +89,7 @@ def largest_error_of_cost(
     """The same for the order by l_t + b / A_t: the least error at which some pair of tiers may cost the same.
 
     For a pair with cost_i < cost_j it is where l_i + b / (A_i - C_i e) = l_j + b / (A_j + C_j e): the left side grows
-    with e and the right side falls, so bisection finds the one crossing.
+    with e and the right side falls until u_j is 0, so bisection finds the one crossing. Without a floor.
     """
     left = available(capacity, utilisation)
     cost = [latency + kv_bytes / rest for latency, rest in zip(latency_s, left, strict=True)]
@@ -76,7 +100,7 @@ def largest_error_of_cost(
             low, high = 0.0, left[i] / capacity[i]
             for _ in range(200):
                 error = (low + high) / 2
-                rest_i, rest_j = left[i] - capacity[i] * error, left[j] + capacity[j] * error
+                rest_i, rest_j = left[i] - capacity[i] * error, min(left[j] + capacity[j] * error, capacity[j])
                 if rest_i > 0 and latency_s[i] + kv_bytes / rest_i < latency_s[j] + kv_bytes / rest_j:
                     low = error
                 else:
@@ -85,6 +109,20 @@ def largest_error_of_cost(
     return least
 
 
-def longest_staleness_s(error: float, rate_per_s: float) -> float:
-    """How old a sample may get before utilisations that change by at most `rate_per_s` can err by `error`."""
-    return error / rate_per_s if rate_per_s > 0 else math.inf
+def order_is_certain(better: tuple[float, float], worse: tuple[float, float], competitors: float) -> bool:
+    """Whether the floor alone keeps two tiers in order, whatever their utilisations: at any age of the sample.
+
+    Each (capacity C, own transfers in flight n). With b foreign `competitors` what is left of a tier lies within
+    [C / (1 + n + b), C / (1 + n)] (`scheduler.View.available_Bps`), so C_i / C_j >= (1 + n_i + b) / (1 + n_j) suffices.
+    """
+    (c_i, n_i), (c_j, n_j) = better, worse
+    return c_i * (1 + n_j) >= c_j * (1 + n_i + competitors)
+
+
+def longest_staleness_s(error: float, rate_per_s: float, transfer_s: float = 0.0) -> float:
+    """How old a sample may be at a decision before utilisations that change by at most `rate_per_s` err by `error`.
+
+    A decision has to hold until its transfer ends, so the duration of that, `transfer_s`, is part of the age that
+    counts. Never below 0.
+    """
+    return max(error / rate_per_s - transfer_s, 0.0) if rate_per_s > 0 else math.inf

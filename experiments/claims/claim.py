@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from experiments.analysis import margins
 
-Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+Verdict = Literal["reproduced", "exceeded", "not reproduced", "inconclusive"]
+"""`exceeded`: in the claimed direction, and the whole interval lies beyond the paper's figure."""
 
 WORLDS = ("emulated", "analytic")
 
@@ -25,9 +26,9 @@ class Claim:
 
 
 BEST = (
-    "the interval of the best configuration reaches the figure and does not reach below"
-    f" {margins.LEAST_SHARE_OF_CLAIM:g} times it; not reproduced if no interval of at least"
-    f" {margins.LEAST_CONFIGURATIONS} configurations reaches it"
+    "the interval of the best configuration holds the figure and does not reach below"
+    f" {margins.LEAST_SHARE_OF_CLAIM:g} times it; exceeded if that interval lies wholly beyond it; not reproduced if no"
+    f" interval of at least {margins.LEAST_CONFIGURATIONS} configurations reaches it"
 )
 
 CLAIMS = {
@@ -108,8 +109,9 @@ class ClaimVerdict:
     """What one world says of a claim.
 
     `value`, `low`, `high`: our figure in the claim's unit in the configuration that decides, and its interval, which
-    holds together with those of all other `comparisons`; `p`: of that configuration, corrected (Holm); None where there
-    is none. `configuration`: its labels; `sweep` and `runs`: where it was measured. `sentence` says the rest.
+    holds together with those of all other `comparisons`; `p`: of that configuration, corrected (Holm); `detectable`:
+    the smallest effect that it could have shown alone (`Estimate.detectable`). None where there is none.
+    `configuration`: its labels; `sweep` and `runs`: where it was measured. `sentence` says the rest.
     """
 
     claim: str
@@ -125,6 +127,7 @@ class ClaimVerdict:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     sweep: str | None = None
     runs: tuple[str, ...] = ()
+    detectable: float | None = None
 
     @property
     def measured(self) -> bool:

@@ -1,21 +1,30 @@
 """The claims with a number: `up to` (C4, C5, C6), decided by the best configuration, and `in every condition` (C7).
 
 All configurations looked at are corrected for: their intervals hold together (Bonferroni), so that the best of many is
-not taken at its face value. `up to` F is *reproduced* where the interval of the best configuration reaches F and does
-not reach below F / 2, *not reproduced* where no interval reaches F; `below B everywhere` is reproduced where all
-intervals stay below B, not reproduced where one stays above it. That none reaches F, or that all stay below B, takes
-`margins.LEAST_CONFIGURATIONS` to say. All else is inconclusive. The findings are those of `experiments.analysis`;
-here they become verdicts and sentences.
+not taken at its face value. `up to` F is *exceeded* where the whole interval of the best configuration lies beyond F,
+*reproduced* where that interval holds F and does not reach below F / 2, *not reproduced* where no interval reaches F;
+`below B everywhere` is reproduced where all intervals stay below B, not reproduced where one stays above it. That none
+reaches F, or that all stay below B, takes `margins.LEAST_CONFIGURATIONS` to say. All else is inconclusive. The findings
+are those of `experiments.analysis`; here they become verdicts and sentences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
 
-from experiments.analysis import Estimate, Interval, difference, holm, largest_gain, margins, overhead, relative_change
+from experiments.analysis import (
+    SHARE_DIFFERENCE,
+    Estimate,
+    Interval,
+    difference,
+    holm,
+    largest_gain,
+    margins,
+    overhead,
+    relative_change,
+)
 from experiments.claims.claim import CLAIMS, ClaimVerdict, Verdict
 from experiments.claims.policy_comparisons import ClaimSweep, PolicyComparison, compare
 
@@ -44,7 +53,7 @@ def slo_gained(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
 
 def tbt_overhead(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
     """C7, in the worst configuration."""
-    compared = _known(compare(sweeps, world, (ROUND_ROBIN, CLA_STAR), _overhead_ms))
+    compared = known(compare(sweeps, world, (ROUND_ROBIN, CLA_STAR), _overhead_ms))
     if not compared:
         return not_measured("C7", world, f"netkv_full with {ROUND_ROBIN} or {CLA_STAR}", "topology")
     found = overhead(intervals(compared))
@@ -81,6 +90,7 @@ def decided(
         low=low,
         high=high,
         p=holm([comparison.estimate.p(truth) for comparison in found])[which],
+        detectable=chosen.estimate.detectable(),
         comparisons=len(found),
         seeds=chosen.seeds,
         configuration=chosen.configuration,
@@ -100,24 +110,26 @@ def intervals(compared: Sequence[PolicyComparison], comparisons: int = 0) -> lis
 
 
 def _up_to(claim: str, world: str, compared: Sequence[PolicyComparison], needs: str, question: str) -> ClaimVerdict:
-    known = _known(compared)
-    if not known:
+    measured = known(compared)
+    if not measured:
         return not_measured(claim, world, needs, question)
-    found = largest_gain(intervals(known), CLAIMS[claim].figure or 0.0)
+    found = largest_gain(intervals(measured), CLAIMS[claim].figure or 0.0)
     verdict: Verdict = "inconclusive"
-    if found.supports:
+    if found.beside == "above":
+        verdict = "exceeded"
+    elif found.supports:
         verdict = "reproduced"
-    elif found.refutes and _are_enough(known):
+    elif found.refutes and _are_enough(measured):
         verdict = "not reproduced"
     sentence = (
-        f"The best of {len(known)} comparisons is at {known[found.best].at()}; {found.reached} reach"
+        f"The best of {len(measured)} comparisons is at {measured[found.best].at()}; {found.reached} reach"
         f" {found.claimed:g}, a gain is statistically significant in {found.gains}, the median is"
-        f" {_median(known):+.1f}.{_caution(known)}"
+        f" {_median(measured):+.1f}.{_caution(measured)}"
     )
-    return decided(claim, world, verdict, sentence, known, found.best)
+    return decided(claim, world, verdict, sentence, measured, found.best)
 
 
-def _known(compared: Sequence[PolicyComparison]) -> list[PolicyComparison]:
+def known(compared: Sequence[PolicyComparison]) -> list[PolicyComparison]:
     """Those with an interval: one unit has none."""
     return [comparison for comparison in compared if comparison.estimate.error == comparison.estimate.error]
 
@@ -145,19 +157,14 @@ def _median(found: Sequence[PolicyComparison]) -> float:
 
 def _saved(base: pd.DataFrame, other: pd.DataFrame) -> Estimate:
     """Percent of the mean TTFT saved."""
-    return _negative(relative_change(base, other, "ttft_ms"))
+    return relative_change(base, other, "ttft_ms").times(-1)
 
 
 def _points(base: pd.DataFrame, other: pd.DataFrame) -> Estimate:
-    found = difference(base, other, "slo_met", completed=False)
-    return replace(found, value=100 * found.value, error=100 * found.error)
+    return difference(base, other, "slo_met", completed=False, bounds=SHARE_DIFFERENCE).times(100)
 
 
 def _overhead_ms(base: pd.DataFrame, other: pd.DataFrame) -> Estimate:
     """An answer of one token has no time between tokens."""
     spoke = [frame[frame["output_length"] > 1] for frame in (base, other)]
     return difference(spoke[0], spoke[1], "tpot_ms", completed=True)
-
-
-def _negative(found: Estimate) -> Estimate:
-    return replace(found, value=-found.value)

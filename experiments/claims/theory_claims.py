@@ -16,6 +16,7 @@ from experiments.analysis import (
     available,
     cache_aware_penalty,
     growth,
+    holm,
     invariance,
     largest_error,
     longest_staleness_s,
@@ -29,7 +30,7 @@ from experiments.analysis import (
     tokens_beyond,
 )
 from experiments.claims.claim import ClaimVerdict, Verdict
-from experiments.claims.numeric_claims import decided, intervals, not_measured
+from experiments.claims.numeric_claims import decided, intervals, known, not_measured
 from experiments.claims.policy_comparisons import POLICY, ClaimSweep, aged, compare
 from scenario import ModelSpec
 
@@ -123,12 +124,17 @@ def complexity(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
 def _slopes(requests: pd.DataFrame) -> tuple[list[int], np.ndarray[tuple[int], np.dtype[np.float64]], pd.Series[float]]:
     """The sizes, a least-squares slope a seed, and the median decision of each size, microseconds.
 
-    |D| is proportional to the GPUs: half of the instances decode.
+    |D| is proportional to the GPUs: half of the instances decode. A seed without a run of some size, such as one left
+    out as invalid, has the slope of its other sizes; it takes two.
     """
-    by_seed = requests.groupby(["seed", "gpus"])["decision_us"].median().unstack("gpus").dropna()
+    by_seed = requests.groupby(["seed", "gpus"])["decision_us"].median().dropna().unstack("gpus")
+    by_seed = by_seed[by_seed.notna().sum(axis=1) > 1]
     sizes = [int(size) for size in by_seed.columns]
-    rises = np.polyfit(np.log(sizes), np.log(by_seed.to_numpy(dtype=float)).T, 1)[0] if len(by_seed) else np.empty(0)
-    return sizes, rises, by_seed.median()
+    known = [row.dropna() for _, row in by_seed.iterrows()]
+    rises = [
+        np.polyfit(np.log(row.index.to_numpy(dtype=float)), np.log(row.to_numpy(dtype=float)), 1)[0] for row in known
+    ]
+    return sizes, np.array(rises), by_seed.median()
 
 
 def _error(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
@@ -136,28 +142,35 @@ def _error(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
 
 
 def robustness(sweeps: Sequence[ClaimSweep], world: str) -> ClaimVerdict:
-    """C3: tiers kept and TTFT unchanged at every age of the telemetry snapshot."""
-    kept = aged(sweeps, world, lambda fresh, old: _percent(share_alike(fresh, old, "tier")))
-    moved = aged(sweeps, world, _ttft_change)
-    if not kept or any(math.isnan(comparison.estimate.error) for comparison in (*kept, *moved)):
+    """C3: tiers kept and TTFT unchanged at every age of the telemetry snapshot.
+
+    Two null hypotheses, so two families of comparisons, each with its own correction: the share of tiers kept is the
+    margin, and the change of TTFT is the nearer end of its margin. Both must hold.
+    """
+    kept = known(aged(sweeps, world, lambda fresh, old: share_alike(fresh, old, "tier").times(100)))
+    moved = known(aged(sweeps, world, _ttft_change))
+    if not kept or not moved:
         return not_measured("C3", world, f"{POLICY} at two refresh intervals", "staleness")
-    tests = len(kept) + len(moved)
-    changes = intervals(moved, tests)
-    tiers, ttft = tiers_kept(intervals(kept, tests)), invariance(changes)
+    changes = intervals(moved)
+    tiers, ttft = tiers_kept(intervals(kept)), invariance(changes)
+    nearer = [math.copysign(ttft.margin, one.estimate.value) for one in moved]
+    p_moved = holm([one.estimate.p(truth) for one, truth in zip(moved, nearer, strict=True)])
     verdict: Verdict = "inconclusive"
     if tiers.verdict == "not kept" or ttft.verdict == "not invariant":
         verdict = "not reproduced"
     elif tiers.verdict == "kept" and ttft.verdict == "invariant" and bound_is_exact():
         verdict = "reproduced"
     sentence = (
-        f"Theory: the order of tiers holds while a sample is younger than eps* / r ({example_limit_s():.2f} s in the"
-        f" example of docs/explanation/theory.md), and congestion that comes at once has no r. Runs: the fewest"
+        f"Theory: the order of tiers, one link each, holds while a sample's age and the transfer together are shorter"
+        f" than eps* / r ({example_limit_s():.2f} s in the example of docs/explanation/theory.md), and congestion that"
+        f" comes at once has no r. Runs: the fewest"
         f" tiers are kept at {kept[tiers.fewest].at()}; statistically significantly below {tiers.margin:g} % in"
         f" {tiers.lost} of {len(kept)} comparisons. Mean TTFT moves most at {moved[ttft.worst].at()}, by"
-        f" {percent_change(changes[ttft.worst])}; its whole interval lies within {ttft.margin:g} % in {ttft.within}"
+        f" {percent_change(changes[ttft.worst])} (p {p_moved[ttft.worst]:.2g}, Holm, of the nearer end of"
+        f" +/-{ttft.margin:g} %); its whole interval lies within {ttft.margin:g} % in {ttft.within} of {len(moved)}"
         f" comparisons and beyond it in {len(ttft.beyond)}."
     )
-    return decided("C3", world, verdict, sentence, [*kept, *moved], tiers.fewest, truth=tiers.margin)
+    return decided("C3", world, verdict, sentence, kept, tiers.fewest, truth=tiers.margin)
 
 
 def example_limit_s() -> float:
@@ -165,7 +178,10 @@ def example_limit_s() -> float:
 
 
 def bound_is_exact() -> bool:
-    """Whether the order of the example's tiers holds just below the theorem's bound, and has changed just beyond it."""
+    """Whether the order of the example's tiers holds just below the theorem's bound, and has changed just beyond it.
+
+    The tests hold this for all tiers of one link each; over paths of several links the bound is sufficient.
+    """
     error = largest_error(EXAMPLE_CAPACITY, EXAMPLE_USE)
 
     def in_order(wrong: float) -> bool:
@@ -180,9 +196,4 @@ def _ttft_change(base: pd.DataFrame, other: pd.DataFrame) -> Estimate:
 
 
 def _per_1000_tokens(base: pd.DataFrame, other: pd.DataFrame) -> Estimate:
-    found = growth(base, other, "ttft_ms", "input_length")
-    return Estimate(1000 * found.value, 1000 * found.error, found.units, found.pairs)
-
-
-def _percent(found: Estimate) -> Estimate:
-    return Estimate(100 * found.value, 100 * found.error, found.units, found.pairs)
+    return growth(base, other, "ttft_ms", "input_length").times(1000)

@@ -7,7 +7,7 @@ between tokens.
 
 from __future__ import annotations
 
-import json
+import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +17,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.analysis import margins, mean_interval, units_of
-from experiments.running import read_manifest, read_table
+from experiments.running import json_text, read_manifest, read_table
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class TbtChange:
-    """Mean TBT (a request's mean gap between tokens) of both runs, and of the paired differences mean and interval."""
+    """Mean TBT (a request's mean gap between tokens) of both runs, and of the paired differences mean and interval.
+
+    NaN where no request of both has two tokens.
+    """
 
     requests: int
     with_ms: float
@@ -45,7 +48,9 @@ def tbt_change(with_policy: pd.DataFrame, without: pd.DataFrame) -> tuple[TbtCha
     pairs = tables[0].merge(tables[1], on="request_id", suffixes=("_with", "_without"))
     one, other = (pairs[f"tpot_ms_{which}"].to_numpy(dtype=float) for which in ("with", "without"))
     mean, low, high = mean_interval(one - other, units=units_of(pairs.assign(seed=0)))
-    p99 = float(np.percentile(one, 99) - np.percentile(other, 99)) if len(one) else float("nan")
+    if not len(pairs):
+        return TbtChange(0, *[math.nan] * 6), one, other
+    p99 = float(np.percentile(one, 99) - np.percentile(other, 99))
     return TbtChange(len(pairs), float(one.mean()), float(other.mean()), mean, low, high, p99), one, other
 
 
@@ -82,7 +87,8 @@ def main(arguments: list[str]) -> int:
     specs = [read_manifest(folder)["spec"] for folder in folders]
     change, one, other = tbt_change(*(read_table(folder, "requests") for folder in folders))
     names = (str(specs[0]["policy"]), str(specs[1]["policy"]))
-    print(json.dumps({"with": names[0], "without": names[1], "world": specs[0]["world"], **asdict(change)}, indent=1))
+    said = {"with": names[0], "without": names[1], "world": specs[0]["world"], **asdict(change)}
+    print(json_text(said), end="")
     if len(arguments) > 2:
         draw(Path(arguments[2]), one, other, names, str(specs[0]["world"]))
     return 0

@@ -2,12 +2,11 @@
 from .catalogue import QUESTIONS
 from .prediction_error import age_bins
 from .question import Axis, EmulatedCut, Question, SweepProfile, note_on, reads_telemetry, workload_name, written
-from .staleness import BASELINE, WITHOUT_TELEMETRY
+from .staleness import BASELINE
 
 __all__ = [
     "BASELINE",
     "QUESTIONS",
-    "WITHOUT_TELEMETRY",
     "Axis",
     "EmulatedCut",
     "Question",

@@ -10,7 +10,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from experiments.analysis import NEVER
+from experiments.analysis import NEVER, POWER
 
 LEAST_WIDTH = 64
 """A narrower table would break its caption into many lines."""
@@ -32,15 +32,22 @@ def _refresh(row: Row) -> str:
     return f"{row['refresh_s']:g} s" if math.isfinite(row["refresh_s"]) else NEVER
 
 
+def _kept(row: Row) -> str:
+    """Of the gain of fresh telemetry over none; `none` where there is no gain to keep."""
+    if math.isnan(row["retained_percent"]):
+        return "-"
+    return f"{row['retained_percent']:.0f}" if row["telemetry_gain_low"] > 0 else "none"
+
+
 INTERVAL: Column = ("refresh", _refresh)
 MEANS: tuple[Column, ...] = (
     ("TTFT ms", lambda row: f"{row['ttft_ms']:.0f}"),
     ("change %", _change),
     ("KV ms", lambda row: f"{row['kv_transfer_ms']:.0f}"),
-    ("TBT ms", lambda row: f"{row['tpot_ms']:.1f}"),
+    ("TBT ms", lambda row: "-" if math.isnan(row["tpot_ms"]) else f"{row['tpot_ms']:.1f}"),
     ("SLO %", lambda row: f"{100 * row['slo_attainment']:.0f}"),
 )
-AGE: Column = ("age s", lambda row: "-" if math.isnan(row["refresh_s"]) else f"{row['oracle_age_ms'] / 1e3:.1f}")
+KEPT: Column = ("kept %", _kept)
 DECISION_TIME: Column = ("us", lambda row: f"{row['decision_us']:.0f}")
 
 
@@ -52,7 +59,10 @@ def listing(results: pd.DataFrame, title: str, columns: Sequence[Column]) -> Tab
     """A row a policy and condition, in a section a world and workload where there are several."""
     failed = int((results["requests"] - results["completed"]).sum())
     reference = results["reference"].iloc[0]
-    table = _empty(title, f"change: mean TTFT against {reference}, 95 % interval; {failed or 'no'} requests failed")
+    table = _empty(
+        title,
+        f"change: mean TTFT against {reference}, 95 % interval; {failed or 'no'} requests failed{_notes(results)}",
+    )
     table.add_column("policy", no_wrap=True)
     for heading, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -72,7 +82,7 @@ def grid(
 ) -> Table:  # fmt: skip
     """A row a value of the first column of `at`, a column a value of the second: `gain_percent`, `*` if it may be 0."""
     down, across = at
-    table = _empty(title, f"down: {headings[0]}; across: {headings[1]}; * the 95 % interval holds zero")
+    table = _empty(title, f"down: {headings[0]}; across: {headings[1]}; * the 95 % interval holds zero{_notes(cells)}")
     table.add_column("", no_wrap=True)
     values = sorted(cells[across].unique())
     for value in values:
@@ -86,6 +96,19 @@ def grid(
             by_value = {row[across]: row for row in inside[inside[down] == value].to_dict("records")}
             table.add_row(names(value), *(_cell(by_value.get(one)) for one in values))
     return table
+
+
+def _notes(results: pd.DataFrame) -> str:
+    """The smallest changes that the comparisons could have detected, and how many runs of these rows do not count.
+
+    The sweep's conclusions name those runs and say why.
+    """
+    text, could = "", results["ttft_change_detectable"].dropna()
+    if len(could):
+        ends = list(dict.fromkeys((f"{could.min():.1f}", f"{could.max():.1f}")))
+        text += f"; smallest change detectable ({100 * POWER:.0f} % power): {' to '.join(ends)} %"
+    count = int(results["left_out"].sum())
+    return text + (f"; {count} invalid run{'s' if count > 1 else ''} left out" if count else "")
 
 
 def _cell(row: Row | None) -> str:

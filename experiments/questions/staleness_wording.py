@@ -6,18 +6,20 @@ import pandas as pd
 
 from experiments.analysis import (
     CAVEAT,
+    WITHOUT_TELEMETRY,
     AgedChange,
     kept_gain,
+    kv_invariance,
     margins,
     percent_change,
     refresh_name,
     refresh_names,
+    retained_telemetry,
     row_tiers_kept,
     seeds_name,
     spread,
     telemetry_worth,
     ttft_invariance,
-    worst_kv_change,
 )
 
 
@@ -32,7 +34,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
             said.append(f"{where}: one refresh interval says nothing about staleness.")
             continue
         found = [_invariance(ordered), _transfers(ordered), _others(ordered), _robustness(ordered), _gain(ordered)]
-        said += [f"{where}: {text}." for text in [*found, *_worth(ordered)]]
+        said += [f"{where}: {text}." for text in [*found, *_retained(ordered), *_worth(ordered)]]
     if said:
         said.append(CAVEAT)
     return said
@@ -60,11 +62,37 @@ def _with_seeds(aged: AgedChange) -> str:
 
 
 def _transfers(rows: pd.DataFrame) -> str:
-    worst = worst_kv_change(rows)
+    worst, found = kv_invariance(rows)
+    so = {"invariant": "within", "not invariant": "NOT within", "undecided": "undecided whether within"}
     return (
         f"the mean KV transfer alone changes by {percent_change(worst.change)} at worst, at"
-        f" {refresh_name(worst.refresh_s)}"
+        f" {refresh_name(worst.refresh_s)}: {so[found.verdict]} +/-{found.margin:g} %"
     )
+
+
+def _retained(rows: pd.DataFrame) -> list[str]:
+    """The share of telemetry's own gain, over the policy that reads none, where that was run."""
+    retained = retained_telemetry(rows)
+    if retained is None:
+        return []
+    found, gain_ms = retained.found, retained.gain_ms
+    gain = f"{gain_ms.value:+.1f} ms [{gain_ms.low:+.1f}, {gain_ms.high:+.1f}]"
+    fresh = f"the freshest snapshot gains {gain} on {WITHOUT_TELEMETRY}"
+    if found.verdict == "nothing to lose":
+        return [f"nothing to lose: {fresh}, no significant gain"]
+    least = retained.shares[found.least]
+    share = least.change
+    kept = (
+        f"{share.value:.0f} % [{share.low:.0f}, {share.high:.0f}] of it is kept at {refresh_name(least.refresh_s)}, the"
+        " least"
+    )
+    so = {
+        "kept": f"significantly at least {found.margin:g} % everywhere",
+        "lost": f"significantly less than {found.margin:g} % at"
+        f" {refresh_names(retained.shares[place].refresh_s for place in found.below)}",
+        "undecided": f"which does not decide whether at least {found.margin:g} % is kept",
+    }
+    return [f"{fresh}; {kept}, {so[found.verdict]}"]
 
 
 def _others(rows: pd.DataFrame) -> str:

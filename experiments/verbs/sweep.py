@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -111,10 +110,11 @@ def sweep(
     run_sweep(chosen.name, conditions, place, resume=resume, console=console, jobs=jobs, dask=dask)
     seen = read_sweep(place)
     left_out = sorted(seen.loc[seen["verdict"] == "invalid", "run"].unique())
+    because = {name: _reason(place / RUNS / name) for name in left_out}
     results = chosen.results(seen)
     if results.empty:
         if as_json:
-            typer.echo(json.dumps(_report(place, results, [], left_out, []), indent=1))
+            typer.echo(json.dumps(_report(place, results, [], because, []), indent=1))
         console.print(
             f"every run is invalid: verdict_reasons in {place / RUNS}/*/manifest.json say why,"
             " `netkv plan --calibrate` what this machine carries",
@@ -127,10 +127,16 @@ def sweep(
     note = note_on(conditions, left_out)
     figures = [*chosen.draw(results, place, note), *chosen.draw_requests(seen, place, note)]
     said = chosen.sentences(results)
+    if left_out:
+        whose = "; ".join(f"{name} ({reason})" for name, reason in because.items())
+        said.append(
+            f"{len(left_out)} of {seen['run'].nunique()} runs are left out as invalid, with no more than the pairs that"
+            f" they are part of: {whose}."
+        )
     (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
     judged = [verdict for verdict in verdicts([place], WORLDS[world]) if verdict.measured]
     if as_json:
-        report = _report(place, results, figures, left_out, said)
+        report = _report(place, results, figures, because, said)
         report["claims"] = strict([verdict.as_json() for verdict in judged])
         typer.echo(json.dumps(report, indent=1, default=str))
     else:
@@ -146,6 +152,14 @@ def sweep(
         raise typer.Exit(1)
 
 
+def _reason(run: Path) -> str:
+    """Why a run is invalid: the first of its verdict's reasons."""
+    from experiments.running import read_manifest
+
+    reasons = read_manifest(run).get("verdict_reasons") or ["no reason given"]
+    return str(reasons[0])
+
+
 def _question(name: str, as_map: bool) -> Question:
     from experiments.questions import QUESTIONS
     from experiments.running import SpecError
@@ -158,22 +172,20 @@ def _question(name: str, as_map: bool) -> Question:
 
 
 def _report(
-    place: Path, results: pd.DataFrame, figures: list[Path], left_out: list[str], said: list[str]
+    place: Path, results: pd.DataFrame, figures: list[Path], because: dict[str, str], said: list[str]
 ) -> dict[str, Any]:
     """The sweep for a machine: JSON knows no number that is not finite."""
     from experiments.questions import written
+    from experiments.running import strict
 
-    rows = [
-        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
-        for row in results.astype(object).to_dict("records")
-    ]
+    rows = results.astype(object).to_dict("records")
     for row in rows:
-        if row["refresh_s"] is not None:
-            row["refresh_s"] = written(row["refresh_s"])
+        row["refresh_s"] = written(row["refresh_s"])
     return {
         "out": str(place),
         "figures": [str(figure) for figure in figures],
-        "left_out": left_out,
-        "results": rows,
+        "left_out": list(because),
+        "left_out_because": because,
+        "results": strict(rows),
         "conclusions": said,
     }

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.analysis.statistics import Estimate, counted, difference, relative_change
+from experiments.analysis.statistics import SHARE_DIFFERENCE, Estimate, counted, difference, relative_change
 from experiments.questions.staleness import PROFILES as STALENESS
 from experiments.running.run_spec import make_spec
 from experiments.running.summary import slo_met
@@ -42,7 +42,7 @@ FIGURES: dict[str, Measure] = {
     "mean TTFT, %": lambda base, other: relative_change(base, other, "ttft_ms"),
     "p99 TTFT, %": lambda base, other: relative_change(base, other, "ttft_ms", percentile=99),
     "mean TPOT, ms": lambda base, other: difference(base, other, "tpot_ms", completed=True),
-    "SLO, share": lambda base, other: difference(base, other, "slo_met", completed=False),
+    "SLO, share": lambda base, other: difference(base, other, "slo_met", completed=False, bounds=SHARE_DIFFERENCE),
 }
 
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
+from experiments.analysis import Estimate, holm, share_alike
 from experiments.analysis.margins import ARBITRARILY_BAD_RATIOS, LEAST_CONFIGURATIONS
-from experiments.claims import CLAIMS, ClaimVerdict, claim_lines, claims_table, verdicts
+from experiments.claims import CLAIMS, ClaimVerdict, claim_lines, claims_table, policy_comparisons, verdicts
 from experiments.claims.__main__ import main
+from experiments.claims.policy_comparisons import read_evidence
 from experiments.claims.theory_claims import arbitrarily_bad, bound_is_exact, context_beyond
 from experiments.running.errors import StoreError
 from experiments.running.store import MEASURED, write_json
@@ -51,7 +54,7 @@ def by_turns(percent: float, swing: float) -> Shape:
 @pytest.mark.parametrize(
     ("gain", "verdict"),
     [
-        (lambda figure: less(1.5 * figure), "reproduced"),
+        (lambda figure: less(1.5 * figure), "exceeded"),
         (lambda figure: less(figure), "reproduced"),
         (lambda figure: less(0.7 * figure), "not reproduced"),
         (lambda _: less(0), "not reproduced"),
@@ -91,7 +94,7 @@ def test_a_few_configurations_cannot_speak_of_all(sweeps: Sweeps) -> None:
 
 def test_but_one_is_enough_to_show_what_can_be(sweeps: Sweeps) -> None:
     sweeps.pair("topology", "round_robin", ttft=less(30), tpot_ms=12.0)
-    assert found_in(sweeps, "C4").verdict == "reproduced"
+    assert found_in(sweeps, "C4").verdict == "exceeded"
     assert found_in(sweeps, "C7").verdict == "not reproduced"
 
 
@@ -99,7 +102,7 @@ def test_up_to_is_decided_by_the_best_configuration_and_names_it(sweeps: Sweeps)
     for ratio, gain in ((1.0, 5), (4.0, 25), (2.0, 10)):
         sweeps.pair("topology", "round_robin", ttft=less(gain), labels={"tor_oversubscription": ratio})
     found = found_in(sweeps, "C4")
-    assert found.verdict == "reproduced"
+    assert found.verdict == "exceeded"
     assert found.value == pytest.approx(25, abs=0.3)
     assert found.configuration["tor_oversubscription"] == 4.0
     assert found.comparisons == 3
@@ -144,6 +147,12 @@ def test_the_objective_is_met_by_so_many_more(sweeps: Sweeps, every: int, verdic
     missed = sum(number % every == 0 for number in range(4, 40))  # the first four are not counted
     assert found.value == pytest.approx(100 * missed / 36)
     assert found.configuration["against"] == "cla_star"
+
+
+def test_points_of_a_share_stay_within_a_hundred(sweeps: Sweeps) -> None:
+    sweeps.pair("topology", "cla_star", base_met=lambda number: number < 6)  # of one unit of eight alone
+    found = found_in(sweeps, "C6")
+    assert found.high == 100.0
 
 
 def test_an_objective_met_by_more_in_half_of_the_run_only_decides_nothing(sweeps: Sweeps) -> None:
@@ -239,6 +248,17 @@ def test_the_time_of_a_decision_over_the_instances(
     assert found.configuration["gpus"] == "64 to 256"
 
 
+def test_a_seed_that_lost_one_size_keeps_the_slope_of_the_others(sweeps: Sweeps) -> None:
+    scale(sweeps, lambda gpus, _: 20 * (gpus / 64) ** 0.5, seeds=2)
+    for pods, verdict in ((2, "valid"), (4, "valid"), (8, "invalid")):
+        sweeps.run(
+            "scale", "netkv_full", 2, world="emulated", decision_us=20.0 * pods, verdict=verdict,
+            labels={"gpus": 32 * pods}, fabric__pods=pods,
+        )  # fmt: skip
+    found = found_in(sweeps, "C2", "emulated")
+    assert (found.seeds, found.value) == (3, pytest.approx((0.5 + 0.5 + 1) / 3))
+
+
 def test_the_analytic_world_tells_the_time_of_a_decision_beside_its_runs(sweeps: Sweeps) -> None:
     scale(sweeps, lambda *_: math.nan, world="analytic")
     assert not found_in(sweeps, "C2").measured
@@ -279,10 +299,25 @@ def test_an_old_snapshot(sweeps: Sweeps, old: Mapping[str, Any], verdict: str) -
     aged(sweeps, **old)
     found = found_in(sweeps, "C3")
     assert found.verdict == verdict
-    assert found.comparisons == 4  # two ages, and of each the tiers and TTFT
+    assert found.comparisons == 2  # two ages
     if verdict == "not reproduced" and "kept" in old:
         assert found.value == pytest.approx(75)
         assert found.configuration["refresh_s"] == math.inf
+
+
+def test_tiers_and_ttft_are_two_families_of_hypotheses(sweeps: Sweeps) -> None:
+    """However many changes of TTFT are looked at, the tiers are corrected for their own number alone."""
+    aged(sweeps, kept=lambda number: number % 7 > 0)
+    found = found_in(sweeps, "C3")
+    (sweep,) = read_evidence([sweeps.place])
+    shares = [one.estimate for one in policy_comparisons.aged([sweep], "analytic", in_percent)]
+    assert found.p == pytest.approx(holm([one.p(90.0) for one in shares])[-1])
+    assert (found.low, found.high) == pytest.approx(shares[-1].interval(2))
+    assert "of the nearer end of +/-5 %)" in found.sentence
+
+
+def in_percent(fresh: pd.DataFrame, old: pd.DataFrame) -> Estimate:
+    return share_alike(fresh, old, "tier").times(100)
 
 
 # C8
@@ -333,18 +368,18 @@ def test_invalid_runs_never_count(sweeps: Sweeps) -> None:
     sweeps.pair("topology", "round_robin", ttft=less(40), labels={"at": 1}, verdict="invalid")
     found = found_in(sweeps, "C4")
     assert (found.comparisons, found.configuration["at"]) == (1, 0)
-    assert found.verdict != "reproduced"
+    assert found.verdict not in ("reproduced", "exceeded")
 
 
 def test_suspect_runs_do(sweeps: Sweeps) -> None:
     sweeps.pair("topology", "round_robin", ttft=less(40), verdict="suspect")
-    assert found_in(sweeps, "C4").verdict == "reproduced"
+    assert found_in(sweeps, "C4").verdict == "exceeded"
 
 
 def test_the_worlds_are_judged_apart(sweeps: Sweeps) -> None:
     sweeps.pair("topology", "round_robin", ttft=less(30), world="analytic")
     sweeps.pair("topology", "round_robin", ttft=less(5), world="emulated")
-    assert found_in(sweeps, "C4", "analytic").verdict == "reproduced"
+    assert found_in(sweeps, "C4", "analytic").verdict == "exceeded"
     assert found_in(sweeps, "C4", "emulated").verdict == "inconclusive"
     assert found_in(sweeps, "C4", "emulated").value == pytest.approx(5, abs=0.3)
 
@@ -380,7 +415,7 @@ def test_the_table_has_a_row_a_claim_and_world_within_80_columns(sweeps: Sweeps)
     text = said.getvalue()
     assert "…" not in text
     row = next(line for line in text.splitlines() if line.split()[:2] == ["C4", "analytic"])
-    assert row.split()[2:4] == ["reproduced", "21.2"]
+    assert row.split()[2:4] == ["exceeded", "21.2"]
     assert row.split()[4].startswith("+30.")
     assert sum(line.split()[:1] == [claim] for claim in CLAIMS for line in text.splitlines()) == 16
     lines = claim_lines(found)
@@ -396,6 +431,7 @@ def test_the_command_prints_a_table_or_json(sweeps: Sweeps, capsys: pytest.Captu
     claims = json.loads(capsys.readouterr().out)["claims"]
     assert len(claims) == 16
     told = next(claim for claim in claims if (claim["claim"], claim["world"]) == ("C4", "analytic"))
-    assert (told["verdict"], told["paper"], told["comparisons"]) == ("reproduced", 21.2, 1)
+    assert (told["verdict"], told["paper"], told["comparisons"]) == ("exceeded", 21.2, 1)
+    assert 0 < told["detectable"] < 1
     assert main([str(sweeps.place / "none")]) == 2
     assert "not a sweep" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from experiments.analysis.wording import refresh_name
 from experiments.questions import QUESTIONS, prediction_error
 from experiments.questions.prediction_error import age_bins
 from experiments.questions.staleness_wording import sentences
+from experiments.report.answer import three_sentences
 
 STALENESS, MAP = QUESTIONS["staleness"], QUESTIONS["staleness_map"]
 
@@ -30,6 +32,8 @@ def made(refresh_s: float, change: float = 0.0, half: float = 1.0, **fields: Any
         "aged_kv_percent": 2 * change, "aged_kv_low": 2 * change - half, "aged_kv_high": 2 * change + half,
         "ttft_change_netkv_static_percent": change - 2, "ttft_change_netkv_static_low": change - 2 - half,
         "ttft_change_netkv_static_high": change - 2 + half, "same_tier": 0.95, "tpot_ms": 30.0, "slo_attainment": 0.9,
+        "telemetry_gain_ms": 20.0, "telemetry_gain_low": 10.0, "telemetry_gain_high": 30.0,
+        "retained_percent": 90.0, "retained_low": 70.0, "retained_high": 110.0,
     }  # fmt: skip
     return {**row, **fields}
 
@@ -74,6 +78,21 @@ def test_each_finding_follows_its_number(fields: dict[str, Any], text: str) -> N
 def test_transfers_are_judged_apart_from_the_prefill_that_dilutes_them() -> None:
     text = said(made(0.1), made(5.0, -1.0), made(60.0, 4.0))
     assert "KV transfer alone changes by +8.0 % [+7.0, +9.0] at worst, at 60 s" in text
+
+
+def test_transfers_are_held_to_a_margin_of_their_own() -> None:
+    assert "at worst, at 60 s: within +/-5 %" in said(made(0.1), made(60.0, 1.0))
+    assert "at worst, at 60 s: NOT within +/-5 %" in said(made(0.1), made(60.0, 4.0))
+    assert "at worst, at 60 s: undecided whether within +/-5 %" in said(made(0.1), made(60.0, 2.3))
+
+
+def test_what_is_kept_of_the_gain_of_telemetry_itself() -> None:
+    gone = {"retained_percent": 20.0, "retained_low": -5.0, "retained_high": 45.0}
+    text = said(made(0.1), made(5.0), made(60.0, **gone))
+    assert "the freshest snapshot gains +20.0 ms [+10.0, +30.0] on netkv_static; 20 % [-5, 45] of it is kept at" in text
+    assert "significantly less than 50 % at 60 s" in text
+    assert "significantly at least 50 % everywhere" in said(made(0.1), made(60.0))
+    assert "nothing to lose: " in said(made(0.1, telemetry_gain_low=-1.0), made(60.0, **gone))
 
 
 def test_telemetry_is_worth_its_gain_over_none() -> None:
@@ -163,6 +182,7 @@ def test_the_map_in_words_and_as_a_table(mapped: pd.DataFrame) -> None:
     assert "the gain is significant at a refresh interval of 0.1 s; at never the old snapshot costs more" in text
     console = Console(file=StringIO(), width=80)
     console.print(MAP.table(mapped))
+    assert "smallest change detectable (80 % power)" in " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "+20.0" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -193,6 +213,22 @@ def test_the_figures_are_written_in_both_formats(tmp_path: Path, mapped: pd.Data
     names = [place.name for place in drawn]
     assert names == ["staleness_map.png", "staleness_map.svg", "prediction_error.png", "prediction_error.svg"]
     assert "Telemetry refresh interval (s)" in (tmp_path / "staleness_map.svg").read_text()
+
+
+def test_results_say_what_is_kept_of_the_gain_over_no_telemetry() -> None:
+    runs = [requests(100, "netkv_static", None), requests(80, "netkv_full", 0.1), requests(95, "netkv_full", "never")]
+    results = STALENESS.results(pd.concat(runs)).set_index("refresh_s")
+    assert results.loc[math.inf, "retained_percent"] == pytest.approx(25)
+    assert results.loc[0.1, "retained_percent"] == pytest.approx(100)
+    assert results.loc[0.1, "telemetry_gain_low"] > 0
+
+
+def test_the_report_sets_a_small_change_beside_the_gain_of_telemetry_itself() -> None:
+    runs = [requests(100, "netkv_static", None), requests(98, "netkv_full", 0.1), requests(99, "netkv_full", "never")]
+    _, staleness, _ = three_sentences([SimpleNamespace(requests=pd.concat(runs), runs=())], None)  # type: ignore[list-item]
+    assert "within 5 % either way, and 50 % [50, 50] of the gain over NetKV-Static" in staleness
+    _, staleness, _ = three_sentences([SimpleNamespace(requests=pd.concat(runs[1:]), runs=())], None)  # type: ignore[list-item]
+    assert "what there was to lose is not known" in staleness
 
 
 def test_results_compare_with_the_freshest_view() -> None:

@@ -15,6 +15,8 @@ from statsmodels.stats.multitest import multipletests
 from experiments.analysis.percentiles import weighted_percentiles
 from experiments.analysis.statistics import (
     LEAST_UNITS,
+    SHARE,
+    SHARE_DIFFERENCE,
     Estimate,
     counted,
     difference,
@@ -217,6 +219,16 @@ def test_p_values_agree_with_intervals() -> None:
         assert found.p(truth=value) == 1.0
 
 
+def test_an_effect_of_the_detectable_size_is_found_four_times_in_five() -> None:
+    found = Estimate(0.0, 2.0, 9, 100)
+    assert found.detectable() == pytest.approx(2 * (2.306 + 0.889), abs=2e-3)  # t(0.975, 8) and t(0.8, 8)
+    rng = np.random.default_rng(4)
+    seen = found.detectable() + rng.normal(0, 2.0, (2000, 9)) * 3
+    hits = [abs(one.mean()) > 2.306 * one.std(ddof=1) / 3 for one in seen]
+    assert np.mean(hits) == pytest.approx(0.8, abs=0.04)
+    assert math.isnan(Estimate(1.0, math.nan, 1, 5).detectable())
+
+
 def test_intervals_of_many_comparisons_are_wider_by_bonferroni() -> None:
     found = Estimate(0.0, 1.0, 9, 100)
     assert found.interval()[1] == pytest.approx(2.306, abs=1e-3)  # t(0.975, 8)
@@ -261,12 +273,30 @@ def test_a_lost_request_has_missed_its_objective_but_has_no_latency() -> None:
     assert difference(before, after, "ttft_ms", completed=True).value == -10.0
 
 
+def test_an_answer_of_one_token_enters_no_difference_of_tbt() -> None:
+    before = frame(record(0, tpot_ms=30.0), record(1, tpot_ms=math.nan, output_length=1), seed=0)
+    after = frame(record(0, tpot_ms=32.0), record(1, tpot_ms=math.nan, output_length=1), seed=0)
+    found = difference(before, after, "tpot_ms", completed=True)
+    assert (found.value, found.pairs) == (2.0, 1)
+
+
 def test_the_share_that_stayed_the_same() -> None:
     one = runs(2, 8, 1.0, tier=[1, 2, 3, 3] * 4)
     other = runs(2, 8, 1.0, tier=[1, 2, 3, 1] * 4)
     found = share_alike(one, other, "tier")
     assert (found.value, found.pairs, found.units) == (0.75, 16, 8)
     assert math.isnan(found.dominance)
+
+
+def test_no_interval_of_a_share_reaches_beyond_what_can_be() -> None:
+    nearly_all = np.array([1.0] * 7 + [0.9])
+    assert mean_interval(nearly_all, units=np.arange(8))[2] > 1
+    _, low, high = mean_interval(nearly_all, units=np.arange(8), bounds=SHARE)
+    assert 0 < low < high == 1.0
+    gained = Estimate(0.9, 0.2, 8, 80, bounds=SHARE_DIFFERENCE)
+    assert gained.interval()[1] == 1.0
+    assert gained.times(-100).interval()[0] == -100.0
+    assert share_alike(runs(1, 8, 1.0, tier=1), runs(1, 8, 1.0, tier=[1] * 7 + [2]), "tier").interval()[1] == 1.0
 
 
 def test_how_a_difference_grows_with_another_column() -> None:

@@ -76,7 +76,7 @@ def test_what_has_no_data_is_none_and_json_can_hold_it(records: tuple[RequestRec
 
 
 def test_as_in_vllm_an_answer_of_one_token_has_no_time_per_output_token() -> None:
-    found = summarise(frame(record(0, tpot_ms=30.0), record(1, tpot_ms=0.0, output_length=1)), [], 1.0, SLO)
+    found = summarise(frame(record(0, tpot_ms=30.0), record(1, tpot_ms=math.nan, output_length=1)), [], 1.0, SLO)
     assert found["mean_tpot_ms"] == 30.0
     assert found["slo_attainment"] == 1.0
 

@@ -282,6 +282,19 @@ def test_invalid_runs_count_for_nothing(seen: pd.DataFrame) -> None:
     assert STALENESS.results(seen.assign(verdict="invalid")).empty
 
 
+def test_an_invalid_run_takes_no_pairs_but_its_own(seen: pd.DataFrame) -> None:
+    base = seen[seen["policy"] == "round_robin"]
+    lost = pd.concat([seen, base.assign(policy="cla", run=base["run"] + "-cla")], ignore_index=True)
+    lost.loc[(lost["policy"] == "netkv_full") & (lost["seed"] == 1), "verdict"] = "invalid"
+    rows = STALENESS.results(lost).set_index("policy")
+    assert (rows.loc["cla", "ttft_change_seeds"], rows.loc["cla", "left_out"]) == (2, 0)
+    assert rows.loc["netkv_full", "ttft_change_seeds"].tolist() == [1, 1]
+    assert rows.loc["netkv_full", "left_out"].tolist() == [1, 1]
+    said = StringIO()
+    Console(file=said, width=80).print(STALENESS.table(rows.reset_index()))
+    assert "2 invalid runs left out" in " ".join(said.getvalue().split())
+
+
 def test_the_table_names_every_policy_within_80_columns(seen: pd.DataFrame) -> None:
     said = StringIO()
     Console(file=said, width=80).print(STALENESS.table(STALENESS.results(seen)))
@@ -331,7 +344,8 @@ def test_a_sweep_of_invalid_runs_alone_says_so_and_what_helps(
     with pytest.raises(SystemExit, match="1"):
         app(["sweep", "staleness", "--world", "analytic", "--profile", "quick", *few])
     printed = capsys.readouterr()
-    left_out = json.loads(printed.out)["left_out"]
-    assert left_out == ["analytic-round_robin-seed0", "analytic-round_robin-seed1"]
+    told = json.loads(printed.out)
+    assert told["left_out"] == ["analytic-round_robin-seed0", "analytic-round_robin-seed1"]
+    assert list(told["left_out_because"]) == told["left_out"]
     assert "every run is invalid: verdict_reasons in" in printed.err
     assert "`netkv plan --calibrate` what this machine carries" in printed.err

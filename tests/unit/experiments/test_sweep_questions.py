@@ -26,7 +26,7 @@ COLUMNS = {
     "world", "workload", "policy", "refresh_s", "seeds", "requests", "completed", "ttft_ms", "ttft_low_ms",
     "ttft_high_ms", "p99_ttft_ms", "tpot_ms", "tpot_low_ms", "tpot_high_ms", "slo_attainment", "slo_low", "slo_high",
     "kv_transfer_ms", "decision_us", "reference", "ttft_change_percent", "ttft_change_low", "ttft_change_high",
-    "ttft_change_p", "ttft_change_p_holm",
+    "ttft_change_p", "ttft_change_p_holm", "ttft_change_detectable", "ttft_change_seeds", "left_out",
 }  # fmt: skip
 CHANGES = {"workload.requests": 12, "workload.max_output_tokens": 4, "workload.max_input_tokens": 8192}
 TINY = {
@@ -188,6 +188,7 @@ def test_table_and_sentences_name_what_was_compared(ask: Ask, name: str) -> None
     console.print(question.table(results))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "netkv_full" in shown
+    assert "smallest change detectable (80 % power): " in " ".join(shown.split())
     assert "…" not in shown
     said = question.sentences(results)
     assert any("netkv_full" in sentence for sentence in said)
@@ -232,6 +233,7 @@ def test_a_sweep_from_the_command_line_ends_with_csv_figures_and_conclusions(tmp
     assert {path.name for path in out.iterdir()} >= {
         "ablation.csv", "ablation.png", "ablation.svg", "conclusions.txt", "runs", "sweep.json"
     }  # fmt: skip
+    assert said["results"][-1]["ttft_change_detectable"] > 0
     assert [row["policy"] for row in said["results"]] == list(QUESTIONS["ablation"].policies)
     assert said["conclusions"] == (out / "conclusions.txt").read_text().splitlines()
     written = pd.read_csv(out / "ablation.csv")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from experiments.analysis.margins import TBT_MARGIN_MS
 from experiments.comparing.tbt import tbt_change
 from experiments.running.run_spec import make_spec
+from experiments.running.store import json_text
 from experiments.running.worlds import open_world
 from scenario import ModelSpec
 from serving import Outcome
@@ -64,6 +68,14 @@ def test_what_netkv_adds_to_the_time_between_tokens_is_its_larger_batches(baseli
     ]
     assert set(with_netkv.token_gaps_ms) <= {ModelSpec().step_s(batch) * 1e3 for batch in range(1, 65)}
     assert gap_ms[0] - gap_ms[1] == pytest.approx(change.change_ms, abs=0.8)
+
+
+def test_answers_of_one_token_have_no_say_and_alone_leave_no_figure() -> None:
+    columns = ["request_id", "output_length", "status", "tpot_ms"]
+    alone = pd.DataFrame([(0, 1, "completed", math.nan), (1, 1, "completed", math.nan)], columns=columns)
+    change, _, _ = tbt_change(alone, alone)
+    assert change.requests == 0
+    assert json.loads(json_text(asdict(change)))["change_ms"] is None
 
 
 def test_the_change_is_paired_by_request() -> None:

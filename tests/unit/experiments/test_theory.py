@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from experiments.analysis.theory import (
     available,
@@ -16,10 +17,13 @@ from experiments.analysis.theory import (
     largest_error,
     largest_error_of_cost,
     longest_staleness_s,
+    order_is_certain,
     single_ratio,
     tokens_beyond,
 )
-from scheduler import NetworkSample, find_policy
+from scheduler import NetworkSample, View, find_policy
+from scheduler.in_flight import InFlight
+from scheduler.view import BACKGROUND_COMPETITORS
 from simulator.fluid import simulate_flows
 from tests.support.one_decision import FABRIC, KAPPA, ROLES, TABLE, candidates, view
 from workloads import Request
@@ -108,43 +112,92 @@ def order(left: list[float]) -> list[int]:
     return sorted(range(len(left)), key=lambda tier: -left[tier])
 
 
-@given(tiers=tiers(), data=st.data())
-def test_below_the_bound_no_error_changes_the_order(
-    tiers: tuple[list[float], list[float]], data: st.DataObject
+def farthest(capacity: float, utilisation: float, floor: float, error: float) -> tuple[float, float]:
+    """The least and the most that a tier may seem to have left: at the ends, for it falls with the utilisation."""
+    seen = [min(max(utilisation + sign * error, 0.0), 1.0) for sign in (1, -1)]
+    least, most = (max(capacity * (1 - u), floor) for u in seen)
+    return least, most
+
+
+def can_change(capacity: list[float], utilisation: list[float], floor: list[float], error: float) -> bool:
+    """By brute force: whether some pair of tiers may seem to be in the other order, or equal."""
+    left = [max(rest, least) for rest, least in zip(available(capacity, utilisation), floor, strict=True)]
+    ends = [farthest(*tier, error) for tier in zip(capacity, utilisation, floor, strict=True)]
+    pairs = [(i, j) for i in range(len(left)) for j in range(len(left)) if left[i] > left[j]]
+    return any(ends[i][0] <= ends[j][1] for i, j in pairs)
+
+
+@given(tiers=tiers(), own=st.integers(0, 3), competitors=st.sampled_from([2.0, 0.5, math.inf]))
+def test_below_the_bound_no_error_changes_the_order_and_just_beyond_it_one_does(
+    tiers: tuple[list[float], list[float]], own: int, competitors: float
 ) -> None:
-    capacity, utilisation = tiers
-    error = largest_error(capacity, utilisation)
-    assume(error > 1e-9)
-    stale = [u + data.draw(st.floats(-1, 1)) * error * (1 - 1e-6) for u in utilisation]
-    assert order(available(capacity, stale)) == order(available(capacity, utilisation))
+    capacity, utilisation = [c / (1 + own) for c in tiers[0]], tiers[1]
+    floor = [c * (1 + own) / (1 + own + competitors) for c in capacity]
+    assume(
+        len({round(max(c * (1 - u), f)) for c, u, f in zip(capacity, utilisation, floor, strict=True)}) == len(floor)
+    )
+    error = largest_error(capacity, utilisation, floor)
+    assume(error > 1e-6)
+    assert not can_change(capacity, utilisation, floor, min(error, 1.0) * (1 - 1e-6))
+    assert error > 1 or can_change(capacity, utilisation, floor, error * (1 + 1e-6))
 
 
-@given(tiers=tiers())
-def test_just_beyond_the_bound_some_error_does(tiers: tuple[list[float], list[float]]) -> None:
-    capacity, utilisation = tiers
-    error = largest_error(capacity, utilisation) * (1 + 1e-6) + 1e-12
-    true = order(available(capacity, utilisation))
-    changed = False
-    for better, worse in pairwise(true):
-        stale = list(utilisation)
-        stale[better] += error
-        stale[worse] -= error
-        changed |= order(available(capacity, stale)) != true
-    assert changed
+def test_a_utilisation_does_not_fall_below_zero() -> None:
+    """25 and 12.5 GB/s at 0.4 and 0: the second cannot have more left than all of it."""
+    assert largest_error([25.0, 12.5], [0.4, 0.0]) == pytest.approx(0.1)
+    assert order(available([25.0, 12.5], [0.4 + 0.09, 0.0])) == [0, 1]
+    assert order(available([25.0, 12.5], [0.4 + 0.11, 0.0])) == [1, 0]
 
 
-@given(tiers=tiers())
-def test_adjacent_tiers_decide(tiers: tuple[list[float], list[float]]) -> None:
-    """(a + b) / (c + d) is never below the smaller of its parts: no pair further apart is closer to a swap."""
-    capacity, utilisation = tiers
-    left = available(capacity, utilisation)
-    pairs = [
-        (left[i] - left[j]) / (capacity[i] + capacity[j])
-        for i in range(len(left))
-        for j in range(len(left))
-        if i != j and left[i] >= left[j]
-    ]
-    assert min(pairs) >= largest_error(capacity, utilisation) * (1 - 1e-9)
+def test_with_a_floor_no_error_may_suffice() -> None:
+    assert largest_error([30.0, 10.0], [0.9, 0.0], [10.0, 3.3]) == math.inf
+    assert order_is_certain((30.0, 0), (10.0, 0), competitors=2)
+    assert not order_is_certain((29.0, 0), (10.0, 0), competitors=2)
+    assert not order_is_certain((30.0, 1), (10.0, 0), competitors=2)
+
+
+def busy_view(rng: np.random.Generator, transfers: int, *, by_tier: bool) -> View:
+    """The default fabric with so many of our own transfers in flight, which began after any sample."""
+    in_flight = InFlight(TABLE)
+    for number in range(transfers):
+        in_flight.start(number, int(rng.choice(ROLES.prefill)), int(rng.choice(ROLES.decode)), 1e9, now_s=0.0)
+    return View(TABLE, in_flight, kv_bytes_per_token=KAPPA, stripes=4, transfer_full=False, rng=rng, by_tier=by_tier)
+
+
+def left_with(network: View, utilisation: NDArray[np.float64]) -> NDArray[np.float64]:
+    network.adopt(NetworkSample(-1.0, utilisation))
+    return network.available_Bps(candidates())
+
+
+@given(seed=st.integers(0, 2**32 - 1), by_tier=st.booleans(), transfers=st.integers(0, 8))
+def test_no_sample_takes_what_is_left_out_of_its_range(seed: int, by_tier: bool, transfers: int) -> None:
+    """Of the implemented view: between all links idle and all links full, and these are a factor apart."""
+    rng = np.random.default_rng(seed)
+    network = busy_view(rng, transfers, by_tier=by_tier)
+    links = len(FABRIC.links)
+    most, least = (left_with(network, utilisation) for utilisation in (np.zeros(links), np.ones(links)))
+    if not transfers:
+        assert least == pytest.approx(most / (1 + BACKGROUND_COMPETITORS))
+    for _ in range(2):
+        left = left_with(network, rng.uniform(0, 1, links))
+        assert (left >= least * (1 - 1e-12)).all()
+        assert (left <= most * (1 + 1e-12)).all()
+        ahead = [(i, j) for i in range(len(left)) for j in range(len(left)) if least[i] >= most[j]]
+        assert all(left[i] >= left[j] * (1 - 1e-12) for i, j in ahead)
+        assert ahead or transfers or not by_tier
+
+
+@given(seed=st.integers(0, 2**32 - 1), transfers=st.integers(0, 8))
+def test_tiers_far_enough_apart_never_change_places(seed: int, transfers: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = busy_view(rng, transfers, by_tier=True)
+    own = network.tier_Bps(candidates()) / network.nominal_Bps(candidates()) - 1
+    tiers = list(zip(network.tier_Bps(candidates()), own, strict=True))
+    left = left_with(network, rng.uniform(0, 1, len(FABRIC.links)))
+    for i, better in enumerate(tiers):
+        for j, worse in enumerate(tiers):
+            if order_is_certain(better, worse, BACKGROUND_COMPETITORS):
+                assert left[i] >= left[j] * (1 - 1e-12)
 
 
 @given(
@@ -214,3 +267,8 @@ def test_the_age_at_which_the_order_may_change_and_a_counterexample_just_beyond_
     assert after(0.999 * longest_s) == order(available(capacity, at_first))
     assert after(1.001 * longest_s) != order(available(capacity, at_first))
     assert longest_staleness_s(0.1, 0.0) == math.inf
+
+
+def test_the_transfer_itself_is_part_of_the_age_that_counts() -> None:
+    assert longest_staleness_s(0.1, 0.02, transfer_s=1.5) == pytest.approx(3.5)
+    assert longest_staleness_s(0.1, 0.02, transfer_s=9.0) == 0.0

@@ -78,6 +78,14 @@ def test_every_step_is_recorded_with_its_time() -> None:
     assert (told.life.done, told.closed, told.waiting_and_running()) == (True, [1], (0, 0))
 
 
+def test_an_answer_of_one_token_has_no_time_between_tokens() -> None:
+    asked = Request(7, 0.0, 100, 1, (0,))
+    record = RequestRecord.of(asked, "cla")
+    record.emitted(1.0, 1.0)
+    assert math.isnan(record.tpot_ms)
+    assert (record.ttft_ms, record.e2el_ms, record.status) == (1000, 1000, "completed")
+
+
 def test_prefill_goes_to_the_instance_with_least_work() -> None:
     told = Told(FIRST, SECOND)
     told.life.arrive(FIRST)
