@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scenario.specification import Scenario
-from workloads import Request, WorkloadError, arrange, generate, read_trace
+from workloads import Request, WorkloadError, arrange, generate, log_normal_lengths, read_trace
 
 LONGEST_RUN_S = 1e7
 """Arrivals later than this (four months) are a mistaken unit, and would make the plan of background traffic endless."""
@@ -44,8 +44,10 @@ def _wanted_requests(scenario: Scenario, count: int) -> list[Request]:
     if spec.trace is not None:
         found = read_trace(spec.trace, limit=count if longest is None else None)
         return found if longest is None else [request for request in found if request.input_length <= longest]
+    mean = spec.mean_input_tokens
+    lengths = None if mean is None else log_normal_lengths(mean, spec.input_spread)
     for drawn in (count, 2 * count, 8 * count, 64 * count):
-        found = generate(spec.profile, drawn, spec.rate_rps, scenario.rng("requests"), spec.sharing)
+        found = generate(spec.profile, drawn, spec.rate_rps, scenario.rng("requests"), spec.sharing, lengths)
         found = found if longest is None else [request for request in found if request.input_length <= longest]
         if len(found) >= count:
             break

@@ -70,6 +70,20 @@ class WorkloadSpec(Section):
         description="Share of generated requests that continue earlier ones and share their prefix, 0 to 1. None: the"
         " profile's own.",
     )
+    mean_input_tokens: float | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Mean prompt of generated requests, tokens, 1 to 1e6; lengths are log-normal. None: the profile's"
+        " own lengths.",
+    )
+    input_spread: float = Field(
+        0.9,
+        ge=0,
+        le=3,
+        description="Sigma of the log-normal lengths of `mean_input_tokens`, 0 to 3. 0: every prompt is as long as the"
+        " mean; 0.9: the longest in a hundred are five times the mean.",
+    )
     arrivals: Literal["raw", "jitter", "poisson"] | None = Field(
         None,
         description="Arrival times. `raw`: the trace's time stamps. `jitter`: each stamp plus a uniform time within the"
@@ -120,7 +134,13 @@ class ServingSpec(Section):
     placement: str = Field(
         "segregated",
         description="Which instances prefill and which decode. `segregated`: servers of a rack take turns."
-        " `colocated`: instances of a server take turns. `racks`: racks of a pod take turns.",
+        " `colocated`: instances of a server take turns. `racks`: racks of a pod take turns. `first_rack`: the first"
+        " rack prefills, all others decode.",
+    )
+    prefill: Literal["queue", "at_once"] = Field(
+        "queue",
+        description="`queue`: a prefill instance takes one prompt at a time, first come first served. `at_once`: it"
+        " starts every prompt when it arrives, so that prefill never queues.",
     )
     transfer: Literal["missing", "full"] = Field(
         "missing",

@@ -91,6 +91,8 @@ class Dispatcher:
             slo=scenario.slo,
             by_tier=scenario.oracle.view == "tier",
             window_s=0.0 if scenario.oracle.source == "exact" else scenario.oracle.poll_s,
+            batch_slots=serving.batch_slots,
+            iteration_s=scenario.model.step_s(1),
         )
         self._sent_B: dict[int, float] = {}
         self._placed: dict[int, tuple[int, Request]] = {}

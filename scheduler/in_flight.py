@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from typing import NamedTuple
 
 import numpy as np
 
-from scheduler.arrays import Floats
+from scheduler.arrays import Floats, Ints
 from scheduler.link_table import LinkTable
 
 REMEMBERED_S = 5.0
@@ -37,16 +37,19 @@ class InFlight:
         self.count: Floats = np.zeros(len(table.capacity_Bps))
         self._transfers: dict[int, Span] = {}
         self._ended: deque[Span] = deque()
+        self._of_tier: defaultdict[int, Ints] = defaultdict(lambda: np.zeros(4, dtype=np.int64))
 
     def start(self, request_id: int, prefill_id: int, decode_id: int, rate_Bps: float, now_s: float = -np.inf) -> None:
         """A transfer starts; `rate_Bps` is the rate predicted for it, bytes/s."""
         self._transfers[request_id] = Span(prefill_id, decode_id, rate_Bps, now_s, np.inf)
         self._table.book(self.count, 1.0, prefill_id, decode_id)
+        self._of_tier[prefill_id][self._tier_of(prefill_id, decode_id)] += 1
 
     def stop(self, request_id: int, kv_bytes: float = 0.0, now_s: float = -np.inf) -> None:
         """A transfer is over; `kv_bytes` and `now_s` give its real rate. KeyError when it was not in flight."""
         span = self._transfers.pop(request_id)
         self._table.book(self.count, -1.0, span.prefill_id, span.decode_id)
+        self._of_tier[span.prefill_id][self._tier_of(span.prefill_id, span.decode_id)] -= 1
         if not self._transfers:  # no drift from adding and taking away
             self.count[:] = 0
         if now_s > span.started_s:
@@ -54,6 +57,13 @@ class InFlight:
             self._ended.append(span._replace(rate_Bps=rate_Bps, ended_s=now_s))
         while self._ended and self._ended[0].ended_s < now_s - self._remembered_s:
             self._ended.popleft()
+
+    def by_tier(self, prefill_id: int) -> Ints:
+        """Our own transfers in flight from a prefill instance in each tier, shape [4]."""
+        return self._of_tier[prefill_id]
+
+    def _tier_of(self, prefill_id: int, decode_id: int) -> int:
+        return int(self._table.tier[prefill_id][self._table.position[decode_id]])
 
     def own_Bps(self, end_s: float, window_s: float) -> Floats:
         """Mean rate of our transfers on every link over the `window_s` up to `end_s`, shape [links], bytes/s.

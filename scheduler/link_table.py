@@ -87,16 +87,19 @@ class LinkTable:
         kernels.available(self._wiring, prefill_id, others_Bps, count, competitors, within, across, result)
         return result
 
-    def tier_utilisation(self, used_Bps: Floats) -> Floats:
-        """One utilisation a tier, shape [4]: links of a level by their mean, a tier by its busiest level.
+    def level_utilisation(self, used_Bps: Floats) -> Floats:
+        """Mean utilisation of the links of each level, shape [4].
 
         Level 0 joins instances to their server, 1 servers to their ToR, 2 ToRs to aggregations, 3 those to cores; a
         path of tier t crosses levels 0 to t.
         """
-        mean = np.array(
+        return np.array(
             [np.mean(used_Bps[links]) / np.mean(self.capacity_Bps[links]) for links in self._links_of_level]
         )
-        busiest: Floats = np.maximum.accumulate(mean)
+
+    def tier_utilisation(self, used_Bps: Floats) -> Floats:
+        """One utilisation a tier, shape [4]: that of its busiest level by `level_utilisation`."""
+        busiest: Floats = np.maximum.accumulate(self.level_utilisation(used_Bps))
         return busiest
 
     def book(self, per_link: Floats, amount: float, prefill_id: int, decode_id: int) -> None:

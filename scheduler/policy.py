@@ -33,6 +33,9 @@ from scheduler.policies.llmd_topology import LlmdTopology
 from scheduler.policies.netkv_full import NetKVFull
 from scheduler.policies.netkv_static import NetKVStatic
 from scheduler.policies.netkv_topo_only import NetKVTopoOnly
+from scheduler.policies.paper_full import PaperFull
+from scheduler.policies.paper_self_contention import PaperSelfContention
+from scheduler.policies.paper_static import PaperStatic
 from scheduler.policies.power_of_two import PowerOfTwo
 from scheduler.policies.random_choice import RandomChoice
 from scheduler.policies.round_robin import RoundRobin
@@ -47,7 +50,7 @@ PROJECT = str(Path(__file__).parents[1])
 
 ENTRY_POINT_GROUP = "netkv.policies"
 
-TELEMETRY_POLICIES = frozenset({"netkv_full"})
+TELEMETRY_POLICIES = frozenset({"netkv_full", "paper_full"})
 """Policies of ours that read the network sample: only for them a sweep varies how old it is."""
 
 
@@ -79,6 +82,9 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "netkv_topo_only": NetKVTopoOnly,
     "netkv_static": NetKVStatic,
     "netkv_full": NetKVFull,
+    "paper_static": PaperStatic,
+    "paper_self_contention": PaperSelfContention,
+    "paper_full": PaperFull,
 }
 
 

@@ -1,6 +1,7 @@
 """What a policy knows of the network at the moment of one decision.
 
-The formulas are our reconstruction (arXiv 2606.03910 gives none).
+`nominal_Bps` and `available_Bps` are formulas of ours. `own_in_tier` and `tier_congestion` are what the paper's own
+steps read, by third parties' accounts of arXiv 2606.03910v1 (`scheduler.policies.paper_cost`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from scenario import SloSpec
-from scheduler.arrays import Floats
+from scheduler.arrays import Floats, Ints
 from scheduler.candidates import Candidates
 from scheduler.in_flight import InFlight
 from scheduler.link_table import LinkTable
@@ -30,7 +31,8 @@ class View:
 
     `now_s` is the moment of the decision on the sample's clock. `rng` is the run's random stream for ties, `slo` the
     service-level objective of a request. `by_tier`: one utilisation for all links of a tier instead of each link's own.
-    A snapshot is the mean over `window_s` seconds before its time (0: that very instant).
+    A snapshot is the mean over `window_s` seconds before its time (0: that very instant). `batch_slots`: most requests
+    in a decode batch. `iteration_s`: a decode step with one request, seconds.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class View:
         slo: SloSpec = SloSpec(),  # noqa: B008 - frozen
         by_tier: bool = False,
         window_s: float = 0.0,
+        batch_slots: int = 64,
+        iteration_s: float = 0.03,
     ) -> None:
         self._table = table
         self._in_flight = in_flight
@@ -55,6 +59,8 @@ class View:
         self._window_s = window_s
         self.rng = rng
         self.slo = slo
+        self.batch_slots = batch_slots
+        self.iteration_s = iteration_s
         self._sample: NetworkSample | None = None
         self._others_Bps: Floats | None = None
         self._why_none = NO_TELEMETRY
@@ -135,6 +141,24 @@ class View:
             found.flags.writeable = False
             self._available = candidates.prefill_id, found
         return self._available[1]
+
+    def own_in_tier(self, candidates: Candidates) -> Ints:
+        """Our own transfers in flight from the request's prefill instance in the tier of each candidate, shape [D]."""
+        in_tier: Ints = self._in_flight.by_tier(candidates.prefill_id)[candidates.tier]
+        return in_tier
+
+    def tier_congestion(self, candidates: Candidates) -> Floats:
+        """Mean utilisation of the links of the tier of each candidate, shape [D], 0-1; 0 without a snapshot.
+
+        A tier's links are those of its highest level: servers to ToR, ToR to aggregation, aggregation to core. As the
+        snapshot has them, our own transfers included.
+        """
+        self._telemetry_read = True
+        if self._sample is None:
+            return np.zeros(len(candidates))
+        used_Bps = self._sample.utilisation * self._table.capacity_Bps
+        congestion: Floats = self._table.level_utilisation(used_Bps)[candidates.tier]
+        return congestion
 
     def transfer(self, request: Request, candidates: Candidates, at: int) -> tuple[float, float, float]:
         """Bytes, bandwidth (bytes/s) and duration (s) expected of the transfer to the candidate at a position."""

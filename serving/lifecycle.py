@@ -29,7 +29,10 @@ class Movers(Protocol):
     """What a world is told to do. It reports to the `Lifecycle`, at once or later, what has come of it."""
 
     def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
-        """Queue a prompt at a prefill instance, first come first served: `prefill_started`, then `prefilled`."""
+        """Prefill a prompt at an instance: `prefill_started`, then `prefilled`.
+
+        First come first served, or at once where the scenario's `serving.prefill` says so.
+        """
         ...
 
     def transfer(self, request: Request, decision: Decision) -> None:

@@ -65,6 +65,7 @@ class SimulatedRun:
         )
         self._queued: dict[int, deque[tuple[int, float]]] = {prefill_id: deque() for prefill_id in roles.prefill}
         self._prefilling: dict[int, tuple[int, float]] = {}
+        self._prefill_busy: set[int] = set()
         serving = scenario.serving
         self._gaps = [0] * (serving.batch_slots + 1)
         self._batches = {
@@ -132,9 +133,10 @@ class SimulatedRun:
     # -- the movers -------------------------------------------------------------------------------------------------
 
     def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
-        self._queued[prefill_id].append((request.request_id, prefill_s))
-        if prefill_id not in self._prefilling:
-            self._start_prefill(prefill_id)
+        if self._scenario.serving.prefill == "queue" and prefill_id in self._prefill_busy:
+            self._queued[prefill_id].append((request.request_id, prefill_s))
+        else:
+            self._start_prefill(request.request_id, prefill_id, prefill_s)
 
     def transfer(self, request: Request, decision: Decision) -> None:
         request_id = request.request_id
@@ -152,15 +154,18 @@ class SimulatedRun:
     def abandon(self, request_id: int, decode_id: int) -> None:
         raise SimulationError(f"request {request_id} failed, and nothing fails in the analytic world")
 
-    def _start_prefill(self, prefill_id: int) -> None:
-        request_id, prefill_s = self._prefilling[prefill_id] = self._queued[prefill_id].popleft()
+    def _start_prefill(self, request_id: int, prefill_id: int, prefill_s: float) -> None:
+        self._prefilling[request_id] = prefill_id, prefill_s
+        self._prefill_busy.add(prefill_id)
         self._life.prefill_started(request_id, self._now_s)
-        self._event_queue.book(self._now_s + prefill_s, Kind.PREFILLED, prefill_id)
+        self._event_queue.book(self._now_s + prefill_s, Kind.PREFILLED, request_id)
 
-    def _end_prefill(self, prefill_id: int) -> None:
-        request_id, prefill_s = self._prefilling.pop(prefill_id)
+    def _end_prefill(self, request_id: int) -> None:
+        prefill_id, prefill_s = self._prefilling.pop(request_id)
+        self._prefill_busy.discard(prefill_id)
         if self._queued[prefill_id]:
-            self._start_prefill(prefill_id)
+            next_id, next_s = self._queued[prefill_id].popleft()
+            self._start_prefill(next_id, prefill_id, next_s)
         self._life.prefilled(request_id, prefill_s, self._now_s)
 
     def _receive(self, request_id: int) -> None:

@@ -41,6 +41,7 @@ class RequestMovers:
     ) -> None:
         self._up = up
         self._stripes = scenario.serving.stripes
+        self._prefill = "prefill" if scenario.serving.prefill == "queue" else "prefill_at_once"
         self._requests = requests
         self._clock = clock
         self._tell = tell
@@ -74,7 +75,9 @@ class RequestMovers:
 
     def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
         scaled_s = prefill_s * self._clock.dilation
-        self._tell("prefill", prefill_id, {"do": "prefill", "request_id": request.request_id, "prefill_s": scaled_s})
+        self._tell(
+            "prefill", prefill_id, {"do": self._prefill, "request_id": request.request_id, "prefill_s": scaled_s}
+        )
 
     def transfer(self, request: Request, decision: Decision) -> None:
         emulated_bytes = round(decision.kv_bytes / self._up.spec.rate_scale)

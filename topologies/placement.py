@@ -31,10 +31,16 @@ def _racks(fabric: Fabric, at: Instance) -> bool:
     return at.rack % 2 == 0
 
 
+def _first_rack(fabric: Fabric, at: Instance) -> bool:
+    """The first rack of the first pod prefills: the rest of its pod is at tier 2, other pods are at tier 3."""
+    return at.pod == 0 and at.rack == 0
+
+
 PLACEMENTS: dict[str, Callable[[Fabric, Instance], bool]] = {
     "segregated": _segregated,
     "colocated": _colocated,
     "racks": _racks,
+    "first_rack": _first_rack,
 }
 
 

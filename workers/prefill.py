@@ -1,4 +1,4 @@
-"""The prefill worker: a FIFO of prefills done by timer, and KV transfers to decode workers.
+"""The prefill worker: prefills done by timer, in a FIFO or at once, and KV transfers to decode workers.
 
     python -m workers.prefill --name h0 --control PATH [--address IP] [--congestion-control cubic] ...
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PrefillWorker:
-    """One prefill at a time on an absolute schedule: a late timer delays only its own event."""
+    """Prefills on an absolute schedule: a late timer delays only its own event. Queued ones run one at a time."""
 
     def __init__(self, channel: ControlChannel, connections: ConnectionPool) -> None:
         self._channel = channel
@@ -37,6 +37,16 @@ class PrefillWorker:
         self._queue.append((command.integer("request_id"), command.seconds("prefill_s"), self._loop.clock()))
         if not self._busy:
             self._start_next()
+
+    def prefill_at_once(self, command: Command) -> None:
+        """Start beside whatever is running."""
+        request_id, prefill_s, started_s = (
+            command.integer("request_id"),
+            command.seconds("prefill_s"),
+            self._loop.clock(),
+        )
+        self._channel.emit("prefill_started", request_id=request_id, at_s=stamp(started_s))
+        self._loop.call_at(started_s + prefill_s, lambda: self._report(request_id, started_s))
 
     def transfer(self, command: Command) -> None:
         request_id = command.integer("request_id")
@@ -91,9 +101,12 @@ class PrefillWorker:
         self._channel.emit("prefill_started", request_id=request_id, at_s=stamp(started_s))
         self._loop.call_at(self._free_s, lambda: self._finish(request_id, started_s))
 
-    def _finish(self, request_id: int, started_s: float) -> None:
+    def _report(self, request_id: int, started_s: float) -> None:
         at_s = self._loop.clock()
         self._channel.emit("prefilled", request_id=request_id, started_s=stamp(started_s), at_s=stamp(at_s))
+
+    def _finish(self, request_id: int, started_s: float) -> None:
+        self._report(request_id, started_s)
         self._busy = False
         if self._queue:
             self._start_next()
@@ -114,7 +127,12 @@ def main() -> int:
     options = StreamOptions.of(arguments)
     channel.check(options)
     worker = PrefillWorker(channel, ConnectionPool(channel.loop, options, arguments.persistent_connections))
-    handlers = {"prefill": worker.prefill, "transfer": worker.transfer, "connect": worker.connect}
+    handlers = {
+        "prefill": worker.prefill,
+        "prefill_at_once": worker.prefill_at_once,
+        "transfer": worker.transfer,
+        "connect": worker.connect,
+    }
     return channel.run(None, handlers)
 
 

@@ -2,7 +2,7 @@
 from .arrivals import ARRIVALS, arrange
 from .generator import generate
 from .mooncake import read_trace
-from .profiles import PROFILES, Profile
+from .profiles import PROFILES, Profile, log_normal_lengths
 from .request import BLOCK_TOKENS, Request, WorkloadError
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "WorkloadError",
     "arrange",
     "generate",
+    "log_normal_lengths",
     "read_trace",
 ]

@@ -8,6 +8,7 @@ that `profiles` states.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,23 @@ Floats = NDArray[np.float64]
 
 
 def generate(
-    profile_name: str, count: int, rate_rps: float, rng: np.random.Generator, sharing: float | None = None
+    profile_name: str,
+    count: int,
+    rate_rps: float,
+    rng: np.random.Generator,
+    sharing: float | None = None,
+    lengths: Table | None = None,
 ) -> list[Request]:
     """Draw `count` requests of a profile with Poisson arrivals at `rate_rps` requests/s, the first at 0 s.
 
-    `sharing`, 0-1, replaces the profile's share of continuing requests. WorkloadError for an unknown profile.
+    `sharing`, 0-1, replaces the profile's share of continuing requests; `lengths`, tokens, both tables of its prompts.
+    WorkloadError for an unknown profile.
     """
     if profile_name not in PROFILES:
         raise WorkloadError(f"profile: {profile_name!r} is not one of {', '.join(PROFILES)}")
     profile = PROFILES[profile_name]
+    if lengths is not None:
+        profile = replace(profile, first_input=lengths, continued_input=lengths)
     arrival_s = np.cumsum(rng.exponential(1 / rate_rps, count))
     output = _at(profile.output, rng.uniform(0, 100, count))
     first = _at(profile.first_input, rng.uniform(0, 100, count))

@@ -52,6 +52,18 @@ def log_normal(median: float, mean: float, least: float, most: float) -> Table:
     return (least, *(min(max(value, least), most) for value in inner), most)
 
 
+LONGEST_IN_SIGMAS = 3.5
+"""`log_normal_lengths` is cut there: one request in 4,300 would be longer."""
+
+
+def log_normal_lengths(mean: float, sigma: float) -> Table:
+    """The table of log-normal lengths of that mean, tokens, and sigma of their logarithm; at least 1 token."""
+    median = mean * math.exp(-(sigma**2) / 2)
+    least, most = (median * math.exp(end * LONGEST_IN_SIGMAS * sigma) for end in (-1, 1))
+    inner = (median * math.exp(sigma * NormalDist().inv_cdf(percent / 100)) for percent in PERCENTILES[1:-1])
+    return tuple(max(value, 1.0) for value in (least, *inner, most))
+
+
 # fmt: off
 _CONVERSATION = Profile(
     name="conversation",

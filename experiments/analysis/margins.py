@@ -1,6 +1,7 @@
 """Every margin, bound and claimed figure that decides a word: each once, with its unit and whose choice it is.
 
-"The paper's" figures are those of its abstract (arXiv 2606.03910); "ours" were fixed before anything was measured, for
+"The paper's" figures are those of its abstract (arXiv 2606.03910; which cells they are: `experiments.published` and its
+tests); "ours" were fixed before anything was measured, for
 the paper gives no test. The confidence of every interval and the warm-up cut belong to `statistics`.
 """
 

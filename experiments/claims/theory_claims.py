@@ -1,4 +1,4 @@
-"""The claims that the paper proves (C1, C2, C3), each with what theory says of our reconstruction and what runs show.
+"""The claims that the paper proves (C1, C2, C3), each with what theory says of our form of NetKV and what runs show.
 
 Theory alone never decides a verdict here: a bound that holds on paper and not in runs is of no use to an operator.
 """

@@ -71,6 +71,6 @@ def _warnings(spec: RunSpec, kv_mbps: float, prefill_use: float) -> list[str]:
             f"{kv_mbps:.0f} Mbit/s of KV is beyond the {EASY_MBPS:g} that a userspace datapath carries with ease:"
             " raise emulation.rate_scale or emulation.time_dilation; `netkv plan --calibrate` says to what"
         )
-    if prefill_use > 1:
+    if prefill_use > 1 and spec.serving.prefill == "queue":
         found.append(f"prefill is offered {prefill_use:.0%} of what it can do: its queue grows without end")
     return found

@@ -29,6 +29,9 @@ POLICIES = (
     "netkv_topo_only",
     "netkv_static",
     "netkv_full",
+    "paper_static",
+    "paper_self_contention",
+    "paper_full",
 )
 
 

@@ -1,7 +1,7 @@
-"""NetKV-Full, the last step of the ablation: the bandwidth left on the path by telemetry. Our reconstruction.
+"""NetKV-Full, the last step of the ablation: the bandwidth left on the path by telemetry. Our own form.
 
-The paper (arXiv 2606.03910) is known to this project by its abstract only: none of its equations is, so this formula is
-ours, built from what the abstract says of this step.
+The formula is ours, built from what the abstract of arXiv 2606.03910 says of this step. `paper_full` is the paper's
+own, as third parties describe it: it sees one congestion a tier, and this one every link.
 """
 
 from __future__ import annotations

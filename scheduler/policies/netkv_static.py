@@ -1,7 +1,7 @@
-"""NetKV-Static, the second step of the ablation: nominal bandwidth, no telemetry. Our reconstruction.
+"""NetKV-Static, the second step of the ablation: nominal bandwidth, no telemetry. Our own form.
 
-The paper (arXiv 2606.03910) is known to this project by its abstract only: none of its equations is, so this formula is
-ours, built from what the abstract says of this step.
+The formula is ours, built from what the abstract of arXiv 2606.03910 says of this step. `paper_self_contention` is its
+relative among the paper's own steps, as third parties describe them.
 """
 
 from __future__ import annotations

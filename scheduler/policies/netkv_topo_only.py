@@ -1,7 +1,7 @@
-"""NetKV-Topo-Only, the first step of the ablation: the distance tier alone. Our reconstruction.
+"""NetKV-Topo-Only, the first step of the ablation: the distance tier alone. Our own form.
 
-The paper (arXiv 2606.03910) is known to this project by its abstract only: none of its equations is, so this formula is
-ours, built from what the abstract says of this step.
+The formula is ours, built from what the abstract of arXiv 2606.03910 says of this step. `paper_static` is the paper's
+first step as third parties describe it.
 """
 
 from __future__ import annotations

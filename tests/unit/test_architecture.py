@@ -21,7 +21,7 @@ PACKAGES = (
 """A package imports only packages before it."""
 
 PARTS_OF_EXPERIMENTS = (
-    *("analysis", "drawing", "running", "comparing", "planning", "questions", "claims", "report", "verbs"),
+    *("analysis", "published", "drawing", "running", "comparing", "planning", "questions", "claims", "report", "verbs"),
 )
 """The same inside `experiments`."""
 NAMED_BY_THE_USER = ("topologies", "controller", "workers", "scheduler", "experiments", "tests", "Vagrantfile")

@@ -57,7 +57,7 @@ def test_a_slow_decision_delays_no_token(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_netkv_adds_to_the_time_between_tokens_is_its_larger_batches(baseline: str) -> None:
     """It prefers the near instances, so their batches are larger and their steps longer (docs/explanation/sweeps.md).
 
-    The step table rises by 0.27 ms a request; the claim of 0.5 ms does not hold for our reconstruction.
+    The step table rises by 0.27 ms a request; the claim of 0.5 ms does not hold for our form of NetKV.
     """
     with_netkv, without = (run(policy, **{"workload.requests": 600}) for policy in ("netkv_full", baseline))
     change, _, _ = tbt_change(table(with_netkv), table(without))

@@ -37,6 +37,13 @@ def test_a_prefill_instance_serves_one_request_at_a_time() -> None:
     assert [first.queue_ms, second.queue_ms] == approximately([0, PREFILL_S * 1e3])
 
 
+def test_a_prefill_instance_that_starts_at_once_queues_nobody() -> None:
+    at_once = one_pair(serving=ServingSpec(prefill="at_once"))
+    records = play(at_once, [prompt(0, 0.0), prompt(1, 0.0), prompt(2, PREFILL_S / 2)]).requests
+    assert [record.queue_ms for record in records] == [0, 0, 0]
+    assert [record.prefill_ms for record in records] == approximately([PREFILL_S * 1e3] * 3)
+
+
 def test_two_transfers_share_the_nic_evenly() -> None:
     first, second = play(one_pair(), [prompt(0, 0.0), prompt(1, 0.0)]).requests
     overlap_s = TRANSFER_S - PREFILL_S  # left of the first when the second starts; then both run at half the rate

@@ -102,6 +102,7 @@ def test_roles_of_each_placement(default: Fabric) -> None:
     assert place(default, "segregated").decode == (2, 3, 6, 7, 10, 11, 14, 15)
     assert place(default, "colocated").decode == tuple(range(1, 16, 2))
     assert place(default, "racks").decode == (4, 5, 6, 7, 12, 13, 14, 15)
+    assert place(default, "first_rack").prefill == (0, 1, 2, 3)
     for name in PLACEMENTS:
         roles = place(default, name)
         assert sorted(roles.prefill + roles.decode) == list(range(16))
@@ -274,10 +275,11 @@ def test_no_latency_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("placement", "fields", "message"),
     [
-        ("diagonal", {}, "placement: 'diagonal' is not one of segregated, colocated, racks"),
+        ("diagonal", {}, "placement: 'diagonal' is not one of segregated, colocated, racks, first_rack"),
         ("segregated", {"servers_per_rack": 1}, "placement: 'segregated' leaves no decode instance"),
         ("colocated", {"gpus_per_instance": 8}, "placement: 'colocated' leaves no decode instance"),
         ("racks", {"racks_per_pod": 1}, "placement: 'racks' leaves no decode instance"),
+        ("first_rack", {"pods": 1, "racks_per_pod": 1}, "placement: 'first_rack' leaves no decode instance"),
     ],
 )
 def test_a_placement_that_leaves_a_role_empty_is_refused(placement: str, fields: dict[str, int], message: str) -> None:

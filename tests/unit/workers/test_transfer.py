@@ -135,6 +135,15 @@ def test_queued_prefills_keep_the_schedule(pair: tuple[Worker, Worker]) -> None:
     assert all(event["at_s"] >= event["started_s"] for event in done)
 
 
+def test_prefills_at_once_run_beside_each_other(pair: tuple[Worker, Worker]) -> None:
+    prefill, _ = pair
+    for request_id, prefill_s in enumerate([0.05, 0.01], start=210):
+        prefill.tell("prefill_at_once", request_id=request_id, prefill_s=prefill_s)
+    short, long = (prefill.wait_for("prefilled", request_id=request_id) for request_id in (211, 210))
+    assert short["started_s"] < long["started_s"] + 0.05
+    assert short["at_s"] < long["at_s"]
+
+
 def test_what_can_never_fit_is_rejected_and_its_data_refused(pair: tuple[Worker, Worker]) -> None:
     prefill, decode = pair
     decode.tell("expect", request_id=3, bytes=1000, stripes=1, context_tokens=999, output_tokens=2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scenario import Scenario, WorkloadSpec, load_requests
-from workloads import BLOCK_TOKENS, PROFILES, Request, generate
+from workloads import BLOCK_TOKENS, PROFILES, Request, generate, log_normal_lengths
 from workloads.profiles import PERCENTILES
 
 COUNT = 12_031
@@ -109,3 +109,17 @@ def test_a_scenario_takes_rate_and_objective_from_its_profile() -> None:
     assert Scenario.model_validate(chat.model_dump(mode="json")) == chat
     slow = load_requests(Scenario(workload=WorkloadSpec(profile="long_context", requests=300)))
     assert slow[-1].timestamp_s == pytest.approx(300 / 0.9, rel=0.2)
+
+
+@pytest.mark.parametrize(("mean", "sigma"), [(8_400, 0.85), (1_000, 0.5), (30_000, 0.9)])
+def test_log_normal_lengths_have_the_mean_and_the_tail_that_are_asked_for(mean: float, sigma: float) -> None:
+    lengths = log_normal_lengths(mean, sigma)
+    inputs = shape_of(generate("rag", COUNT, 1.0, np.random.default_rng(0), 0.5, lengths)).inputs
+    assert inputs.mean() == pytest.approx(mean, rel=0.03)
+    tail = mean * np.exp(2.326 * sigma - sigma**2 / 2)
+    assert np.percentile(inputs, 99) == pytest.approx(tail, rel=0.08)
+
+
+def test_without_a_spread_every_prompt_has_the_same_length() -> None:
+    workload = WorkloadSpec(mean_input_tokens=4096, input_spread=0, requests=50)
+    assert {request.input_length for request in load_requests(Scenario(workload=workload))} == {4096}
