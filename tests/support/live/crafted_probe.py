@@ -51,8 +51,8 @@ def send(up: FabricUp, source: int, target: int) -> None:
 
 
 def interfaces_of(up: FabricUp, path: tuple[int, ...]) -> list[str]:
-    """The switches' interfaces that a path's packets leave or enter by; of split links, their middles, which are seen by
-    a capture."""
+    """The switches' interfaces that a path's packets leave or enter by; of split links their middles, where a capture
+    sees them."""
     found = set()
     for link in (up.fabric.links[index] for index in path):
         if link.source in up.fabric.switch_by_name:
