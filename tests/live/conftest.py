@@ -38,6 +38,9 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     except AssertionError:
         if _busy_around(item) < BUSY_PROCESSORS:
             raise
+    if (folder := getattr(item, "funcargs", {}).get("tmp_path")) is not None:
+        item.funcargs["tmp_path"] = folder / "again"  # type: ignore[attr-defined]
+        (folder / "again").mkdir()
     try:
         item.runtest()
     except AssertionError as error:
