@@ -26,6 +26,11 @@ class PollStatistics:
         self.switches = {dpid: SwitchPolls() for dpid in dpids}
         self._round_trips_s: deque[float] = deque(maxlen=ROUND_TRIPS)
 
+    def restart(self) -> None:
+        """Forget what was counted: while switches were being added, polls waited for that."""
+        self.switches.update({dpid: SwitchPolls() for dpid in self.switches})
+        self._round_trips_s.clear()
+
     def answered(self, dpid: int, round_trip_s: float) -> None:
         """Count a complete reply that arrived `round_trip_s` after its request."""
         self._round_trips_s.append(round_trip_s)

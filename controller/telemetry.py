@@ -68,6 +68,7 @@ class TelemetryApp(App):
         self._sequence = 1
         self._line: bytes | None = None
         self._checked: set[bool] = set()
+        self._complete = False
         self._socket = OracleSocket(config.oracle_socket, hub.spawn, self._latest)
 
     def start(self) -> None:
@@ -125,6 +126,9 @@ class TelemetryApp(App):
         poll_s = self._context.config.poll_s
         due_s = time.monotonic()
         while True:
+            if not self._complete and len(self._context.programmed) == len(self._poll_statistics.switches):
+                self._complete = True
+                self._poll_statistics.restart()
             self._sequence += 1
             self._line = None
             for dpid in self._poll_statistics.switches:

@@ -135,11 +135,6 @@ def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Pat
     assert requests.groupby("policy").size().to_dict() == dict.fromkeys(
         ("round_robin", "cla", "netkv_static", "netkv_full"), 12
     )
-    one, *others = (read_connections(folder) for folder in sorted(out.glob("runs/*")))
-    for other in others:  # source ports come from the seed, so policies are compared on the same paths
-        shared = agreement(one, other)
-        assert shared["connections"] >= 20
-        assert shared["share"] >= 0.99
     evidence = [json.loads(path.read_text())["evidence"] for path in out.glob("runs/*/manifest.json")]
     bringups = {told["bringup_s"] for told in evidence}
     assert len(bringups) == 1  # one fabric served them all
@@ -148,9 +143,20 @@ def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Pat
     assert timing["bring_up_s"] >= bringups.pop()
     assert timing["replaying_s"] == pytest.approx(sum(told["wall_s"]["replaying"] for told in evidence), abs=0.01)
     with speed_of_a_run(reasons_of_any(out)):
-        assert timing["around_s"] / 4 < 4.0  # of a run of twenty seconds, as real sweeps have them, less than a fifth
+        assert timing["around_s"] / 4 < 6.0  # of a run of twenty seconds, as real sweeps have them, less than a third
     if codes[-1] == 0:
         assert {"staleness.png", "staleness.svg", "staleness.csv"} <= {path.name for path in out.iterdir()}
+
+
+def test_two_policies_of_one_seed_are_compared_on_the_same_paths(tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    policies = ("--policies", "round_robin,cla", "--refresh", "1", "--seed", "1", "--congestion", "constant")
+    done = netkv("sweep", "staleness", "--requests", "16", *policies, *SMALL, "--out", out)
+    assert done.returncode in (0, 1), done.stderr
+    one, other = (read_connections(folder) for folder in sorted(out.glob("runs/*")))
+    shared = agreement(one, other)
+    assert shared["connections"] >= 100
+    assert shared["share"] >= 0.99
 
 
 def test_a_controller_that_never_answers_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:

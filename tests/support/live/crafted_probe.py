@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -28,7 +29,7 @@ from topologies.mininet import interface_of
 TARGET_PORT = 7001
 PAIRS = ((0, 2), (0, 4), (4, 0), (0, 8), (13, 2))
 PORTS = range(40_000, 40_012)
-SETTLE_S = 1.0
+SETTLE_S, LISTEN_DEADLINE_S = 1.0, 30.0
 
 SENDER = """
 import sys
@@ -69,9 +70,14 @@ def main() -> None:
     spec = EmulationSpec.model_validate_json(sys.argv[1])
     up = bring_up(build_fattree(FabricSpec()), spec, poll_s=0.1, ecmp_seed=spec.ecmp_seed)
     watched = sorted(interfaces_of(up, tuple(range(len(up.fabric.links)))))
-    sniffer = AsyncSniffer(iface=watched, lfilter=lambda frame: TCP in frame and frame[TCP].dport == TARGET_PORT)
+    listening = threading.Event()
+    sniffer = AsyncSniffer(
+        iface=watched,
+        lfilter=lambda frame: TCP in frame and frame[TCP].dport == TARGET_PORT,
+        started_callback=listening.set,
+    )
     sniffer.start()
-    time.sleep(SETTLE_S)
+    assert listening.wait(LISTEN_DEADLINE_S)
     for source, target in PAIRS:
         send(up, source, target)
     time.sleep(SETTLE_S)

@@ -91,3 +91,12 @@ def test_poll_statistics_count_what_a_switch_missed_after_its_first_answer() -> 
     assert (statistics.total_answered, statistics.total_missed) == (3, 1)
     assert statistics.switches[1].round_trip_s == 0.002
     assert statistics.round_trip_ms() == {"p50": 3.0, "p99": 4.0}
+
+
+def test_polls_that_waited_for_other_switches_to_be_added_are_forgotten() -> None:
+    statistics = PollStatistics([1])
+    statistics.answered(1, 0.2)
+    statistics.restart()
+    assert statistics.round_trip_ms() is None
+    statistics.answered(1, 0.001)
+    assert (statistics.total_answered, statistics.round_trip_ms()) == (1, {"p50": 1.0, "p99": 1.0})
