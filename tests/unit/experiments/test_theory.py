@@ -219,7 +219,7 @@ def test_with_latency_the_order_by_cost_holds_below_its_bound(
 
     error = largest_error_of_cost(kv_bytes, capacity, utilisation, latency_s)
     assume(error > 1e-6)
-    stale = [u + data.draw(st.floats(-1, 1)) * error * (1 - 1e-6) for u in utilisation]
+    stale = [min(max(u + data.draw(st.floats(-1, 1)) * error * (1 - 1e-6), 0.0), 1.0) for u in utilisation]
     assert by_cost(stale) == by_cost(utilisation)
 
 
