@@ -24,9 +24,9 @@ from typing import Any
 from scenario import Scenario
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import FabricUp, bring_up
-from testbed.sandbox import RUN_DIR, prepare_sandbox, python_in_sandbox, require_root, run
+from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root, run
 from testbed.send_buffer import SendBufferLease
-from tests.support.workers_driver import Worker
+from tests.support.background_traffic import PORT, background, ping_ms
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "user": {"datapath": "user"},
@@ -37,7 +37,7 @@ PODS = {16: 2, 64: 8}
 UNSHAPED = 20.0
 """rate_scale of links of 10 Gbit/s: faster than any software switch here."""
 
-PINGS, POLL_S, PORT, DEADLINE_S = 200, 0.1, 7002, 400.0
+POLL_S, DEADLINE_S = 0.1, 400.0
 GREEDY = {"connections": 8, "rate_bps": None, "protocol": "tcp"}
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -82,19 +82,6 @@ def measured(up: FabricUp, targets: dict[str, int], workers: tuple[str, ...]) ->
     trips = {name: ping_ms(up, target) for name, target in targets.items()}
     took_s = time.monotonic() - began_s
     return {"trips": trips, "cpus": {name: (cpu_s(name) - spent_s) / took_s for name, spent_s in before.items()}}
-
-
-def background(up: FabricUp, instance: int) -> Worker:
-    node = up.net[up.fabric.instances[instance].name]
-    address = ("--address", up.address(instance), "--port", str(PORT))
-    return Worker(RUN_DIR, "background", node.name, *address, command=("mnexec", "-a", str(node.pid)))
-
-
-def ping_ms(up: FabricUp, target: int) -> tuple[float, float]:
-    """Median and 99th percentile."""
-    said = up.run_in(0, "ping", "-c", str(PINGS), "-i", "0.01", up.address(target))
-    trips_ms = sorted(float(found) for found in re.findall(r"time=([\d.]+) ms", said))
-    return trips_ms[len(trips_ms) // 2], trips_ms[int(0.99 * (len(trips_ms) - 1))]
 
 
 def cpu_s(name: str) -> float:

@@ -25,7 +25,7 @@ from testbed.fabric_up import FabricUp, bring_up
 from testbed.port_watch import PortWatch
 from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferLease
-from tests.bench.datapaths import PORT, background, ping_ms
+from tests.support.background_traffic import PORT, background, ping_ms
 from tests.support.workers_driver import Worker
 from topologies import Level
 
