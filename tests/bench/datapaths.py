@@ -27,6 +27,7 @@ from testbed.fabric_up import FabricUp, bring_up
 from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root, run
 from testbed.send_buffer import SendBufferLease
 from tests.support.background_traffic import PORT, background, ping_ms
+from tests.support.paths import environment
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "user": {"datapath": "user"},
@@ -115,7 +116,7 @@ def asked(name: str, hosts: int, rate_scale: float, seconds: float) -> dict[str,
     task = {"pods": PODS[hosts], "emulation": emulation, "seconds": seconds}
     done = subprocess.run(
         python_in_sandbox("tests.bench.datapaths", "--inside", json.dumps(task)),
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=DEADLINE_S, check=False,
+        env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=DEADLINE_S, check=False,
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{name}, {hosts} hosts: ended with exit code {done.returncode}")

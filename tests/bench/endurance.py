@@ -28,6 +28,7 @@ from testbed.emulation import EmulationSpec
 from testbed.fabric_up import bring_up
 from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferLease
+from tests.support.paths import environment
 
 DEADLINE_S, LOOK_S = 120.0, 10.0
 WATCHED = ("ovs-vswitchd", "controller.launch")
@@ -60,7 +61,9 @@ def bring_ups(count: int, emulation: dict[str, Any]) -> dict[str, Any]:
     with SendBufferLease():
         for number in range(count):
             began_s = time.monotonic()
-            done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+            done = subprocess.run(
+                command, env=environment(), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+            )
             took_s.append(time.monotonic() - began_s)
             if done.returncode:
                 failed.append({"number": number, "said": done.stderr.strip().splitlines()[-1:]})

@@ -26,6 +26,7 @@ from testbed.port_watch import PortWatch
 from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferLease
 from tests.support.background_traffic import PORT, background, ping_ms
+from tests.support.paths import environment
 from tests.support.workers_driver import Worker
 from topologies import Level
 
@@ -82,7 +83,9 @@ def main() -> int:
         for datapath in given.datapath.split(","):
             task = json.dumps({"datapath": datapath, "rate_scale": given.rate_scale})
             command = python_in_sandbox("tests.bench.paced_load", "--inside", task)
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=DEADLINE_S, check=True)
+            done = subprocess.run(
+                command, env=environment(), stdout=subprocess.PIPE, text=True, timeout=DEADLINE_S, check=True
+            )
             found = json.loads(done.stdout.splitlines()[-1])
             trips = " ".join(f"{p50:.2f}/{p99:.1f}" for p50, p99 in found["round_trips_ms"])
             print(f"| {datapath} | {trips} | {found['unevenness']:.1%} |", flush=True)
