@@ -3,7 +3,7 @@ from .capacity import FRAMES_A_SEGMENT, PAYLOAD_BYTES, Capacity, measure_capacit
 from .capture import CaptureOrder
 from .capture_reader import Conversation, Endpoints, read_capture
 from .child_python import child_python
-from .datapath import Datapath, afxdp_bytes, choose_datapath
+from .datapath import Datapath, afxdp_bytes, afxdp_lacks, choose_datapath
 from .emulated_world import EmulatedWorld
 from .emulation import EmulationSpec
 from .errors import TestbedError
@@ -32,6 +32,7 @@ __all__ = [
     "SendBufferLease",
     "TestbedError",
     "afxdp_bytes",
+    "afxdp_lacks",
     "child_python",
     "choose_datapath",
     "judge",

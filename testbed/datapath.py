@@ -41,20 +41,20 @@ def choose_datapath(ports: int) -> tuple[Datapath, str]:
     if KERNEL_MODULE.exists():
         return "kernel", "the openvswitch kernel module is loaded"
     without = "the openvswitch kernel module is not loaded"
-    if lack := afxdp_lacks() or _too_many(ports):
+    if lack := afxdp_lacks() or _too_many(ports, MOST_OF_MEMORY):
         return "user", f"{without}, and afxdp is out: {lack}"
     return "afxdp", f"{without}, and AF_XDP, two processors and memory for the ports are there"
 
 
-def afxdp_lacks() -> str:
-    """What keeps this machine from ports of AF_XDP, however few; empty if nothing does. To learn it takes no rights."""
+def afxdp_lacks(ports: int = 0) -> str:
+    """What keeps this machine from so many ports of AF_XDP; empty if nothing does. To learn it takes no rights."""
     if not _kernel_has_afxdp():
         return "this kernel has no AF_XDP sockets"
     if not _vswitchd_has_afxdp():
         return "this Open vSwitch was built without AF_XDP"
     if len(os.sched_getaffinity(0)) < 2:
         return "its thread needs a processor beside the others', and there is one"
-    return ""
+    return _too_many(ports, 1.0)
 
 
 def afxdp_bytes(ports: int) -> int:
@@ -68,9 +68,9 @@ def memory_bytes(field: Literal["MemTotal", "MemAvailable"]) -> int:
     return int(lines[field].split()[0]) * 1024
 
 
-def _too_many(ports: int) -> str:
-    needed, present = afxdp_bytes(ports), memory_bytes("MemTotal")
-    if needed <= MOST_OF_MEMORY * present:
+def _too_many(ports: int, most: float) -> str:
+    needed, present = afxdp_bytes(ports), memory_bytes("MemTotal") if ports else 0
+    if needed <= most * present:
         return ""
     return f"{ports} ports take {needed / 1e9:.1f} GB of {present / 1e9:.1f} GB of memory"
 

@@ -46,6 +46,8 @@ milliseconds of round trip Linux lets a paced connection send up to 64 KB at onc
 frames a burst, 120 ms apart, made the load of a link differ by 16 % from one tenth of a second to the next."""
 
 FRAME_BYTES = 1514
+"""A full Ethernet frame, without its checksum."""
+
 LEAST_WINDOW = 4
 """Segments: with fewer, a delayed acknowledgement stops a connection."""
 

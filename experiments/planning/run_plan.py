@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.running import RunSpec
 from scenario import load_requests
-from testbed import afxdp_bytes
+from testbed import afxdp_bytes, afxdp_lacks
 from topologies import Level
 
 EASY_MBPS = 150.0
@@ -73,4 +73,6 @@ def _warnings(spec: RunSpec, kv_mbps: float, prefill_use: float) -> list[str]:
         )
     if prefill_use > 1 and spec.serving.prefill == "queue":
         found.append(f"prefill is offered {prefill_use:.0%} of what it can do: its queue grows without end")
+    if spec.emulation.datapath == "afxdp" and (lack := afxdp_lacks(spec.fabric.switch_ports)):
+        found.append(f"this machine cannot run it on emulation.datapath=afxdp: {lack}; use emulation.datapath=user")
     return found

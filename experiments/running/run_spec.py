@@ -138,7 +138,9 @@ def _check_trace(spec: RunSpec) -> None:
 
 def complaint(problem: ValidationError) -> str:
     """The first complaint, with the dotted name of its field."""
-    first = problem.errors(include_url=False)[0]
+    first, *others = [
+        found for found in problem.errors(include_url=False) if found["type"] != "default_factory_not_called"
+    ]  # such a default waits for the field that is wrong
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{field}: no such field"
@@ -149,7 +151,7 @@ def complaint(problem: ValidationError) -> str:
         if isinstance(given, (str, int, float, bool)) and repr(given) not in reason
         else ""
     )
-    more = f"; and {problem.error_count() - 1} more" if problem.error_count() > 1 else ""
+    more = f"; and {len(others)} more" if others else ""
     return f"{field}: {reason}{shown}{more}" if field else f"{reason}{shown}{more}"
 
 

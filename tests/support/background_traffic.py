@@ -12,9 +12,11 @@ PINGS, PORT = 200, 7002
 
 
 def background(up: FabricUp, instance: int) -> Worker:
+    """One that sends as those of a run do."""
     node = up.net[up.fabric.instances[instance].name]
-    address = ("--address", up.address(instance), "--port", str(PORT))
-    return Worker(RUN_DIR, "background", node.name, *address, command=("mnexec", "-a", str(node.pid)))
+    options = ("--address", up.address(instance), "--port", str(PORT))
+    options += ("--congestion-control", up.spec.congestion_control)
+    return Worker(RUN_DIR, "background", node.name, *options, command=("mnexec", "-a", str(node.pid)))
 
 
 def ping_ms(up: FabricUp, target: int) -> tuple[float, float]:

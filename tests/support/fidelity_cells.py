@@ -36,7 +36,6 @@ MODERATE = {"congestion.kind": "constant"}
 QUIET = {"congestion.kind": "none"}
 USER = {**BEST, "emulation.datapath": "user"}
 FAST = {**BEST, "emulation.rate_scale": 2500.0}
-FASTER = {**BEST, "emulation.rate_scale": 1250.0}
 
 CELLS: dict[str, dict[str, Any]] = {
     "best": BEST,
@@ -48,9 +47,6 @@ CELLS: dict[str, dict[str, Any]] = {
     "best_but_2500": FAST,
     "best_but_2500_moderate": {**FAST, **MODERATE},
     "best_but_2500_quiet": {**FAST, **QUIET},
-    "best_but_1250": FASTER,
-    "best_but_1250_moderate": {**FASTER, **MODERATE},
-    "best_but_1250_quiet": {**FASTER, **QUIET},
     "best_but_fresh": {**BEST, "serving.connections": "per_transfer"},
     "best_but_fresh_moderate": {**BEST, **MODERATE, "serving.connections": "per_transfer"},
     "best_but_fifo": {**BEST, "emulation.queue": "fifo"},
@@ -63,9 +59,6 @@ CELLS: dict[str, dict[str, Any]] = {
     "best_but_no_window": {**BEST, "emulation.window_ms": None},
     "best_but_no_window_moderate": {**BEST, **MODERATE, "emulation.window_ms": None},
     "best_but_no_window_quiet": {**BEST, **QUIET, "emulation.window_ms": None},
-    "best_but_window_10ms": {**BEST, "emulation.window_ms": 10.0},
-    "best_but_window_10ms_moderate": {**BEST, **MODERATE, "emulation.window_ms": 10.0},
-    "best_but_window_10ms_quiet": {**BEST, **QUIET, "emulation.window_ms": 10.0},
     "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},
     "best_but_window_40": {**BEST, "emulation.initial_window_packets": 40},
     "best_but_output_1": {**BEST, "emulation.limit_output_bytes": 1},
@@ -75,7 +68,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "former_moderate": MODERATE,
 }
 """`best` is the default of today (a test holds that). Each of the others differs from it in one thing, under three
-kinds of background, and `former` in all of them. In the order of the table in docs/explanation/fidelity.md."""
+kinds of background, and `former` in all of them."""
 
 
 def spec_of(cell: str, seed: int) -> RunSpec:

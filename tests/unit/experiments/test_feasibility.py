@@ -132,6 +132,13 @@ def test_ports_of_afxdp_are_counted_with_their_memory() -> None:
     assert fast == {"datapath": "afxdp", "count": 64, "memory_bytes": 64 * 75_000_000}
 
 
+def test_ports_beyond_this_machines_memory_are_warned_of() -> None:
+    large = {"emulation.datapath": "afxdp", "fabric.pods": 200, "workload.requests": 2}
+    (warning,) = plan_run(make_spec({}, large))["warnings"]
+    assert warning.startswith("this machine cannot run it on emulation.datapath=afxdp: ")
+    assert warning.endswith("; use emulation.datapath=user")
+
+
 def test_only_userspace_switches_have_a_load_that_is_known_to_be_easy() -> None:
     said = {
         datapath: plan_run(make_spec({"emulation": {"datapath": datapath, "rate_scale": 200.0}}, {}))["warnings"]

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from experiments.planning import machine_check as doctor
+from experiments.running.errors import SpecError
 from experiments.running.run_spec import make_spec
 from testbed import kernel
 from testbed.emulation import EmulationSpec
@@ -41,6 +42,11 @@ def test_what_is_asked_for_is_not_second_guessed() -> None:
     assert EmulationSpec(datapath="kernel", rate_scale=2500.0).link_divisor == 2500
     assert EmulationSpec(datapath="kernel", time_dilation=2.0).link_divisor == 400
     assert EmulationSpec(datapath="user", time_dilation=2.0).link_divisor == 10_000
+
+
+def test_a_datapath_that_there_is_not_is_one_complaint_not_two() -> None:
+    with pytest.raises(SpecError, match=r"^emulation\.datapath: .* \(got 'foo'\)$"):
+        make_spec({}, {"emulation.datapath": "foo"})
 
 
 def test_a_deadline_is_dilated_like_everything_else() -> None:
