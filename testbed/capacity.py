@@ -21,7 +21,7 @@ from testbed.cpu_monitor import CpuMonitor
 from testbed.datapath import Datapath
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
-from testbed.fabric_up import FRAME_BYTES, FabricUp, bring_up
+from testbed.fabric_up import FabricUp, bring_up
 from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferError, SendBufferLease
 from testbed.worker_pool import Event, WorkerPool
@@ -35,7 +35,7 @@ CAPACITY_RATE_SCALE = 20.0
 """Gives links of 5 to 180 Gbit/s, far more than software switches carry."""
 
 BLOB_BYTES = 20_000_000
-PAYLOAD_BYTES = 1448
+FRAME_BYTES, PAYLOAD_BYTES = 1514, 1448
 FRAMES_A_SEGMENT = 1.5
 """A data frame and half an acknowledgement: Linux acknowledges every second segment (RFC 9293, section 3.8.6.3)."""
 

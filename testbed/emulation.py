@@ -100,15 +100,6 @@ class EmulationSpec(BaseModel):
     initial_window_packets: int = Field(
         10, ge=1, le=1000, description="TCP's initial congestion window, segments, 1 to 1000 (Linux's own default: 10)."
     )
-    window_ms: float | None = Field(
-        5.0,
-        gt=0,
-        le=1000,
-        allow_inf_nan=False,
-        description="Most that a connection has under way, milliseconds at the emulated rate of a server's NIC, above"
-        " 0, at most 1000 (`cwnd lock` of ip-route, at least 4 segments): enough for an idle path, and too little to"
-        " fill its queues. None: TCP's own window alone.",
-    )
     limit_output_bytes: int | None = Field(
         None,
         ge=1,

@@ -45,12 +45,6 @@ persistent connection, the same source port again in the next run, and no larger
 milliseconds of round trip Linux lets a paced connection send up to 64 KB at once (ip-sysctl.rst, tcp_tso_rtt_log). Six
 frames a burst, 120 ms apart, made the load of a link differ by 16 % from one tenth of a second to the next."""
 
-FRAME_BYTES = 1514
-"""A full Ethernet frame, without its checksum."""
-
-LEAST_WINDOW = 4
-"""Segments: with fewer, a delayed acknowledgement stops a connection."""
-
 RATE_TOLERANCE = 1e-3
 """tc prints rates with at least four digits."""
 
@@ -211,7 +205,7 @@ def bring_up(
     for instance in fabric.instances:
         up.run_in(instance.index, "sysctl", "-eqw", *host_settings(spec))
         route = ("ip", "route", "replace", FABRIC_PREFIX, "dev", f"{instance.name}-eth0", "scope", "link")
-        up.run_in(instance.index, *route, *route_options(spec, fabric.spec.nic_rate_bps / up.link_divisor))
+        up.run_in(instance.index, *route, *route_options(spec))
     say("waiting for the controller")
     up.wait_until_programmed(spec.bringup_deadline_s)
     up.check_rates()
@@ -225,15 +219,9 @@ def host_settings(spec: EmulationSpec) -> list[str]:
     return [*HOST_SETTINGS, f"net.ipv4.tcp_limit_output_bytes={spec.limit_output_bytes}"]
 
 
-def route_options(spec: EmulationSpec, nic_bps: float) -> list[str]:
-    """TCP options on every host's route into the fabric, for both ends of a connection (ip-route(8)).
-
-    `nic_bps`: the emulated rate of a server's NIC.
-    """
+def route_options(spec: EmulationSpec) -> list[str]:
+    """TCP options on every host's route into the fabric, for both ends of a connection (ip-route(8))."""
     options = ["rto_min", f"{spec.rto_min_ms}ms", "initcwnd", str(spec.initial_window_packets)]
-    if spec.window_ms is not None:
-        segments = spec.window_ms / 1e3 * nic_bps / (8 * FRAME_BYTES)
-        options += ["cwnd", "lock", str(max(LEAST_WINDOW, round(segments)))]
     if spec.congestion_control == "dctcp":
         options += ["congctl", "dctcp"]  # the receiver's acknowledgements differ as well (RFC 8257)
     if spec.queue == "ecn":

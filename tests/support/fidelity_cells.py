@@ -19,7 +19,6 @@ BASE = {
     "emulation.vswitchd": "shared",
     "emulation.burst_ms": 3.0,
     "emulation.paced": False,
-    "emulation.window_ms": None,
 }
 """Short requests, so that a run takes seconds; a policy blind to the network, so that cells differ less. The
 emulation is what used to be the default before this study (its buckets held ten packets, 1.5 to 6 ms by link)."""
@@ -30,8 +29,7 @@ SLOW = {"emulation.rate_scale": 5000.0}
 TIGHT = {"emulation.burst_ms": 2.0}
 PACED = {"emulation.paced": True}
 AFXDP = {"emulation.datapath": "afxdp"}
-WINDOW = {"emulation.window_ms": 5.0}
-BEST = {**AFXDP, **PERSISTENT, **FAIR, **SLOW, **TIGHT, **PACED, **WINDOW}
+BEST = {**AFXDP, **PERSISTENT, **FAIR, **SLOW, **TIGHT, **PACED}
 MODERATE = {"congestion.kind": "constant"}
 QUIET = {"congestion.kind": "none"}
 USER = {**BEST, "emulation.datapath": "user"}
@@ -56,9 +54,6 @@ CELLS: dict[str, dict[str, Any]] = {
     "best_but_burst_6ms": {**BEST, "emulation.burst_ms": 6.0},
     "best_but_burst_6ms_moderate": {**BEST, **MODERATE, "emulation.burst_ms": 6.0},
     "best_but_unpaced": {**BEST, "emulation.paced": False},
-    "best_but_no_window": {**BEST, "emulation.window_ms": None},
-    "best_but_no_window_moderate": {**BEST, **MODERATE, "emulation.window_ms": None},
-    "best_but_no_window_quiet": {**BEST, **QUIET, "emulation.window_ms": None},
     "best_but_bbr": {**BEST, "emulation.congestion_control": "bbr"},
     "best_but_window_40": {**BEST, "emulation.initial_window_packets": 40},
     "best_but_output_1": {**BEST, "emulation.limit_output_bytes": 1},
