@@ -14,8 +14,10 @@ PINGS, PORT = 200, 7002
 def background(up: FabricUp, instance: int) -> Worker:
     """One that sends as those of a run do."""
     node = up.net[up.fabric.instances[instance].name]
-    options = ("--address", up.address(instance), "--port", str(PORT))
-    options += ("--congestion-control", up.spec.congestion_control)
+    options = (
+        *("--address", up.address(instance), "--port", str(PORT)),
+        *("--congestion-control", up.spec.congestion_control),
+    )
     return Worker(RUN_DIR, "background", node.name, *options, command=("mnexec", "-a", str(node.pid)))
 
 
