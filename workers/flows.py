@@ -3,7 +3,9 @@
 A greedy TCP flow keeps few unsent bytes queued (TCP_NOTSENT_LOWAT), so congestion control and not the send buffer
 limits its window. Stopping it is immediate: closing with SO_LINGER 0 drops queued bytes and sends RST.
 A paced TCP flow gives each connection its share through SO_MAX_PACING_RATE; without the fq queueing discipline TCP
-paces by itself (since Linux 4.13). UDP is paced by a token bucket here.
+paces by itself (since Linux 4.13), but not the first ten segments of a connection (`tcp_update_skb_after_send` in its
+tcp_output.c). Those of a hundred slow connections together fill a link for a third of a second, so they are written one
+by one at the pace. UDP is paced by a token bucket here.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import struct
 import termios
 from typing import TYPE_CHECKING
 
-from workers.loop import READABLE, WRITABLE, Loop
+from workers.loop import READABLE, WRITABLE, Loop, Timer
 from workers.streams import ABORT, SO_MAX_PACING_RATE, StreamOptions, retransmitted
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 NOTSENT_BYTES = 1 << 17
 SEND_BYTES = 1 << 16
+UNPACED_SEGMENTS = 10
+PACED_BUFFER_S, LEAST_BUFFER_BYTES = 0.05, 8192
+"""Send buffer of a paced connection, by its rate: what it may have on its way where a link gives it less than that. A
+hundred of them would otherwise leave seconds of queue behind, where real switches hold microseconds."""
 DATAGRAM_BYTES = 1400  # fits an MTU of 1500 bytes with a tunnel header
 TICK_S = 0.004  # of the UDP token bucket
 BURST_TICKS = 5  # a late tick sends at most this many ticks' bytes
@@ -41,6 +47,19 @@ class FlowStats:
         self.at_s = at_s
         self.source_ports = source_ports
         self.retransmitted = retransmitted
+
+
+class _PacedStart:
+    """The first segments of a paced connection: how many are sent, and the timer of the next one.
+
+    `phase`: the part of a segment's time that the first one waits, so that connections take turns.
+    """
+
+    def __init__(self, phase: float) -> None:
+        self.phase = phase
+        self.sent = 0
+        self.segment_bytes = 0
+        self.timer: Timer | None = None
 
 
 class TcpFlow:
@@ -64,6 +83,8 @@ class TcpFlow:
         self._on_failed = on_failed
         self._started_s = loop.clock()
         self._written: dict[socket.socket, int] = {}
+        self._pace_Bps = None if rate_bps is None else max(1, round(rate_bps / connections / 8))
+        self._starts: dict[socket.socket, _PacedStart] = {}
         self._acknowledged_bytes = 0
         self._retransmitted: list[int] = []
         self._source_ports: list[int] = []
@@ -74,9 +95,11 @@ class TcpFlow:
                 self._source_ports.append(sock.getsockname()[1])
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
                 sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_BYTES)
-                if rate_bps is not None:
-                    pace_Bps = max(1, round(rate_bps / connections / 8))
-                    sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@Q", pace_Bps))
+                if self._pace_Bps is not None:
+                    sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@Q", self._pace_Bps))
+                    buffer_bytes = max(round(PACED_BUFFER_S * self._pace_Bps), LEAST_BUFFER_BYTES)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+                    self._starts[sock] = _PacedStart(stripe / connections)
                 loop.watch(sock, READABLE | WRITABLE, lambda events, sock=sock: self._on_ready(sock, events))  # type: ignore[misc]
         except OSError:
             self._close()
@@ -97,18 +120,43 @@ class TcpFlow:
             if events & ~WRITABLE:
                 sock.recv(1)
                 self._fail("closed by the sink")
+            elif sock in self._starts:
+                self._send_segment(sock, self._starts[sock])
             else:
                 self._written[sock] += sock.send(_zeros)
         except BlockingIOError:
-            return
+            if sock in self._starts:
+                self._loop.rewatch(sock, READABLE | WRITABLE)
         except OSError as error:
             self._fail(error.strerror or str(error))
+
+    def _send_segment(self, sock: socket.socket, start: _PacedStart) -> None:
+        """One of the first segments of a paced connection; the next one follows after its time."""
+        assert self._pace_Bps is not None
+        if start.timer is None:  # connected a moment ago
+            start.segment_bytes = min(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG), SEND_BYTES)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wait_s = start.phase * start.segment_bytes / self._pace_Bps
+        else:
+            self._written[sock] += sock.send(_zeros[: start.segment_bytes])
+            start.sent += 1
+            wait_s = start.segment_bytes / self._pace_Bps
+        if start.sent == UNPACED_SEGMENTS:
+            del self._starts[sock]
+            self._loop.rewatch(sock, READABLE | WRITABLE)
+        else:
+            self._loop.rewatch(sock, READABLE)
+            start.timer = self._loop.call_at(self._loop.clock() + wait_s, lambda: self._on_ready(sock, WRITABLE))
 
     def _fail(self, error: str) -> None:
         self._close()
         self._on_failed(error)
 
     def _close(self) -> None:
+        for start in self._starts.values():
+            if start.timer is not None:
+                start.timer.cancel()
+        self._starts.clear()
         self._acknowledged_bytes = self.sent_bytes
         self._retransmitted += map(retransmitted, self._written)
         for sock in self._written:
