@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -13,9 +14,6 @@ from scenario.background_load import BackgroundFlow, capacities_bps, link_tiers,
 from scenario.sections import Section
 from topologies import Fabric, Instance, Roles
 from workloads import WorkloadError
-
-BACKGROUND_TAIL_S = 60.0
-"""The plan of background traffic continues this long after the last arrival, seconds of the real system."""
 
 DEFAULT_UTILISATION = {"constant": 0.5, "hotspot": 0.8, "shuffle": 0.5}
 """Utilisation of the busiest link by kind, where none is specified; other kinds are greedy. Our choice."""
@@ -37,7 +35,7 @@ class CongestionSpec(Section):
         "onoff",
         description="`none`. `constant`: every instance sends to its counterpart in the next server, rack or pod."
         " `onoff`: `flows` connections into one decode instance, drawn anew for each on period, with exponential on and"
-        " off periods. `hotspot`: everybody else sends into one rack or pod, another one every `period_s`. `incast`:"
+        " off periods. `hotspot`: everybody else sends into one rack or pod, drawn anew every `period_s`. `incast`:"
         " every `period_s`, for half of it, `flows` senders into one decode instance. `shuffle`: every server to every"
         " other.",
     )
@@ -85,38 +83,58 @@ class CongestionSpec(Section):
         return self
 
     @property
+    def correlation_s(self) -> float:
+        """Time scale of the congestion: the integral of the autocorrelation of a link's load over all lags, seconds.
+
+        What telemetry can know fades with its age in units of this. On-off: the autocorrelation of alternating
+        exponential periods is exp(-lag / tau), 1 / tau = 1 / mean on + 1 / mean off (Kleinrock, Queueing Systems I,
+        2.4). A square pulse of width w whose place is drawn anew has a triangle of width w, hence w / 2: a hot spot
+        stays for `period_s`, an incast for half of it. Infinite where nothing moves.
+        """
+        if self.kind == "onoff":
+            return 1 / (1 / self.mean_on_s + 1 / self.mean_off_s)
+        return {"hotspot": self.period_s / 2, "incast": self.period_s / 4}.get(self.kind, math.inf)
+
+    @property
     def pace(self) -> float | None:
         """Utilisation that the busiest link is loaded to; None for greedy connections."""
         return DEFAULT_UTILISATION.get(self.kind) if self.utilisation is None else self.utilisation
 
 
 def plan_background(
-    spec: CongestionSpec, fabric: Fabric, roles: Roles, horizon_s: float, rng: np.random.Generator
+    spec: CongestionSpec, fabric: Fabric, roles: Roles, from_s: float, to_s: float, rng: np.random.Generator
 ) -> tuple[BackgroundFlow, ...]:
-    """Every background flow that starts before `horizon_s`, seconds from t = 0, in order of its start.
+    """Every background flow between two instants, seconds from t = 0, `from_s` <= 0; a flow's number is its place.
 
-    `rng` decides where and when; the same generator state gives the same plan. WorkloadError when the fabric is too
-    small for the kind.
+    The traffic is stationary: it has always gone on, and t = 0 is any moment of it. `rng` decides where and when; the
+    same generator state gives the same traffic, flow by flow and number by number, whatever `from_s` is: flows that
+    have stopped by t = 0 come last, the latest first. WorkloadError when the fabric is too small for the kind.
     """
     plan = _Plan(spec, fabric)
     match spec.kind:
         case "constant":
-            plan.add_constant(horizon_s)
+            plan.add_constant(from_s, to_s)
         case "shuffle":
-            plan.add(0.0, horizon_s, _all_to_all(fabric, roles.decode if spec.among == "decode" else None))
+            plan.add(from_s, to_s, _all_to_all(fabric, roles.decode if spec.among == "decode" else None))
         case "onoff":
             for _ in range(spec.hot_spots):
-                _add_onoff(plan, roles, horizon_s, rng)
+                _add_onoff(plan, roles, from_s, to_s, *rng.spawn(2))
         case "hotspot":
-            _add_hotspot(plan, horizon_s, rng)
+            _add_hotspot(plan, from_s, to_s, *rng.spawn(2))
         case "incast":
-            for start_s in np.arange(0.0, horizon_s, spec.period_s).tolist():
+            after, before = rng.spawn(2)
+            for turn, start_s in _turns(spec.period_s, from_s, to_s):
+                drawn = after if turn >= 0 else before
                 for _ in range(spec.hot_spots):
-                    target = int(rng.choice(roles.decode))
-                    sources = _outside(fabric, target, 1, spec.flows, rng)
+                    target = int(drawn.choice(roles.decode))
+                    sources = _outside(fabric, target, 1, spec.flows, drawn)
                     plan.add(start_s, start_s + spec.period_s / 2, [(source, target) for source in sources])
-    in_order = sorted(plan.flows, key=lambda flow: flow.start_s)
-    return tuple(replace(flow, flow_id=number) for number, flow in enumerate(in_order))
+    later = sorted((flow for flow in plan.flows if flow.stop_s > 0), key=lambda flow: flow.start_s)
+    earlier = sorted((flow for flow in plan.flows if from_s < flow.stop_s <= 0), key=lambda flow: -flow.stop_s)
+    return tuple(
+        replace(flow, flow_id=number, start_s=max(flow.start_s, from_s))
+        for number, flow in enumerate([*later, *earlier])
+    )
 
 
 class _Plan:
@@ -132,7 +150,7 @@ class _Plan:
         pace = self.spec.pace
         self._append(start_s, stop_s, pairs, None if pace is None or not pairs else pace / self._unit_load(pairs).max())
 
-    def add_constant(self, horizon_s: float) -> None:
+    def add_constant(self, from_s: float, to_s: float) -> None:
         """From the highest tier down: what crosses a tier has loaded those below it already."""
         tier_of, pace = link_tiers(self.fabric), self.spec.pace
         assert pace is not None
@@ -145,7 +163,7 @@ class _Plan:
             of = tier_of == tier
             rate_bps = (pace - load[of].max()) / unit[of].max()
             if rate_bps > 0:
-                self._append(0.0, horizon_s, pairs, rate_bps)
+                self._append(from_s, to_s, pairs, rate_bps)
                 load += rate_bps * unit
 
     def _unit_load(self, pairs: Sequence[Pair]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -164,17 +182,36 @@ class _Plan:
             )
 
 
-def _add_onoff(plan: _Plan, roles: Roles, horizon_s: float, rng: np.random.Generator) -> None:
+def _add_onoff(
+    plan: _Plan, roles: Roles, from_s: float, to_s: float, after: np.random.Generator, before: np.random.Generator
+) -> None:
+    """`after` draws what begins after t = 0 and when, `before` what began earlier, back from there.
+
+    Exponential periods have no memory: of the one that t = 0 falls into, what is left and what has passed are both as
+    long as a whole one, on average.
+    """
     spec = plan.spec
-    at_s = float(rng.exponential(spec.mean_off_s))
-    while at_s < horizon_s:
-        stop_s = at_s + float(rng.exponential(spec.mean_on_s))
-        target = int(rng.choice(roles.decode))
-        plan.add(at_s, stop_s, [(source, target) for source in _outside(plan.fabric, target, 2, spec.flows, rng)])
-        at_s = stop_s + float(rng.exponential(spec.mean_off_s))
+
+    def on(start_s: float, stop_s: float, drawn: np.random.Generator) -> None:
+        target = int(drawn.choice(roles.decode))
+        plan.add(start_s, stop_s, [(one, target) for one in _outside(plan.fabric, target, 2, spec.flows, drawn)])
+
+    off_since_s, off_until_s = 0.0, 0.0
+    if after.random() < spec.mean_on_s / (spec.mean_on_s + spec.mean_off_s):
+        off_since_s, off_until_s = -float(before.exponential(spec.mean_on_s)), float(after.exponential(spec.mean_on_s))
+        on(off_since_s, off_until_s, after)
+    while (start_s := off_until_s + float(after.exponential(spec.mean_off_s))) < to_s:
+        off_until_s = start_s + float(after.exponential(spec.mean_on_s))
+        on(start_s, off_until_s, after)
+    while (stop_s := off_since_s - float(before.exponential(spec.mean_off_s))) > from_s:
+        off_since_s = stop_s - float(before.exponential(spec.mean_on_s))
+        on(off_since_s, stop_s, before)
 
 
-def _add_hotspot(plan: _Plan, horizon_s: float, rng: np.random.Generator) -> None:
+def _add_hotspot(
+    plan: _Plan, from_s: float, to_s: float, after: np.random.Generator, before: np.random.Generator
+) -> None:
+    """Every place is drawn anew, the last one included: in turn, an old snapshot would be right again after a round."""
     spec, everyone = plan.spec, plan.fabric.instances
     place: Callable[[Instance], tuple[int, int]] = (
         (lambda at: (at.pod, at.rack)) if spec.moves == "rack" else (lambda at: (at.pod, 0))
@@ -184,13 +221,22 @@ def _add_hotspot(plan: _Plan, horizon_s: float, rng: np.random.Generator) -> Non
         raise WorkloadError(
             f"congestion.moves: this fabric has one {spec.moves}, and a hot spot needs another to move to"
         )
-    order = rng.permutation(len(places)).tolist()
-    for turn, start_s in enumerate(np.arange(0.0, horizon_s, spec.period_s).tolist()):
-        hot = places[order[turn % len(places)]]
+    for turn, start_s in _turns(spec.period_s, from_s, to_s):
+        hot = places[int((after if turn >= 0 else before).integers(len(places)))]
         inside = [at.index for at in everyone if place(at) == hot]
         outside = [at.index for at in everyone if place(at) != hot]
         pairs = [(source, inside[k % len(inside)]) for k, source in enumerate(outside)]
         plan.add(start_s, start_s + spec.period_s, pairs)
+
+
+def _turns(period_s: float, from_s: float, to_s: float) -> list[tuple[int, float]]:
+    """The periods that begin before `to_s` and end after `from_s`, as (number, start in s); number 0 begins at t = 0.
+
+    From there on, and then back.
+    """
+    forth = range(math.ceil(to_s / period_s))
+    back = range(-1, math.floor(from_s / period_s) - 1, -1)
+    return [(turn, turn * period_s) for turn in (*forth, *back)]
 
 
 def _outside(fabric: Fabric, target: int, least_tier: int, count: int, rng: np.random.Generator) -> list[int]:

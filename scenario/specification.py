@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,6 +13,13 @@ from scenario.congestion import CongestionSpec, plan_background
 from scenario.model import MODELS, ModelSpec
 from scenario.sections import OracleSpec, PositiveSeconds, Section, ServingSpec, SloSpec, WorkloadSpec, profile_of
 from topologies import Fabric, FabricSpec, Roles, build_fattree, place
+
+BACKGROUND_TAIL_S = 60.0
+"""The plan of background traffic continues this long after the last arrival, seconds of the real system."""
+
+RAMP_S = 1.0
+"""Background traffic has reached its rates after so long, seconds: hundreds of connections that start together send ten
+segments each before Linux paces them, and need new entries in the switches' tables."""
 
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -69,6 +77,28 @@ class Scenario(Section):
         fabric = build_fattree(self.fabric)
         return fabric, place(fabric, self.serving.placement)
 
-    def background(self, fabric: Fabric, roles: Roles, horizon_s: float) -> tuple[BackgroundFlow, ...]:
-        """The background flows that start before `horizon_s`, in order of their start (`plan_background`)."""
-        return plan_background(self.congestion, fabric, roles, horizon_s, self.rng("congestion"))
+    @property
+    def lead_s(self) -> float:
+        """How long before t = 0 background traffic and telemetry begin, seconds of the real system.
+
+        A refresh interval, so that the first request meets a snapshot of any age that later ones meet; the delay of its
+        delivery; and the time that the traffic takes to come up to its rates and into a poll.
+        """
+        oracle = self.oracle
+        interval_s = oracle.refresh_s if oracle.source != "static" and math.isfinite(oracle.refresh_s) else 0.0
+        return interval_s + oracle.delay_s + RAMP_S + oracle.poll_s
+
+    @property
+    def first_snapshot_s(self) -> float:
+        """When the scheduler takes its first telemetry snapshot, seconds from t = 0.
+
+        It arrives at most a refresh interval before t = 0: at a part of it that the seed decides, the same for every
+        interval. One that is never refreshed arrives at t = 0.
+        """
+        interval_s = self.oracle.refresh_s if math.isfinite(self.oracle.refresh_s) else 0.0
+        return -float(self.rng("refresh").uniform()) * interval_s - self.oracle.delay_s
+
+    def background(self, fabric: Fabric, roles: Roles, last_arrival_s: float) -> tuple[BackgroundFlow, ...]:
+        """The background flows from `lead_s` before t = 0 to some time after the last arrival (`plan_background`)."""
+        to_s = last_arrival_s + BACKGROUND_TAIL_S
+        return plan_background(self.congestion, fabric, roles, -self.lead_s, to_s, self.rng("congestion"))

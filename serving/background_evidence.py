@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scenario import BACKGROUND_TAIL_S, Scenario, congestion_evidence
+from scenario import Scenario, congestion_evidence
 from serving.outcome import Outcome
 
 
@@ -16,7 +16,7 @@ def offered_and_measured(scenario: Scenario, outcome: Outcome) -> dict[str, Any]
     """`scenario.congestion_evidence` of one run."""
     fabric, roles = scenario.build()
     last_s = max((record.timestamp_s for record in outcome.requests), default=0.0)
-    plan = scenario.background(fabric, roles, last_s + BACKGROUND_TAIL_S)
+    plan = scenario.background(fabric, roles, last_s)
     transfers = (
         (decision["decided_s"], decision["tier"], float(decision["kv_bytes"])) for decision in outcome.decisions
     )

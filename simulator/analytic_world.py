@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from scenario import BACKGROUND_TAIL_S, Scenario, load_requests
+from scenario import Scenario, load_requests
 from serving import Outcome, offered_and_measured
 from simulator.closed_form import ClosedFormTransport
 from simulator.path_choice import PathChoice
@@ -60,14 +60,14 @@ class AnalyticWorld:
         """Replay a scenario and return what happened."""
         fabric, roles = scenario.build()
         requests = load_requests(scenario)
-        horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
+        last_s = requests[-1].timestamp_s if requests else 0.0
         replay = SimulatedRun(
             scenario,
             self._simulation,
             fabric,
             roles,
             requests,
-            scenario.background(fabric, roles, horizon_s),
+            scenario.background(fabric, roles, last_s),
             self._transport(fabric, scenario),
             say=progress,
             stopwatch=self._stopwatch,
@@ -87,9 +87,10 @@ class AnalyticWorld:
 
     def _transport(self, fabric: Fabric, scenario: Scenario) -> Transport:
         if self._simulation.network == "closed_form":
-            return ClosedFormTransport(fabric)
+            return ClosedFormTransport(fabric, -scenario.lead_s)
         persistent = scenario.serving.connections == "persistent"
-        return FluidTransport(fabric, PathChoice(scenario.seed, self._simulation.spreading), persistent)
+        choice = PathChoice(scenario.seed, self._simulation.spreading)
+        return FluidTransport(fabric, choice, persistent, -scenario.lead_s)
 
 
 def _spread(values: list[float]) -> dict[str, float]:

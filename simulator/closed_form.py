@@ -39,7 +39,7 @@ class _Course:
 class ClosedFormTransport:
     """Transfers of a rate fixed at their start; background flows share evenly among themselves."""
 
-    def __init__(self, fabric: Fabric) -> None:
+    def __init__(self, fabric: Fabric, start_s: float = 0.0) -> None:
         self._fabric = fabric
         links = len(fabric.links)
         self._capacity_Bps = np.array([link.capacity_bps / 8 for link in fabric.links])
@@ -49,8 +49,7 @@ class ClosedFormTransport:
         self._background: dict[int, _Course] = {}
         self._shares: dict[tuple[int, int], Floats] = {}
         self._due: list[tuple[float, int]] = []
-        self._clock_s = 0.0
-        self._settled_s = 0.0
+        self._clock_s = self._settled_s = start_s
         self._own_Bps = np.zeros(links)
         self._foreign_Bps = np.zeros(links)
         self._foreign_total_Bps = 0.0

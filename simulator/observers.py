@@ -43,14 +43,15 @@ class Observers:
                 f"{last_arrival_s:g} s are more than {MOST_LOOKS} looks"
             )
         self._source = oracle.source
+        self._first_snapshot_s = scenario.first_snapshot_s
         self._transport = transport
         self._dispatcher = dispatcher
         self._event_queue = event_queue
         self._names = [link.name for link in fabric.links]
         self._capacity_Bps = np.array([link.capacity_bps / 8 for link in fabric.links])
         phase_s = float(scenario.rng("polls").uniform(0, oracle.poll_s))
-        self._oracle = PolledCounters(self._capacity_Bps, oracle.poll_s, phase_s)
-        self._log = PolledCounters(self._capacity_Bps, oracle.poll_s, phase_s)
+        self._oracle = PolledCounters(self._capacity_Bps, oracle.poll_s, phase_s, -scenario.lead_s)
+        self._log = PolledCounters(self._capacity_Bps, oracle.poll_s, phase_s, -scenario.lead_s)
         fewest_s = last_arrival_s * len(fabric.links) / simulation.most_link_rows
         self.link_sample_s = simulation.link_sample_s
         if fewest_s > self.link_sample_s:
@@ -60,7 +61,7 @@ class Observers:
     def book_first(self) -> None:
         """Book the first refresh and the first rows."""
         if self._source != "static":
-            self._expect(self._oracle, Kind.REFRESH, 0.0)
+            self._expect(self._oracle, Kind.REFRESH, self._first_snapshot_s)
         self._expect(self._log, Kind.LINK_ROWS, self.link_sample_s)
 
     def poll(self, number: int) -> None:

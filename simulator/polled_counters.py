@@ -20,13 +20,14 @@ Floats = NDArray[np.float64]
 class PolledCounters:
     """The two polls before the next look of one reader, which announces that look by `expect`.
 
-    Poll k happens at `phase_s` + k `poll_s`, for every whole k. Until t = 0 nothing has been carried.
+    Poll k happens at `phase_s` + k `poll_s`, for every whole k. Until `start_s` nothing has been carried.
     """
 
-    def __init__(self, capacity_Bps: Floats, poll_s: float, phase_s: float) -> None:
+    def __init__(self, capacity_Bps: Floats, poll_s: float, phase_s: float, start_s: float) -> None:
         self._capacity_Bps = capacity_Bps
         self._poll_s = poll_s
         self._phase_s = phase_s
+        self._start_s = start_s
         self._last = 0
         self._readings: dict[int, Floats | None] = {}
 
@@ -37,7 +38,7 @@ class PolledCounters:
         self._readings = {number: self._readings.get(number) for number in (self._last - 1, self._last)}
         wanted = []
         for number, reading in self._readings.items():
-            if reading is None and self._at_s(number) <= 0:
+            if reading is None and self._at_s(number) <= self._start_s:
                 self._readings[number] = np.zeros(len(self._capacity_Bps))
             elif reading is None:
                 wanted.append((number, self._at_s(number)))

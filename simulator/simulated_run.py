@@ -54,7 +54,7 @@ class SimulatedRun:
         self._say = say
         self._requests = {request.request_id: request for request in requests}
         self._report_every = max(len(requests) // PROGRESS_PARTS, 1)
-        self._now_s = 0.0
+        self._now_s = -scenario.lead_s
         self._event_queue = EventQueue()
         self._life = Lifecycle(
             scenario, fabric, roles, requests, self, on_closed=self._report_progress, stopwatch=stopwatch
@@ -207,7 +207,9 @@ class SimulatedRun:
             record.decision_us = math.nan
         for row in decisions:
             row["decision_us"] = math.nan
-        outcome = Outcome(duration_s=self._now_s, requests=requests, decisions=decisions, links=self._observers.rows)
+        outcome = Outcome(
+            duration_s=max(self._now_s, 0.0), requests=requests, decisions=decisions, links=self._observers.rows
+        )
         for running, count in enumerate(self._gaps):
             if count:
                 outcome.token_gaps_ms.append(self._scenario.model.step_s(running) * 1e3)

@@ -1,7 +1,7 @@
 """How KV transfers and background traffic move: the contract of the network modes, and the fluid one.
 
 A transport names a transfer by its request and a background flow by its own number; connections, paths and rates are
-its own business. All times are seconds from t = 0 and must not decrease.
+its own business. All times are seconds from t = 0 and must not decrease; a transport's clock begins at `start_s`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Transport(Protocol):
         ...
 
     def link_carried_B(self) -> Floats:
-        """Bytes that every link has carried since t = 0, shape [links]."""
+        """Bytes that every link has carried since the clock began, shape [links]."""
         ...
 
 
@@ -76,11 +76,11 @@ class FluidTransport:
     choice of paths for all the transfers that use them, connections of a single transfer have one for each.
     """
 
-    def __init__(self, fabric: Fabric, choice: PathChoice, persistent: bool = False) -> None:
+    def __init__(self, fabric: Fabric, choice: PathChoice, persistent: bool = False, start_s: float = 0.0) -> None:
         self._fabric = fabric
         self._choice = choice
         self._persistent = PersistentConnections(len(fabric.instances)) if persistent else None
-        self._network = FluidNetwork([link.capacity_bps / 8 for link in fabric.links])
+        self._network = FluidNetwork([link.capacity_bps / 8 for link in fabric.links], start_s)
         self._next_s: float | None = np.inf
         self._transfer_of: dict[int, int] = {}  # flow to request
         self._flows_left: dict[int, int] = {}  # by request

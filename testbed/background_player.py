@@ -52,18 +52,13 @@ class BackgroundPlayer:
         return tuple(sorted({end for flow in self._plan for end in (flow.source, flow.target)}))
 
     async def play(self) -> None:
-        """Start and stop every flow at its time; flows that are active at t = 0 start at once, before it.
-
-        They have then reached a steady state at t = 0. Hundreds of connections that start together have not: each sends
-        ten segments before Linux paces it, and needs new entries in the switches' tables.
-        """
+        """Start and stop every flow at its time, at once where that has passed."""
         edges = sorted(
             [(flow.start_s, 1, flow) for flow in self._plan] + [(flow.stop_s, 0, flow) for flow in self._plan],
             key=lambda edge: (edge[0], edge[1], edge[2].flow_id),
         )
         for at_s, starts, flow in edges:
-            if at_s > 0:
-                await self._clock.until(at_s)
+            await self._clock.until(at_s)
             if starts:
                 self._running.add(flow.flow_id)
                 address = (self._up.address(flow.target), BACKGROUND_PORT)
@@ -93,7 +88,7 @@ class BackgroundPlayer:
             {
                 **{"flow_id": flow.flow_id, "source": flow.source, "target": flow.target},
                 **{"rate_bps": flow.rate_bps, "protocol": flow.protocol},
-                "started_s": max(self._clock.real_s(event["started_s"]), 0.0),
+                "started_s": self._clock.real_s(event["started_s"]),
                 "ended_s": self._clock.real_s(event["at_s"]),
                 "bytes": event["bytes"] * self._up.spec.rate_scale,
                 "source_ports": event["source_ports"],

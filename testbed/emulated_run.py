@@ -27,9 +27,6 @@ from testbed.worker_pool import Event, WorkerPool
 from topologies import Roles
 from workloads import Request
 
-LEAD_S = 1.0
-"""From the last worker's hello to t = 0, wall seconds: background traffic of t = 0 has reached its rate by then."""
-
 PROGRESS_S = 0.5
 
 
@@ -52,7 +49,7 @@ class EmulatedRun:
         self._clock = RunClock(up.spec.time_dilation)
         self._movers = RequestMovers(up, scenario, roles, requests, self._clock, self._tell)
         self._background = BackgroundPlayer(up, background, self._clock, self._tell)
-        self._oracle = OracleWatch(self._movers.life.dispatcher, up.fabric, self._clock)
+        self._oracle = OracleWatch(self._movers.life.dispatcher, up.fabric, self._clock, scenario.first_snapshot_s)
         self._calibration = Calibration(up, roles, scenario.serving.stripes, self._tell)
         self._cpu_monitor = CpuMonitor(up, roles.decode[0])
         self._udp = any(flow.protocol == "udp" for flow in background)
@@ -65,7 +62,7 @@ class EmulatedRun:
         async with self._pool:
             calibrated = [await self._calibration.measure()]
             ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_ms / 1e3, self._up.split)
-            self._clock.start(LEAD_S)
+            self._clock.start(self._scenario.lead_s)
             await self._play(ports)
             self._outcome.duration_s = self._clock.now_s()
             await self._background.stop()
@@ -80,7 +77,7 @@ class EmulatedRun:
         work = [
             self._movers.issue(),
             self._background.play(),
-            self._cpu_monitor.watch(),
+            self._from_zero(self._cpu_monitor.watch),
             ports.watch(),
             self._progress(),
         ]
@@ -88,9 +85,9 @@ class EmulatedRun:
         if self._scenario.oracle.source != "static":
             work.append(self._oracle.watch())
         tasks = [asyncio.create_task(self._guarded(one)) for one in work]
-        last_s = self._last_arrival_s * self._clock.dilation
+        span_s = (self._scenario.lead_s + self._last_arrival_s) * self._clock.dilation
         try:
-            await asyncio.wait_for(self._movers.done.wait(), LEAD_S + last_s + self._up.spec.deadline_s)
+            await asyncio.wait_for(self._movers.done.wait(), span_s + self._up.spec.deadline_s)
         except TimeoutError:
             self._movers.life.give_up("not finished at the run's deadline")
         finally:
@@ -100,6 +97,11 @@ class EmulatedRun:
         for problem in ended:
             if isinstance(problem, Exception):
                 raise problem
+
+    async def _from_zero(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Work that begins at t = 0: what it averages is of the time in which requests are served."""
+        await self._clock.until(0.0)
+        await work()
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         """A task whose failure ends the run instead of being forgotten."""

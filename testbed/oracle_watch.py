@@ -19,15 +19,17 @@ class OracleWatch:
     `refused`: one line for each document that was missing or invalid.
     """
 
-    def __init__(self, dispatcher: Dispatcher, fabric: Fabric, clock: RunClock) -> None:
+    def __init__(self, dispatcher: Dispatcher, fabric: Fabric, clock: RunClock, first_s: float) -> None:
         self._dispatcher = dispatcher
         self._names = [link.name for link in fabric.links]
         self._clock = clock
+        self._first_s = first_s
         self._client = OracleClient(ORACLE_SOCKET)
         self.refused: list[str] = []
 
     async def watch(self) -> None:
-        """Read a sample whenever one is due, until none is due any more."""
+        """Read a sample at `first_s` and whenever one is due, until none is due any more."""
+        await self._clock.until(self._first_s)
         while True:
             now_s = self._clock.now_s()
             try:

@@ -16,8 +16,8 @@ class RunClock:
         self._start_s = 0.0
 
     def start(self, lead_s: float) -> None:
-        """Set t = 0 to `lead_s` wall seconds from now."""
-        self._start_s = self._monotonic() + lead_s
+        """The clock reads -`lead_s` now."""
+        self._start_s = self._monotonic() + lead_s * self.dilation
 
     def real_s(self, monotonic_s: float) -> float:
         """A monotonic wall time as time of the run."""

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import IO, Any
 
-from scenario import BACKGROUND_TAIL_S, Scenario, load_requests
+from scenario import Scenario, load_requests
 from scheduler import Dispatcher, PolicyError
 from testbed.capture import CaptureOrder, Captures
 from testbed.clean_state import CleanState
@@ -106,8 +106,7 @@ def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostCh
                 "fabric: this scenario needs another fabric than the one that is up; open a new world for it"
             )
         requests = load_requests(scenario)
-        horizon_s = (requests[-1].timestamp_s if requests else 0.0) + BACKGROUND_TAIL_S
-        background = scenario.background(fabric, roles, horizon_s)
+        background = scenario.background(fabric, roles, requests[-1].timestamp_s if requests else 0.0)
         work = EmulatedRun(up, scenario, roles, requests, background, say=lambda done: host.send(done=done))
         proofs = {"clean_start": clean_start.result()}
         with Captures(fabric, capture, up.split) as captures:

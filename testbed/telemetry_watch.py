@@ -126,7 +126,7 @@ async def watch(up: FabricUp, scenario: Scenario, seconds: float, report: Callab
         return
     pool = WorkerPool(up, Roles(prefill=(), decode=()), player.instances, scenario, on_event)
     async with pool:
-        clock.start(0.0)
+        clock.start(scenario.lead_s)
         traffic = asyncio.create_task(player.play())
         try:
             await _looks(up, seconds, report, pool.dead)

@@ -11,6 +11,7 @@ from .results import (
     challengers,
     change_column,
     gains,
+    informed,
     refresh_numbers,
     tidy,
 )
@@ -36,6 +37,7 @@ from .statistics import (
 )
 from .sweep_findings import (
     AgedChange,
+    RetainedTelemetry,
     ablation_steps,
     aged_changes,
     constancy,
@@ -75,6 +77,7 @@ __all__ = [
     "Estimate",
     "Further",
     "Interval",
+    "RetainedTelemetry",
     "ablation_steps",
     "against_freshest",
     "aged_changes",
@@ -91,6 +94,7 @@ __all__ = [
     "growth",
     "herd_ratio",
     "holm",
+    "informed",
     "invariance",
     "kept_gain",
     "kv_invariance",

@@ -29,6 +29,9 @@ SAME_TIER_PERCENT = 90.0
 """Percent of the requests, ours: C3 carries over to runs where so many keep the tier that they have with the freshest
 telemetry snapshot."""
 
+LEAST_SNAPSHOTS = 3
+"""Telemetry snapshots, ours: a run whose decisions were based on fewer says nothing of a refresh interval."""
+
 # -- What the paper claims --------------------------------------------------------------------------------------------
 
 CLAIMED_SAVED_OVER_ROUND_ROBIN_PERCENT = 21.2

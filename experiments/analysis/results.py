@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
+from experiments.analysis.margins import LEAST_SNAPSHOTS
 from experiments.analysis.retained_gain import retained_gain
 from experiments.analysis.statistics import (
     SHARE,
@@ -41,7 +42,8 @@ def tidy(
     runs of a row, `ttft_change_seeds` the seeds that have pairs with the reference. A condition of which every run is
     invalid has no row.
 
-    `requests`: the frame of `experiments.read_sweep`. Columns: the keys; `seeds`, `requests`, `completed`; means
+    `requests`: the frame of `experiments.read_sweep`. Columns: the keys; `snapshots`, the fewest that decisions of a
+    run were based on, and `correlation_s`, the time scale of the congestion; `seeds`, `requests`, `completed`; means
     of `ttft_ms`, `tpot_ms` and `slo_attainment` and the percentile `p99_ttft_ms`, with their intervals; means of
     `kv_transfer_ms` and `oracle_age_ms`, the median of `decision_us`. `reference` names the first of the `references`,
     and `ttft_change_percent`, `ttft_change_low` and `ttft_change_high` compare the mean TTFT with it over the same
@@ -59,6 +61,7 @@ def tidy(
         warm = counted(beside)
         for (policy, refresh_s), group in warm.groupby(["policy", "refresh_s"], dropna=False, sort=False):
             row = {**dict(zip(place, at, strict=True)), "policy": policy, "refresh_s": refresh_s}
+            row |= {"snapshots": group["snapshots"].min(), "correlation_s": group["correlation_s"].iloc[0]}
             row |= _counts(beside[beside["run"].isin(group["run"])]) | _means(group) | {"reference": references[0]}
             for reference in references:
                 prefix = change_column(reference, references)
@@ -119,6 +122,14 @@ def against_freshest(group: pd.DataFrame, beside: pd.DataFrame) -> Mapping[str, 
         "same_tier": float((pairs["tier_x"] == pairs["tier_y"]).mean()),
         "prediction_error": float(error.median()),
     }
+
+
+def informed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without rows that are refused: of policies that read telemetry, in runs with fewer snapshots than it takes.
+
+    Of a tidy frame, or of requests.
+    """
+    return rows[rows["refresh_s"].isna() | (rows["snapshots"] >= LEAST_SNAPSHOTS)]
 
 
 def refresh_numbers(refresh_s: pd.Series) -> pd.Series[float]:

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from experiments.analysis import Estimate, counted, refresh_numbers
+from experiments.analysis import Estimate, counted, informed, refresh_numbers
 from experiments.running import DESCRIPTION, MEASURED, RUNS, RunSpec, StoreError, read_description, read_sweep
 
 POLICY = "netkv_full"
 COLUMNS = (
     "request_id", "input_length", "output_length", "policy", "tier", "ttft_ms", "tpot_ms", "decision_us", "status",
-    "run", "verdict", "slo_met",
+    "run", "verdict", "slo_met", "snapshots",
 )  # fmt: skip
 """Columns that claims are judged by; a sweep's labels are added."""
 
@@ -73,6 +73,8 @@ class PolicyComparison:
 def read_evidence(folders: Sequence[Path]) -> list[ClaimSweep]:
     """Every sweep once, in the order of their paths, without invalid runs and the warm-up. StoreError for no sweep.
 
+    Runs of too few telemetry snapshots are left out, too (`experiments.analysis.informed`).
+
     A folder that holds sweeps instead of being one stands for all of them.
     """
     places = {place.resolve(): place for folder in folders for place in _sweeps_in(folder)}
@@ -94,7 +96,7 @@ def _read(folder: Path) -> ClaimSweep:
     if "gpus" in own:
         requests["decision_us"] = _decision_us(folder, requests)
     return ClaimSweep(
-        str(folder), str(description.get("question")), counted(requests), own, _specs(folder, description)
+        str(folder), str(description.get("question")), informed(counted(requests)), own, _specs(folder, description)
     )
 
 

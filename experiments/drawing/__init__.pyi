@@ -24,6 +24,7 @@ from .quantities import (
     change_against,
     gain_over,
     modelled_transfer,
+    refresh_in,
     with_paired_intervals,
 )
 from .static_charts import draw_chart
@@ -94,6 +95,7 @@ __all__ = [
     "paper",
     "place_nodes",
     "put_title",
+    "refresh_in",
     "save_figure",
     "style_of",
     "with_paired_intervals",

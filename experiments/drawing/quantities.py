@@ -56,6 +56,8 @@ class Quantity:
     low: str | None = None
     high: str | None = None
     scale: Scale = Scale.NEAR
+    tick_unit: float = math.inf
+    """A tick tells its value in units of this, too, unless infinite."""
 
     @property
     def label(self) -> str:
@@ -88,8 +90,9 @@ class Quantity:
         return said if low is None or high is None else f"{said} [{self.number(low)}, {self.number(high)}]"
 
     def tick(self, value: float) -> str:
-        """A value of the column as the text of a tick; an infinite interval is `never`."""
-        return refresh_name(self.factor * value).removesuffix(" s")
+        """A value of the column as the text of a tick, two lines with a `tick_unit`; infinity is `never`."""
+        text = refresh_name(self.factor * value).removesuffix(" s")
+        return text if math.isinf(self.tick_unit) or math.isinf(value) else f"{text}\n({value / self.tick_unit:.2g})"
 
     def places(self, values: Sequence[float]) -> list[float]:
         """Where values of the column stand on an axis that has to end: an infinite one right of all others."""
@@ -174,6 +177,13 @@ def gain_over(reference: str) -> Quantity:
 # What is varied.
 
 REFRESH = Quantity("refresh_s", "Telemetry refresh interval", "s", scale=Scale.LOG)
+
+
+def refresh_in(correlation_s: float) -> Quantity:
+    """`REFRESH` whose ticks also tell it in correlation times of the congestion, seconds: their ratio decides."""
+    return replace(REFRESH, tick_unit=correlation_s)
+
+
 SNAPSHOT_AGE = Quantity("age_s", "Age of the telemetry snapshot", "s", 2, scale=Scale.LOG)
 ON_OFF_PERIOD = Quantity("time_scale_s", "Mean on/off period of congestion", "s", scale=Scale.LOG)
 SHARING = Quantity("sharing", "Requests that share a document", "%", factor=100.0)

@@ -1,4 +1,13 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .published_cells import HOW_KNOWN, PublishedCell, PublishedFact, published_cells, published_facts, published_source
+from .set_up import PAPER_SET_UP
 
-__all__ = ["HOW_KNOWN", "PublishedCell", "PublishedFact", "published_cells", "published_facts", "published_source"]
+__all__ = [
+    "HOW_KNOWN",
+    "PAPER_SET_UP",
+    "PublishedCell",
+    "PublishedFact",
+    "published_cells",
+    "published_facts",
+    "published_source",
+]

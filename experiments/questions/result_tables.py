@@ -10,7 +10,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from experiments.analysis import NEVER, POWER
+from experiments.analysis import NEVER, POWER, margins
 
 LEAST_WIDTH = 64
 """A narrower table would break its caption into many lines."""
@@ -27,24 +27,37 @@ def _change(row: Row) -> str:
 
 
 def _refresh(row: Row) -> str:
+    """The interval in seconds and in correlation times of the congestion."""
     if math.isnan(row["refresh_s"]):
         return "-"
-    return f"{row['refresh_s']:g} s" if math.isfinite(row["refresh_s"]) else NEVER
+    if not math.isfinite(row["refresh_s"]):
+        return NEVER
+    ratio = row["refresh_s"] / row["correlation_s"]
+    return f"{row['refresh_s']:g} ({ratio:.2g})" if ratio else f"{row['refresh_s']:g}"
+
+
+def _snapshots(row: Row) -> str:
+    return "-" if math.isnan(row["refresh_s"]) else f"{row['snapshots']:g}"
 
 
 def _kept(row: Row) -> str:
-    """Of the gain of fresh telemetry over none; `none` where there is no gain to keep."""
+    """Of the gain of fresh telemetry over none; `none` where there is none, `few` with too few snapshots."""
+    if not math.isnan(row["refresh_s"]) and not row["snapshots"] >= margins.LEAST_SNAPSHOTS:
+        return "few"
     if math.isnan(row["retained_percent"]):
         return "-"
     return f"{row['retained_percent']:.0f}" if row["telemetry_gain_low"] > 0 else "none"
 
 
-INTERVAL: Column = ("refresh", _refresh)
+INTERVAL: Column = ("R (R/tau)", _refresh)
+"""R: the telemetry refresh interval, s; tau: correlation time of the congestion (`CongestionSpec.correlation_s`)."""
+SNAPSHOTS: Column = ("seen", _snapshots)
+"""The fewest telemetry snapshots that decisions of a run were based on."""
 MEANS: tuple[Column, ...] = (
-    ("TTFT ms", lambda row: f"{row['ttft_ms']:.0f}"),
+    ("TTFT", lambda row: f"{row['ttft_ms']:.0f}"),
     ("change %", _change),
-    ("KV ms", lambda row: f"{row['kv_transfer_ms']:.0f}"),
-    ("TBT ms", lambda row: "-" if math.isnan(row["tpot_ms"]) else f"{row['tpot_ms']:.1f}"),
+    ("KV", lambda row: f"{row['kv_transfer_ms']:.0f}"),
+    ("TBT", lambda row: "-" if math.isnan(row["tpot_ms"]) else f"{row['tpot_ms']:.1f}"),
     ("SLO %", lambda row: f"{100 * row['slo_attainment']:.0f}"),
 )
 KEPT: Column = ("kept %", _kept)
@@ -55,13 +68,14 @@ def axis_column(label: str, heading: str) -> Column:
     return heading, lambda row: f"{row[label]:g}"
 
 
-def listing(results: pd.DataFrame, title: str, columns: Sequence[Column]) -> Table:
-    """A row a policy and condition, in a section a world and workload where there are several."""
+def listing(results: pd.DataFrame, title: str, columns: Sequence[Column], note: str = "") -> Table:
+    """A row a policy and condition, in a section a world and workload where there are several; `note`: at its foot."""
     failed = int((results["requests"] - results["completed"]).sum())
     reference = results["reference"].iloc[0]
     table = _empty(
         title,
-        f"change: mean TTFT against {reference}, 95 % interval; {failed or 'no'} requests failed{_notes(results)}",
+        f"times in ms; change: mean TTFT against {reference}, 95 % interval; {failed or 'no'} requests failed"
+        f"{_notes(results)}{note}",
     )
     table.add_column("policy", no_wrap=True)
     for heading, _ in columns:
@@ -119,5 +133,5 @@ def _cell(row: Row | None) -> str:
 
 def _empty(title: str, caption: str) -> Table:
     return Table(
-        title=title, caption=caption, box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), min_width=LEAST_WIDTH
+        title=title, caption=caption, box=box.SIMPLE, pad_edge=False, padding=0, min_width=LEAST_WIDTH
     )

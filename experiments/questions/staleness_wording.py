@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from experiments.analysis import (
     CAVEAT,
     WITHOUT_TELEMETRY,
     AgedChange,
+    Interval,
+    RetainedTelemetry,
+    informed,
     kept_gain,
     kv_invariance,
     margins,
@@ -24,20 +29,32 @@ from experiments.analysis import (
 
 
 def sentences(results: pd.DataFrame) -> list[str]:
-    """One finding a world, workload and policy that reads telemetry; the last sentence says what no sweep can."""
+    """The answer, then a finding each, of every world, workload and policy that reads telemetry; at last the caveat."""
     said = []
     swept = results.dropna(subset=["refresh_s"])
     for (world, workload, policy), rows in swept.groupby(["world", "workload", "policy"], sort=False):
-        ordered = rows.sort_values("refresh_s")
+        ordered = informed(rows).sort_values("refresh_s")
         where = f"{policy} on {workload} in the {world} world"
+        said += [f"{where}: {text}." for text in _refused(rows)]
         if len(ordered) < 2:
             said.append(f"{where}: one refresh interval says nothing about staleness.")
             continue
         found = [_invariance(ordered), _transfers(ordered), _others(ordered), _robustness(ordered), _gain(ordered)]
-        said += [f"{where}: {text}." for text in [*found, *_retained(ordered), *_worth(ordered)]]
+        said += [f"{where}: {text}." for text in [*_answer(ordered), *found, *_worth(ordered)]]
     if said:
         said.append(CAVEAT)
     return said
+
+
+def _refused(rows: pd.DataFrame) -> list[str]:
+    """Refresh intervals that the runs were too short for."""
+    refused = rows.drop(informed(rows).index)
+    return [
+        f"nothing is said of a refresh interval of {refresh_name(row['refresh_s'])}: the decisions of a run were based"
+        f" on {row['snapshots']:g} telemetry snapshot{'s' if row['snapshots'] != 1 else ''}, and it takes"
+        f" {margins.LEAST_SNAPSHOTS}"
+        for _, row in refused.iterrows()
+    ]
 
 
 def _invariance(rows: pd.DataFrame) -> str:
@@ -70,29 +87,64 @@ def _transfers(rows: pd.DataFrame) -> str:
     )
 
 
-def _retained(rows: pd.DataFrame) -> list[str]:
-    """The share of telemetry's own gain, over the policy that reads none, where that was run."""
+def _answer(rows: pd.DataFrame) -> list[str]:
+    """In three sentences: what telemetry is worth here, how much of it an old snapshot loses, and how sure that is."""
     retained = retained_telemetry(rows)
     if retained is None:
-        return []
-    found, gain_ms = retained.found, retained.gain_ms
-    gain = f"{gain_ms.value:+.1f} ms [{gain_ms.low:+.1f}, {gain_ms.high:+.1f}]"
-    fresh = f"the freshest snapshot gains {gain} on {WITHOUT_TELEMETRY}"
-    if found.verdict == "nothing to lose":
-        return [f"nothing to lose: {fresh}, no significant gain"]
-    least = retained.shares[found.least]
-    share = least.change
-    kept = (
-        f"{share.value:.0f} % [{share.low:.0f}, {share.high:.0f}] of it is kept at {refresh_name(least.refresh_s)}, the"
-        " least"
-    )
+        return [
+            f"without {WITHOUT_TELEMETRY} in the sweep nobody knows what telemetry is worth here, nor what age costs"
+        ]
+    return [_worth_of_fresh(rows, retained), _lost(rows, retained), _sureness(rows)]
+
+
+def _worth_of_fresh(rows: pd.DataFrame, retained: RetainedTelemetry) -> str:
+    gain_ms = retained.gain_ms
     so = {
-        "kept": f"significantly at least {found.margin:g} % everywhere",
-        "lost": f"significantly less than {found.margin:g} % at"
-        f" {refresh_names(retained.shares[place].refresh_s for place in found.below)}",
-        "undecided": f"which does not decide whether at least {found.margin:g} % is kept",
-    }
-    return [f"{fresh}; {kept}, {so[found.verdict]}"]
+        "higher": "telemetry is worth something here",
+        "lower": "telemetry costs something here",
+        "none": "telemetry is worth nothing here that could be seen",
+    }[gain_ms.significance]
+    change = Interval.of_row(rows.iloc[0], f"ttft_change_{WITHOUT_TELEMETRY}")
+    return (
+        f"{so}: with a snapshot every {_age(rows.iloc[0])} the mean TTFT differs from {WITHOUT_TELEMETRY}'s, which"
+        f" reads none, by {percent_change(change)} ({gain_ms.value:+.0f} ms saved [{gain_ms.low:+.0f},"
+        f" {gain_ms.high:+.0f}])"
+    )
+
+
+def _lost(rows: pd.DataFrame, retained: RetainedTelemetry) -> str:
+    found = retained.found
+    if found.verdict == "nothing to lose":
+        return "so an old snapshot had nothing to lose"
+    shares = [
+        f"{one.change.value:.0f} % [{one.change.low:.0f}, {one.change.high:.0f}] at {_age(row)}"
+        for one, (_, row) in zip(retained.shares, rows.iloc[1:].iterrows(), strict=True)
+    ]
+    below = refresh_names(retained.shares[place].refresh_s for place in found.below)
+    so = {
+        "kept": f"an old snapshot keeps it, significantly at least {found.margin:g} % at every age",
+        "lost": f"an old snapshot loses it, significantly more than {100 - found.margin:g} % at {below}",
+        "undecided": f"whether an old snapshot keeps {found.margin:g} % of it is not decided",
+    }[found.verdict]
+    return f"{so}: of that gain it keeps {', '.join(shares)}"
+
+
+def _sureness(rows: pd.DataFrame) -> str:
+    could = float(rows[f"ttft_change_{WITHOUT_TELEMETRY}_detectable"].max())
+    fewest = rows.sort_values("requests").iloc[0]
+    lost = int(rows["left_out"].sum())
+    return (
+        f"that rests on {seeds_name(int(rows['seeds'].min()))} and {int(fewest['requests'])} requests a row, in which a"
+        f" change of {could:.1f} % would have been seen (80 % power), and on"
+        f" {f'{lost} runs fewer than were made, which are invalid' if lost else 'no run that was left out'}"
+    )
+
+
+def _age(row: pd.Series) -> str:
+    """A refresh interval, in correlation times of the congestion, too."""
+    ratio = float(row["refresh_s"] / row["correlation_s"])
+    times = f" ({ratio:.2g} times the congestion's correlation time)" if math.isfinite(ratio) and ratio else ""
+    return f"{refresh_name(float(row['refresh_s']))}{times}"
 
 
 def _others(rows: pd.DataFrame) -> str:

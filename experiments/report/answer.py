@@ -18,6 +18,7 @@ from experiments.analysis import (
     aged_changes,
     change_column,
     counted,
+    informed,
     invariance,
     paired_requests,
     percent_change,
@@ -34,7 +35,7 @@ from experiments.report.world_comparison import WorldComparison
 from serving import RequestRecord
 
 HERO = "netkv_full"
-STANDARD = {"world", "workload", "seed", "refresh_s", "run", "verdict", "slo_met"}
+STANDARD = {"world", "workload", "seed", "refresh_s", "run", "verdict", "slo_met", "snapshots", "correlation_s"}
 
 
 def three_sentences(sweeps: Sequence[CollectedSweep], comparison: WorldComparison | None) -> list[str]:
@@ -110,7 +111,7 @@ def _comparable(trusted: pd.DataFrame) -> tuple[pd.DataFrame, str] | None:
 def _staleness(trusted: pd.DataFrame) -> str:
     """The change of the mean TTFT of NetKV-Full from its freshest snapshot to its oldest."""
     best: tuple[Any, ...] | None = None
-    aged = trusted.dropna(subset=["refresh_s"])
+    aged = informed(trusted.dropna(subset=["refresh_s"]))
     for (sweep, cell, policy), requests in aged.groupby(["sweep", "cell", "policy"], sort=False):
         intervals = requests["refresh_s"].nunique()
         if intervals > 1:
@@ -124,7 +125,7 @@ def _staleness(trusted: pd.DataFrame) -> str:
         )
     _, policy, here = best
     rows = _rows(trusted[here & trusted["policy"].isin((policy, WITHOUT_TELEMETRY))])
-    rows = rows[rows["policy"] == policy]
+    rows = informed(rows[rows["policy"] == policy])
     oldest = aged_changes(rows)[-1]
     found = invariance([oldest.change])
     if found.verdict == "invariant":

@@ -17,6 +17,7 @@ from experiments.running import (
     RunSpec,
     StoreError,
     is_run,
+    of_run,
     present,
     read_description,
     read_manifest,
@@ -67,7 +68,9 @@ class CollectedSweep:
             "refresh_s": written(run.spec.oracle.refresh_s),
             "seed": run.spec.seed,
         }
-        return table.assign(run=run.name, verdict=run.verdict, slo_met=slo_met(table, run.spec.slo), **labels)
+        return table.assign(
+            run=run.name, slo_met=slo_met(table, run.spec.slo), **of_run(run.folder, run.manifest), **labels
+        )
 
 
 def collect(folder: Path) -> list[CollectedSweep]:

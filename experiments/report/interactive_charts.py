@@ -59,7 +59,7 @@ def _set_x(plot: go.Figure, chart: LineChart) -> tuple[float, float]:
         ends = (places[0] - wide, places[-1] + wide)
         plot.update_xaxes(range=list(ends))
     if chart.steps:
-        plot.update_xaxes(tickvals=places, ticktext=[chart.x.tick(value) for value in values])
+        plot.update_xaxes(tickvals=places, ticktext=[chart.x.tick(value).replace("\n", "<br>") for value in values])
     else:
         plot.update_xaxes(dtick=1)
     return ends
@@ -68,7 +68,9 @@ def _set_x(plot: go.Figure, chart: LineChart) -> tuple[float, float]:
 def _line_hover(chart: LineChart, policy: str, row: Any, quantity: Quantity) -> str:
     text = f"<b>{plain(style_of(policy).label)}</b>"
     if not pd.isna(row[chart.x.column]):
-        at = chart.x.tick(row[chart.x.column]) if chart.steps else chart.x.number(row[chart.x.column])
+        at = (
+            chart.x.tick(row[chart.x.column]).replace("\n", " ") if chart.steps else chart.x.number(row[chart.x.column])
+        )
         text += f" · {chart.x.label}: {at}"
     value, low, high = _values(quantity, row)
     text += f"<br>{quantity.text(value, low, high)}"

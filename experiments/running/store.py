@@ -75,7 +75,12 @@ def render_run(spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any]) -> d
     if outcome.paths:
         tables[PATHS] = columns_of(outcome.paths)
     summary = summarise(
-        tables["requests"], outcome.token_gaps_ms, outcome.duration_s, spec.slo, outcome.token_gap_counts
+        tables["requests"],
+        outcome.token_gaps_ms,
+        outcome.duration_s,
+        spec.slo,
+        outcome.token_gap_counts,
+        tables["decisions"],
     )
     evidence = dict(outcome.evidence)
     measured = evidence.pop(MEASURED, None)

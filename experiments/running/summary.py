@@ -20,6 +20,10 @@ NUMBERS = (
 """The columns of requests.parquet that a summary reads, beside `status`."""
 
 
+SAME_INSTANT_MS = 0.1
+"""Times of one snapshot, worked out from its age at several decisions, differ by rounding; two are a poll apart."""
+
+
 class Columns(Protocol):
     """Columns of a table by name: a mapping of sequences, or a pandas DataFrame."""
 
@@ -32,6 +36,7 @@ def summarise(
     duration_s: float,
     slo: SloSpec,
     token_gap_counts: ArrayLike | None = None,
+    decisions: Columns | None = None,
 ) -> dict[str, Any]:
     """Every figure of `summary.json`; a figure that has no data is None.
 
@@ -41,6 +46,7 @@ def summarise(
     As in vLLM, a request of one token has no time per output token: it enters no `tpot_ms`, and counts as within it.
 
     Failed and rejected requests count as having missed their SLO.
+    `decisions`: the columns of decisions.parquet. oracle_snapshots: the telemetry snapshots that these used.
     oracle_mape: mean of |predicted - measured| / measured over the transfers that moved bytes, a ratio.
     """
     status = np.asarray(requests["status"], dtype=object)
@@ -75,8 +81,16 @@ def summarise(
         figures |= _spread(name, values, token_gap_counts if name == "itl_ms" else None)
     figures["kv_transfer_ms"] = figures["mean_kv_transfer_ms"]
     figures["decision_us"] = figures["mean_decision_us"]
+    figures["oracle_snapshots"] = None if decisions is None else snapshots_used(decisions)
     figures["oracle_mape"] = _mean_relative_error(done)
     return {name: _finite(value) for name, value in figures.items()}
+
+
+def snapshots_used(decisions: Columns) -> int:
+    """How many different telemetry snapshots decisions were based on: those of one were measured at one instant."""
+    decided_s, age_ms = (np.asarray(decisions[name], dtype=float) for name in ("decided_s", "oracle_age_ms"))
+    sampled_ms = np.sort((decided_s * 1e3 - age_ms)[np.isfinite(age_ms)])
+    return int((np.diff(sampled_ms, prepend=-np.inf) > SAME_INSTANT_MS).sum())
 
 
 def slo_met(requests: Columns, slo: SloSpec) -> NDArray[np.bool_]:

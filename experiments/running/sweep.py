@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -18,7 +19,7 @@ from experiments.running.code_identity import code_identity, digest_of
 from experiments.running.errors import StoreError
 from experiments.running.run_process import FinishedRun
 from experiments.running.run_spec import RunSpec
-from experiments.running.store import MEASURED, is_run, read_manifest, read_table, write_files
+from experiments.running.store import MEASURED, is_run, read_manifest, read_summary, read_table, write_files
 from experiments.running.summary import slo_met
 from experiments.running.sweep_folder import CODE, hold, present, read_description
 from experiments.running.sweep_folder import DESCRIPTION as DESCRIPTION
@@ -26,7 +27,7 @@ from experiments.running.sweep_folder import RUNS as RUNS
 from experiments.running.wall_time import read_wall_time, write_wall_time
 from experiments.running.world_runner import WorldRunner
 from experiments.running.worlds import open_world, same_fabric
-from scenario import SloSpec, WorkloadSpec, load_requests
+from scenario import CongestionSpec, SloSpec, WorkloadSpec, load_requests
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,8 +102,8 @@ def _elsewhere(
 def read_sweep(out: Path) -> pd.DataFrame:
     """Every request of every run of a sweep in one frame: the columns of `requests.parquet` and the sweep's labels.
 
-    Adds `run` (the run's name), `verdict` and `slo_met`. `decision_us` of an analytic run is its median, as only the
-    wall clock knows it. StoreError when `out` is no sweep.
+    Adds `run` (the run's name), `slo_met` and the columns of `of_run`. `decision_us` of an analytic run is its
+    median, as only the wall clock knows it. StoreError when `out` is no sweep.
     """
     import pandas as pd
 
@@ -114,10 +115,21 @@ def read_sweep(out: Path) -> pd.DataFrame:
             if (took_us := _measured_decision_us(folder)) is not None:
                 table["decision_us"] = took_us
             slo = SloSpec.model_validate(manifest["spec"]["slo"])
-            frames.append(table.assign(run=name, verdict=manifest["verdict"], slo_met=slo_met(table, slo), **labels))
+            frames.append(table.assign(run=name, slo_met=slo_met(table, slo), **of_run(folder, manifest), **labels))
     if not frames:
         raise StoreError(f"{out}: the sweep holds no finished run")
     return pd.concat(frames, ignore_index=True)
+
+
+def of_run(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What every request of a run has in common: its `verdict`, the telemetry `snapshots` that its decisions were based
+    on (NaN where nobody counted them), and `correlation_s`, the time scale of its congestion."""
+    snapshots = read_summary(folder).get("oracle_snapshots")
+    return {
+        "verdict": manifest["verdict"],
+        "snapshots": math.nan if snapshots is None else float(snapshots),
+        "correlation_s": CongestionSpec.model_validate(manifest["spec"]["congestion"]).correlation_s,
+    }
 
 
 def _measured_decision_us(folder: Path) -> float | None:
@@ -160,7 +172,7 @@ def _expected_s(conditions: Sequence[Condition]) -> dict[str, float]:
         if key not in span_s:
             span_s[key] = load_requests(spec.scenario)[-1].timestamp_s
         pace = spec.emulation.time_dilation if spec.world == "emulated" else 0.01
-        expected_s[condition.name] = (span_s[key] + DRAIN_S) * pace
+        expected_s[condition.name] = (spec.scenario.lead_s + span_s[key] + DRAIN_S) * pace
     return expected_s
 
 

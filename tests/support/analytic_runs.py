@@ -57,9 +57,9 @@ def play(
     fabric, _ = scenario.build()
     transport: Transport
     if simulation.network == "closed_form":
-        transport = ClosedFormTransport(fabric)
+        transport = ClosedFormTransport(fabric, -scenario.lead_s)
     else:
-        transport = FluidTransport(fabric, PathChoice(scenario.seed, simulation.spreading))
+        transport = FluidTransport(fabric, PathChoice(scenario.seed, simulation.spreading), start_s=-scenario.lead_s)
     return play_on(transport, scenario, requests, background, simulation)
 
 

@@ -41,11 +41,17 @@ def frame(*records: RequestRecord, **columns: Any) -> pd.DataFrame:
     return pd.DataFrame([asdict(made) for made in records]).assign(**columns)
 
 
+def decided(made: RequestRecord) -> dict[str, Any]:
+    """A row of decisions.parquet."""
+    when = {"decided_s": made.timestamp_s, "oracle_age_ms": made.oracle_age_ms}
+    return {"request_id": made.request_id, "decode_id": made.decode_id, **when}
+
+
 def outcome(*records: RequestRecord, **fields: Any) -> Outcome:
     """A run of ten seconds."""
     made = {
         "requests": list(records),
-        "decisions": [{"request_id": made.request_id, "decode_id": made.decode_id} for made in records],
+        "decisions": [decided(made) for made in records],
         "links": [{"time_s": 0.0, "link": "h0>srv0", "utilisation": 0.5, "bytes": 10}],
         "duration_s": 10.0,
     }

@@ -19,6 +19,7 @@ from tests.support.made_runs import record, spec
 
 REQUESTS = 40
 SEEDS = 2
+SNAPSHOTS = 20
 BASE_MS = 1000.0
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -66,6 +67,7 @@ class Sweeps:
         run = folder / RUNS / name
         run.mkdir(parents=True)
         table.to_parquet(run / "requests.parquet")
+        write_json(run / "summary.json", {"oracle_snapshots": SNAPSHOTS})
         write_json(run / "manifest.json", {"spec": description["specs"][name], "verdict": verdict})
         (folder / DESCRIPTION).write_text(json.dumps(description))
 

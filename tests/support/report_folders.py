@@ -22,8 +22,8 @@ from simulator.path_choice import TRANSFER, PathChoice
 SLOWER = 1.2
 SMALL = {"workload.requests": 24, "workload.max_input_tokens": 16_384, "workload.max_output_tokens": 8, "seed": 0,
          "congestion.mean_on_s": 0.5, "congestion.mean_off_s": 0.5, "simulation.link_sample_s": 0.5,
-         "serving.connections": "per_transfer"}  # fmt: skip
-"""New connections, because their paths follow from the request's number alone."""
+         "serving.connections": "per_transfer", "serving.placement": "segregated"}  # fmt: skip
+"""New connections, because their paths follow from the request's number alone; transfers of every tier."""
 
 ATTACK = "</script><script>window.attacked = true</script><img src=x onerror='window.attacked = true'>"
 POLICY = f"mine:{ATTACK}"
@@ -41,7 +41,7 @@ def staleness_conditions(worlds: tuple[str, ...]) -> list[Condition]:
     """Round-robin, Static, and Full at two intervals."""
     policies = ("round_robin", "netkv_static", "netkv_full")
     found = QUESTIONS["staleness"].conditions("quick", policies, worlds, SMALL)
-    return [condition for condition in found if condition.labels["refresh_s"] not in (1.0, 5.0)]
+    return [condition for condition in found if condition.labels["refresh_s"] != 5.0]
 
 
 def write_sweep(

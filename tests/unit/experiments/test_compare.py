@@ -181,7 +181,8 @@ def write_emulated(
         )  # fmt: skip
         decisions.append(
             {"request_id": number, "prefill_id": 0, "decode_id": 2, "tier": 1, "kv_bytes": int(25e9),
-             "source_ports": [5000 + number], "transfer_started_s": 10.0 * number, "paths": [0]}
+             "source_ports": [5000 + number], "transfer_started_s": 10.0 * number, "paths": [0],
+             "decided_s": 10.0 * number, "oracle_age_ms": 100.0}
         )  # fmt: skip
         paths.append(
             {"owner": "transfer", "number": number, "connection": 0, "started_s": 10.0 * number,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.published import published_facts
-from experiments.running import read_spec
+from experiments.published import PAPER_SET_UP, published_facts
+from experiments.running import make_spec, read_spec
 from scenario import Scenario, load_requests
 from serving import RequestRecord
 from tests.support.analytic_runs import run
@@ -19,6 +19,15 @@ POLICIES = ("round_robin", "cla_star", "paper_full")
 def scenario(policy: str, **changes: float) -> Scenario:
     few = {"workload.requests": 300, "policy": policy}
     return read_spec(ROOT / "specs" / "paper.yaml", few | changes).scenario
+
+
+def test_sweeps_in_the_papers_set_up_run_what_its_specification_says() -> None:
+    theirs = make_spec({}, PAPER_SET_UP).model_dump()
+    ours = read_spec(ROOT / "specs" / "paper.yaml", {}).model_dump()
+    for part in ("fabric", "model", "slo"):
+        assert theirs[part] == ours[part]
+    for part, apart in (("serving", {"stripes", "connections"}), ("workload", {"requests"})):
+        assert {name for name, value in theirs[part].items() if value != ours[part][name]} == apart
 
 
 @pytest.fixture(scope="module")

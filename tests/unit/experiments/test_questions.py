@@ -25,7 +25,7 @@ AXES = {
     "scale": ["gpus"],
 }
 QUICK_RUNS = {  # emulated, analytic
-    "staleness": (14, 14),
+    "staleness": (18, 18),
     "staleness_map": (8, 16),
     "topology": (4 * 3, 9 * 4 * 5 * 3),
     "prefix": (3 * 3, 5 * 5 * 3),

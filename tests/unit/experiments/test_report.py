@@ -204,11 +204,11 @@ def test_what_a_scene_says_of_a_link_is_its_utilisation(results: Path) -> None:
     run = next(run for run in scene["runs"] if run["world"] == "emulated")
     folder = next(run.folder for sweep in collect(results) for run in sweep.runs if run.spec.world == "emulated")
     links = pd.read_parquet(folder / "links.parquet")
-    first = links[links["time_s"] == links["time_s"].min()].set_index("link")["utilisation"]
+    samples = [links[links["time_s"] == at].set_index("link")["utilisation"] for at in sorted(links["time_s"].unique())]
     names = [f"{source}>{target}" for source, target, _ in scene["links"]]
-    shown = [int(run["levels"][0][2 * place : 2 * place + 2], 16) for place in range(len(names))]
-    assert shown == (100 * first[names]).round().astype(int).tolist()
-    assert max(shown) > 0
+    shown = [[int(at[2 * place : 2 * place + 2], 16) for place in range(len(names))] for at in run["levels"]]
+    assert shown == [(100 * sample[names]).round().astype(int).tolist() for sample in samples]
+    assert max(map(max, shown)) > 0
 
 
 def test_a_scene_is_bounded_in_time_and_samples() -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import pandas as pd
 import pytest
 
-from experiments.running.summary import slo_met, summarise
+from experiments.running.summary import slo_met, snapshots_used, summarise
 from serving import RequestRecord
 from tests.support.made_runs import SLO, frame, lost, record
 
@@ -27,6 +27,14 @@ SIX = (
     lost(4, "failed", "reset"),
     lost(5, "rejected", "too long"),
 )
+
+
+def test_snapshots_are_counted_by_when_they_were_measured() -> None:
+    """Three decisions on a snapshot of 1.000 s, two on one of 0.2 s later, one without any."""
+    decided_s = [1.25, 1.5, 1.000001, 1.25, 7.2, 3.0]
+    age_ms = [250.0, 500.0, 0.001, 50.0, 6000.0, math.inf]
+    assert snapshots_used({"decided_s": decided_s, "oracle_age_ms": age_ms}) == 2
+    assert snapshots_used({"decided_s": [], "oracle_age_ms": []}) == 0
 
 
 def test_a_run_by_hand() -> None:

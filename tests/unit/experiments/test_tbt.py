@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.analysis.margins import TBT_MARGIN_MS
 from experiments.comparing.tbt import tbt_change
 from experiments.running.run_spec import make_spec
 from experiments.running.store import json_text
@@ -57,12 +56,12 @@ def test_a_slow_decision_delays_no_token(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_netkv_adds_to_the_time_between_tokens_is_its_larger_batches(baseline: str) -> None:
     """It prefers the near instances, so their batches are larger and their steps longer (docs/explanation/sweeps.md).
 
-    The step table rises by 0.27 ms a request; the claim of 0.5 ms does not hold for our form of NetKV.
+    The step table rises by 0.27 ms a request, and a batch grows by one or two.
     """
     with_netkv, without = (run(policy, **{"workload.requests": 600}) for policy in ("netkv_full", baseline))
     change, _, _ = tbt_change(table(with_netkv), table(without))
     assert change.requests > 550
-    assert TBT_MARGIN_MS < change.change_ms < 2.0
+    assert 0 < change.low_ms < change.change_ms < 2.0
     gap_ms = [
         float(np.average(outcome.token_gaps_ms, weights=outcome.token_gap_counts)) for outcome in (with_netkv, without)
     ]

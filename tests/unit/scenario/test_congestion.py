@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ KINDS = ("constant", "onoff", "hotspot", "incast", "shuffle")
 
 
 def planned(horizon_s: float = 60.0, seed: int = 0, **fields: Any) -> tuple[BackgroundFlow, ...]:
-    return plan_background(CongestionSpec(**fields), FABRIC, ROLES, horizon_s, np.random.default_rng(seed))
+    return plan_background(CongestionSpec(**fields), FABRIC, ROLES, 0.0, horizon_s, np.random.default_rng(seed))
 
 
 def offered(horizon_s: float = 60.0, **fields: Any) -> Any:
@@ -65,6 +66,65 @@ def test_hot_spots_are_independent_and_the_plan_stays_in_order(kind: str) -> Non
         assert {replace(flow, flow_id=0) for flow in one} < without_number
 
 
+def around_zero(from_s: float, seed: int = 0, to_s: float = 60.0, **fields: Any) -> tuple[BackgroundFlow, ...]:
+    return plan_background(CongestionSpec(**fields), FABRIC, ROLES, from_s, to_s, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hot_spots", [1, 3])
+def test_how_early_the_traffic_begins_changes_none_of_what_follows(kind: str, hot_spots: int) -> None:
+    """Numbers decide source ports and paths, so runs of other refresh intervals need the same ones."""
+    plans = [around_zero(from_s, kind=kind, hot_spots=hot_spots) for from_s in (0.0, -7.0, -33.0)]
+    for shorter, longer in pairwise(plans):
+        for flow in shorter:
+            same = longer[flow.flow_id]
+            assert replace(same, start_s=flow.start_s) == flow
+            assert same.start_s <= flow.start_s
+    assert min(flow.start_s for flow in plans[-1]) == -33.0 or kind in ("onoff", "incast")
+    assert all(flow.start_s >= -33 and flow.stop_s > flow.start_s for flow in plans[-1])
+
+
+@pytest.mark.parametrize("at_s", [-30.0, 0.0, 25.0])
+def test_on_off_traffic_is_as_often_on_at_any_moment(at_s: float) -> None:
+    on = [
+        any(flow.start_s <= at_s < flow.stop_s for flow in around_zero(-40, seed, mean_on_s=2.0, mean_off_s=6.0))
+        for seed in range(1500)
+    ]
+    assert np.mean(on) == pytest.approx(0.25, abs=0.035)  # three standard errors
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "onoff", "mean_on_s": 2.0, "mean_off_s": 6.0},
+        {"kind": "onoff", "mean_on_s": 4.0, "mean_off_s": 4.0},
+        {"kind": "hotspot", "period_s": 6.0},
+        {"kind": "incast", "period_s": 8.0},
+    ],
+)
+def test_the_time_scale_is_the_integral_of_the_autocorrelation(fields: dict[str, Any]) -> None:
+    """Of the traffic as a whole where it comes and goes, of one rack's where it only moves."""
+    step_s, span_s, lags = 0.1, 20_000.0, 100
+    load = np.zeros(int(span_s / step_s))
+    for flow in around_zero(0.0, to_s=span_s, **fields):
+        if (
+            fields["kind"] == "onoff"
+            or (fields["kind"], FABRIC.instances[flow.target].rack) == ("hotspot", 0)
+            or (fields["kind"] == "incast" and flow.target == ROLES.decode[0])
+        ):
+            load[round(flow.start_s / step_s) : round(flow.stop_s / step_s)] = 1
+    centred = load - load.mean()
+    first_zero = next(k for k in range(1, 10 * lags) if np.mean(centred[:-k] * centred[k:]) <= 0)
+    correlation = [np.mean(centred[: len(centred) - k] * centred[k:]) for k in range(first_zero)]
+    integral_s = step_s * (np.sum(correlation) / correlation[0] - 0.5)
+    assert integral_s == pytest.approx(CongestionSpec(**fields).correlation_s, rel=0.15)
+
+
+@pytest.mark.parametrize("kind", ["none", "constant", "shuffle"])
+def test_what_does_not_move_has_no_time_scale(kind: str) -> None:
+    assert CongestionSpec.model_validate({"kind": kind}).correlation_s == np.inf
+
+
 @pytest.mark.parametrize(("tiers", "loads"), [((3,), (0.2, 0.4, 0.8)), ((2,), (0.4, 0.8, 0)), ((1,), (0.8, 0, 0))])
 def test_constant_traffic_loads_the_tier_that_was_named(tiers: Any, loads: tuple[float, ...]) -> None:
     found = offered(kind="constant", utilisation=0.8, tiers=tiers)
@@ -77,16 +137,19 @@ def test_several_tiers_all_carry_the_utilisation_and_none_twice() -> None:
     assert found[TIERS >= 1] == pytest.approx(0.6)
 
 
-def test_a_hot_spot_moves_over_all_racks_and_returns() -> None:
-    plan = planned(kind="hotspot", period_s=10, moves="rack")
+def test_a_hot_spot_is_one_rack_at_a_time_drawn_anew_from_all() -> None:
+    plan = planned(4000, kind="hotspot", period_s=10, moves="rack")
     racks: dict[float, set[tuple[int, int]]] = {}
     for flow in plan:
         target = FABRIC.instances[flow.target]
         racks.setdefault(flow.start_s, set()).add((target.pod, target.rack))
-    assert list(racks) == [0, 10, 20, 30, 40, 50]
-    assert all(len(rack) == 1 for rack in racks.values())
-    assert len(set().union(*(racks[at] for at in (0, 10, 20, 30)))) == 4
-    assert racks[40] == racks[0]
+    assert list(racks) == [10.0 * turn for turn in range(400)]
+    in_turn = [next(iter(rack)) for rack in racks.values() if len(rack) == 1]
+    assert len(in_turn) == 400
+    assert all(in_turn.count(rack) == pytest.approx(100, abs=27) for rack in set(in_turn))
+    for later in (1, 4):  # neither the last place nor a round decides the next one
+        same = sum(one == other for one, other in zip(in_turn, in_turn[later:], strict=False))
+        assert same == pytest.approx(100, abs=27)
 
 
 def test_the_busiest_link_of_a_hot_spot_carries_the_utilisation() -> None:
@@ -126,7 +189,7 @@ def test_a_shuffle_sends_from_every_server_to_every_other(among: str, servers: i
 def test_a_kind_without_room_on_the_fabric_is_refused(fabric: Any, fields: Any, complaint: str) -> None:
     small = build_fattree(FabricSpec(**fabric))
     with pytest.raises(WorkloadError, match=complaint):
-        plan_background(CongestionSpec(**fields), small, place(small), 60, np.random.default_rng(0))
+        plan_background(CongestionSpec(**fields), small, place(small), 0.0, 60, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -237,5 +300,5 @@ def test_the_worker_paces_payload_on_slower_links() -> None:
 
 def test_roles_are_respected() -> None:
     roles = Roles((0,), tuple(range(1, 16)))
-    plan = plan_background(CongestionSpec(kind="incast"), FABRIC, roles, 500, np.random.default_rng(1))
+    plan = plan_background(CongestionSpec(kind="incast"), FABRIC, roles, 0.0, 500, np.random.default_rng(1))
     assert {flow.target for flow in plan} <= set(roles.decode)

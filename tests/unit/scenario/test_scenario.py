@@ -242,7 +242,7 @@ ROLES = place(FABRIC)
 
 
 def planned(horizon_s: float, seed: int = 0, **fields: Any) -> Any:
-    return plan_background(CongestionSpec(**fields), FABRIC, ROLES, horizon_s, np.random.default_rng(seed))
+    return plan_background(CongestionSpec(**fields), FABRIC, ROLES, 0.0, horizon_s, np.random.default_rng(seed))
 
 
 def test_no_congestion_is_no_flows() -> None:
@@ -285,7 +285,7 @@ def test_every_spell_runs_into_one_decode_server_from_other_racks(count: int) ->
 
 def test_on_a_fabric_of_one_rack_flows_come_from_other_servers() -> None:
     fabric = build_fattree(FabricSpec(pods=1, racks_per_pod=1, servers_per_rack=4))
-    flows = plan_background(CongestionSpec(), fabric, place(fabric), 200, np.random.default_rng(0))
+    flows = plan_background(CongestionSpec(), fabric, place(fabric), 0.0, 200, np.random.default_rng(0))
     assert {fabric.tier(flow.source, flow.target) for flow in flows} == {1}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.running.run_spec import RunSpec
 from experiments.running.store import write_run
-from scenario import BACKGROUND_TAIL_S, OracleSpec, Scenario, SloSpec, WorkloadSpec, load_requests
+from scenario import OracleSpec, Scenario, SloSpec, WorkloadSpec, load_requests
 from scheduler import POLICIES
 from simulator.path_choice import PathChoice
 from simulator.simulation import SimulationSpec
@@ -75,8 +75,8 @@ def test_the_links_carry_what_was_sent_and_nothing_else() -> None:
     scenario = small("round_robin")
     fabric, roles = scenario.build()
     requests = load_requests(scenario)
-    background = scenario.background(fabric, roles, requests[-1].timestamp_s + BACKGROUND_TAIL_S)
-    transport = FluidTransport(fabric, PathChoice(0, "hashed"))
+    background = scenario.background(fabric, roles, requests[-1].timestamp_s)
+    transport = FluidTransport(fabric, PathChoice(0, "hashed"), start_s=-scenario.lead_s)
     outcome = play_on(transport, scenario, requests, background)
     evidence = outcome.evidence
     assert min(evidence["kv_bytes"], evidence["background_bytes"]) > 1e11
