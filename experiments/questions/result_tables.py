@@ -132,6 +132,4 @@ def _cell(row: Row | None) -> str:
 
 
 def _empty(title: str, caption: str) -> Table:
-    return Table(
-        title=title, caption=caption, box=box.SIMPLE, pad_edge=False, padding=0, min_width=LEAST_WIDTH
-    )
+    return Table(title=title, caption=caption, box=box.SIMPLE, pad_edge=False, padding=0, min_width=LEAST_WIDTH)
