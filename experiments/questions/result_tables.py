@@ -84,7 +84,7 @@ def listing(results: pd.DataFrame, title: str, columns: Sequence[Column], note: 
     for (world, workload), rows in sections:
         if sections.ngroups > 1:
             table.add_section()
-            table.add_row(f"{world}, {workload}:")
+            table.add_row(_section(world, workload, results))
         for row in rows.to_dict("records"):
             table.add_row(row["policy"], *(show(row) for _, show in columns))
     return table
@@ -105,11 +105,16 @@ def grid(
     for (world, workload), inside in sections:
         if sections.ngroups > 1:
             table.add_section()
-            table.add_row(f"{world}, {workload}:")
+            table.add_row(_section(world, workload, cells))
         for value in sorted(inside[down].unique()):
             by_value = {row[across]: row for row in inside[inside[down] == value].to_dict("records")}
             table.add_row(names(value), *(_cell(by_value.get(one)) for one in values))
     return table
+
+
+def _section(world: object, workload: object, rows: pd.DataFrame) -> str:
+    """What tells a section from the others: its workload, and its world where there are several."""
+    return f"{world}, {workload}:" if rows["world"].nunique() > 1 else f"{workload}:"
 
 
 def _notes(results: pd.DataFrame) -> str:
