@@ -68,9 +68,9 @@ def tidy(
                 change = paired_change(warm[warm["policy"] == reference], group, "ttft_ms")
                 row |= {f"{prefix}_percent": change.percent, f"{prefix}_low": change.low, f"{prefix}_high": change.high}
                 row[f"{prefix}_detectable"] = math.nan if policy == reference else change.detectable
+                row[f"{prefix}_p"] = math.nan if policy == reference else change.p
                 if reference == references[0]:
                     row["ttft_change_seeds"] = len(change_seeds(warm[warm["policy"] == reference], group))
-                    row["ttft_change_p"] = math.nan if policy == reference else change.p
             rows.append(row | dict(further(group, warm) if further else {}))
     results = pd.DataFrame(rows)
     if len(results):

@@ -29,6 +29,7 @@ from experiments.analysis.findings import (
 from experiments.analysis.interval import Interval, farthest, largest
 from experiments.analysis.margins import KV_MARGIN_PERCENT, SLO_MARGIN_POINTS, TBT_MARGIN_MS
 from experiments.analysis.results import change_column
+from experiments.analysis.statistics import CONFIDENCE, holm
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ class TelemetryWorth:
     """What telemetry is worth against a policy that reads none, by refresh interval.
 
     `fresh`: the change at the shortest interval, `worst`: the least favourable one; `gains_at`, `losses_at` and
-    `undecided_at`: the intervals at which the change is significantly a gain, a loss or neither.
+    `undecided_at`: the intervals at which the change is significantly a gain, a loss or neither, corrected for their
+    number (Holm).
     """
 
     fresh_s: float
@@ -155,9 +157,13 @@ def telemetry_worth(rows: pd.DataFrame, prefix: str) -> TelemetryWorth | None:
     changes = [Interval.of_row(row, prefix) for _, row in known.iterrows()]
     refresh_s = [float(value) for value in known["refresh_s"]]
     worst = largest(changes)
+    judged = [
+        "undecided" if not p < 1 - CONFIDENCE else "gain" if change.value < 0 else "loss"
+        for change, p in zip(changes, holm(list(known[f"{prefix}_p"])), strict=True)
+    ]
     gains_at, losses_at, undecided_at = (
-        tuple(at for at, change in zip(refresh_s, changes, strict=True) if change.significance == which)
-        for which in ("lower", "higher", "none")
+        tuple(at for at, found in zip(refresh_s, judged, strict=True) if found == which)
+        for which in ("gain", "loss", "undecided")
     )
     return TelemetryWorth(refresh_s[0], changes[0], refresh_s[worst], changes[worst], gains_at, losses_at, undecided_at)
 

@@ -8,9 +8,11 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
@@ -31,6 +33,9 @@ from scenario import CongestionSpec, SloSpec, WorkloadSpec, load_requests
 
 if TYPE_CHECKING:
     import pandas as pd
+
+ORDER_SEED = 2606
+"""Of the order in which a sweep makes its emulated runs; `sweep.json` records it."""
 
 DRAIN_S = 5.0
 """What a run is expected to take beyond its last arrival, for the time left on the progress bar."""
@@ -63,7 +68,7 @@ def run_sweep(
     """
     with hold(out, _describe(question, conditions), resume=resume):
         there = present(out, [condition.name for condition in conditions])
-        missing = [condition for condition in conditions if condition.name not in there]
+        missing = [condition for condition in in_random_order(conditions) if condition.name not in there]
         if there:
             console.print(f"{len(there)} of {len(conditions)} runs are there already")
         if not missing:
@@ -79,6 +84,22 @@ def run_sweep(
                     write_wall_time(spent, out)
                     narrator.finished(condition.name, run)
         console.print(str(spent), highlight=False, soft_wrap=True)
+
+
+def in_random_order(conditions: Sequence[Condition]) -> list[Condition]:
+    """Emulated runs in random order within each block of neighbours that differ in policy and refresh interval alone.
+
+    A machine that gets slower in the course of a sweep then favours no policy. `ORDER_SEED` decides, so a sweep that is
+    resumed keeps its order. Analytic runs stay where they are: their machine does not matter.
+    """
+    drawn = np.random.default_rng(ORDER_SEED)
+    ordered: list[Condition] = []
+    for _, block in groupby(conditions, key=lambda one: {**one.labels, "refresh_s": None}):
+        runs = list(block)
+        if runs[0].spec.world == "emulated":
+            runs = [runs[place] for place in drawn.permutation(len(runs))]
+        ordered += runs
+    return ordered
 
 
 def _here(conditions: Sequence[Condition], narrator: _Narrator) -> Generator[tuple[Condition, FinishedRun]]:
@@ -146,6 +167,7 @@ def _describe(question: str, conditions: Sequence[Condition]) -> dict[str, Any]:
     return {
         "question": question,
         "runs": {condition.name: dict(condition.labels) for condition in conditions},
+        "order_seed": ORDER_SEED,
         "specs": {condition.name: condition.spec.model_dump(mode="json") for condition in conditions},
         "traces": {str(trace): digest_of(trace) for trace in sorted(traces)},
         CODE: code_identity(),

@@ -29,6 +29,7 @@ def made(refresh_s: float, change: float = 0.0, half: float = 1.0, **fields: Any
         "world": "emulated", "workload": "rag", "policy": "netkv_full", "refresh_s": refresh_s, "seeds": 5,
         "snapshots": 20, "correlation_s": 2.5, "requests": 675, "left_out": 0,
         "ttft_change_netkv_static_detectable": 1.4,
+        "ttft_change_netkv_static_p": 0.001 if abs(change - 2) > half else 0.5,
         "aged_change_percent": change, "aged_change_low": change - half, "aged_change_high": change + half,
         "ttft_change_percent": -20.0 + change, "ttft_change_low": -24.0 + change, "ttft_change_high": -16.0 + change,
         "aged_kv_percent": 2 * change, "aged_kv_low": 2 * change - half, "aged_kv_high": 2 * change + half,
@@ -117,6 +118,10 @@ def test_telemetry_is_worth_its_gain_over_none() -> None:
         in text
     )
     assert "telemetry brings no significant gain" in said(made(0.1, 2.0), made(60.0, 2.0))
+    seldom = {"ttft_change_netkv_static_p": 0.03}
+    assert "brings a significant gain" in said(made(0.1, **seldom), made(60.0, 2.0))
+    thrice = said(made(0.1, **seldom), made(5.0, **seldom), made(60.0, **seldom))
+    assert "telemetry brings no significant gain at any refresh interval" in thrice, "three chances at 5 % each"
     uneven = said(made(0.1, 2.0), made(5.0, -1.0), made(60.0, 4.0))
     assert "at a refresh interval of 5 s, not at 0.1 s, 60 s" in uneven
 

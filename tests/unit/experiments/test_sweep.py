@@ -22,7 +22,8 @@ from experiments.running import store, sweep
 from experiments.running.errors import SpecError, StoreError
 from experiments.running.run_spec import RunSpec
 from experiments.running.store import is_run
-from experiments.running.sweep import Condition, read_sweep, run_sweep
+from experiments.running.sweep import ORDER_SEED, Condition, in_random_order, read_sweep, run_sweep
+from experiments.running.sweep_folder import read_description
 from scenario import Scenario, load_requests
 from serving import Outcome
 from tests.support.made_runs import lost, outcome, record
@@ -154,6 +155,20 @@ def test_a_sweep_makes_a_folder_a_run_on_one_bring_up(tmp_path: Path, world: Fak
     ]
     assert all(is_run(tmp_path / "sweep" / "runs" / condition.name) for condition in made)
     assert [line.split()[0] for line in said.splitlines()[:6]] == [f"{k}/6" for k in range(1, 7)]
+
+
+def test_emulated_runs_are_made_in_random_order_within_a_seed(tmp_path: Path, world: FakeWorld) -> None:
+    made = STALENESS.conditions("quick", STALENESS.policies, ("emulated", "analytic"), {})
+    ordered = in_random_order(made)
+    assert in_random_order(made) == ordered
+    assert sorted(one.name for one in ordered) == sorted(one.name for one in made)
+    assert [one.labels["seed"] for one in ordered] == [one.labels["seed"] for one in made]
+    places = [[one.spec.policy for one in ordered[6 * block : 6 * block + 6]] for block in range(3)]
+    assert len({tuple(block) for block in places}) > 1
+    assert ordered[18:] == made[18:]  # the analytic ones
+    run(tmp_path / "sweep", conditions(worlds=("emulated",)))
+    assert read_description(tmp_path / "sweep")["order_seed"] == ORDER_SEED
+    assert [policy for policy, _, _ in world.ran] != ["round_robin", "netkv_full", "netkv_full"] * 2
 
 
 def test_runs_on_different_fabrics_are_brought_up_apart(tmp_path: Path, world: FakeWorld) -> None:
