@@ -22,5 +22,13 @@ PAPER_SET_UP: Mapping[str, Any] = {
     "workload.rate_rps": 1.1,
     "slo.ttft_s": 5,
 }
-"""Its fabric, model, prefill and workload. Its constant background and its single connection a transfer are left out: a
-sweep over the age of telemetry brings congestion that moves, and our stripes."""
+"""Its fabric, model, prefill and workload."""
+
+PAPER_TRAFFIC: Mapping[str, Any] = {
+    "serving.stripes": 1,
+    "serving.connections": "per_transfer",
+    "congestion.kind": "constant",
+    "congestion.utilisation": 0.15,
+    "congestion.tiers": [1, 2, 3],
+}
+"""Its single path a transfer and its constant background, which a sweep over the age of telemetry replaces."""

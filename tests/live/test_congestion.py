@@ -69,12 +69,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "hotspot": {"congestion": {"kind": "hotspot", "period_s": 3, "connections": 2}, "oracle": {"refresh_s": "never"}},
     "incast": {"congestion": {"kind": "incast", "period_s": 6, "flows": 14, "utilisation": 0.9, "connections": 1}},
     "shuffle": {"congestion": {"kind": "shuffle", "connections": 4}},
-    "greedy onoff": {"workload": FEW, "congestion": {"kind": "onoff", "mean_on_s": 6, "mean_off_s": 0.5}},
+    "greedy onoff": {"workload": FEW, "congestion": {"kind": "onoff", "mean_on_s": 60, "mean_off_s": 0.5}},
     "greedy incast": {"workload": FEW, "congestion": {"kind": "incast", "period_s": 6, "flows": 14}},
 }
-"""One run each serves all tests. Connections of paced flows are few: Linux does not pace the first ten segments of one.
+"""One run each serves all tests. Connections of paced flows are few, so that they seldom share a queue.
 A paced flow is held to the plan; a greedy one takes what the paths that its hash gave it leave, so it is held to the
-plan over those: what reaches its racks (tier 1) and the fullest port as near as the others, the links above less so."""
+plan over those: what reaches its racks (tier 1) and the fullest port as near as the others, the links above less so. It
+lasts: a quarter of a second of a stopped flow's frames is still in the queues, too much beside one of some seconds."""
 
 NEAR_ABOVE_THE_RACKS = 0.2
 """TCP shares a full port unevenly between near and far senders, and ports before it carry what it drops: one incast of

@@ -150,8 +150,9 @@ def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Pat
 
 def test_two_policies_of_one_seed_are_compared_on_the_same_paths(tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    policies = ("--policies", "round_robin,cla", "--refresh", "1", "--seed", "1", "--congestion", "constant")
-    done = netkv("sweep", "staleness", "--requests", "16", *policies, *SMALL, "--out", out)
+    policies = ("--policies", "round_robin,cla", "--refresh", "1", "--seed", "1")
+    traffic = ("--congestion", "constant", "--set", "congestion.connections=8")
+    done = netkv("sweep", "staleness", "--requests", "16", *policies, *traffic, *SMALL, "--out", out)
     assert done.returncode in (0, 1), done.stderr
     one, other = (read_connections(folder) for folder in sorted(out.glob("runs/*")))
     shared = agreement(one, other)

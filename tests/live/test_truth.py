@@ -158,5 +158,6 @@ def test_links_beyond_this_machine_make_a_run_invalid_for_that_reason(tmp_path: 
     )
     assert done.returncode == 1, done.stderr
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert (manifest["verdict"], manifest["verdict_worst"]) == ("invalid", "calibration")
-    assert "raise emulation.rate_scale" in manifest["verdict_reasons"][0]
+    assert manifest["verdict"] == "invalid"
+    reasons = manifest["verdict_reasons"]  # a machine that is this busy may be late as well
+    assert any("an idle path gave" in reason and "raise emulation.rate_scale" in reason for reason in reasons), reasons

@@ -23,6 +23,7 @@ AXES = {
     "prefix": ["sharing"],
     "ablation": [],
     "scale": ["gpus"],
+    "load": ["speedup"],
 }
 QUICK_RUNS = {  # emulated, analytic
     "staleness": (18, 18),
@@ -31,6 +32,7 @@ QUICK_RUNS = {  # emulated, analytic
     "prefix": (3 * 3, 5 * 5 * 3),
     "ablation": (3 * 5, 4 * 5 * 5),
     "scale": (2 * 3, 5 * 5 * 3),
+    "load": (2 * 6, 3 * 5 * 6),
 }
 MOST_ON_PACKETS = 18
 """Runs of about 20 s of a quick sweep that is meant to end within eight minutes."""
@@ -70,6 +72,7 @@ def test_labels_are_what_the_specification_says(question: Question, profile: str
             "aggregation_oversubscription": spec.fabric.aggregation_oversubscription,
             "sharing": spec.workload.sharing,
             "gpus": spec.fabric.gpus,
+            "speedup": spec.workload.speedup,
         }
         assert {name: labels[name] for name in AXES[question.name]} == {
             name: axes[name] for name in AXES[question.name]
