@@ -173,7 +173,8 @@ def _or_never(given: Any, finite: ValidatorFunctionWrapHandler) -> Any:
 
 
 RefreshInterval = Annotated[
-    PositiveSeconds,
+    float,
+    Field(gt=0, le=3600),
     WrapValidator(_or_never),
     PlainSerializer(lambda refresh_s: "never" if math.isinf(refresh_s) else refresh_s, when_used="json"),
 ]
@@ -196,8 +197,8 @@ class OracleSpec(Section):
     )
     refresh_s: RefreshInterval = Field(
         1.0,
-        description="Interval between two snapshots taken by the scheduler, s, above 0. `never`: one snapshot at t = 0"
-        " and no other.",
+        description="Interval between two snapshots taken by the scheduler, s, above 0, at most 3600; a run begins one"
+        " such interval before its first request. `never`: one snapshot at t = 0 and no other.",
     )
     load_refresh_s: float = Field(
         0.0,

@@ -18,8 +18,8 @@ BACKGROUND_TAIL_S = 60.0
 """The plan of background traffic continues this long after the last arrival, seconds of the real system."""
 
 RAMP_S = 1.0
-"""Background traffic has reached its rates after so long, seconds: hundreds of connections that start together send ten
-segments each before Linux paces them, and need new entries in the switches' tables."""
+"""Background traffic has reached its rates after so long, seconds: greedy connections start slowly, and hundreds that
+start together need new entries in the switches' tables."""
 
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -15,6 +15,10 @@ EASY_MBPS = 150.0
 """Cross-pod traffic that a userspace datapath on two cores was measured to carry without strain, Mbit/s."""
 
 
+LONGEST_LEAD_S = 120.0
+"""A run that takes longer than this to begin deserves a warning, seconds of the real system: ours."""
+
+
 def plan_run(spec: RunSpec) -> dict[str, Any]:
     """The fabric, the links a level, the tiers and the offered load, in real units and as emulated."""
     fabric, roles = spec.build()
@@ -70,6 +74,11 @@ def _warnings(spec: RunSpec, kv_mbps: float, prefill_use: float) -> list[str]:
         found.append(
             f"{kv_mbps:.0f} Mbit/s of KV is beyond the {EASY_MBPS:g} that a userspace datapath carries with ease:"
             " raise emulation.rate_scale or emulation.time_dilation; `netkv plan --calibrate` says to what"
+        )
+    if spec.world == "emulated" and spec.scenario.lead_s > LONGEST_LEAD_S:
+        found.append(
+            f"background traffic and telemetry begin {spec.scenario.lead_s:.0f} s before the first request, a refresh"
+            " interval and more: lower oracle.refresh_s, or say never"
         )
     if prefill_use > 1 and spec.serving.prefill == "queue":
         found.append(f"prefill is offered {prefill_use:.0%} of what it can do: its queue grows without end")

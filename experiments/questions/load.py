@@ -84,22 +84,26 @@ class CellBeside:
         return "inside" if self.ours.low - own <= self.cell.value <= self.ours.high + own else "outside"
 
 
+def _at_load(row: Mapping[Any, Any]) -> list[PublishedCell]:
+    """The published cells of a row's load, of every policy."""
+    load_percent = 100 * row[LOAD.column]
+    return [cell for cell in published_cells("Table 2") if float(cell.condition["load_percent"]) == load_percent]
+
+
 def cells_beside(row: Mapping[Any, Any]) -> Iterator[CellBeside]:
     """The published cells of a row of the tidy frame that have an interval here."""
-    for cell in published_cells("Table 2"):
-        here = cell.policy == row["policy"] and float(cell.condition["load_percent"]) == 100 * row[LOAD.column]
-        if here and cell.quantity in COLUMN_OF:
+    for cell in _at_load(row):
+        if cell.policy == row["policy"] and cell.quantity in COLUMN_OF:
             ours = Interval(*(float(row[column]) for column in COLUMN_OF[cell.quantity]))
-            yield CellBeside(cell, ours, (cell.policy, float(cell.condition["load_percent"])) in FITTED)
+            yield CellBeside(cell, ours, (cell.policy, 100 * row[LOAD.column]) in FITTED)
 
 
 def _published(quantity: str, digits: int) -> Column:
     def show(row: Mapping[Any, Any]) -> str:
-        wanted = (row["policy"], quantity, 100 * row[LOAD.column])
-        for cell in published_cells("Table 2"):
-            if (cell.policy, cell.quantity, float(cell.condition["load_percent"])) == wanted:
-                return f"{cell.value:.{digits}f}"
-        return "-"
+        wanted = (row["policy"], quantity)
+        return next(
+            (f"{cell.value:.{digits}f}" for cell in _at_load(row) if (cell.policy, cell.quantity) == wanted), "-"
+        )
 
     return "paper", show
 
@@ -153,13 +157,8 @@ def sentences(results: pd.DataFrame) -> list[str]:
 
 def _gain(row: Mapping[Any, Any]) -> str:
     change = Interval.of_row(row, change_column(REFERENCES[0], REFERENCES))
-    load_percent = 100 * row[LOAD.column]
-    theirs = {
-        cell.policy: cell.value
-        for cell in published_cells("Table 2")
-        if cell.quantity == "mean_ttft" and float(cell.condition["load_percent"]) == load_percent
-    }
-    text = f"{percent_change(change)} at {load_percent:g} % load"
+    theirs = {cell.policy: cell.value for cell in _at_load(row) if cell.quantity == "mean_ttft"}
+    text = f"{percent_change(change)} at {100 * row[LOAD.column]:g} % load"
     if row["policy"] in theirs:
         text += f" (the paper {100 * (theirs[row['policy']] / theirs['cla_star'] - 1):+.1f} %)"
     return text

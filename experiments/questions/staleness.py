@@ -68,6 +68,8 @@ def table(results: pd.DataFrame) -> Table:
 def charts(results: pd.DataFrame) -> list[Chart]:
     """TTFT, TBT and SLO over the refresh interval, a chart a workload. TTFT's band is that of the paired change."""
     rows = with_paired_intervals(informed(results), "aged_change")
+    if rows.empty:
+        return []
     (correlation_s, *others) = rows["correlation_s"].unique()
     note = (
         "Flat lines: policies that read no telemetry. Bands: 95 % intervals (TTFT: of the paired change since the"

@@ -20,6 +20,7 @@ from experiments.analysis import (
 from experiments.drawing import ON_OFF_PERIOD, REFRESH, Chart, HeatMap, gain_over, style_of
 from experiments.questions.question import Axis, EmulatedCut, Question, SweepProfile
 from experiments.questions.result_tables import grid
+from experiments.questions.staleness_wording import refused
 
 REFERENCE = "netkv_static"
 AT = (ON_OFF_PERIOD.column, REFRESH.column)
@@ -73,7 +74,9 @@ def sentences(results: pd.DataFrame) -> list[str]:
     """Where on the map a policy that reads telemetry still gains over NetKV-Static, which does not."""
     said = []
     for policy in _aged(results):
-        of_policy = informed(results[results["policy"] == policy])
+        of_policy = results[results["policy"] == policy]
+        said += [f"{policy}: {text}." for text in dict.fromkeys(refused(of_policy))]
+        of_policy = informed(of_policy)
         for (world, workload, scale_s), rows in of_policy.groupby(["world", "workload", "time_scale_s"]):
             found = telemetry_worth(rows.sort_values("refresh_s"), "ttft_change")
             if found is None:
@@ -98,13 +101,14 @@ def charts(results: pd.DataFrame) -> list[Chart]:
         HeatMap(
             name="staleness_map" if place == 0 else f"staleness_map-{policy.replace(':', '.')}",
             title=f"Where does an old telemetry snapshot cost {style_of(policy).label} its gain over NetKV-Static?",
-            rows=gains(informed(results), policy),
+            rows=rows,
             policy=policy,
             x=REFRESH,
             y=ON_OFF_PERIOD,
             value=gain_over(style_of(REFERENCE).label),
         )
         for place, policy in enumerate(_aged(results))
+        if len(rows := gains(informed(results), policy))
     ]
 
 

@@ -35,7 +35,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
     for (world, workload, policy), rows in swept.groupby(["world", "workload", "policy"], sort=False):
         ordered = informed(rows).sort_values("refresh_s")
         where = f"{policy} on {workload} in the {world} world"
-        said += [f"{where}: {text}." for text in _refused(rows)]
+        said += [f"{where}: {text}." for text in refused(rows)]
         if len(ordered) < 2:
             said.append(f"{where}: one refresh interval says nothing about staleness.")
             continue
@@ -46,14 +46,14 @@ def sentences(results: pd.DataFrame) -> list[str]:
     return said
 
 
-def _refused(rows: pd.DataFrame) -> list[str]:
+def refused(rows: pd.DataFrame) -> list[str]:
     """Refresh intervals that the runs were too short for."""
-    refused = rows.drop(informed(rows).index)
+    few = rows.drop(informed(rows).index)
     return [
         f"nothing is said of a refresh interval of {refresh_name(row['refresh_s'])}: the decisions of a run were based"
         f" on {row['snapshots']:g} telemetry snapshot{'s' if row['snapshots'] != 1 else ''}, and it takes"
         f" {margins.LEAST_SNAPSHOTS}"
-        for _, row in refused.iterrows()
+        for _, row in few.iterrows()
     ]
 
 
@@ -133,10 +133,10 @@ def _sureness(rows: pd.DataFrame) -> str:
     could = float(rows[f"ttft_change_{WITHOUT_TELEMETRY}_detectable"].max())
     fewest = rows.sort_values("requests").iloc[0]
     lost = int(rows["left_out"].sum())
+    without = f"{lost} run{'s' if lost != 1 else ''} fewer than were made, invalid" if lost else "every run made"
     return (
         f"that rests on {seeds_name(int(rows['seeds'].min()))} and {int(fewest['requests'])} requests a row, in which a"
-        f" change of {could:.1f} % would have been seen (80 % power), and on"
-        f" {f'{lost} runs fewer than were made, which are invalid' if lost else 'no run that was left out'}"
+        f" change of {could:.1f} % would have been seen (80 % power), and on {without}"
     )
 
 

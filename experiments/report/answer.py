@@ -35,6 +35,10 @@ from experiments.report.world_comparison import WorldComparison
 from serving import RequestRecord
 
 HERO = "netkv_full"
+UNDECIDED = (
+    "Whether an old telemetry snapshot costs anything cannot be decided from this folder: no policy of it ran with two"
+    " refresh intervals that its runs were long enough for."
+)
 STANDARD = {"world", "workload", "seed", "refresh_s", "run", "verdict", "slo_met", "snapshots", "correlation_s"}
 
 
@@ -119,13 +123,12 @@ def _staleness(trusted: pd.DataFrame) -> str:
             if best is None or worth > best[0]:
                 best = (worth, str(policy), (trusted["sweep"] == sweep) & (trusted["cell"] == cell))
     if best is None:
-        return (
-            "Whether an old telemetry snapshot costs anything cannot be decided from this folder: no policy of it ran"
-            " with two refresh intervals."
-        )
+        return UNDECIDED
     _, policy, here = best
     rows = _rows(trusted[here & trusted["policy"].isin((policy, WITHOUT_TELEMETRY))])
     rows = informed(rows[rows["policy"] == policy])
+    if len(rows) < 2:
+        return UNDECIDED
     oldest = aged_changes(rows)[-1]
     found = invariance([oldest.change])
     if found.verdict == "invariant":

@@ -17,12 +17,12 @@ from experiments.running import (
     RunSpec,
     StoreError,
     is_run,
-    of_run,
     present,
     read_description,
     read_manifest,
     read_sweep,
     read_table,
+    run_columns,
     slo_met,
     spec_of,
 )
@@ -69,7 +69,7 @@ class CollectedSweep:
             "seed": run.spec.seed,
         }
         return table.assign(
-            run=run.name, slo_met=slo_met(table, run.spec.slo), **of_run(run.folder, run.manifest), **labels
+            run=run.name, slo_met=slo_met(table, run.spec.slo), **run_columns(run.folder, run.manifest), **labels
         )
 
 

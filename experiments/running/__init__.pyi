@@ -19,7 +19,7 @@ from .store import (
     write_run,
 )
 from .summary import slo_met, summarise
-from .sweep import RUNS, Condition, of_run, read_sweep, run_sweep
+from .sweep import RUNS, Condition, read_sweep, run_columns, run_sweep
 from .sweep_folder import DESCRIPTION, present, read_description
 from .worlds import open_world, verdict_of
 
@@ -41,7 +41,6 @@ __all__ = [
     "json_text",
     "make_spec",
     "new_folder",
-    "of_run",
     "open_world",
     "parse_settings",
     "present",
@@ -50,6 +49,7 @@ __all__ = [
     "read_spec",
     "read_sweep",
     "read_table",
+    "run_columns",
     "run_sweep",
     "shortened",
     "slo_met",

@@ -123,7 +123,7 @@ def _elsewhere(
 def read_sweep(out: Path) -> pd.DataFrame:
     """Every request of every run of a sweep in one frame: the columns of `requests.parquet` and the sweep's labels.
 
-    Adds `run` (the run's name), `slo_met` and the columns of `of_run`. `decision_us` of an analytic run is its
+    Adds `run` (the run's name), `slo_met` and the columns of `run_columns`. `decision_us` of an analytic run is its
     median, as only the wall clock knows it. StoreError when `out` is no sweep.
     """
     import pandas as pd
@@ -136,13 +136,15 @@ def read_sweep(out: Path) -> pd.DataFrame:
             if (took_us := _measured_decision_us(folder)) is not None:
                 table["decision_us"] = took_us
             slo = SloSpec.model_validate(manifest["spec"]["slo"])
-            frames.append(table.assign(run=name, slo_met=slo_met(table, slo), **of_run(folder, manifest), **labels))
+            frames.append(
+                table.assign(run=name, slo_met=slo_met(table, slo), **run_columns(folder, manifest), **labels)
+            )
     if not frames:
         raise StoreError(f"{out}: the sweep holds no finished run")
     return pd.concat(frames, ignore_index=True)
 
 
-def of_run(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def run_columns(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What every request of a run has in common: its `verdict`, the telemetry `snapshots` that its decisions were based
     on (NaN where nobody counted them), and `correlation_s`, the time scale of its congestion."""
     snapshots = read_summary(folder).get("oracle_snapshots")

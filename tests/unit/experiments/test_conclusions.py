@@ -105,7 +105,7 @@ def test_what_is_kept_of_the_gain_of_telemetry_itself() -> None:
     assert "an old snapshot had nothing to lose" in said(made(0.1, telemetry_gain_low=-1.0), made(60.0, **gone))
     costs = said(made(0.1, telemetry_gain_ms=-20.0, telemetry_gain_low=-30.0, telemetry_gain_high=-10.0), made(60.0))
     assert "telemetry costs something here" in costs
-    assert "2 runs fewer than were made, which are invalid" in said(made(0.1, left_out=2), made(60.0))
+    assert "2 runs fewer than were made, invalid" in said(made(0.1, left_out=2), made(60.0))
     unknown = said(made(0.1, telemetry_gain_ms=math.nan), made(60.0))
     assert "without netkv_static in the sweep nobody knows what telemetry is worth here" in unknown
 
@@ -155,6 +155,17 @@ def test_a_row_of_too_few_snapshots_is_refused() -> None:
     assert [line.split()[-1] for line in table.splitlines() if "netkv_full" in line] == ["-", "-", "few"], table
     assert "5 (2)" in table
     assert "correlation time of the congestion, 2.5 s" in " ".join(table.split())
+
+
+def test_a_sweep_of_refused_rows_alone_says_so_and_draws_nothing() -> None:
+    runs = [requests(80, "netkv_full", at).assign(snapshots=1) for at in (5.0, "never")]
+    alone = STALENESS.results(pd.concat(runs))
+    assert STALENESS.charts(alone) == []
+    assert sum("nothing is said of a refresh interval" in text for text in STALENESS.sentences(alone)) == 2
+    mapped = MAP.results(pd.concat([requests(100, "netkv_static", None), *runs]))
+    assert MAP.charts(mapped) == []
+    assert sum("nothing is said of a refresh interval" in text for text in MAP.sentences(mapped)) == 2
+    Console(file=StringIO(), width=80).print(MAP.table(mapped))
 
 
 def test_intervals_have_names() -> None:
