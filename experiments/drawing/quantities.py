@@ -187,7 +187,7 @@ def refresh_in(correlation_s: float) -> Quantity:
 SNAPSHOT_AGE = Quantity("age_s", "Age of the telemetry snapshot", "s", 2, scale=Scale.LOG)
 ON_OFF_PERIOD = Quantity("time_scale_s", "Mean on/off period of congestion", "s", scale=Scale.LOG)
 SHARING = Quantity("sharing", "Requests that share a document", "%", factor=100.0)
-LOAD = Quantity("speedup", "Load over the paper's 100 %", scale=Scale.FROM_ZERO)
+LOAD = Quantity("speedup", "Load, times the paper's 100 %", scale=Scale.FROM_ZERO)
 GPUS = Quantity("gpus", "GPUs", scale=Scale.LOG)
 TOR_OVERSUBSCRIPTION = Quantity("tor_oversubscription", "Oversubscription at the ToR", "n:1")
 AGGREGATION_OVERSUBSCRIPTION = Quantity("aggregation_oversubscription", "Oversubscription at the aggregation", "n:1")
