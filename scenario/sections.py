@@ -174,7 +174,7 @@ def _or_never(given: Any, finite: ValidatorFunctionWrapHandler) -> Any:
 
 RefreshInterval = Annotated[
     float,
-    Field(gt=0, le=3600),
+    Field(gt=0, le=3600, allow_inf_nan=False),
     WrapValidator(_or_never),
     PlainSerializer(lambda refresh_s: "never" if math.isinf(refresh_s) else refresh_s, when_used="json"),
 ]
