@@ -22,8 +22,9 @@ SYN_EXTRA_B = 8
 """Beyond those: maximum segment size, SACK permitted and window scale, padded."""
 
 ARP_B = 42
-ARP_FRAMES_MAX = 4
-"""A neighbour may be asked for once more during a transfer, in either direction."""
+ARP_FRAMES_MAX = 12
+"""What two hosts may send each way beside a transfer: each asks for the other's address, three times by broadcast and
+three times by unicast at the most (`mcast_solicit` and `ucast_solicit` of Linux), and answers as often."""
 
 MSS_B = 1448
 SACK_MAX_B = 28
