@@ -5,7 +5,7 @@ from .errors import SimulationError
 from .fluid import NoProgressError, simulate_flows
 from .network import FluidNetwork
 from .path_choice import BACKGROUND, TRANSFER, PathChoice, PersistentConnections
-from .recorded import RecordedPaths, RecordedTransfer, replay_recorded
+from .recorded import RecordedPaths, RecordedTransfer, recorded_background, recorded_paths, replay_recorded
 from .simulation import SimulationSpec
 from .transport import FluidTransport, Transport
 
@@ -24,6 +24,8 @@ __all__ = [
     "SimulationError",
     "SimulationSpec",
     "Transport",
+    "recorded_background",
+    "recorded_paths",
     "replay_recorded",
     "simulate_flows",
 ]

@@ -8,14 +8,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scenario import BackgroundFlow
-from simulator.path_choice import PathChoice
+from simulator.path_choice import BACKGROUND, TRANSFER, PathChoice
 from simulator.transport import Transport
 
 Owner = tuple[int, int]
 """TRANSFER or BACKGROUND of `path_choice`, and the number of the request or flow."""
+
+OWNERS = {"transfer": TRANSFER, "background": BACKGROUND}
+Connection = Mapping[str, Any]
+"""A row of a run's table `paths`: owner, number, source, target, started_s, ended_s, rate_bps (None: greedy), path."""
 
 
 class RecordedTransfer(NamedTuple):
@@ -42,6 +46,31 @@ class RecordedPaths(PathChoice):
         if len(taken) != connections or min(taken, default=-1) < 0 or max(taken) >= paths:
             return super().deal(owner, number, connections, paths)
         return sorted(Counter(taken).items())
+
+
+def recorded_paths(connections: Iterable[Connection]) -> dict[Owner, list[int]]:
+    """The paths of each owner's connections, in order, as `RecordedPaths` takes them."""
+    taken: dict[Owner, list[int]] = {}
+    for row in connections:
+        taken.setdefault((OWNERS[row["owner"]], row["number"]), []).append(row["path"])
+    return taken
+
+
+def recorded_background(connections: Iterable[Connection]) -> list[BackgroundFlow]:
+    """The background flows that the rows are connections of; one without a rate is greedy."""
+    counts = Counter(
+        (row["number"], row["started_s"], row["ended_s"], row["source"], row["target"], _rate(row["rate_bps"]))
+        for row in connections
+        if OWNERS[row["owner"]] == BACKGROUND
+    )
+    return [
+        BackgroundFlow(number, start_s, stop_s, source, target, connections, rate_bps)
+        for (number, start_s, stop_s, source, target, rate_bps), connections in counts.items()
+    ]
+
+
+def _rate(rate_bps: float | None) -> float | None:
+    return None if rate_bps is None or math.isnan(rate_bps) else rate_bps
 
 
 def replay_recorded(

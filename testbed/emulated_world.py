@@ -20,6 +20,7 @@ from serving import Outcome, RequestRecord, offered_and_measured
 from testbed.capture import CaptureOrder
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
+from testbed.replay_probe import transfer_time_error
 from testbed.sandbox import python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferError, SendBufferLease
 
@@ -95,6 +96,7 @@ class EmulatedWorld:
         outcome = Outcome(requests=requests, **fields)
         outcome.evidence |= self.evidence
         outcome.evidence["congestion"] = offered_and_measured(scenario, outcome)
+        outcome.evidence["transfer_time_error"] = transfer_time_error(scenario, outcome)
         return outcome
 
     def watch(self, scenario: Scenario, seconds: float, on_look: OnLook) -> None:

@@ -64,6 +64,10 @@ CONSERVED = (0.97, 1.15)
 """Bytes that reached hosts over those that the workers acknowledged, headers of full frames included. The rest are
 acknowledgements and retransmissions. Measured: 1.02 to 1.03."""
 
+TRANSFER_ERROR_SUSPECT, TRANSFER_ERROR_INVALID = 0.1, 0.3
+"""Time of all KV transfers beyond the fluid answer to the same decisions (`replay_probe`), either way: an error of 10 %
+is as large as the gains that policies are compared by."""
+
 PATHS_MISMATCH = 0.2
 """Bytes on multipath links that the traced paths of the connections do not explain, over all bytes on them."""
 
@@ -192,6 +196,15 @@ def _network(evidence: dict[str, Any]) -> Iterator[VerdictReason]:
             f" (limits {1 - SATURATED_OFF:.0%} and {1 + SATURATED_OFF:.0%}); raise emulation.rate_scale"
         )
         yield VerdictReason("saturated_rate", text, False, abs(saturated - 1) / SATURATED_OFF)
+    error = evidence.get("transfer_time_error")
+    if error is not None and abs(error) > TRANSFER_ERROR_SUSPECT:
+        invalid = abs(error) > TRANSFER_ERROR_INVALID
+        limit = TRANSFER_ERROR_INVALID if invalid else TRANSFER_ERROR_SUSPECT
+        text = (
+            f"all KV transfers together took {error:+.0%} against the fluid answer to the same decisions (limit"
+            f" {limit:.0%}): small blobs or long queues; lower emulation.rate_scale"
+        )
+        yield VerdictReason("transfer_time_error", text, invalid, abs(error) / limit)
     overshoot = evidence.get("port_overshoot", 0.0)
     if overshoot > OVERSHOOT:
         port = evidence.get("port_overshoot_at") or "a port"

@@ -90,7 +90,7 @@ def _sweeps_in(folder: Path) -> list[Path]:
 def _read(folder: Path) -> ClaimSweep:
     description = read_description(folder)
     requests = read_sweep(folder)
-    labels = list(dict.fromkeys(name for run in description["runs"].values() for name in run))
+    labels = list(dict.fromkeys(name for run in description["runs"].values() for name in run if name in requests))
     own = tuple(name for name in labels if name not in NOT_OF_A_CONFIGURATION)
     requests = requests[[*COLUMNS, *labels]].assign(refresh_s=refresh_numbers(requests["refresh_s"]))
     if "gpus" in own:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
+from experiments.comparing.gains import gains_report
 from experiments.comparing.independent_runs import IndependentRun, independent_report, pair_up
 from experiments.comparing.recorded_run import read_recorded
 from experiments.comparing.replay_error import models_report, replay_report, replay_table
@@ -30,6 +32,7 @@ def compare_folders(emulated: Path, analytic: Path | None, *, invalid: bool) -> 
     trusted = [run for run in recorded if invalid or run.verdict != "invalid"]
     if not trusted:
         raise StoreError(f"{emulated}: every run is invalid; --invalid compares them all the same")
+    trusted = one_a_specification(trusted)
     table = replay_table(trusted)
     ours = [IndependentRun(run.spec, read_table(run.folder, "requests")) for run in trusted]
     if analytic is None:
@@ -48,8 +51,22 @@ def compare_folders(emulated: Path, analytic: Path | None, *, invalid: bool) -> 
         "replay": replay_report(table),
         "models": models_report(table),
         "independent": independent_report(pairs),
+        "gains": gains_report(trusted, pairs, table),
     }
     return report, table
+
+
+class _Run(Protocol):
+    @property
+    def spec(self) -> RunSpec: ...
+
+
+Run = TypeVar("Run", bound=_Run)
+
+
+def one_a_specification(runs: Sequence[Run]) -> list[Run]:
+    """Without the runs that repeat another, such as a sweep's control run."""
+    return list({run.spec.model_dump_json(): run for run in reversed(runs)}.values())[::-1]
 
 
 def run_folders(folder: Path) -> list[Path]:

@@ -12,14 +12,14 @@ import pandas as pd
 from experiments.running import PATHS, RunSpec, StoreError, read_manifest, read_table, spec_of
 from scenario import BackgroundFlow
 from simulator import (
-    BACKGROUND,
-    TRANSFER,
     ClosedFormTransport,
     FluidTransport,
     PathChoice,
     RecordedPaths,
     RecordedTransfer,
     Transport,
+    recorded_background,
+    recorded_paths,
     replay_recorded,
 )
 from topologies import Fabric
@@ -32,7 +32,6 @@ MODELS = ("closed_form", "fluid_ideal", "fluid_paths", "fluid_frames")
 """Models from the roughest to the nearest: tier bandwidth over an even share; max-min with ideal spreading; with the
 paths that were taken; with the headers of frames as well. `fluid_frames` is the replay."""
 
-OWNERS = {"transfer": TRANSFER, "background": BACKGROUND}
 NEEDED = ("transfer_started_s", "source_ports", "paths")
 NEEDED_OF_PATHS = (
     *("owner", "number", "connection", "source", "target", "source_port", "tier", "equal_paths", "path", "links"),
@@ -73,21 +72,15 @@ class RecordedRun:
             return ClosedFormTransport(self.fabric)
         if model == "fluid_ideal":
             return FluidTransport(self.fabric, PathChoice(self.spec.seed, "ideal"))
-        taken: dict[tuple[int, int], list[int]] = {}
-        for owner, number, path in self.connections[["owner", "number", "path"]].itertuples(index=False):
-            taken.setdefault((OWNERS[owner], number), []).append(path)
-        return FluidTransport(self.fabric, RecordedPaths(taken, self.spec.seed))
+        return FluidTransport(self.fabric, RecordedPaths(recorded_paths(self._rows()), self.spec.seed))
 
     def _background(self) -> list[BackgroundFlow]:
-        rows = self.connections[self.connections["owner"] == "background"]
-        names = ["number", "started_s", "ended_s", "source", "target", "rate_bps"]
-        flows = rows.groupby(names, sort=False, dropna=False).size().reset_index(name="connections")
-        return [
-            BackgroundFlow(
-                flow_id, start_s, stop_s, source, target, connections, None if rate_bps != rate_bps else rate_bps
-            )
-            for flow_id, start_s, stop_s, source, target, rate_bps, connections in flows.itertuples(index=False)
-        ]
+        return recorded_background(self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        names = ("owner", "number", "source", "target", "started_s", "ended_s", "rate_bps", "path")
+        rows: list[dict[str, Any]] = self.connections[list(names)].to_dict("records")  # type: ignore[assignment]
+        return rows
 
 
 def read_recorded(folder: Path) -> RecordedRun:

@@ -7,7 +7,7 @@ Matplotlib (`experiments.drawing.static_charts`) and by Plotly (`experiments.rep
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -50,7 +50,8 @@ class _AnyChart:
 class Line:
     """A policy's line: where its points are, their values and the ends of their intervals (empty: it has none).
 
-    `flat`: the policy does not depend on what is varied; `at` is empty and `values` holds one value.
+    `flat`: the policy does not depend on what is varied; `at` is empty and `values` holds one value. `published`: the
+    paper's own values at the same places, NaN where it has none.
     """
 
     policy: str
@@ -59,10 +60,16 @@ class Line:
     values: list[float]
     low: list[float]
     high: list[float]
+    published: list[float] = field(default_factory=list)
 
     @property
     def flat(self) -> bool:
         return not self.at
+
+    @property
+    def shown(self) -> list[float]:
+        """Every value that its axis has to show."""
+        return [*self.values, *self.low, *self.high, *self.published]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,9 @@ class LineChart(_AnyChart):
             swept = known.dropna(subset=[self.x.column]).sort_values(self.x.column)
             if len(swept):
                 at = [place[float(value)] for value in swept[self.x.column]]
-                found.append(Line(policy, swept, at, quantity.values(swept), *quantity.interval(swept)))
+                ends = quantity.interval(swept)
+                theirs = quantity.published_values(swept)
+                found.append(Line(policy, swept, at, quantity.values(swept), *ends, theirs))
             elif len(known):
                 found.append(Line(policy, known, [], quantity.values(known)[:1], [], []))
         return found
@@ -98,7 +107,10 @@ class LineChart(_AnyChart):
 
 @dataclass(frozen=True)
 class Bar:
-    """A policy's bar and, but for the reference, its change against it with the ends of its interval."""
+    """A policy's bar and, but for the reference, its change against it with the ends of its interval.
+
+    `published`: the paper's own value, if it is drawn.
+    """
 
     policy: str
     row: Row
@@ -106,6 +118,7 @@ class Bar:
     low: float | None
     high: float | None
     change: str
+    published: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,21 +134,26 @@ class BarChart(_AnyChart):
 
     def _bar(self, policy: str, row: Row) -> Bar:
         value = self.quantity.factor * row[self.quantity.column]
+        theirs = None if self.quantity.published is None else self.quantity.factor * row[self.quantity.published]
         if policy == row["reference"] or pd.isna(row[self.change.column]):
-            return Bar(policy, row, value, None, None, "")
+            return Bar(policy, row, value, None, None, "", theirs)
         low, high = (self.quantity.factor * row[end] for end in (self.quantity.low, self.quantity.high))
-        return Bar(policy, row, value, low, high, self.change.text(row[self.change.column]))
+        return Bar(policy, row, value, low, high, self.change.text(row[self.change.column]), theirs)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a heat map: its place by column and row, its value, and whether its interval leaves zero out."""
+    """A cell of a heat map: its place by column and row, its value, and whether its interval leaves zero out.
+
+    `published`: the paper's own value, if it is drawn.
+    """
 
     column: int
     line: int
     row: Row
     value: float
     significant: bool
+    published: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +179,8 @@ class HeatMap(_AnyChart):
         for row in self.panel(world, workload).to_dict("records"):
             low, high = row[self.value.low], row[self.value.high]
             place = columns.index(row[self.x.column]), lines.index(row[self.y.column])
-            yield Cell(*place, row, float(row[self.value.column]), bool(low > 0 or high < 0))
+            theirs = None if self.value.published is None else float(row[self.value.published])
+            yield Cell(*place, row, float(row[self.value.column]), bool(low > 0 or high < 0), theirs)
 
 
 Chart = LineChart | BarChart | HeatMap

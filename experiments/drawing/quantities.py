@@ -56,6 +56,8 @@ class Quantity:
     low: str | None = None
     high: str | None = None
     scale: Scale = Scale.NEAR
+    published: str | None = None
+    """Column of the paper's own values (NaN where it has none), which are drawn over ours."""
     tick_unit: float = math.inf
     """A tick tells its value in units of this, too, unless infinite."""
 
@@ -77,6 +79,10 @@ class Quantity:
         if self.low is None or self.high is None:
             return [], []
         return self.values(rows, self.low), self.values(rows, self.high)
+
+    def published_values(self, rows: pd.DataFrame) -> list[float]:
+        """The paper's own values beside those of `rows`, in its unit; empty where none are drawn."""
+        return [] if self.published is None else self.values(rows, self.published)
 
     def number(self, value: float) -> str:
         """A value (in its unit) with its digits; a change with its sign. Never `-0.0`."""
@@ -187,7 +193,7 @@ def refresh_in(correlation_s: float) -> Quantity:
 SNAPSHOT_AGE = Quantity("age_s", "Age of the telemetry snapshot", "s", 2, scale=Scale.LOG)
 ON_OFF_PERIOD = Quantity("time_scale_s", "Mean on/off period of congestion", "s", scale=Scale.LOG)
 SHARING = Quantity("sharing", "Requests that share a document", "%", factor=100.0)
-LOAD = Quantity("speedup", "Load, times the paper's 100 %", scale=Scale.FROM_ZERO)
+LOAD_PERCENT = Quantity("load_percent", "Load", "% of the paper's arrival rate")
 GPUS = Quantity("gpus", "GPUs", scale=Scale.LOG)
 TOR_OVERSUBSCRIPTION = Quantity("tor_oversubscription", "Oversubscription at the ToR", "n:1")
 AGGREGATION_OVERSUBSCRIPTION = Quantity("aggregation_oversubscription", "Oversubscription at the aggregation", "n:1")

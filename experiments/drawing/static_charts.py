@@ -72,10 +72,20 @@ def _draw_line(axis: Axes, line: Line) -> None:
     axis.plot(line.at, line.values, marker=style.marker, zorder=3, **strokes)
     if line.low:
         axis.fill_between(line.at, line.low, line.high, color=style.colour, alpha=BAND_OPACITY, lw=0)
+    if line.published:
+        axis.plot(line.at, line.published, **_published_marker(style.colour))
+
+
+def _published_marker(colour: str) -> dict[str, Any]:
+    """How the paper's own values are drawn over ours: hollow diamonds in the policy's colour."""
+    return {
+        "linestyle": "", "marker": "D", "markersize": 7, "markerfacecolor": "none", "markeredgecolor": colour,
+        "markeredgewidth": 1.6, "zorder": 4,
+    }  # fmt: skip
 
 
 def _finish(axis: Axes, quantity: Quantity, lines: Sequence[Line]) -> None:
-    shown = [value for line in lines for value in (*line.values, *line.low, *line.high)]
+    shown = [value for line in lines for value in line.shown]
     axis.set_ylabel(quantity.label)
     axis.grid(axis="y")
     if quantity.is_log(shown):
@@ -139,8 +149,11 @@ def _draw_cells(axis: Axes, chart: HeatMap, world: str, workload: str, image: An
         if not cell.significant:
             ink, behind = "#555555", {"facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
             axis.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", lw=0, edgecolor=HATCHED))
+        written = chart.value.number(cell.value)
+        if cell.published is not None:
+            written += f"\n({chart.value.number(cell.published)})"
         axis.text(
-            cell.column, cell.line, chart.value.number(cell.value), ha="center", va="center", fontsize=9, color=ink,
+            cell.column, cell.line, written, ha="center", va="center", fontsize=9, color=ink,
             fontweight="bold" if cell.significant else "normal", bbox=behind,
         )  # fmt: skip
 
@@ -179,6 +192,8 @@ def _draw_bar(axis: Axes, at: int, bar: Bar) -> None:
         axis.plot([at, at], [bar.low, bar.high], color="k", lw=1.2, marker="_", markersize=6)
         top = max(bar.value, bar.high)
         axis.annotate(bar.change, (at, top), (0, 3), textcoords="offset points", ha="center", fontsize=7.5)
+    if bar.published is not None:
+        axis.plot([at], [bar.published], **_published_marker("#000000"))
 
 
 def _panel_title(chart: BarChart | HeatMap, world: str, workload: str) -> str:

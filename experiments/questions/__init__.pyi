@@ -1,5 +1,6 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .catalogue import QUESTIONS
+from .noise_floor import noise_sentence
 from .prediction_error import age_bins
 from .question import Axis, EmulatedCut, Question, SweepProfile, note_on, reads_telemetry, workload_name, written
 from .staleness import BASELINE
@@ -12,6 +13,7 @@ __all__ = [
     "Question",
     "SweepProfile",
     "age_bins",
+    "noise_sentence",
     "note_on",
     "reads_telemetry",
     "workload_name",

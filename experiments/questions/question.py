@@ -18,7 +18,7 @@ from rich.table import Table
 
 from experiments.analysis import NEVER, Further, tidy
 from experiments.drawing import Chart
-from experiments.running import Condition, RunSpec, SpecError, make_spec
+from experiments.running import Condition, RunSpec, SpecError, control_of, make_spec
 from scheduler import POLICIES as POLICY_NAMES
 from scheduler import TELEMETRY_POLICIES
 from workloads import PROFILES as WORKLOADS
@@ -85,6 +85,8 @@ class EmulatedCut:
 class SweepProfile:
     """How much of a question a sweep covers: values of its axes, seeds, workloads, changes to the default.
 
+    `control`: the first emulated run is made a second time, so that a sweep knows what a difference between two runs of
+    one specification is (`experiments.running.noise_floor`).
     `workloads`: profiles of the generator, each for `span_s` at its own rate (0: as many requests as the changes say);
     empty for the specification's own. `refresh_s`: intervals for policies that read telemetry; empty for the
     specification's own.
@@ -97,6 +99,7 @@ class SweepProfile:
     span_s: float = 0.0
     refresh_s: Sequence[float | str] = ()
     emulated: EmulatedCut = EmulatedCut()
+    control: bool = False
 
     def load(self, workload: str | None) -> Changes:
         """What makes a run one of that workload, None for the specification's own. SpecError for an unknown one."""
@@ -170,11 +173,11 @@ class Question:
             if name in changes:
                 raise SpecError(f"{name}: a sweep sets it for each of its runs (use {option})")
         chosen = self.profiles[profile]
-        return [
-            condition
-            for world in worlds
-            for condition in self._in_world(chosen, dict.fromkeys(policies), world, changes)
-        ]
+        found: list[Condition] = []
+        for world in worlds:
+            runs = list(self._in_world(chosen, dict.fromkeys(policies), world, changes))
+            found += [*runs, control_of(runs[0])] if chosen.control and world == "emulated" else runs
+        return found
 
     def _in_world(
         self, chosen: SweepProfile, policies: Mapping[str, None], world: str, given: Changes

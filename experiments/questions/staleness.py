@@ -13,7 +13,7 @@ from rich.table import Table
 
 from experiments.analysis import WITHOUT_TELEMETRY, against_freshest, informed
 from experiments.drawing import PAIRED_TTFT, REFRESH, SLO, TBT, Chart, LineChart, refresh_in, with_paired_intervals
-from experiments.published import PAPER_SET_UP
+from experiments.published import paper_set_up
 from experiments.questions import prediction_error, staleness_wording
 from experiments.questions.question import ALL_WORKLOADS, Question, SweepProfile
 from experiments.questions.result_tables import INTERVAL, KEPT, MEANS, SNAPSHOTS, listing
@@ -30,8 +30,9 @@ PROFILES = {
     "quick": SweepProfile(
         refresh_s=(0.1, 1.0, 5.0),
         seeds=(0, 1, 2),
+        control=True,
         changes={
-            **PAPER_SET_UP,
+            **paper_set_up(),
             "workload.mean_input_tokens": 2000,
             "workload.input_spread": 0.4,
             "workload.rate_rps": 8.1,
@@ -48,6 +49,7 @@ PROFILES = {
     "full": SweepProfile(
         refresh_s=(0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0),
         seeds=(0, 1, 2, 3, 4),
+        control=True,
         changes={"workload.requests": 400, "workload.max_output_tokens": 256},
         workloads=ALL_WORKLOADS,
         span_s=190.0,
@@ -96,8 +98,8 @@ QUESTION = Question(
     title=TITLE,
     asks="how the gain moves as the telemetry snapshot gets older (Figure 2)",
     axes=(),
-    policies=("round_robin", "cla", "netkv_static", "netkv_full"),
-    references=(BASELINE, WITHOUT_TELEMETRY),
+    policies=("round_robin", staleness_wording.BEST_PUBLIC, "netkv_static", "netkv_full"),
+    references=(BASELINE, WITHOUT_TELEMETRY, staleness_wording.BEST_PUBLIC),
     profiles=PROFILES,
     further=against_freshest,
     table=table,

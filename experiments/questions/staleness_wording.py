@@ -27,6 +27,9 @@ from experiments.analysis import (
     ttft_invariance,
 )
 
+BEST_PUBLIC = "llmd_topology"
+"""The public policy with the lowest mean TTFT in the set-up of the main job (docs/explanation/staleness.md)."""
+
 
 def sentences(results: pd.DataFrame) -> list[str]:
     """The answer, then a finding each, of every world, workload and policy that reads telemetry; at last the caveat."""
@@ -40,7 +43,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
             said.append(f"{where}: one refresh interval says nothing about staleness.")
             continue
         found = [_invariance(ordered), _transfers(ordered), _others(ordered), _robustness(ordered), _gain(ordered)]
-        said += [f"{where}: {text}." for text in [*_answer(ordered), *found, *_worth(ordered)]]
+        said += [f"{where}: {text}." for text in [*_answer(ordered), *found, *_worth(ordered), *_public(ordered)]]
     if said:
         said.append(CAVEAT)
     return said
@@ -196,3 +199,18 @@ def _worth(rows: pd.DataFrame) -> list[str]:
     if found.losses_at:
         text += "; an old telemetry snapshot can cost more than none"
     return [text]
+
+
+def _public(rows: pd.DataFrame) -> list[str]:
+    """Against the best public policy, where that was run: a gain over round-robin is soon had."""
+    if (prefix := f"ttft_change_{BEST_PUBLIC}") + "_percent" not in rows:
+        return []
+    ends = (rows.iloc[0], rows.iloc[-1])
+    changes = [Interval.of_row(row, prefix) for row in ends]
+    if any(math.isnan(change.value) for change in changes):
+        return []
+    at = [
+        f"{percent_change(change)} at {refresh_name(row['refresh_s'])}"
+        for change, row in zip(changes, ends, strict=True)
+    ]
+    return [f"TTFT against {BEST_PUBLIC}, the best public policy in the main job, {', '.join(at)}"]

@@ -22,7 +22,7 @@ from experiments.drawing import (
     style_of,
 )
 from experiments.report.figure_card import PlotPanel
-from experiments.report.plotly_style import add_line, log_range, new_plot, plain, show_values
+from experiments.report.plotly_style import add_line, add_published, log_range, new_plot, plain, show_values
 
 MARGIN = 0.04
 """Empty part of the axis of what is varied, at either end."""
@@ -33,7 +33,7 @@ def line_panel(chart: LineChart, world: str, quantity: Quantity, title: str = ""
     plot = new_plot(chart.x.label, "" if not title else quantity.label)
     lines = chart.lines(world, quantity)
     ends = _set_x(plot, chart)
-    shown = [value for line in lines for value in (*line.values, *line.low, *line.high)]
+    shown = [value for line in lines for value in line.shown]
     for line in lines:
         hover = [_line_hover(chart, line.policy, row, quantity) for row in line.rows.to_dict("records")]
         add_line(plot, line, hover[: len(line.values)], ends)
@@ -74,6 +74,8 @@ def _line_hover(chart: LineChart, policy: str, row: Any, quantity: Quantity) -> 
         text += f" · {chart.x.label}: {at}"
     value, low, high = _values(quantity, row)
     text += f"<br>{quantity.text(value, low, high)}"
+    if quantity.published is not None and not pd.isna(row[quantity.published]):
+        text += f"<br>the paper: {quantity.text(quantity.factor * row[quantity.published])}"
     if quantity.column == "ttft_ms" and policy != row["reference"]:
         text += _change_hover(row)
     return f"{text}<br>{_counts(row)}"
@@ -136,6 +138,8 @@ def _add_bar(plot: go.Figure, bar: Bar, quantity: Quantity) -> None:
         + (_change_hover(bar.row) if bar.change else "")
         + f"<br>{_counts(bar.row)}<extra></extra>",
     )  # fmt: skip
+    if bar.published is not None:
+        add_published(plot, [label], [bar.published], bar.policy, INK)
     plot.add_scatter(
         x=[label], y=[bar.high or bar.value], mode="text", text=[bar.change], meta=bar.policy,
         textposition="top center", textfont={"size": 12, "color": INK}, hoverinfo="skip", showlegend=False,
@@ -149,7 +153,9 @@ def heat_panel(chart: HeatMap, world: str, workload: str) -> PlotPanel:
     columns, lines = chart.steps(chart.x), chart.steps(chart.y)
     by_place = {(cell.column, cell.line): cell for cell in cells}
     grid = [[by_place.get((column, line)) for column in range(len(columns))] for line in range(len(lines))]
-    plot = new_plot(chart.x.label, chart.y.label, height=130 + 44 * max(len(lines), 3))
+    plot = new_plot(
+        chart.x.label, chart.y.label, height=130 + (60 if chart.value.published else 44) * max(len(lines), 3)
+    )
     plot.add_heatmap(
         x=[chart.x.tick(value) for value in columns],
         y=[chart.y.tick(value) for value in lines],
@@ -178,6 +184,8 @@ def heat_panel(chart: HeatMap, world: str, workload: str) -> PlotPanel:
 def _cell_number(chart: HeatMap, cell: Cell) -> dict[str, Any]:
     number = chart.value.number(cell.value)
     text = f"<b>{number}</b>" if cell.significant else f"{number} ·"
+    if cell.published is not None:
+        text += f"<br>({chart.value.number(cell.published)})"
     ink = "#ffffff" if abs(cell.value) > WHITE_TEXT_FROM * chart.most else INK
     return {"x": cell.column, "y": cell.line, "text": text, "showarrow": False, "font": {"color": ink, "size": 13}}
 
@@ -185,6 +193,8 @@ def _cell_number(chart: HeatMap, cell: Cell) -> dict[str, Any]:
 def _cell_hover(chart: HeatMap, cell: Cell) -> str:
     value, low, high = _values(chart.value, cell.row)
     said = f"<b>{chart.value.text(value, low, high)}</b> saved"
+    if cell.published is not None:
+        said += f"<br>the paper: {chart.value.text(cell.published)}"
     return f"{_place(chart, cell, '<br>')}<br>{said}<br>{_counts(cell.row)}"
 
 

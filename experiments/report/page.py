@@ -29,6 +29,7 @@ from experiments.report.claims_table import basis, claim_rows
 from experiments.report.collect import CollectedSweep, Run, collect
 from experiments.report.evidence_section import evidence_figure, probe_rows, readings
 from experiments.report.figure_card import FigureCard
+from experiments.report.paper_figures import paper_figures
 from experiments.report.plotly_style import as_json
 from experiments.report.question_figures import question_figures
 from experiments.report.rerun import again, origins
@@ -54,7 +55,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
     sweeps = collect(folder)
     runs = [run for sweep in sweeps for run in sweep.runs]
     comparison = compare_runs(runs)
-    figures = question_figures(sweeps)
+    figures = [*question_figures(sweeps), *paper_figures(sweeps)]
     found = readings(runs)
     replayed = comparison_figures(comparison) if comparison else []
     evidence = evidence_figure(found)

@@ -99,6 +99,17 @@ def add_line(plot: go.Figure, line: Line, hover: Sequence[str], x_ends: tuple[fl
         mode="lines" if line.flat else "lines+markers", line=line_of(style), marker=marker_of(style),
         text=list(hover) * len(at) if line.flat else list(hover), hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
+    if line.published:
+        add_published(plot, line.at, line.published, line.policy, style.colour)
+
+
+def add_published(plot: go.Figure, at: Sequence[Any], values: Sequence[float], policy: str, colour: str) -> None:
+    """The paper's own values, hollow diamonds over ours."""
+    plot.add_scatter(
+        x=list(at), y=list(values), meta=policy, mode="markers", name="the paper",
+        marker={"symbol": "diamond-open", "size": 11, "color": colour, "line": {"width": 2}}, showlegend=False,
+        hovertemplate="the paper: %{y}<extra></extra>",
+    )  # fmt: skip
 
 
 def plain(text: Any) -> str:

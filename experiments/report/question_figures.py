@@ -21,7 +21,6 @@ FIGURE_NAMES = {
     "prefix": "Figure 3 · Prefix sharing",
     "ablation": "Figure 4 · Ablation",
     "scale": "Figure 5 · Scalability",
-    "load": "Table 2 · Load",
 }
 """By question, in the paper's order."""
 

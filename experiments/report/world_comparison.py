@@ -16,9 +16,11 @@ from experiments.comparing import (
     IndependentRun,
     diagonal,
     error_distribution,
+    gains_report,
     in_words,
     independent_report,
     models_report,
+    one_a_specification,
     pair_up,
     read_recorded,
     replay_report,
@@ -68,7 +70,7 @@ class WorldComparison:
 def compare_runs(runs: Sequence[Run], clock: Callable[[], float] = time.monotonic) -> WorldComparison | None:
     """Replay the trusted emulated runs, no more than `MOST_RUNS`; None where there is none that can be replayed."""
     started_s = clock()
-    trusted = [run for run in runs if run.spec.world == "emulated" and run.verdict != "invalid"]
+    trusted = one_a_specification([run for run in runs if run.spec.world == "emulated" and run.verdict != "invalid"])
     recorded, pairs, requests = [], [], 0
     analytic = [
         IndependentRun(run.spec, read_table(run.folder, "requests")) for run in runs if run.spec.world == "analytic"
@@ -94,6 +96,7 @@ def compare_runs(runs: Sequence[Run], clock: Callable[[], float] = time.monotoni
         "replay": replay_report(table),
         "models": models_report(table),
         "independent": independent_report(pairs),
+        "gains": gains_report(recorded, pairs, table),
     }
     return WorldComparison(report, table, len(recorded), len(trusted), clock() - started_s)
 

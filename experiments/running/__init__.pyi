@@ -19,11 +19,12 @@ from .store import (
     write_run,
 )
 from .summary import slo_met, summarise
-from .sweep import RUNS, Condition, read_sweep, run_columns, run_sweep
+from .sweep import CONTROL, RUNS, Condition, control_of, read_control, read_sweep, run_columns, run_sweep
 from .sweep_folder import DESCRIPTION, present, read_description
 from .worlds import open_world, verdict_of
 
 __all__ = [
+    "CONTROL",
     "DESCRIPTION",
     "MEASURED",
     "PATHS",
@@ -36,6 +37,7 @@ __all__ = [
     "StoreError",
     "check_free",
     "check_writable",
+    "control_of",
     "git_commit",
     "is_run",
     "json_text",
@@ -44,6 +46,7 @@ __all__ = [
     "open_world",
     "parse_settings",
     "present",
+    "read_control",
     "read_description",
     "read_manifest",
     "read_spec",

@@ -50,6 +50,15 @@ class Condition:
     labels: Mapping[str, Any]
 
 
+CONTROL = "control"
+"""The label of a run that repeats another one of its sweep; no table counts it."""
+
+
+def control_of(condition: Condition) -> Condition:
+    """The same run once more."""
+    return Condition(f"{condition.name}-{CONTROL}", condition.spec, {**condition.labels, CONTROL: True})
+
+
 def run_sweep(
     question: str,
     conditions: Sequence[Condition],
@@ -124,12 +133,29 @@ def read_sweep(out: Path) -> pd.DataFrame:
     """Every request of every run of a sweep in one frame: the columns of `requests.parquet` and the sweep's labels.
 
     Adds `run` (the run's name), `slo_met` and the columns of `run_columns`. `decision_us` of an analytic run is its
-    median, as only the wall clock knows it. StoreError when `out` is no sweep.
+    median, as only the wall clock knows it. Control runs are left out: see `read_control`. StoreError when `out` is no
+    sweep.
     """
     import pandas as pd
 
+    frames = _frames(out, control=False)
+    if not frames:
+        raise StoreError(f"{out}: the sweep holds no finished run")
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_control(out: Path) -> pd.DataFrame | None:
+    """The requests of a sweep's control run, in the columns of `read_sweep`; None where it has none."""
+    frames = _frames(out, control=True)
+    return frames[0] if frames else None
+
+
+def _frames(out: Path, *, control: bool) -> list[pd.DataFrame]:
     frames = []
-    for name, labels in read_description(out)["runs"].items():
+    for name, given in read_description(out)["runs"].items():
+        labels = dict(given)
+        if bool(labels.pop(CONTROL, False)) != control:
+            continue
         folder = out / RUNS / name
         if is_run(folder):
             table, manifest = read_table(folder, "requests"), read_manifest(folder)
@@ -139,9 +165,7 @@ def read_sweep(out: Path) -> pd.DataFrame:
             frames.append(
                 table.assign(run=name, slo_met=slo_met(table, slo), **run_columns(folder, manifest), **labels)
             )
-    if not frames:
-        raise StoreError(f"{out}: the sweep holds no finished run")
-    return pd.concat(frames, ignore_index=True)
+    return frames
 
 
 def run_columns(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 WORLDS = ("emulated", "analytic")
 PROFILES = ("quick", "full")
-QUESTIONS = ("staleness", "staleness_map", "topology", "prefix", "ablation", "scale", "load")
+QUESTIONS = ("staleness", "staleness_map", "topology", "prefix", "ablation", "scale")
 CONGESTION_KINDS = ("none", "constant", "onoff", "hotspot", "incast", "shuffle")
 TUNING_OBJECTIVES = ("mean_ttft_ms", "p99_ttft_ms", "mean_kv_transfer_ms", "mean_e2el_ms")
 POLICIES = (

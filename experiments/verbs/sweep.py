@@ -81,7 +81,6 @@ def sweep(
     prefix         the share of RAG requests that have a prefix in common (Figure 3)
     ablation       CLA*, Topo-Only, Static, Full on every workload profile (Figure 4)
     scale          64 to 1024 GPUs, load and congestion growing with them (Figure 5)
-    load           the paper's set-up at 100, 200, 250 % load, cell by cell (Table 2)
 
     Policies beyond the question's own, the public routers' among them, are named with --policies; its references should
     be among them, or there is nothing to compare with. A field that a question varies can be fixed with --set, where it
@@ -93,8 +92,8 @@ def sweep(
     from rich.console import Console
 
     from experiments.claims import claims_table, verdicts
-    from experiments.questions import note_on
-    from experiments.running import RUNS, SpecError, read_sweep, run_sweep, strict
+    from experiments.questions import noise_sentence, note_on
+    from experiments.running import RUNS, SpecError, read_control, read_sweep, run_sweep, strict
 
     chosen = _question(question, as_map)
     changes = changes_of(
@@ -128,6 +127,8 @@ def sweep(
     note = note_on(conditions, left_out)
     figures = [*chosen.draw(results, place, note), *chosen.draw_requests(seen, place, note)]
     said = chosen.sentences(results)
+    if noise := noise_sentence(seen, read_control(place)):
+        said.append(noise)
     if left_out:
         whose = "; ".join(f"{name} ({reason})" for name, reason in because.items())
         said.append(

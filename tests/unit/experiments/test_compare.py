@@ -239,6 +239,32 @@ def test_policies_of_a_sweep_are_ranked_in_both_worlds(tmp_path: Path) -> None:
     assert {gain["baseline"] for gain in ranking["gains"]} == {ranking["policies"][0]}
 
 
+def test_a_gain_is_shown_three_ways_and_its_bias_is_the_emulations_own(tmp_path: Path) -> None:
+    for policy in ("cla", "round_robin"):
+        write_emulated(tmp_path / "sweep" / "runs" / policy, policy)
+    folder = tmp_path / "sweep" / "runs" / "cla"
+    requests = pd.read_parquet(folder / "requests.parquet")
+    requests["ttft_ms"] += 50.0
+    requests.to_parquet(folder / "requests.parquet")
+    report, table = compare_folders(tmp_path / "sweep", None, invalid=False)
+    (gain,) = report["gains"]
+    assert (gain["policy"], gain["baseline"], gain["refresh_s"]) == ("cla", "round_robin", None)
+    base_ms = 50.5  # of requests of 50 and 51 ms
+    assert gain["emulated"]["percent"] == pytest.approx(100 * 50 / base_ms)
+    longer_ms = 1e3 * (table["taken_s"] - table["fluid_frames"]).iloc[0]
+    assert gain["same_decisions"]["percent"] == pytest.approx(100 * 50 / (base_ms - longer_ms))
+    assert gain["bias_points"] == pytest.approx(gain["emulated"]["percent"] - gain["same_decisions"]["percent"])
+    done = CliRunner().invoke(app, ["compare", str(tmp_path / "sweep")], catch_exceptions=False)
+    assert "Gains: mean TTFT against round_robin, %, three ways" in done.stdout
+
+
+def test_a_run_that_repeats_another_is_compared_once(tmp_path: Path) -> None:
+    for name in ("cla", "cla-control"):
+        write_emulated(tmp_path / "sweep" / "runs" / name)
+    report, table = compare_folders(tmp_path / "sweep", None, invalid=False)
+    assert (report["runs"], sorted(set(table["run"]))) == (1, ["cla"])
+
+
 def test_paths_prints_the_spread_of_a_run(tmp_path: Path) -> None:
     write_emulated(tmp_path / "run")
     done = CliRunner().invoke(app, ["paths", str(tmp_path / "run"), "--json"], catch_exceptions=False)

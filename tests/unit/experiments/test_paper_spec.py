@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.published import PAPER_SET_UP, PAPER_TRAFFIC, published_facts
+from experiments.published import PAPER_TRAFFIC, paper_set_up, published_facts
 from experiments.running import make_spec, read_spec
 from scenario import Scenario, load_requests
 from serving import RequestRecord
@@ -22,7 +22,7 @@ def scenario(policy: str, **changes: float) -> Scenario:
 
 
 def test_sweeps_in_the_papers_set_up_run_what_its_specification_says() -> None:
-    theirs = make_spec({}, {**PAPER_SET_UP, **PAPER_TRAFFIC}).model_dump()
+    theirs = make_spec({}, {**paper_set_up(), **PAPER_TRAFFIC}).model_dump()
     ours = read_spec(ROOT / "specs" / "paper.yaml", {}).model_dump()
     for part in ("fabric", "model", "slo", "serving", "congestion"):
         assert theirs[part] == ours[part]

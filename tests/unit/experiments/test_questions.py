@@ -23,7 +23,6 @@ AXES = {
     "prefix": ["sharing"],
     "ablation": [],
     "scale": ["gpus"],
-    "load": ["speedup"],
 }
 QUICK_RUNS = {  # emulated, analytic
     "staleness": (18, 18),
@@ -32,7 +31,6 @@ QUICK_RUNS = {  # emulated, analytic
     "prefix": (3 * 3, 5 * 5 * 3),
     "ablation": (3 * 5, 4 * 5 * 5),
     "scale": (2 * 3, 5 * 5 * 3),
-    "load": (2 * 6, 3 * 5 * 6),
 }
 MOST_ON_PACKETS = 18
 """Runs of about 20 s of a quick sweep that is meant to end within eight minutes."""
@@ -41,9 +39,10 @@ asked = pytest.mark.parametrize("question", QUESTIONS.values(), ids=list(QUESTIO
 
 
 def runs(question: Question, world: str = "analytic", profile: str = "quick", **changes: Any) -> Any:
-    """The conditions of a question's own policies; `__` stands for the dot in a field's name."""
+    """The conditions of a question's own policies, but for a control run; `__` stands for the dot in a field's name."""
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
-    return question.conditions(profile, question.policies, (world,), dotted)
+    made = question.conditions(profile, question.policies, (world,), dotted)
+    return [condition for condition in made if "control" not in condition.labels]
 
 
 def test_every_question_is_found_by_its_name() -> None:
@@ -52,6 +51,15 @@ def test_every_question_is_found_by_its_name() -> None:
 
 
 # Runs and their labels
+
+
+def test_the_main_job_makes_its_first_emulated_run_twice() -> None:
+    staleness = QUESTIONS["staleness"]
+    made = staleness.conditions("quick", staleness.policies, ("emulated",), {})
+    first, control = made[0], made[-1]
+    assert (control.name, control.spec) == (f"{first.name}-control", first.spec)
+    assert control.labels == {**first.labels, "control": True}
+    assert not any("control" in one.labels for one in staleness.conditions("quick", ("ca",), ("analytic",), {}))
 
 
 @asked
@@ -72,7 +80,6 @@ def test_labels_are_what_the_specification_says(question: Question, profile: str
             "aggregation_oversubscription": spec.fabric.aggregation_oversubscription,
             "sharing": spec.workload.sharing,
             "gpus": spec.fabric.gpus,
-            "speedup": spec.workload.speedup,
         }
         assert {name: labels[name] for name in AXES[question.name]} == {
             name: axes[name] for name in AXES[question.name]

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from experiments import running
 from experiments.cli import app
-from experiments.questions import QUESTIONS, SweepProfile
+from experiments.questions import QUESTIONS, SweepProfile, noise_sentence
 from experiments.running import store, sweep
 from experiments.running.errors import SpecError, StoreError
 from experiments.running.run_spec import RunSpec
@@ -364,3 +364,23 @@ def test_a_sweep_of_invalid_runs_alone_says_so_and_what_helps(
     assert list(told["left_out_because"]) == told["left_out"]
     assert "every run is invalid: verdict_reasons in" in printed.err
     assert "`netkv plan --calibrate` what this machine carries" in printed.err
+
+
+# The control run
+
+
+def test_a_control_run_is_counted_in_no_table_and_tells_the_noise_floor(tmp_path: Path) -> None:
+    first, *others = conditions()
+    control = sweep.control_of(first)
+    run_sweep("staleness", [first, *others, control], tmp_path / "out", resume=False, console=Console(file=StringIO()))
+    seen, again = read_sweep(tmp_path / "out"), sweep.read_control(tmp_path / "out")
+    assert again is not None
+    assert "control" not in seen.columns
+    assert set(again["run"]) == {control.name}
+    assert control.name not in set(seen["run"])
+    assert again["ttft_ms"].tolist() == seen[seen["run"] == first.name]["ttft_ms"].tolist()
+    slower = again.assign(ttft_ms=1.1 * again["ttft_ms"])
+    said = noise_sentence(seen, slower)
+    assert said is not None
+    assert f"{first.name} made twice differs by +10.0 %" in said
+    assert noise_sentence(seen, None) is None

@@ -39,7 +39,6 @@ TINY = {
     "prefix": SweepProfile((0,), CHANGES, axes={"sharing": (0.0, 1.0)}, workloads=("rag",)),
     "ablation": SweepProfile((0, 1), CHANGES, workloads=("rag", "long_context")),
     "scale": SweepProfile((0,), CHANGES, axes={"gpus": (64, 128)}),
-    "load": SweepProfile((0,), CHANGES, axes={"speedup": (1.0, 2.0)}),
 }  # fmt: skip
 FIGURES = {
     "staleness": ["staleness", "prediction_error"],
@@ -48,7 +47,6 @@ FIGURES = {
     "prefix": ["prefix"],
     "ablation": ["ablation"],
     "scale": ["scale"],
-    "load": ["load"],
 }
 
 each = pytest.mark.parametrize("name", list(QUESTIONS))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +29,26 @@ class Up:
         return subprocess.Popen(["sleep", "60"])
 
 
-def watched(up: Any, stat: Path) -> dict[str, Any]:
+class Clock:
+    """The monitor's clock, which only the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+def watched(up: Any, stat: Path, clock: Clock) -> dict[str, Any]:
     """One processor of two forwards, all in soft interrupts, for as long as is watched."""
 
     async def watch() -> dict[str, Any]:
         monitor = cpu_monitor.CpuMonitor(up, 0)
-        watching, began_s = asyncio.create_task(monitor.watch()), time.monotonic()
-        while time.monotonic() < began_s + WATCHED_S:
-            spent = round((time.monotonic() - began_s) * cpu_monitor.TICKS_PER_S)
-            stat.write_text(STAT.format(idle=1000 + spent, irq=50 + spent // 4, softirq=50 + spent - spent // 4))
-            await asyncio.sleep(0.01)
+        watching = asyncio.create_task(monitor.watch())
+        await asyncio.sleep(0)
+        clock.now_s += WATCHED_S
+        spent = round(WATCHED_S * cpu_monitor.TICKS_PER_S)
+        stat.write_text(STAT.format(idle=1000 + spent, irq=50 + spent // 4, softirq=50 + spent - spent // 4))
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         return monitor.evidence()
@@ -56,7 +65,9 @@ def test_forwarding_in_the_kernel_is_work_of_the_run(
     monkeypatch.setattr(cpu_monitor, "STAT", stat)
     monkeypatch.setattr(cpu_monitor, "RUN_DIR", tmp_path)
     monkeypatch.setattr(cpu_monitor, "PROCESSES", tmp_path)
-    evidence = watched(Up(datapath), stat)
-    assert evidence["own_cpus"] == pytest.approx(cpus, abs=0.15)
+    clock = Clock()
+    monkeypatch.setattr(cpu_monitor, "time", clock)
+    evidence = watched(Up(datapath), stat, clock)
+    assert evidence["own_cpus"] == pytest.approx(cpus)
     assert evidence["cpu_idle_mean"] == pytest.approx(0.5, abs=0.1)
     assert evidence["timer_lag_p99_ms"] == 0.5
