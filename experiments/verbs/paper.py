@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FIT_FILE = "fit.json"
 CELLS_FILE = "paper.csv"
 CONCLUSIONS = "conclusions.txt"
+DIGITS = {"ms": 0, "share": 3}
 MOST_LISTED = 40
 """Cells that are listed one by one; the file has all."""
 
@@ -217,13 +218,11 @@ def _listing(beside: list[CellBeside]) -> Table:
     for heading in ("ours", "paper", "verdict"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in beside:
-        at, half = PaperCondition.of_cell(one.cell, one.cell.policy), (one.ours.high - one.ours.low) / 2
+        at = PaperCondition.of_cell(one.cell, one.cell.policy)
         aged = f", {at.refresh_s:g} s" if at.refresh_s and one.cell.table == "Figure 2" else ""
-        digits = (
-            3 if one.cell.unit == "share" else 2 if "tbt" in one.cell.quantity else 1 if one.cell.unit != "ms" else 0
-        )
-        table.add_row(
-            at.name + aged, one.cell.policy, one.cell.quantity.replace("_", " "), f"{one.ours.value:.{digits}f} ±{half:.{digits}f}",
-            f"{one.cell.value:g}", "fitted" if one.fitted else one.verdict,
-        )  # fmt: skip
+        digits = 2 if "tbt" in one.cell.quantity else DIGITS.get(one.cell.unit, 1)
+        ours = f"{one.ours.value:.{digits}f} ±{(one.ours.high - one.ours.low) / 2:.{digits}f}"
+        what = one.cell.quantity.replace("_", " ")
+        verdict = "fitted" if one.fitted else one.verdict
+        table.add_row(at.name + aged, one.cell.policy, what, ours, f"{one.cell.value:g}", verdict)
     return table
