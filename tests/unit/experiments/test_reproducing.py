@@ -299,6 +299,8 @@ def test_a_fit_comes_nearer_to_its_cells_within_its_bounds() -> None:
     assert np.abs(off["fitted"]).sum() < np.abs(off["start"]).sum()
     assert [cell["number"] for cell in found["cells"]] == declared_cells("chatbot")
     assert found["directions"][0]["strength"] == 1.0
+    (attained,) = [cell for cell in found["cells"] if cell["quantity"] == "slo_attainment"]
+    assert attained["fitted"] == pytest.approx(attained["published"], abs=0.02)
     offered = found["values"]["workload.rate_rps"] * found["values"]["workload.mean_input_tokens"]
     assert offered == pytest.approx(given["rag_tokens_per_s"], rel=0.01)
 
