@@ -47,7 +47,7 @@ MOST_EVALUATIONS = 12
 
 @dataclass(frozen=True)
 class Parameter:
-    """What is fitted: a field of a specification (or `full_step_s`), where the fit starts, and its bounds."""
+    """What is fitted: a field of a specification (or `least_step_s`), where the fit starts, and its bounds."""
 
     name: str
     start: float
@@ -63,7 +63,7 @@ PARAMETERS: Mapping[str, Sequence[Parameter]] = {
         Parameter("workload.input_spread", 0.85, 0.3, 1.5, "P99 TTFT beside the mean"),
         Parameter("workload.sharing", 0.5, 0.05, 0.95, "CLA*'s mean transfer beside round-robin's"),
         Parameter("model.prefill_utilisation", 0.38, 0.1, 0.9, "TTFT less transfer"),
-        Parameter("full_step_s", 0.018, 0.0126, 0.04, "the decode step with 64 requests: mean TBT"),
+        Parameter("least_step_s", 0.0126, 0.011, 0.014, "a decode step with one request: mean TBT"),
     ),
     "chatbot": (
         Parameter("workload.mean_input_tokens", 2900, 500, 8000, "mean TTFT"),
@@ -114,8 +114,8 @@ def fit_workload(
 ) -> dict[str, Any]:
     """Fit one workload. `taken_over`: values that are not fitted; `done` is called after every evaluation.
 
-    Returns `values` (three digits; with the objective of TTFT, `slo.ttft_s`), their standard `errors`, `cells` (published, at the start, fitted, in scales),
-    `cost` (half the sum of squares), and `directions` of the parameters from the best known to the flattest.
+    Returns `values` (four digits; with the objective of TTFT, `slo.ttft_s`), their standard `errors`, `cells`
+    (published, at the start, fitted, in scales), `cost` (half the sum of squares), and `directions` of the parameters from the best known to the flattest.
     """
     parameters = PARAMETERS[workload]
     numbers = declared_cells(workload)
@@ -193,7 +193,7 @@ def _objective_s(
 
 def taken_over_from_rag(values: Mapping[str, float]) -> dict[str, float]:
     """What the other workloads share with RAG: the machine, sharing, and (as `rag_tokens_per_s`) its offered tokens."""
-    kept = ("workload.sharing", "model.prefill_utilisation", "full_step_s")
+    kept = ("workload.sharing", "model.prefill_utilisation", "least_step_s")
     tokens_per_s = values["workload.rate_rps"] * values["workload.mean_input_tokens"]
     return {**{name: values[name] for name in kept}, "rag_tokens_per_s": tokens_per_s}
 
@@ -244,5 +244,5 @@ def _scale(cell: PublishedCell) -> float:
 
 
 def _rounded(value: float) -> float:
-    """Three digits: what the cells can tell."""
-    return float(f"{value:.3g}")
+    """Four digits: what the cells can tell of a decode step."""
+    return float(f"{value:.4g}")
