@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import pandas as pd
@@ -45,7 +46,13 @@ READING_ERROR = 0.01
 
 def is_fitted(cell: PublishedCell) -> bool:
     """Whether the set-up was fitted to this cell, or to the same quantity of the same runs in another table."""
-    return _key(cell) in {_key(published_cells()[number]) for number in published_fit()["cells"]}
+    return _key(cell) in _fitted_keys()
+
+
+@cache
+def _fitted_keys() -> frozenset[object]:
+    cells = published_cells()
+    return frozenset(_key(cells[number]) for number in published_fit()["cells"])
 
 
 def _key(cell: PublishedCell) -> tuple[PaperCondition, str, str, str, object]:

@@ -115,7 +115,8 @@ def fit_workload(
     """Fit one workload. `taken_over`: values that are not fitted; `done` is called after every evaluation.
 
     Returns `values` (four digits; with the objective of TTFT, `slo.ttft_s`), their standard `errors`, `cells`
-    (published, at the start, fitted, in scales), `cost` (half the sum of squares), and `directions` of the parameters from the best known to the flattest.
+    (published, at the start, fitted, in scales), `cost` (half the sum of squares), and `directions` of the parameters
+    from the best known to the flattest.
     """
     parameters = PARAMETERS[workload]
     numbers = declared_cells(workload)

@@ -49,6 +49,7 @@ def watched(up: Any, stat: Path, clock: Clock) -> dict[str, Any]:
         clock.now_s += WATCHED_S
         spent = round(WATCHED_S * cpu_monitor.TICKS_PER_S)
         stat.write_text(STAT.format(idle=1000 + spent, irq=50 + spent // 4, softirq=50 + spent - spent // 4))
+        await asyncio.sleep(0)  # one sample
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         return monitor.evidence()
@@ -67,6 +68,7 @@ def test_forwarding_in_the_kernel_is_work_of_the_run(
     monkeypatch.setattr(cpu_monitor, "PROCESSES", tmp_path)
     clock = Clock()
     monkeypatch.setattr(cpu_monitor, "time", clock)
+    monkeypatch.setattr(cpu_monitor, "WINDOW_S", 0)
     evidence = watched(Up(datapath), stat, clock)
     assert evidence["own_cpus"] == pytest.approx(cpus)
     assert evidence["cpu_idle_mean"] == pytest.approx(0.5, abs=0.1)
