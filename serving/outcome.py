@@ -84,6 +84,7 @@ class Outcome:
     `links`: one mapping a sample of a link: time_s, link, utilisation, bytes. `background`: one mapping a background
     flow that has stopped; `paths`: one mapping a connection, with the links it crossed, where the world can tell.
     `token_gaps_ms`: the gaps between two tokens of one request; `token_gap_counts`: how often each of them occurred.
+    `request_gaps_ms`: the same by number of the request, from a world that measures them.
     `evidence`: what the world wants known about the run itself; under `measured`, what another run of the same scenario
     need not repeat.
     """
@@ -95,5 +96,6 @@ class Outcome:
     paths: list[dict[str, Any]] = field(default_factory=list)
     token_gaps_ms: list[float] = field(default_factory=list)
     token_gap_counts: list[int] = field(default_factory=list)
+    request_gaps_ms: dict[int, list[float]] = field(default_factory=dict)
     duration_s: float = 0.0
     evidence: dict[str, Any] = field(default_factory=dict)

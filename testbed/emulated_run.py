@@ -134,8 +134,9 @@ class EmulatedRun:
         outcome.requests = list(movers.life.records.values())
         outcome.decisions = list(movers.life.decisions.values())
         outcome.background = self._background.rows
-        outcome.token_gaps_ms = movers.token_gaps_ms
-        outcome.token_gap_counts = [1] * len(movers.token_gaps_ms)
+        outcome.request_gaps_ms = movers.request_gaps_ms
+        outcome.token_gaps_ms = [gap_ms for gaps_ms in movers.request_gaps_ms.values() for gap_ms in gaps_ms]
+        outcome.token_gap_counts = [1] * len(outcome.token_gaps_ms)
         lateness_ms = sorted(late * 1e3 for late in movers.lateness_s)
         outcome.evidence |= self._cpu_monitor.evidence() | {
             "datapath": self._up.datapath,

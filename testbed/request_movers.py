@@ -26,8 +26,8 @@ LATE_S = 0.02
 class RequestMovers:
     """Moves the requests of one run. `handlers` are for the events of prefill and decode workers, by name.
 
-    `done` is set once no request of `life` is open. `token_gaps_ms`: the gaps between two tokens of a request;
-    `lateness_s`: how late each request was issued.
+    `done` is set once no request of `life` is open. `request_gaps_ms`: the gaps between the tokens of each
+    finished request; `lateness_s`: how late each request was issued.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RequestMovers:
         self._clock = clock
         self._tell = tell
         self.life = Lifecycle(scenario, up.fabric, roles, requests, self, on_closed=self._note_closed)
-        self.token_gaps_ms: list[float] = []
+        self.request_gaps_ms: dict[int, list[float]] = {}
         self.lateness_s: list[float] = []
         self.done = asyncio.Event()
         self.handlers: dict[str, Callable[[Event], None]] = {
@@ -122,7 +122,7 @@ class RequestMovers:
 
     def _on_finished(self, event: Event) -> None:
         token_s = [self._clock.real_s(at_s) for at_s in event["token_s"]]
-        self.token_gaps_ms.extend((b - a) * 1e3 for a, b in pairwise(token_s))
+        self.request_gaps_ms[event["request_id"]] = [(b - a) * 1e3 for a, b in pairwise(token_s)]
         self.life.finished(event["request_id"], token_s[0], token_s[-1])
 
     def _on_transfer_failed(self, event: Event) -> None:

@@ -7,7 +7,7 @@ numbers float64 with a missing value for NaN, text str.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,12 @@ from pyarrow import parquet
 
 Columns = Mapping[str, Sequence[Any]]
 """The columns of a table by name, all of the same length."""
+
+
+class Table(Protocol):
+    """Columns of a table by name, for those who read them: a mapping of sequences, or a pandas DataFrame."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> dict[str, list[Any]]:

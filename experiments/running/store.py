@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from experiments.running.columns import Columns, columns_of, parquet_bytes
+from experiments.running.bench_serve import arrays_of, set_up_of
+from experiments.running.columns import Columns, Table, columns_of, parquet_bytes
 from experiments.running.errors import StoreError
 from experiments.running.machine import describe_machine, git_commit, versions
 from experiments.running.run_spec import RunSpec, complaint
 from experiments.running.summary import summarise
+from experiments.running.token_times import Gaps, simulated_gaps, simulated_times, times_of_gaps
 from scheduler import Decision
 from serving import Outcome, RequestRecord
 
@@ -50,20 +52,28 @@ PARTIAL = ".partial-"
 
 
 def write_run(
-    out: Path, spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any], captures: Path | None = None
+    out: Path,
+    spec: RunSpec,
+    outcome: Outcome,
+    verdict: Mapping[str, Any],
+    captures: Path | None = None,
+    *,
+    detailed: bool = False,
 ) -> dict[str, Any]:
     """Write a run's folder beside its place and move it there in one step. Returns the summary.
 
-    What is in the folder `captures` goes into its folder `pcap`.
+    What is in the folder `captures` goes into its folder `pcap`. `detailed`: the summary has vLLM's arrays, too.
     StoreError when `out` is there already (an empty folder may be) or cannot be written.
     """
-    files = render_run(spec, outcome, verdict)
+    files = render_run(spec, outcome, verdict, detailed=detailed)
     write_files(out, files, {} if captures is None else {PCAP: captures})
     summary: dict[str, Any] = json.loads(files["summary.json"])
     return summary
 
 
-def render_run(spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any]) -> dict[str, bytes]:
+def render_run(
+    spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any], *, detailed: bool = False
+) -> dict[str, bytes]:
     """The files of a run's folder by name, as data: the run can have been made on another machine."""
     tables: dict[str, Columns] = {
         "requests": {
@@ -74,14 +84,20 @@ def render_run(spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any]) -> d
     }
     if outcome.paths:
         tables[PATHS] = columns_of(outcome.paths)
-    summary = summarise(
-        tables["requests"],
+    requests = tables["requests"]
+    summary = set_up_of(spec, requests) | summarise(
+        requests,
         outcome.token_gaps_ms,
         outcome.duration_s,
         spec.slo,
         outcome.token_gap_counts,
         tables["decisions"],
+        simulated_times(requests, spec.model.step_s)
+        if spec.world == "analytic"
+        else times_of_gaps(requests, outcome.request_gaps_ms),
     )
+    if detailed:
+        summary |= arrays_of(requests, request_gaps_ms(spec, requests, outcome.request_gaps_ms))
     evidence = dict(outcome.evidence)
     measured = evidence.pop(MEASURED, None)
     manifest = {
@@ -102,6 +118,11 @@ def render_run(spec: RunSpec, outcome: Outcome, verdict: Mapping[str, Any]) -> d
     if measured is not None:
         files[f"{MEASURED}.json"] = json_text(measured).encode()
     return files
+
+
+def request_gaps_ms(spec: RunSpec, requests: Table, measured: Gaps) -> Gaps:
+    """The gaps between the tokens of each request, ms: as measured; of an analytic run, worked out from the table."""
+    return simulated_gaps(requests, spec.model.step_s) if spec.world == "analytic" else measured
 
 
 def write_files(out: Path, files: Mapping[str, bytes], folders: Mapping[str, Path] = MappingProxyType({})) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from experiments.analysis import weighted_percentiles
+from experiments.running.columns import Table
+from experiments.running.token_times import TokenTimes
 from scenario import SloSpec
 
 PERCENTILES = (90, 99)
@@ -24,19 +26,14 @@ SAME_INSTANT_MS = 0.1
 """Times of one snapshot, worked out from its age at several decisions, differ by rounding; two are a poll apart."""
 
 
-class Columns(Protocol):
-    """Columns of a table by name: a mapping of sequences, or a pandas DataFrame."""
-
-    def __getitem__(self, name: str, /) -> Any: ...
-
-
 def summarise(
-    requests: Columns,
+    requests: Table,
     token_gaps_ms: ArrayLike,
     duration_s: float,
     slo: SloSpec,
     token_gap_counts: ArrayLike | None = None,
-    decisions: Columns | None = None,
+    decisions: Table | None = None,
+    token_times: TokenTimes | None = None,
 ) -> dict[str, Any]:
     """Every figure of `summary.json`; a figure that has no data is None.
 
@@ -47,6 +44,7 @@ def summarise(
 
     Failed and rejected requests count as having missed their SLO.
     `decisions`: the columns of decisions.parquet. oracle_snapshots: the telemetry snapshots that these used.
+    `token_times`: when the tokens of completed requests came (None: not known).
     oracle_mape: mean of |predicted - measured| / measured over the transfers that moved bytes, a ratio.
     """
     status = np.asarray(requests["status"], dtype=object)
@@ -66,6 +64,9 @@ def summarise(
         "total_output_tokens": int(done["output_length"].sum()),
         "slo_attainment": good / len(status) if len(status) else None,
     }
+    tokens = figures["total_input_tokens"] + figures["total_output_tokens"]
+    figures["total_token_throughput"] = tokens / duration_s if duration_s else None
+    figures |= peaks(requests, token_times)
     for name, values in (
         ("ttft_ms", done["ttft_ms"]),
         ("tpot_ms", done["tpot_ms"][done["output_length"] > 1]),
@@ -86,14 +87,36 @@ def summarise(
     return {name: _finite(value) for name, value in figures.items()}
 
 
-def snapshots_used(decisions: Columns) -> int:
+def peaks(requests: Table, token_times: TokenTimes | None) -> dict[str, Any]:
+    """vLLM's two peaks, of completed requests alone.
+
+    max_output_tokens_per_s: most tokens in a whole second since the first arrival; None where nobody knows when tokens
+    came. max_concurrent_requests: most requests between arrival and last token at once.
+    """
+    completed = np.asarray(requests["status"], dtype=object) == "completed"
+    arrived_s = np.sort(np.asarray(requests["timestamp_s"], dtype=float)[completed])
+    ended_s = np.sort(
+        np.asarray(requests["timestamp_s"], dtype=float)[completed]
+        + np.asarray(requests["e2el_ms"], dtype=float)[completed] / 1e3
+    )
+    if not len(arrived_s):
+        return {"max_output_tokens_per_s": 0.0, "max_concurrent_requests": 0}
+    at_once = np.arange(1, len(arrived_s) + 1) - np.searchsorted(ended_s, arrived_s, "right")
+    most_tokens = None
+    if token_times is not None:
+        seconds = np.floor(token_times.at_s - arrived_s[0]).astype(np.int64)
+        most_tokens = float(np.bincount(seconds, weights=token_times.tokens).max(initial=0.0))
+    return {"max_output_tokens_per_s": most_tokens, "max_concurrent_requests": int(at_once.max())}
+
+
+def snapshots_used(decisions: Table) -> int:
     """How many different telemetry snapshots decisions were based on: those of one were measured at one instant."""
     decided_s, age_ms = (np.asarray(decisions[name], dtype=float) for name in ("decided_s", "oracle_age_ms"))
     sampled_ms = np.sort((decided_s * 1e3 - age_ms)[np.isfinite(age_ms)])
     return int((np.diff(sampled_ms, prepend=-np.inf) > SAME_INSTANT_MS).sum())
 
 
-def slo_met(requests: Columns, slo: SloSpec) -> NDArray[np.bool_]:
+def slo_met(requests: Table, slo: SloSpec) -> NDArray[np.bool_]:
     """Whether each request completed with its first token and its mean time per token within the objective.
 
     An answer of one token has no time per token to be late with.

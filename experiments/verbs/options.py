@@ -29,6 +29,7 @@ Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field, e.g. serving.stripes=8.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end, and what went wrong.")]
 Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Runs at a time, in processes of this machine.")]
 Dask = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster to run on, e.g. tcp://host:8786.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.verbs import choices
-from experiments.verbs.options import AsJson, Congestion, Refresh, Requests, Seed, Setting, Trace, changes_of
+from experiments.verbs.options import AsJson, Congestion, Quiet, Refresh, Requests, Seed, Setting, Trace, changes_of
 
 if TYPE_CHECKING:
     from experiments.running import RunSpec
@@ -44,6 +44,10 @@ def run(
         list[str] | None,
         typer.Option("--pcap", metavar="LINK", help="Capture at this link's port, e.g. 'tor0>agg1'; repeatable."),
     ] = None,
+    save_detailed: Annotated[
+        bool, typer.Option("--save-detailed", help="Add vLLM's arrays, an entry a request, to summary.json.")
+    ] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Replay a workload under one policy and write the run's folder.
@@ -78,7 +82,7 @@ def run(
     console = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TimeElapsedColumn(), console=console, disable=not console.is_terminal,
+        TimeElapsedColumn(), console=console, disable=quiet or not console.is_terminal,
     )  # fmt: skip
     with ExitStack() as during, progress:
         task = progress.add_task("starting", total=wanted)
@@ -92,18 +96,20 @@ def run(
             progress.update(task, description=f"{spec.policy} in the {spec.world} world")
             outcome = opened.run(spec.scenario, lambda done: progress.update(task, completed=done))
         verdict = verdict_of(spec, outcome)
-        summary = write_run(out, spec, outcome, verdict, captured)
+        summary = write_run(out, spec, outcome, verdict, captured, detailed=save_detailed)
     if as_json:
         typer.echo(json.dumps({"out": str(out), **verdict, "summary": summary}, indent=1))
     else:
+        place = f"{out}: " if quiet else ""
         typer.echo(
-            f"{summary['completed']} completed, {summary['failed']} failed, {summary['rejected']} rejected; mean TTFT"
-            f" {_ms(summary['mean_ttft_ms'])}, p99 {_ms(summary['p99_ttft_ms'])}, KV transfer"
+            f"{place}{summary['completed']} completed, {summary['failed']} failed, {summary['rejected']} rejected;"
+            f" mean TTFT {_ms(summary['mean_ttft_ms'])}, p99 {_ms(summary['p99_ttft_ms'])}, KV transfer"
             f" {_ms(summary['kv_transfer_ms'])}; {verdict['verdict']}"
         )
-        for reason in verdict["reasons"]:
-            typer.echo(f"  {reason}")
-        typer.echo(f"results: {out}")
+        if not quiet:
+            for reason in verdict["reasons"]:
+                typer.echo(f"  {reason}")
+            typer.echo(f"results: {out}")
     if POLICY_ERROR in outcome.evidence:
         console.print(f"netkv: {verdict['reasons'][0]}", markup=False, highlight=False, soft_wrap=True)
     if verdict["verdict"] == "invalid":

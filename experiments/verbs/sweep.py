@@ -15,6 +15,7 @@ from experiments.verbs.options import (
     Congestion,
     Dask,
     Jobs,
+    Quiet,
     Refresh,
     Requests,
     Seed,
@@ -70,6 +71,7 @@ def sweep(
     refresh: Refresh = None,
     congestion: Congestion = None,
     settings: Setting = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep and end with a table, a figure and what they say of the paper's claims, in words.
@@ -106,7 +108,7 @@ def sweep(
     named = chosen.policies if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
     conditions = chosen.conditions(profile, named, WORLDS[world], changes)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_json, quiet=quiet)
     run_sweep(chosen.name, conditions, place, resume=resume, console=console, jobs=jobs, dask=dask)
     seen = read_sweep(place)
     left_out = sorted(seen.loc[seen["verdict"] == "invalid", "run"].unique())
@@ -121,6 +123,8 @@ def sweep(
             highlight=False,
             soft_wrap=True,
         )
+        if quiet and not as_json:
+            typer.echo(_in_a_line(place, seen, left_out))
         raise typer.Exit(1)
     table_file = place / f"{chosen.name}.csv"
     results.to_csv(table_file, index=False)
@@ -151,7 +155,16 @@ def sweep(
     console.print(f"{drawn}table:   {table_file}\nruns:    {place / RUNS}", highlight=False, soft_wrap=True)
     if left_out:
         console.print(f"left out as invalid: {', '.join(left_out)}", highlight=False, soft_wrap=True)
+    if quiet and not as_json:
+        typer.echo(_in_a_line(place, seen, left_out))
+    if left_out:
         raise typer.Exit(1)
+
+
+def _in_a_line(place: Path, seen: pd.DataFrame, left_out: list[str]) -> str:
+    """How a sweep ended, for --quiet."""
+    invalid = f", left out as invalid: {', '.join(left_out)}" if left_out else ""
+    return f"{place}: {seen['run'].nunique()} runs{invalid}"
 
 
 def _reason(run: Path) -> str:
