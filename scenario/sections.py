@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from topologies import did_you_mean
 from workloads import PROFILES, Profile
 
 DEFAULT_PROFILE = "conversation"
@@ -115,7 +116,7 @@ class WorkloadSpec(Section):
     @classmethod
     def _known(cls, profile: str) -> str:
         if profile not in PROFILES:
-            raise ValueError(f"{profile!r} is not one of {', '.join(PROFILES)}")
+            raise ValueError(f"{profile!r} is not one of {', '.join(PROFILES)}{did_you_mean(profile, PROFILES)}")
         return profile
 
     @property

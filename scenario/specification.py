@@ -12,7 +12,7 @@ from scenario.background_load import BackgroundFlow
 from scenario.congestion import CongestionSpec, plan_background
 from scenario.model import MODELS, ModelSpec
 from scenario.sections import OracleSpec, PositiveSeconds, Section, ServingSpec, SloSpec, WorkloadSpec, profile_of
-from topologies import Fabric, FabricSpec, Roles, build_fattree, place
+from topologies import Fabric, FabricSpec, Roles, build_fattree, did_you_mean, place
 
 BACKGROUND_TAIL_S = 60.0
 """The plan of background traffic continues this long after the last arrival, seconds of the real system."""
@@ -64,7 +64,7 @@ class Scenario(Section):
     def _preset(cls, model: Any) -> Any:
         if isinstance(model, str):
             if model not in MODELS:
-                raise ValueError(f"{model!r} is not one of {', '.join(MODELS)}")
+                raise ValueError(f"{model!r} is not one of {', '.join(MODELS)}{did_you_mean(model, MODELS)}")
             return MODELS[model]
         return model
 

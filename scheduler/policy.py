@@ -43,6 +43,7 @@ from scheduler.policies.sglang_cache_aware import SglangCacheAware
 from scheduler.policies.vllm_dp import VllmDataParallel
 from scheduler.time_limit import TimeLimitPassed, time_limit
 from scheduler.view import View
+from topologies import did_you_mean
 from workloads import Request
 
 PROJECT = str(Path(__file__).parents[1])
@@ -97,7 +98,8 @@ def find_policy(name: str) -> Callable[[], Policy]:
             return _checked(name, _loaded(name, entry.load))
     if ":" in name:
         return _checked(name, _loaded(name, lambda: _imported(name)))
-    raise PolicyError(f"policy: {name!r} is not one of {', '.join(POLICIES)} (or your own as module:Class)")
+    known = f"{', '.join(POLICIES)}, or your own as module:Class"
+    raise PolicyError(f"policy: {name!r} is not one of {known}{did_you_mean(name, POLICIES)}")
 
 
 def new_policy(name: str, parameters: Mapping[str, float] | None = None) -> Policy:
@@ -127,7 +129,8 @@ def check_parameters(name: str, parameters: Mapping[str, float]) -> None:
     for parameter in parameters:
         if parameter not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
-            raise PolicyError(f"policy_parameters: {name}: no parameter {parameter!r} ({has})")
+            meant = did_you_mean(parameter, known)
+            raise PolicyError(f"policy_parameters: {name}: no parameter {parameter!r} ({has}){meant}")
 
 
 def _imported(name: str) -> object:

@@ -12,6 +12,7 @@ Standard library only. `topologies.mininet`, which needs Mininet, is imported by
 from topologies.addressing import FABRIC_PREFIX, instance_ip, instance_mac, pod_prefix, rack_prefix, server_prefix
 from topologies.fabric import HOPS_OF_TIER, Fabric, FabricError, FabricSpec, Instance, Level, Link, Switch
 from topologies.fattree import build_fattree
+from topologies.nearest_name import did_you_mean
 from topologies.placement import PLACEMENTS, Roles, place
 from topologies.shaping import (
     DEFAULT_BURST_S,
@@ -42,6 +43,7 @@ __all__ = [
     "ShapingError",
     "Switch",
     "build_fattree",
+    "did_you_mean",
     "instance_ip",
     "instance_mac",
     "middle_of",

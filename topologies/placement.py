@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from topologies.fabric import Fabric, FabricError, Instance
+from topologies.nearest_name import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def place(fabric: Fabric, placement: str = "segregated") -> Roles:
     Raises FabricError for an unknown name, or where the fabric leaves a role without an instance.
     """
     if placement not in PLACEMENTS:
-        raise FabricError(f"placement: {placement!r} is not one of {', '.join(PLACEMENTS)}")
+        raise FabricError(
+            f"placement: {placement!r} is not one of {', '.join(PLACEMENTS)}{did_you_mean(placement, PLACEMENTS)}"
+        )
     prefills = PLACEMENTS[placement]
     prefill = tuple(at.index for at in fabric.instances if prefills(fabric, at))
     decode = tuple(at.index for at in fabric.instances if not prefills(fabric, at))

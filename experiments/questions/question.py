@@ -21,6 +21,7 @@ from experiments.drawing import Chart
 from experiments.running import Condition, RunSpec, SpecError, control_of, make_spec
 from scheduler import POLICIES as POLICY_NAMES
 from scheduler import TELEMETRY_POLICIES
+from topologies import did_you_mean
 from workloads import PROFILES as WORKLOADS
 
 Changes = Mapping[str, Any]
@@ -106,7 +107,8 @@ class SweepProfile:
         if workload is None:
             return {}
         if workload not in WORKLOADS:
-            raise SpecError(f"workload.profile: {workload!r} is not one of {', '.join(WORKLOADS)}")
+            meant = did_you_mean(workload, WORKLOADS)
+            raise SpecError(f"workload.profile: {workload!r} is not one of {', '.join(WORKLOADS)}{meant}")
         count = math.ceil(self.span_s * WORKLOADS[workload].rate_rps)
         return {"workload.profile": workload, **({"workload.requests": count} if count else {})}
 
@@ -166,7 +168,8 @@ class Question:
         profile's. SpecError for what cannot be run.
         """
         if profile not in self.profiles:
-            raise SpecError(f"profile: {profile!r} is not one of {', '.join(self.profiles)}")
+            meant = did_you_mean(profile, self.profiles)
+            raise SpecError(f"profile: {profile!r} is not one of {', '.join(self.profiles)}{meant}")
         if not policies:
             raise SpecError("policies: none was named")
         for name, option in (("policy", "--policies"), ("world", "--world")):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from experiments.running.errors import SpecError
 from scenario import Scenario
 from scheduler import check_parameters, find_policy
 from simulator import SimulationSpec
 from testbed import EmulationSpec
+from topologies import did_you_mean
 
 LONGEST_ECHO = 80
 
@@ -143,7 +146,7 @@ def complaint(problem: ValidationError) -> str:
     ]  # such a default waits for the field that is wrong
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{field}: no such field"
+        return f"{field}: no such field{_field_meant(first['loc'])}"
     reason = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     shown = (
@@ -151,8 +154,41 @@ def complaint(problem: ValidationError) -> str:
         if isinstance(given, (str, int, float, bool)) and repr(given) not in reason
         else ""
     )
+    if first["type"] == "literal_error":
+        shown += did_you_mean(str(given), re.findall("'([^']*)'", first["ctx"]["expected"]))
     more = f"; and {len(others)} more" if others else ""
     return f"{field}: {reason}{shown}{more}" if field else f"{reason}{shown}{more}"
+
+
+def _field_meant(place: tuple[int | str, ...]) -> str:
+    """The field that may have been meant by one that its section lacks: one of that section, or of another."""
+    *path, name = (str(part) for part in place)
+    section: type[Any] | None = RunSpec
+    for part in path:
+        section = None if section is None else _sections_of(section).get(part)
+    if section is None:
+        return ""
+    elsewhere = [
+        f"{other}.{name}" for other, inner in _sections_of(RunSpec).items() if not path and name in _fields_of(inner)
+    ]
+    return f" (did you mean {elsewhere[0]}?)" if elsewhere else did_you_mean(name, _fields_of(section))
+
+
+def _fields_of(section: type[Any]) -> list[str]:
+    """The names of a section's fields: those of a pydantic model, or of a dataclass that pydantic validates."""
+    return list(section.model_fields if issubclass(section, BaseModel) else section.__dataclass_fields__)
+
+
+def _sections_of(section: type[Any]) -> dict[str, type[Any]]:
+    """The sections within a section, by name."""
+    if not issubclass(section, BaseModel):
+        return {}
+    found = {name: info.annotation for name, info in section.model_fields.items()}
+    return {
+        name: kind
+        for name, kind in found.items()
+        if isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind))
+    }
 
 
 def shortened(text: str) -> str:

@@ -96,6 +96,7 @@ def sweep(
     from experiments.claims import claims_table, verdicts
     from experiments.questions import noise_sentence, note_on
     from experiments.running import RUNS, SpecError, read_control, read_sweep, run_sweep, strict
+    from topologies import did_you_mean
 
     chosen = _question(question, as_map)
     changes = changes_of(
@@ -104,7 +105,7 @@ def sweep(
     if dask is not None and jobs != 1:
         raise SpecError("--jobs: a cluster has as many as it has workers (leave it out with --dask)")
     if world not in WORLDS:
-        raise SpecError(f"world: {world!r} is not one of {', '.join(WORLDS)}")
+        raise SpecError(f"world: {world!r} is not one of {', '.join(WORLDS)}{did_you_mean(world, WORLDS)}")
     named = chosen.policies if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
     conditions = chosen.conditions(profile, named, WORLDS[world], changes)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -178,9 +179,10 @@ def _reason(run: Path) -> str:
 def _question(name: str, as_map: bool) -> Question:
     from experiments.questions import QUESTIONS
     from experiments.running import SpecError
+    from topologies import did_you_mean
 
     if name not in QUESTIONS:
-        raise SpecError(f"sweep: {name!r} is not one of {', '.join(QUESTIONS)}")
+        raise SpecError(f"sweep: {name!r} is not one of {', '.join(QUESTIONS)}{did_you_mean(name, QUESTIONS)}")
     if as_map and name != "staleness":
         raise SpecError(f"--map: {name} has none (staleness has)")
     return QUESTIONS["staleness_map" if as_map else name]

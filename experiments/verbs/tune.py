@@ -53,9 +53,11 @@ def tune(
 
     from experiments.planning import DEFAULT_GRIDS, OBJECTIVES, grid_points, ranking, search, tuning_slice
     from experiments.running import SpecError, check_free, git_commit, new_folder, read_spec, versions, write_json
+    from topologies import did_you_mean
 
     if objective not in OBJECTIVES:
-        raise SpecError(f"objective: {objective!r} is not one of {', '.join(OBJECTIVES)}")
+        meant = did_you_mean(objective, OBJECTIVES)
+        raise SpecError(f"objective: {objective!r} is not one of {', '.join(OBJECTIVES)}{meant}")
     changes = changes_of(settings=settings, trace=trace, requests=requests, congestion=congestion, seed=seed)
     spec = read_spec(spec_file, {**changes, "policy": policy})
     tried = _grid(grid) if grid else DEFAULT_GRIDS.get(policy, {})

@@ -43,8 +43,11 @@ BAD = [
     ((*RUN, "--set", "seed=2024-99-99"), "--set seed=2024-99-99: the value is not YAML"),
     ((*RUN, "--set", "seed=" + "[" * 1500), "--set seed=[[["),
     ((*RUN, "--set", "seed=" + "9" * 9999), "--set seed=999"),
-    ((*RUN, "--set", "polcy=cla"), "polcy: no such field"),
-    ((*RUN, "--set", "fabric.podz=2"), "fabric.podz: no such field"),
+    ((*RUN, "--set", "polcy=cla"), "polcy: no such field (did you mean policy?)"),
+    ((*RUN, "--set", "fabric.podz=2"), "fabric.podz: no such field (did you mean pods?)"),
+    ((*RUN, "--set", "emulation.rate_scales=2"), "emulation.rate_scales: no such field (did you mean rate_scale?)"),
+    ((*RUN, "--set", "pods=2"), "pods: no such field (did you mean fabric.pods?)"),
+    ((*RUN, "--set", "fabric.x=2"), "fabric.x: no such field"),
     ((*RUN, "--set", "fabric=2"), "fabric: Input should be a dictionary"),
     ((*RUN, "--set", "seed.x=2", "--seed", "1"), "seed.x: seed is not a section"),
     ((*RUN, "--set", "seed="), "seed: Input should be a valid integer"),
@@ -99,7 +102,7 @@ BAD = [
     ((*RUN, "deep.yaml"), "deep.yaml: not YAML"),
     ((*RUN, "ouroboros.yaml"), "ouroboros.yaml: a field that holds itself"),
     ((*RUN, "keys.yaml"), "keys.yaml: 1: Keys should be strings"),
-    ((*RUN, "field.yaml"), "field.yaml: fabric.podz: no such field"),
+    ((*RUN, "field.yaml"), "field.yaml: fabric.podz: no such field (did you mean pods?)"),
     ((*RUN, "pods.yaml"), "pods.yaml: fabric.pods: Input should be a valid integer"),
     # traces
     ((*RUN, "--trace", "missing.jsonl"), "workload.trace: missing.jsonl: No such file or directory"),
@@ -181,6 +184,24 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     before = everything_in(folder)
     assert refused(netkv(*arguments)).startswith(message)
     assert everything_in(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ((*RUN, "--policy", "netkv_ful"), "netkv_full"),
+        ((*RUN, "--set", "policy_parameters.cla_start.prefix=1"), "cla_star"),
+        ((*RUN, "--congestion", "hotspots"), "hotspot"),
+        ((*RUN, "--set", "workload.profile=chatbt"), "chatbot"),
+        ((*RUN, "--set", "model=llama3-70b"), "llama-3-70b"),
+        ((*RUN, "--set", "serving.placement=colocate"), "colocated"),
+        (("sweep", "stalenes"), "staleness"),
+        (("sweep", "topology", "--profile", "fulll"), "full"),
+        (("sweep", "topology", "--world", "emulate"), "emulated"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_suggested(netkv: CommandLine, arguments: tuple[str, ...], meant: str) -> None:
+    assert refused(netkv(*arguments)).endswith(f"(did you mean {meant}?)")
 
 
 @pytest.mark.parametrize(
