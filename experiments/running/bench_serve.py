@@ -15,24 +15,24 @@ from experiments.running.run_spec import RunSpec
 from experiments.running.token_times import Gaps
 
 METRICS = ("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms")
-SET_UP = (
+VLLM_SET_UP = (
     *("date", "endpoint_type", "backend", "label", "model_id", "tokenizer_id", "num_prompts"),
     *("request_rate", "burstiness", "max_concurrency"),
 )
-FIGURES = (
+VLLM_FIGURES = (
     *("duration", "completed", "failed", "total_input_tokens", "total_output_tokens", "request_throughput"),
     *("request_goodput", "output_throughput", "total_token_throughput"),
     *("max_output_tokens_per_s", "max_concurrent_requests", "rtfx"),
     *(f"{what}_{metric}" for metric in METRICS for what in ("mean", "median", "std", "p90", "p99")),
 )
-ARRAYS = (
+VLLM_ARRAYS = (
     *("input_lens", "output_lens", "ttfts", "itls", "latencies", "start_times", "queue_times"),
     *("generated_texts", "errors"),
 )
 
 
 def set_up_of(spec: RunSpec, requests: Table) -> dict[str, Any]:
-    """`SET_UP` and `rtfx` of a run. A name that has no meaning here is None, as is `date`: equal runs are equal files.
+    """`VLLM_SET_UP` and `rtfx` of a run. None: has no meaning here; `date`: equal runs are equal files.
 
     request_rate: requests/s, as specified; of a trace, arrivals but the first over the time between first and last.
     burstiness: 1 for Poisson arrivals, as in vLLM. rtfx: of audio alone, so 0, as in vLLM.
@@ -55,7 +55,7 @@ def set_up_of(spec: RunSpec, requests: Table) -> dict[str, Any]:
 
 
 def arrays_of(requests: Table, gaps_ms: Gaps) -> dict[str, list[Any]]:
-    """`ARRAYS` of a run, times in seconds from t = 0. As in vLLM, a request that did not complete has zeros.
+    """`VLLM_ARRAYS` of a run, times in seconds from t = 0. As in vLLM, a request that did not complete has zeros.
 
     `itls` of a request is empty where its gaps are not known. `queue_times` are those of a client that limits its
     requests, so 0; `generated_texts` are empty: there is no text.

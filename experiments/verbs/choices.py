@@ -5,6 +5,7 @@ A test holds each list against the thing itself.
 
 from __future__ import annotations
 
+EXPORTS = ("vllm", "aiperf", "csv", "chrome-trace")
 WORLDS = ("emulated", "analytic")
 PROFILES = ("quick", "full")
 QUESTIONS = ("staleness", "staleness_map", "topology", "prefix", "ablation", "scale")
@@ -69,6 +70,11 @@ def worlds_or_both(incomplete: str) -> list[str]:
 def profiles(incomplete: str) -> list[str]:
     """How long a sweep may take."""
     return _starting_with(incomplete, PROFILES)
+
+
+def exports(incomplete: str) -> list[str]:
+    """The formats of an export."""
+    return _starting_with(incomplete, EXPORTS)
 
 
 def objectives(incomplete: str) -> list[str]:

@@ -126,6 +126,9 @@ BAD = [
     ((*RUN, "--out", A_LONG_NAME), f"{A_LONG_NAME}: File name too long"),
     # sweeps
     (("sweep", "weather"), "sweep: 'weather' is not one of staleness, staleness_map, topology"),
+    (("export", "taken", "--format", "csv"), "taken: not a run folder: manifest.json: No such file"),
+    (("export", "taken", "--format", "jsonl"), "--format: 'jsonl' is not one of vllm, aiperf, csv, chrome-trace"),
+    (("export", "taken", "--format", "csv", "--out", "file"), "file: is there already; nothing was overwritten"),
     (("sweep", "scale", "--map"), "--map: scale has none (staleness has)"),
     (("sweep", "scale", "--set", "fabric.pods=4"), "fabric.pods: the sweep varies it"),
     (("sweep", "scale", "--set", "fabric.pods=half"), "fabric.pods: the sweep varies it"),
@@ -198,6 +201,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         (("sweep", "stalenes"), "staleness"),
         (("sweep", "topology", "--profile", "fulll"), "full"),
         (("sweep", "topology", "--world", "emulate"), "emulated"),
+        (("export", "taken", "--format", "chrome_trace"), "chrome-trace"),
     ],
 )
 def test_a_name_that_is_nearly_right_is_suggested(netkv: CommandLine, arguments: tuple[str, ...], meant: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.cli import app
+from experiments.exporting import EXPORTS
 from experiments.planning import OBJECTIVES
 from experiments.questions import QUESTIONS
 from experiments.running.run_spec import World
@@ -81,6 +82,7 @@ def test_the_names_of_options_are_those_of_the_things_themselves() -> None:
     assert get_args(World) == choices.WORLDS
     assert {name for question in QUESTIONS.values() for name in question.profiles} == set(choices.PROFILES)
     assert OBJECTIVES == choices.TUNING_OBJECTIVES
+    assert tuple(EXPORTS) == choices.EXPORTS
 
 
 @pytest.mark.parametrize(

@@ -21,19 +21,8 @@ PACKAGES = (
 """A package imports only packages before it."""
 
 PARTS_OF_EXPERIMENTS = (
-    *(
-        "analysis",
-        "published",
-        "drawing",
-        "running",
-        "comparing",
-        "planning",
-        "questions",
-        "reproducing",
-        "claims",
-        "report",
-        "verbs",
-    ),
+    *("analysis", "published", "drawing", "running", "comparing", "exporting"),
+    *("planning", "questions", "reproducing", "claims", "report", "verbs"),
 )
 """The same inside `experiments`."""
 NAMED_BY_THE_USER = ("topologies", "controller", "workers", "scheduler", "experiments", "tests", "Vagrantfile")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.running.bench_serve import ARRAYS, FIGURES, SET_UP, arrays_of, set_up_of
+from experiments.running.bench_serve import VLLM_ARRAYS, VLLM_FIGURES, VLLM_SET_UP, arrays_of, set_up_of
 from experiments.running.store import read_summary, read_table, write_run
 from tests.support.made_runs import frame, lost, outcome, record, spec
 from tests.support.paths import ROOT
@@ -36,8 +36,8 @@ def test_every_name_of_vllm_is_in_the_summary_and_details_where_asked_for(tmp_pa
     detailed = read_summary(tmp_path / "detailed")
     assert set(detailed) - set(plain) == DETAILS
     assert {name: detailed[name] for name in plain} == plain
-    assert {*SET_UP, *FIGURES} >= VLLM
-    assert set(ARRAYS) == DETAILS
+    assert {*VLLM_SET_UP, *VLLM_FIGURES} >= VLLM
+    assert set(VLLM_ARRAYS) == DETAILS
 
 
 def test_the_benchmark_is_described() -> None:
@@ -84,5 +84,5 @@ def test_measured_gaps_of_an_emulated_run_are_its_itls(tmp_path: Path) -> None:
 
 def test_every_name_is_on_the_page_of_results() -> None:
     page = (ROOT / "docs" / "reference" / "results.md").read_text(encoding="utf-8")
-    plain = {name for name in (*SET_UP, *FIGURES, *ARRAYS) if not name.endswith("_ms")}
+    plain = {name for name in (*VLLM_SET_UP, *VLLM_FIGURES, *VLLM_ARRAYS) if not name.endswith("_ms")}
     assert sorted(name for name in plain if f"`{name}`" not in page) == []
