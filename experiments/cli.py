@@ -12,6 +12,7 @@ from experiments.verbs.clean import clean
 from experiments.verbs.compare import compare
 from experiments.verbs.doctor import doctor
 from experiments.verbs.export import export
+from experiments.verbs.init import init
 from experiments.verbs.paper import paper
 from experiments.verbs.paths import paths
 from experiments.verbs.plan import plan
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (doctor, plan, run, sweep, compare, report, export, paths, tune, shell, clean):
+for verb in (doctor, init, plan, run, sweep, compare, report, export, paths, tune, shell, clean):
     app.command()(verb)
 app.add_typer(paper, name="paper", help="The paper as published: fit what it does not say, then predict its cells.")
 

@@ -3,6 +3,7 @@ from .feasibility import assess_feasibility, predict_load
 from .foreign_packages import foreign_packages
 from .machine_check import examine
 from .run_plan import plan_run
+from .spec_template import spec_schema, spec_template
 from .telemetry_display import telemetry_line, telemetry_table
 from .tuning import DEFAULT_GRIDS, OBJECTIVES, grid_points, ranking, search, tuning_slice
 
@@ -17,6 +18,8 @@ __all__ = [
     "predict_load",
     "ranking",
     "search",
+    "spec_schema",
+    "spec_template",
     "telemetry_line",
     "telemetry_table",
     "tuning_slice",

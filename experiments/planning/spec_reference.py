@@ -24,7 +24,14 @@ A specification is a YAML file for `netkv run SPEC.yaml`; every field is also re
 What is not given has the default below. Quantities are those of the real system. An unknown field, a wrong type or a
 value out of range ends the command with one line and exit code 2, before anything runs.
 
-[examples/spec.yaml](../../examples/spec.yaml) is a complete file. This page is generated:
+`netkv init FILE` writes one with every field, its default and the description below;
+[examples/spec.yaml](../../examples/spec.yaml) is a short one. Editors that know the YAML language server complete and
+check a specification by its JSON schema:
+
+    netkv init --schema netkv.schema.json
+    sed -i '1i # yaml-language-server: $schema=netkv.schema.json' spec.yaml
+
+This page is generated:
 
     python -m experiments.planning.spec_reference > docs/reference/specification.md
 """
@@ -39,7 +46,7 @@ def page() -> str:
     """The whole page as Markdown: the top level's plain fields first, then a table a section."""
     plain, sections = [], []
     for name, info in RunSpec.model_fields.items():
-        inner = _model_of(info.annotation)
+        inner = section_of(info.annotation)
         if inner is None:
             plain.append(_row(name, info))
         else:
@@ -52,7 +59,7 @@ def _section(name: str, model: type[Any]) -> str:
     lines = [f"\n## `{name}`\n", "\n\n".join(one for one in paragraphs if not one.startswith("Raises ")), ""]
     if name == "model":
         lines += [f"Presets (`--set model=NAME`): {', '.join(f'`{preset}`' for preset in MODELS)}.", ""]
-    return "\n".join([*lines, *_table([_row(field, info) for field, info in _fields(model)])])
+    return "\n".join([*lines, *_table([_row(field, info) for field, info in fields_of(model)])])
 
 
 def _table(rows: list[str]) -> list[str]:
@@ -65,7 +72,7 @@ def _row(name: str, info: FieldInfo) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _fields(model: type[Any]) -> Iterator[tuple[str, FieldInfo]]:
+def fields_of(model: type[Any]) -> Iterator[tuple[str, FieldInfo]]:
     """The fields of a section: a pydantic model, or a dataclass that pydantic validates."""
     if issubclass(model, BaseModel):
         yield from model.model_fields.items()
@@ -77,7 +84,7 @@ def _fields(model: type[Any]) -> Iterator[tuple[str, FieldInfo]]:
         yield one.name, FieldInfo(annotation=kind, default=one.default, description=description)
 
 
-def _model_of(annotation: Any) -> type[Any] | None:
+def section_of(annotation: Any) -> type[Any] | None:
     """The section that a field holds, or None for a plain value."""
     if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation)):
         return annotation
@@ -99,22 +106,23 @@ def _default(name: str, info: FieldInfo) -> str:
 
 def _type(info: FieldInfo) -> str:
     bounds = _bounds(info.metadata)
-    return ", ".join(part for part in (_name(info.annotation), bounds) if part)
+    return ", ".join(part for part in (type_name(info.annotation), bounds) if part)
 
 
-def _name(annotation: Any) -> str:
+def type_name(annotation: Any) -> str:
+    """A type in a reader's words: `integer`, `text`, its choices, what a list holds; and the bounds inside it."""
     origin = get_origin(annotation)
     if origin is Annotated:
         kind, *metadata = get_args(annotation)
-        return ", ".join(part for part in (_name(kind), _bounds(metadata)) if part)
+        return ", ".join(part for part in (type_name(kind), _bounds(metadata)) if part)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if origin is tuple:
-        return f"list of {' and '.join(_name(one) for one in get_args(annotation) if one is not Ellipsis)}"
+        return f"list of {' and '.join(type_name(one) for one in get_args(annotation) if one is not Ellipsis)}"
     if origin is dict:
         return "mapping"
     if origin is not None:  # a union: the default says whether none is allowed
-        return ", ".join(_name(one) for one in get_args(annotation) if one is not type(None))
+        return ", ".join(type_name(one) for one in get_args(annotation) if one is not type(None))
     if annotation is Any:
         return "any"
     names = {int: "integer", float: "number", str: "text", bool: "true, false"}

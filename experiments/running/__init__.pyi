@@ -8,6 +8,7 @@ from .store import (
     PATHS,
     PCAP,
     check_free,
+    check_new_file,
     check_writable,
     is_run,
     json_text,
@@ -19,6 +20,7 @@ from .store import (
     spec_of,
     strict,
     write_json,
+    write_new_file,
     write_run,
 )
 from .summary import peaks, slo_met, summarise
@@ -44,6 +46,7 @@ __all__ = [
     "StoreError",
     "arrays_of",
     "check_free",
+    "check_new_file",
     "check_writable",
     "control_of",
     "git_commit",
@@ -75,5 +78,6 @@ __all__ = [
     "verdict_of",
     "versions",
     "write_json",
+    "write_new_file",
     "write_run",
 ]

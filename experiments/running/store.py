@@ -163,6 +163,24 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise StoreError(f"{out}: {problem.strerror or problem}") from None
 
 
+def check_new_file(place: Path) -> None:
+    """StoreError unless a file can be written to `place`: nothing is there, and one may write."""
+    if os.path.lexists(place):
+        raise StoreError(f"{place}: is there already; nothing was overwritten (choose another name or remove it)")
+    check_writable(Path(os.path.abspath(place)).parent, place)
+
+
+def write_new_file(place: Path, text: str) -> None:
+    """Write a file where nothing is, with the folders that hold it. StoreError as `check_new_file`."""
+    check_new_file(place)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as problem:
+        raise StoreError(f"{place}: {problem.strerror or problem}") from None
+
+
 def sweep_away_partial(parent: Path) -> None:
     """Remove the unfinished folders that killed writers have left in a folder. Nobody may be writing there."""
     for left in parent.glob(f".*{PARTIAL}*"):

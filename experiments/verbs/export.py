@@ -31,19 +31,13 @@ def export(
     chrome-trace  a timeline of every request at its instances; open it on ui.perfetto.dev
     """
     from experiments.exporting import export_run
-    from experiments.running import StoreError, check_free
+    from experiments.running import check_new_file, write_new_file
 
     if out is not None:
-        check_free(out)
-        if out.is_dir():
-            raise StoreError(f"{out}: is a folder (--out names a file)")
+        check_new_file(out)
     text = export_run(run, form)
     if out is None:
         typer.echo(text, nl=False)
         return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as problem:
-        raise StoreError(f"{out}: {problem.strerror or problem}") from None
+    write_new_file(out, text)
     typer.echo(f"{out}: {len(text.encode()) / 1e6:.1f} MB")

@@ -126,6 +126,10 @@ BAD = [
     ((*RUN, "--out", A_LONG_NAME), f"{A_LONG_NAME}: File name too long"),
     # sweeps
     (("sweep", "weather"), "sweep: 'weather' is not one of staleness, staleness_map, topology"),
+    (("init", "file"), "file: is there already; nothing was overwritten"),
+    (("init", "taken"), "taken: is there already; nothing was overwritten"),
+    (("init", "dangling", "--schema"), "dangling: is there already; nothing was overwritten"),
+    (("init", "file/spec.yaml"), "file/spec.yaml: "),
     (("export", "taken", "--format", "csv"), "taken: not a run folder: manifest.json: No such file"),
     (("export", "taken", "--format", "jsonl"), "--format: 'jsonl' is not one of vllm, aiperf, csv, chrome-trace"),
     (("export", "taken", "--format", "csv", "--out", "file"), "file: is there already; nothing was overwritten"),
