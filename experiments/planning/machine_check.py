@@ -94,8 +94,9 @@ def _kernel_features() -> list[Finding]:
 def _kernel_feature(feature: Feature, needed: bool) -> Finding:
     if feature.present():
         return Finding(f"kernel: {feature.module}", True, "present")
-    remedy = f"modprobe {feature.module}" if needed else ""
-    return Finding(f"kernel: {feature.module}", not needed, f"absent: no {feature.field}", remedy)
+    if needed:
+        return Finding(f"kernel: {feature.module}", False, f"absent: no {feature.field}", f"modprobe {feature.module}")
+    return Finding(f"kernel: {feature.module}", True, f"absent, needed only for {feature.field}", absent=True)
 
 
 def _cores() -> Finding:

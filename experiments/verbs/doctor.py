@@ -64,7 +64,9 @@ def _examine(as_json: bool) -> None:
     else:
         console = Console()
         for finding in findings:
-            mark = "[green]ok     [/]" if finding.ok else "[red]missing[/]"
+            mark = "[red]missing[/]"
+            if finding.ok:
+                mark = "[yellow]-      [/]" if finding.absent else "[green]ok     [/]"
             remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
             console.print(
                 f"{mark} {finding.name:<20} {escape(finding.found)}{escape(remedy)}", highlight=False, soft_wrap=True

@@ -112,6 +112,8 @@ def test_the_doctor_misses_what_the_defaults_ask_for_and_only_that(
     assert (missing.ok, missing.found, missing.remedy) == (False, "absent: no queue=fair", "modprobe cls_bpf")
     assert len(found) == len(absent) - 1
     assert [one.name for one in found.values() if not one.ok] == []
+    netem = found["kernel: sch_netem"]
+    assert (netem.found, netem.absent) == ("absent, needed only for link_delay_ms", True)
 
 
 def test_a_feature_that_is_there_is_not_complained_about() -> None:
