@@ -10,7 +10,6 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from experiments.exporting.finished_requests import FinishedRequests
 from experiments.running import slo_met
@@ -27,7 +26,7 @@ def aiperf_results(run: FinishedRequests) -> dict[str, Any]:
     second_ms = [gaps_ms[0] for number in done["request_id"] if (gaps_ms := run.gaps_ms.get(number))]
     tokens = summary["total_input_tokens"] + summary["total_output_tokens"]
     duration_s = summary["duration"]
-    values = {
+    values: dict[str, tuple[str, Any]] = {
         "request_latency": ("ms", done["e2el_ms"]),
         "time_to_first_token": ("ms", done["ttft_ms"]),
         "time_to_second_token": ("ms", second_ms),
@@ -61,7 +60,7 @@ def aiperf_results(run: FinishedRequests) -> dict[str, Any]:
     }
 
 
-def _spread(unit: str, given: ArrayLike) -> dict[str, Any]:
+def _spread(unit: str, given: Any) -> dict[str, Any]:
     """The distribution of a metric; empty where there is no value. As in AIPerf, `std` is of the whole population."""
     values = np.asarray(given, dtype=float)
     values = values[np.isfinite(values)]

@@ -7,6 +7,7 @@ decode instance, with an arrow from one to the other. Times are microseconds of 
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ FACTS = (
 """Columns of requests.parquet that a slice shows."""
 
 Event = dict[str, Any]
+Row = Mapping[Hashable, Any]
 
 
 def chrome_trace(run: FinishedRequests) -> dict[str, Any]:
@@ -34,7 +36,8 @@ def chrome_trace(run: FinishedRequests) -> dict[str, Any]:
     rows = run.requests[[*FACTS, "request_id", "prefill_id", "decode_id"]].to_dict("records")
     events: list[Event] = []
     named: set[tuple[int, int]] = set()
-    prefilling, decoding = set(), set()
+    prefilling: set[int] = set()
+    decoding: set[int] = set()
     for row, edges in zip(rows, edges_us, strict=True):
         facts = {name: row[name] for name in FACTS if row[name] == row[name] and row[name] != ""}
         for stage, start_us, end_us in zip(STAGES, edges[:-1], edges[1:], strict=True):
@@ -92,10 +95,10 @@ def _edges_us(run: FinishedRequests) -> np.ndarray[Any, Any]:
     return edges_us
 
 
-def _arrow(row: Event, edges: np.ndarray[Any, Any]) -> list[Event]:
+def _arrow(row: Row, edges: np.ndarray[Any, Any]) -> list[Event]:
     """From the transfer to the admission that follows it: a flow event binds to the slice that it lies in."""
-    sent_us, received_us, admitted_us = edges[3:6]
-    if row["decode_id"] < 0 or np.isnan(admitted_us):
+    sent_us, received_us, _, first_token_us = edges[3:7]
+    if row["decode_id"] < 0 or np.isnan(first_token_us):
         return []
     flow = {"name": "KV", "cat": "request", "id": row["request_id"], "tid": row["request_id"]}
     return [
@@ -109,5 +112,5 @@ def _process(instance: int) -> int:
     return instance + 1
 
 
-def _name(row: Event) -> str:
+def _name(row: Row) -> str:
     return f"request {row['request_id']}"

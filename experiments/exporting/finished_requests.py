@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.running import Gaps, RunSpec, read_manifest, read_summary, read_table, request_gaps_ms, spec_of
+from experiments.running import (
+    Gaps,
+    RunSpec,
+    StoreError,
+    read_manifest,
+    read_summary,
+    read_table,
+    request_gaps_ms,
+    spec_of,
+)
+from serving import RequestRecord
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+NEEDED = (
+    *("duration", "completed", "failed", "rejected", "total_input_tokens", "total_output_tokens"),
+    *("request_throughput", "request_goodput", "output_throughput"),
+)
+"""Figures of a summary that every version has written."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +58,18 @@ class FinishedRequests:
 
 
 def read_finished_requests(folder: Path) -> FinishedRequests:
-    """Read a run folder. StoreError when it is none."""
+    """Read a run folder. StoreError when it is none, or damaged."""
     manifest, summary = read_manifest(folder), read_summary(folder)
     spec = spec_of(folder, manifest)
-    requests = read_table(folder, "requests").sort_values("request_id", ignore_index=True)
-    decisions = read_table(folder, "decisions")
+    requests, decisions = read_table(folder, "requests"), read_table(folder, "decisions")
+    for file, names, found in (
+        ("summary.json", NEEDED, summary),
+        ("requests.parquet", [item.name for item in fields(RequestRecord)], requests),
+        ("decisions.parquet", ["request_id"], decisions),
+    ):
+        if missing := [name for name in names if name not in found]:
+            raise StoreError(f"{folder}: {file} is damaged: {missing[0]} is missing")
+    requests = requests.sort_values("request_id", ignore_index=True)
     started = decisions.reindex(columns=["request_id", "transfer_started_s"])
     requests = requests.merge(started, on="request_id", how="left")
     measured = {

@@ -61,7 +61,7 @@ def made(tree: Path, out: Path, options: tuple[str, ...]) -> Path:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Where two run folders differ, a line a column or figure."""
+    """Where two run folders differ, a line a column or figure. A figure that only the later summary has is none."""
     found = []
     for table in TABLES:
         before, after = (pd.read_parquet(folder / f"{table}.parquet") for folder in (one, other))
@@ -70,8 +70,8 @@ def differences(one: Path, other: Path) -> list[str]:
             continue
         found += [f"{table}.{name}" for name in before.columns if not same(before[name], after[name])]
     before_said, after_said = (json.loads((folder / "summary.json").read_text()) for folder in (one, other))
-    keys = sorted({*before_said, *after_said})
-    return found + [f"summary.{key}" for key in keys if before_said.get(key) != after_said.get(key)]
+    lost = object()
+    return found + [f"summary.{key}" for key in sorted(before_said) if before_said[key] != after_said.get(key, lost)]
 
 
 def same(before: pd.Series[Any], after: pd.Series[Any]) -> bool:

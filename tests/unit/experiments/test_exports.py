@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.exporting import EXPORTS, export_run
-from experiments.running import open_world, read_summary, read_table, write_run
+from experiments.running import StoreError, open_world, read_summary, read_table, write_run
 from tests.support.made_runs import decided, lost, outcome, record, spec
 
 VALID = {"verdict": "valid", "reasons": []}
@@ -156,6 +156,18 @@ def test_a_folder_of_an_earlier_version_gives_every_name(emulated: Path, tmp_pat
     assert found.keys() == loaded(emulated, "vllm").keys()
     assert found["total_token_throughput"] == (200 + 14) / 10
     assert found["itls"] == [[]] * 4
+
+
+@pytest.mark.parametrize("form", EXPORTS)
+def test_a_damaged_folder_is_refused_in_a_line(form: str, emulated: Path, tmp_path: Path) -> None:
+    for place in emulated.iterdir():
+        (tmp_path / place.name).write_bytes(place.read_bytes())
+    read_table(emulated, "requests").drop(columns="tier").to_parquet(tmp_path / "requests.parquet")
+    with pytest.raises(StoreError, match=r"requests\.parquet is damaged: tier is missing"):
+        export_run(tmp_path, form)
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"summary\.json is damaged: duration is missing"):
+        export_run(tmp_path, form)
 
 
 # AIPerf
