@@ -98,8 +98,9 @@ def find_policy(name: str) -> Callable[[], Policy]:
             return _checked(name, _loaded(name, entry.load))
     if ":" in name:
         return _checked(name, _loaded(name, lambda: _imported(name)))
-    known = f"{', '.join(POLICIES)}, or your own as module:Class"
-    raise PolicyError(f"policy: {name!r} is not one of {known}{did_you_mean(name, POLICIES)}")
+    meant = did_you_mean(name, POLICIES)
+    known = "ours" if meant else ", ".join(POLICIES)  # a line that can be read
+    raise PolicyError(f"policy: {name!r} is not one of {known}, or your own as module:Class{meant}")
 
 
 def new_policy(name: str, parameters: Mapping[str, float] | None = None) -> Policy:
