@@ -38,10 +38,11 @@ def _of_setting(here: pd.DataFrame) -> Iterator[dict[str, Any]]:
     baseline = BASELINE if BASELINE in policies else policies[0]
     base = here[here["policy"] == baseline]
     others = here[here["policy"] != baseline]
-    for (policy, refresh_s), group in others.groupby(["policy", "refresh_s"], sort=False, dropna=False):
+    for _, group in others.groupby(["policy", "refresh_s"], sort=False, dropna=False):
+        policy, refresh_s = group["policy"].iloc[0], float(group["refresh_s"].iloc[0])
         changes = {way: _interval(paired_change(base, group, way)) for way in WAYS}
         bias = changes["emulated"]["percent"] - changes["same_decisions"]["percent"]
-        aged = None if math.isnan(refresh_s) else float(refresh_s)
+        aged = None if math.isnan(refresh_s) else refresh_s
         yield {"policy": policy, "refresh_s": aged, "baseline": baseline, **changes, "bias_points": bias}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
@@ -93,12 +93,21 @@ def _context(cells: Sequence[CellBeside]) -> Iterator[str]:
     """Where along the context the gain peaks, and what is left at the longest."""
     line = [one for one in _find(cells, "mean_ttft_change") if one.cell.against == BASE and one.cell.table == "Table 3"]
     if len(line) > 1:
-        for whose, value in (("ours", lambda one: one.ours.value), ("the paper's", lambda one: one.cell.value)):
+        ways: tuple[tuple[str, Callable[[CellBeside], float]], ...] = (("ours", _ours), ("the paper's", _theirs))
+        for whose, value in ways:
             best, longest = (min(line, key=value), max(line, key=_tokens))
             yield (
                 f"along the context {whose} gain over {BASE} peaks at {_tokens(best):g} tokens ({value(best):+.1f} %)"
                 f" and is {value(longest):+.1f} % at {_tokens(longest):g}"
             )
+
+
+def _ours(one: CellBeside) -> float:
+    return one.ours.value
+
+
+def _theirs(one: CellBeside) -> float:
+    return one.cell.value
 
 
 def _tokens(one: CellBeside) -> float:

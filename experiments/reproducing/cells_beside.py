@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from experiments.analysis import (
@@ -131,7 +132,7 @@ def _measured(cell: PublishedCell, group: pd.DataFrame, runs: Runs) -> Interval 
     done = group[group["status"] == "completed"]
     if cell.quantity == "transfers_of_tier":
         moved = done[done["kv_bytes"] > 0]
-        here = 100.0 * (moved["tier"] == cell.condition["tier"]).to_numpy(dtype=float)
+        here = 100.0 * (moved["tier"] == cell.condition["tier"]).to_numpy(dtype=np.float64)
         return Interval(*mean_interval(here, units=units_of(moved), bounds=(0.0, 100.0)))
     return LEVELS[cell.quantity](group)
 

@@ -93,7 +93,7 @@ def _ablation(cells: pd.DataFrame) -> list[Chart]:
         return []
     wide = wide.dropna(subset=["mean_ttft"])
     base = wide[wide["policy"] == "cla_star"].set_index(["world", "workload"])["mean_ttft"]
-    of_base = wide.set_index(["world", "workload"]).index.map(base)
+    of_base = base.reindex(pd.MultiIndex.from_frame(wide[["world", "workload"]])).to_numpy()
     wide = wide.assign(change_percent=100 * (wide["mean_ttft"] / of_base - 1), ttft_change_percent=math.nan)
     return [
         BarChart(

@@ -42,9 +42,11 @@ class PaperCondition:
     @classmethod
     def of_cell(cls, cell: PublishedCell, policy: str) -> Self:
         """What a run of `policy` must be like for this cell."""
-        known = {field.name: type(field.default) for field in fields(cls)}
-        given = {name: known[name](value) for name, value in cell.condition.items() if name in known}
-        return cls(**{**given, **({} if policy in TELEMETRY_POLICIES else {"refresh_s": 0.0})})
+        known = {field.name for field in fields(cls)}
+        given: dict[str, Any] = {name: value for name, value in cell.condition.items() if name in known}
+        if policy not in TELEMETRY_POLICIES:
+            given["refresh_s"] = 0.0
+        return cls(**{name: float(value) if name != "workload" else value for name, value in given.items()})
 
     @property
     def name(self) -> str:
