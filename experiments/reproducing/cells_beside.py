@@ -132,7 +132,7 @@ def _measured(cell: PublishedCell, group: pd.DataFrame, runs: Runs) -> Interval 
     done = group[group["status"] == "completed"]
     if cell.quantity == "transfers_of_tier":
         moved = done[done["kv_bytes"] > 0]
-        here = 100.0 * (moved["tier"] == cell.condition["tier"]).to_numpy(dtype=np.float64)
+        here = np.where(moved["tier"] == cell.condition["tier"], 100.0, 0.0)
         return Interval(*mean_interval(here, units=units_of(moved), bounds=(0.0, 100.0)))
     return LEVELS[cell.quantity](group)
 

@@ -42,11 +42,11 @@ class PaperCondition:
     @classmethod
     def of_cell(cls, cell: PublishedCell, policy: str) -> Self:
         """What a run of `policy` must be like for this cell."""
-        known = {field.name for field in fields(cls)}
-        given: dict[str, Any] = {name: value for name, value in cell.condition.items() if name in known}
+        numbers = {field.name for field in fields(cls)} - {"workload"}
+        given = {name: float(value) for name, value in cell.condition.items() if name in numbers}
         if policy not in TELEMETRY_POLICIES:
             given["refresh_s"] = 0.0
-        return cls(**{name: float(value) if name != "workload" else value for name, value in given.items()})
+        return cls(str(cell.condition.get("workload", cls.workload)), **given)
 
     @property
     def name(self) -> str:

@@ -34,7 +34,7 @@ FIRST_SEED = 1_000
 
 STEPS = (0.05, 0.02)
 """Of the numerical derivatives, part of a parameter, in two rounds. A small change sends some requests elsewhere, so the
-cells are no smooth function: the second round begins at the best point of the first, and the best of all counts."""
+cells are no smooth function: the second round begins at the best point of the first; the best of all counts."""
 
 OBJECTIVE = "slo.ttft_s"
 """Is not varied, but read off: see `_objective_s`."""
@@ -135,7 +135,7 @@ def fit_workload(
         ours = _ours(workload, _with_equal_load(workload, values_at(scaled)), cells, requests, seeds)
         done()
         off: NDArray[np.float64] = ((ours - theirs) / scales)[smooth]
-        tried.append((float(off @ off) / 2, scaled))
+        tried.append((float(off @ off) / 2, scaled.copy()))
         return off
 
     theirs = np.array([cell.value for cell in cells])
