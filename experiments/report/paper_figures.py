@@ -31,7 +31,7 @@ def paper_figures(sweeps: Sequence[CollectedSweep]) -> list[FigureCard]:
         said = answers(beside, sweep.requests)
         for world in dict.fromkeys(cells["world"]):
             here = cells[cells["world"] == world]
-            about = [text.replace(f" (in the {world} world)", "") for text in said if f"({_in(world)})" in text]
+            about = [text.removeprefix(f"In the {world} world ") for text in said if f"In the {world} world " in text]
             found.append(
                 FigureCard(
                     f"{NAME}-{number}-{world}", f"The paper's cells in {WORLDS[world]}",
@@ -41,10 +41,6 @@ def paper_figures(sweeps: Sequence[CollectedSweep]) -> list[FigureCard]:
         charts = [(chart, world) for chart in paper_charts(cells) for world in chart.worlds]
         found += [_card(chart, world, f"{NAME}-{number}-{chart.name}-{world}") for chart, world in charts]
     return found
-
-
-def _in(world: str) -> str:
-    return f"in the {world} world"
 
 
 def _verdicts(cells: pd.DataFrame) -> PlotPanel:

@@ -27,7 +27,7 @@ def answers(beside: Sequence[CellBeside], requests: pd.DataFrame) -> list[str]:
             *_context(cells),
             *_size(cells),
         ]
-        said += [f"{text[0].upper()}{text[1:]} (in the {world} world)." for text in found]
+        said += [f"In the {world} world {text}." for text in found]
     return [*said, CAVEAT] if said else []
 
 
@@ -93,7 +93,7 @@ def _context(cells: Sequence[CellBeside]) -> Iterator[str]:
     """Where along the context the gain peaks, and what is left at the longest."""
     line = [one for one in _find(cells, "mean_ttft_change") if one.cell.against == BASE and one.cell.table == "Table 3"]
     if len(line) > 1:
-        ways: tuple[tuple[str, Callable[[CellBeside], float]], ...] = (("ours", _ours), ("the paper's", _theirs))
+        ways: tuple[tuple[str, Callable[[CellBeside], float]], ...] = (("our", _ours), ("the paper's", _theirs))
         for whose, value in ways:
             best, longest = (min(line, key=value), max(line, key=_tokens))
             yield (
