@@ -14,7 +14,7 @@ from experiments.report.plotly_style import new_plot
 from experiments.report.typesetting import WORLDS
 from experiments.reproducing import NAME, answers, cells_beside, cells_frame, paper_charts
 
-COLOURS = {"inside": "#009e73", "outside": "#d55e00", "cannot tell": "#b8c0c8", "fitted": "#56b4e9"}
+COLOURS = {"inside": "#009e73", "outside": "#d55e00", "cannot_tell": "#b8c0c8", "fitted": "#56b4e9"}
 """Of the verdicts: the palette of Okabe and Ito, which colour-blind readers tell apart, and a grey."""
 
 
@@ -46,15 +46,16 @@ def paper_figures(sweeps: Sequence[CollectedSweep]) -> list[FigureCard]:
 def _verdicts(cells: pd.DataFrame) -> PlotPanel:
     """A bar a table, its cells by verdict."""
     tables = list(dict.fromkeys(cells["table"]))
+    standing = cells["verdict"].mask(cells["fitted"], "fitted")
     plot = new_plot("", "cells", height=320, barmode="stack", showlegend=True)
     for verdict, colour in COLOURS.items():
-        counts = [int(((cells["table"] == table) & (cells["verdict"] == verdict)).sum()) for table in tables]
+        counts = [int(((cells["table"] == table) & (standing == verdict)).sum()) for table in tables]
         plot.add_bar(
-            x=tables, y=counts, name=verdict, marker={"color": colour},
-            hovertemplate=f"%{{x}}: %{{y}} {verdict}<extra></extra>",
+            x=tables, y=counts, name=verdict.replace("_", " "), marker={"color": colour},
+            hovertemplate=f"%{{x}}: %{{y}} {verdict.replace('_', ' ')}<extra></extra>",
         )  # fmt: skip
-    counted = cells["verdict"].value_counts()
-    text = ", ".join(f"{counted.get(verdict, 0)} {verdict}" for verdict in COLOURS)
+    counted = standing.value_counts()
+    text = ", ".join(f"{counted.get(verdict, 0)} {verdict.replace('_', ' ')}" for verdict in COLOURS)
     return PlotPanel("", plot, f"Stacked bars of the cells of each table by verdict: {text}.")
 
 

@@ -33,15 +33,15 @@ def answers(beside: Sequence[CellBeside], requests: pd.DataFrame) -> list[str]:
 
 def totals(cells: Sequence[CellBeside]) -> Counter[str]:
     """How many predicted cells have which verdict; cells that were fitted count as `fitted`, never as `inside`."""
-    return Counter("fitted" if one.fitted else one.verdict for one in cells)
+    return Counter(one.standing for one in cells)
 
 
 def _totals(cells: Sequence[CellBeside]) -> Iterator[str]:
     count = totals(cells)
-    predicted = count["inside"] + count["outside"] + count["cannot tell"]
+    predicted = count["inside"] + count["outside"] + count["cannot_tell"]
     yield (
         f"of {predicted} predicted cells {count['inside']} come out and {count['outside']} do not; for"
-        f" {count['cannot tell']} our intervals are too wide to tell; {count['fitted']} more were fitted"
+        f" {count['cannot_tell']} our intervals are too wide to tell; {count['fitted']} more were fitted"
     )
 
 

@@ -25,9 +25,9 @@ from experiments.analysis import (
 )
 from experiments.published import PublishedCell, published_cells, published_fit
 from experiments.reproducing.conditions import PaperCondition
-from experiments.reproducing.planned_runs import in_emulation
+from experiments.reproducing.planned_runs import in_emulation, short
 
-Verdict = Literal["inside", "outside", "cannot tell", "not judged"]
+Verdict = Literal["inside", "outside", "cannot_tell"]
 RunKey = tuple[str, float, str]
 Runs = Mapping[RunKey, pd.DataFrame]
 """The counted requests of one world, by condition, refresh interval (0: none) and policy."""
@@ -71,8 +71,21 @@ class CellBeside:
     requests: int
 
     @property
+    def id(self) -> str:
+        """The cell in one word: `table2/rag/load_percent=200/paper_full/mean_ttft`, a change with its baseline."""
+        condition = self.cell.condition.items()
+        at = (str(value) if name == "workload" else f"{name}={value}" for name, value in condition)
+        against = (f"against={self.cell.against}",) if self.cell.against else ()
+        return "/".join((short(self.cell.table), *at, self.cell.policy, self.cell.quantity, *against))
+
+    @property
     def fitted(self) -> bool:
         return is_fitted(self.cell)
+
+    @property
+    def standing(self) -> str:
+        """What it counts as: `fitted`, or its verdict."""
+        return "fitted" if self.fitted else self.verdict
 
     @property
     def own_error(self) -> float:
@@ -84,14 +97,14 @@ class CellBeside:
     def verdict(self) -> Verdict:
         """`inside`: the published number lies in our 95 % interval widened by `own_error`.
 
-        `not judged`: decision latencies, which are of another machine.
+        `cannot_tell`: ours is too wide (`WIDEST_RELATIVE`, `WIDEST`), or it is a decision latency, another machine's.
         """
         if self.cell.quantity == "decision":
-            return "not judged"
+            return "cannot_tell"
         half = (self.ours.high - self.ours.low) / 2
         absolute = self.cell.unit == "ms" and not self.cell.quantity.endswith("change")
         if math.isnan(half) or half > (WIDEST_RELATIVE * self.cell.value if absolute else WIDEST[self.cell.unit]):
-            return "cannot tell"
+            return "cannot_tell"
         inside = self.ours.low - self.own_error <= self.cell.value <= self.ours.high + self.own_error
         return "inside" if inside else "outside"
 
@@ -181,6 +194,7 @@ def cells_frame(beside: list[CellBeside]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
+                "id": one.id,
                 "table": one.cell.table,
                 "world": one.world,
                 **_condition_columns(one.cell),
@@ -193,7 +207,8 @@ def cells_frame(beside: list[CellBeside]) -> pd.DataFrame:
                 "ours": one.ours.value,
                 "low": one.ours.low,
                 "high": one.ours.high,
-                "verdict": "fitted" if one.fitted else one.verdict,
+                "fitted": one.fitted,
+                "verdict": one.verdict,
                 "requests": one.requests,
             }
             for one in beside

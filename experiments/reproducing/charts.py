@@ -30,7 +30,7 @@ from experiments.drawing import (
 NOTE = "Hollow diamonds: the paper. Bands: our 95 % intervals over seeds or blocks of requests."
 CELLS_NOTE = "In brackets: the paper."
 
-CONTEXT = Quantity("context_tokens", "Context", "tokens", scale=Scale.LOG)
+CONTEXT = Quantity("context_tokens", "Context", "Ki tokens", factor=1 / 1024, scale=Scale.LOG)
 CROSS_POD = Quantity("cross_pod_oversubscription", "Cross-pod oversubscription", "n:1")
 BACKGROUND = Quantity("background_percent", "Background", "%")
 P99_TTFT = Quantity("p99_ttft", "P99 time to first token", "ms")
@@ -83,7 +83,7 @@ def _context(cells: pd.DataFrame) -> list[Chart]:
         _published(change_against(style_of(policy).label, ""), f"mean_ttft_change_{policy}")
         for policy in ("round_robin", "cla_star")
     ]
-    title = "Table 3: what NetKV-Full (paper) gains by the length of the context"
+    title = "Table 3: NetKV-Full (paper) along the context"
     return [_lines("table3", title, _wide(cells, ["context_tokens"]), CONTEXT, changes)]
 
 

@@ -33,8 +33,8 @@ FIRST_SEED = 1_000
 """Of the fit; a reproduction counts from 0."""
 
 STEPS = (0.05, 0.02)
-"""Of the numerical derivatives, part of a parameter, in two rounds. A small change sends some requests elsewhere, so the
-cells are no smooth function: the second round begins at the best point of the first; the best of all counts."""
+"""Of the numerical derivatives, part of a parameter, in two rounds. A small change sends requests elsewhere, so the
+cells are no smooth function: the second round begins at the best point of the first, and the best of all is kept."""
 
 OBJECTIVE = "slo.ttft_s"
 """Is not varied, but read off: see `_objective_s`."""

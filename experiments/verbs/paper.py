@@ -119,7 +119,7 @@ def reproduce(
 ) -> None:
     """Predict every published cell in the set-up that `netkv paper fit` found, and say which come out.
 
-    A cell is `inside` where the paper's number lies in our 95 % interval, widened by its own; `cannot tell` where ours
+    A cell is `inside` where the paper's number lies in our 95 % interval, widened by its own; `cannot_tell` where ours
     is too wide. Cells that the set-up was fitted to are never counted. The emulated world runs a part: see
     docs/explanation/paper.md.
 
@@ -190,12 +190,12 @@ def _totals(beside: list[CellBeside]) -> Table:
 
     from experiments.reproducing import totals
 
-    verdicts = ("inside", "outside", "cannot tell", "fitted", "not judged")
+    verdicts = ("inside", "outside", "cannot_tell", "fitted")
     table = Table(
         title="The paper's cells, ours and its own", box=box.SIMPLE, pad_edge=False, padding=0, min_width=64,
         caption="inside: the paper's number lies in our 95 % interval, widened by its own; fitted: never counted",
     )  # fmt: skip
-    for heading in ("cells", "world", *verdicts):
+    for heading in ("cells", "world", *(verdict.replace("_", " ") for verdict in verdicts)):
         table.add_column(heading, justify="left" if heading in ("cells", "world") else "right", no_wrap=True)
     for world in dict.fromkeys(one.world for one in beside):
         of_world = [one for one in beside if one.world == world]
@@ -223,6 +223,7 @@ def _listing(beside: list[CellBeside]) -> Table:
         digits = 2 if "tbt" in one.cell.quantity else DIGITS.get(one.cell.unit, 1)
         ours = f"{one.ours.value:.{digits}f} ±{(one.ours.high - one.ours.low) / 2:.{digits}f}"
         what = one.cell.quantity.replace("_", " ")
-        verdict = "fitted" if one.fitted else one.verdict
-        table.add_row(at.name + aged, one.cell.policy, what, ours, f"{one.cell.value:g}", verdict)
+        table.add_row(
+            at.name + aged, one.cell.policy, what, ours, f"{one.cell.value:g}", one.standing.replace("_", " ")
+        )
     return table
