@@ -59,7 +59,9 @@ class Dispatcher:
         roles: Roles,
         policy: Policy | None = None,
         stopwatch: Callable[[], int] = time.perf_counter_ns,
+        block_tokens: int = BLOCK_TOKENS,
     ) -> None:
+        """`block_tokens`: tokens of a prefix block, the same for all requests of the run."""
         serving = scenario.serving
         self.policy_name = scenario.policy
         parameters = scenario.policy_parameters.get(scenario.policy, {})
@@ -80,7 +82,8 @@ class Dispatcher:
         self._table = LinkTable(fabric, roles)
         self._in_flight = InFlight(self._table, REMEMBERED_S + knobs.delay_s)
         self._loads = DecodeLoads(len(roles.decode), serving, scenario.model, scenario.oracle.load_refresh_s)
-        self._prefixes = PrefixIndex(len(roles.decode), serving.prefix_cache_tokens // BLOCK_TOKENS)
+        self._block_tokens = block_tokens
+        self._prefixes = PrefixIndex(len(roles.decode), serving.prefix_cache_tokens // block_tokens)
         self._view = View(
             self._table,
             self._in_flight,
@@ -189,7 +192,7 @@ class Dispatcher:
     def _candidates(self, request: Request, prefill_id: int, now_s: float) -> Candidates:
         loads = self._loads
         loads.look(now_s)
-        cached = np.minimum(self._prefixes.matched_blocks(request.block_ids) * BLOCK_TOKENS, request.input_length)
+        cached = np.minimum(self._prefixes.matched_blocks(request.block_ids) * self._block_tokens, request.input_length)
         return Candidates(
             prefill_id=prefill_id,
             decode_id=self._table.decode_id,

@@ -20,7 +20,7 @@ from scheduler import Decision, Dispatcher, PolicyError, RejectedError
 from serving.outcome import ENDED_EARLY, RequestRecord
 from serving.prefill_queue import PrefillQueues
 from topologies import Fabric, Roles
-from workloads import Request
+from workloads import BLOCK_TOKENS, Request
 
 DECISION_FIELDS = tuple(item.name for item in fields(Decision))
 
@@ -78,7 +78,8 @@ class Lifecycle:
         self._decided: dict[int, Decision] = {}
         self._sent_from_s: dict[int, float] = {}
         self._received_s: dict[int, float] = {}
-        self.dispatcher = Dispatcher(scenario, fabric, roles, stopwatch=stopwatch)
+        block_tokens = requests[0].block_tokens if requests else BLOCK_TOKENS
+        self.dispatcher = Dispatcher(scenario, fabric, roles, stopwatch=stopwatch, block_tokens=block_tokens)
         self.records = {request.request_id: RequestRecord.of(request, scenario.policy) for request in requests}
         self.decisions: dict[int, dict[str, Any]] = {}
         self.policy_error = ""

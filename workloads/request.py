@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BLOCK_TOKENS = 512
-"""Tokens of a prefix block (Mooncake trace format, FAST25 release)."""
+"""Tokens of a prefix block (Mooncake trace format, FAST25 release), where nothing else is said."""
 
 
 class WorkloadError(ValueError):
@@ -16,8 +16,9 @@ class WorkloadError(ValueError):
 class Request:
     """One request: arrival in seconds from the start of the run, lengths in tokens, and its prefix blocks.
 
-    `block_ids[k]` identifies block k together with everything before it (Mooncake's `hash_ids`): two requests share
-    their first n blocks exactly when their first n ids are equal.
+    `block_ids[k]` identifies block k, of `block_tokens` tokens, together with everything before it (Mooncake's
+    `hash_ids`): two requests share their first n blocks exactly when their first n ids are equal. The last block may be
+    shorter. No ids: the prompt shares nothing.
     """
 
     request_id: int
@@ -25,3 +26,4 @@ class Request:
     input_length: int
     output_length: int
     block_ids: tuple[int, ...]
+    block_tokens: int = BLOCK_TOKENS

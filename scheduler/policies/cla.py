@@ -9,7 +9,7 @@ import numpy as np
 from scheduler.arrays import Floats
 from scheduler.candidates import Candidates
 from scheduler.view import View
-from workloads import BLOCK_TOKENS, Request
+from workloads import Request
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class CacheLoadAware:
 
 def prefix_score(request: Request, candidates: Candidates) -> Floats:
     """The share of the prompt's blocks that each instance holds."""
-    score: Floats = (candidates.cached_tokens // BLOCK_TOKENS) / max(len(request.block_ids), 1)
+    score: Floats = (candidates.cached_tokens // request.block_tokens) / max(len(request.block_ids), 1)
     return score
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from scheduler.arrays import Floats
 from scheduler.candidates import Candidates
 from scheduler.view import View
-from workloads import BLOCK_TOKENS, Request
+from workloads import Request
 
 
 @dataclass(slots=True)
@@ -29,5 +29,6 @@ class DynamoDecode:
 
 def decode_blocks(request: Request, candidates: Candidates) -> Floats:
     """Blocks of KV memory that each instance would have promised with this request."""
-    blocks: Floats = np.ceil(candidates.reserved_tokens / BLOCK_TOKENS) + len(request.block_ids)
+    size = request.block_tokens
+    blocks: Floats = np.ceil(candidates.reserved_tokens / size) + -(-request.input_length // size)
     return blocks

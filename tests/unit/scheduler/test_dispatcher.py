@@ -51,6 +51,16 @@ def sample(sampled_s: float) -> NetworkSample:
     return NetworkSample(sampled_s, np.zeros(len(FABRIC.links)))
 
 
+def test_cached_tokens_are_whole_blocks_of_the_traces_own_size() -> None:
+    """Two prompts of 521 tokens in blocks of 16 that share three: 48 tokens are cached, 473 are moved."""
+    made = Dispatcher(Scenario(policy="ca"), FABRIC, ROLES, block_tokens=16)
+    first, second = (Request(k, 0.0, 521, 5, (0, 1, 2, *range(10 + 30 * k, 40 + 30 * k)), 16) for k in range(2))
+    made.select(first, 0, 0.0)
+    made.transferred(0)
+    decision = made.select(second, 0, 1.0)
+    assert (decision.cached_tokens, decision.kv_bytes) == (48, 473 * 327_680)
+
+
 def test_a_decision_says_what_it_was_based_on() -> None:
     made = dispatcher(policy="netkv_full")
     made.offer_sample(sample(4.0), 4.5)

@@ -14,9 +14,10 @@ from scheduler import POLICIES
 from simulator.path_choice import PathChoice
 from simulator.simulation import SimulationSpec
 from simulator.transport import FluidTransport
-from tests.support.analytic_runs import fingerprint, play_on, run, small
+from tests.support.analytic_runs import fingerprint, one_pair, play, play_on, run, small
 from tests.support.paths import ROOT
 from topologies import FabricSpec
+from workloads import Request
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -129,3 +130,8 @@ def test_latency_of_decisions_is_measured_apart() -> None:
     measured = run(small()).evidence["measured"]
     assert measured["decision_us"]["count"] == 80
     assert 0 < measured["decision_us"]["p50"] <= measured["decision_us"]["p99"]
+
+
+def test_a_run_counts_in_the_blocks_of_its_requests() -> None:
+    requests = [Request(k, 100.0 * k, 40, 2, (0, 1, 10 + k), 16) for k in range(2)]
+    assert [record.cached_tokens for record in play(one_pair(), requests).requests] == [0, 32]
