@@ -2,7 +2,7 @@
 from .background_load import BackgroundFlow, congestion_evidence, link_tiers, path_shares
 from .congestion import CongestionSpec, plan_background
 from .model import MODELS, ModelSpec
-from .requests import load_requests
+from .requests import Workload, load_requests, load_workload, part_of_trace
 from .sections import OracleSpec, ServingSpec, SloSpec, WorkloadSpec
 from .specification import Scenario
 
@@ -15,10 +15,13 @@ __all__ = [
     "Scenario",
     "ServingSpec",
     "SloSpec",
+    "Workload",
     "WorkloadSpec",
     "congestion_evidence",
     "link_tiers",
     "load_requests",
+    "load_workload",
+    "part_of_trace",
     "path_shares",
     "plan_background",
 ]

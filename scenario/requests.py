@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from scenario.specification import Scenario
-from workloads import Request, WorkloadError, arrange, generate, log_normal_lengths, read_trace
+from workloads import Request, Trace, WorkloadError, arrange, count_requests, generate, log_normal_lengths
 
 LONGEST_RUN_S = 1e7
 """Arrivals later than this (four months) are a mistaken unit, and would make the plan of background traffic endless."""
+
+MOST_COUNTED = 1_000_000
+"""Requests of a longer trace are not all counted."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The requests of a scenario in order of arrival, numbered from 0. `notes`: what was decided about its trace, or
+    looks wrong, a line each. `span_s`: time of the trace that they cover, seconds."""
+
+    requests: list[Request]
+    notes: tuple[str, ...]
+    span_s: float
 
 
 def load_requests(scenario: Scenario) -> list[Request]:
@@ -16,39 +30,78 @@ def load_requests(scenario: Scenario) -> list[Request]:
 
     As many as `workload.requests` asks for, or as the trace holds of those that fit `max_input_tokens`.
     """
+    return load_workload(scenario).requests
+
+
+def load_workload(scenario: Scenario) -> Workload:
+    """The requests of a scenario (`load_requests`), with what there is to say about them."""
     spec = scenario.workload
-    last = spec.first_request + spec.requests
-    wanted = _wanted_requests(scenario, last)
-    found = wanted[spec.first_request : last]
-    if not found:
-        limit = "" if spec.max_input_tokens is None else f" of at most {spec.max_input_tokens} input tokens"
-        raise WorkloadError(
-            f"workload: {spec.trace or spec.profile} has {len(wanted)} requests{limit},"
-            f" so there is none from number {spec.first_request} on"
-        )
+    found, notes, grid_s = _from_trace(scenario) if spec.trace is not None else (_generated(scenario), [], None)
     rate_rps = spec.rate_rps if spec.trace is None else None
-    arranged = arrange(found, spec.arrival_mode, spec.speedup, scenario.rng("arrivals"), rate_rps)
+    arranged = arrange(found, spec.arrival_mode, spec.speedup, scenario.rng("arrivals"), rate_rps, grid_s)
     end_s = arranged[-1].timestamp_s
     if end_s > LONGEST_RUN_S:
-        raise WorkloadError(f"workload: the last request would arrive after {end_s:.3g} s (limit {LONGEST_RUN_S:g} s)")
+        unit = "; set workload.time_unit if its stamps are in a smaller unit" if spec.trace is not None else ""
+        raise WorkloadError(
+            f"workload: the last request would arrive after {end_s:.3g} s (limit {LONGEST_RUN_S:g} s){unit}"
+        )
+    if spec.arrivals == "jitter" and grid_s == 0:
+        notes.append(f"{spec.trace}: its stamps lie on no grid: workload.arrivals=jitter leaves them as they are")
     cut = spec.max_output_tokens
-    if cut is None:
-        return arranged
-    return [replace(request, output_length=min(request.output_length, cut)) for request in arranged]
+    if cut is not None:
+        arranged = [replace(request, output_length=min(request.output_length, cut)) for request in arranged]
+    return Workload(arranged, tuple(notes), end_s * spec.speedup)
 
 
-def _wanted_requests(scenario: Scenario, count: int) -> list[Request]:
-    """At least the first `count` requests that are not too long, where there are so many."""
+def part_of_trace(scenario: Scenario, workload: Workload) -> str:
+    """Which part of its trace a scenario replays, in a line; "" without a trace. Reads the trace once more."""
     spec = scenario.workload
+    if spec.trace is None:
+        return ""
+    count, first = len(workload.requests), spec.first_request
+    total = count_requests(spec.trace, MOST_COUNTED)
+    whole = f"{total:,}" if total < MOST_COUNTED else f"{MOST_COUNTED:,} or more"
+    limit = "" if spec.max_input_tokens is None else f" of at most {spec.max_input_tokens:,} input tokens"
+    part = f"from number {first:,} on," if first else "the whole" if count == total else "the first"
+    seconds = f"{workload.span_s:,.0f} s" if workload.span_s >= 10 else f"{workload.span_s:.3g} s"
+    return f"{spec.trace}: {count:,} of {whole} requests{limit}, {part} {seconds}"
+
+
+def _from_trace(scenario: Scenario) -> tuple[list[Request], list[str], float]:
+    """The wanted requests, what was decided about them, and the step of the grid that their stamps lie on."""
+    spec = scenario.workload
+    assert spec.trace is not None
     longest = spec.max_input_tokens
-    if spec.trace is not None:
-        found = read_trace(spec.trace, limit=count if longest is None else None)
-        return found if longest is None else [request for request in found if request.input_length <= longest]
-    mean = spec.mean_input_tokens
+    with Trace(spec.trace, time_unit=spec.time_unit, block_tokens=spec.block_tokens) as trace:
+        fitting = (request for request in trace if longest is None or request.input_length <= longest)
+        skipped = sum(1 for _ in islice(fitting, spec.first_request))
+        found = list(islice(fitting, spec.requests))
+        if not found:
+            raise _none_from(scenario, skipped)
+        return found, trace.notes(), trace.grid_s
+
+
+def _generated(scenario: Scenario) -> list[Request]:
+    """The wanted requests of a profile."""
+    spec = scenario.workload
+    longest, mean = spec.max_input_tokens, spec.mean_input_tokens
+    last = spec.first_request + spec.requests
     lengths = None if mean is None else log_normal_lengths(mean, spec.input_spread)
-    for drawn in (count, 2 * count, 8 * count, 64 * count):
+    for drawn in (last, 2 * last, 8 * last, 64 * last):
         found = generate(spec.profile, drawn, spec.rate_rps, scenario.rng("requests"), spec.sharing, lengths)
         found = found if longest is None else [request for request in found if request.input_length <= longest]
-        if len(found) >= count:
+        if len(found) >= last:
             break
-    return found
+    wanted = found[spec.first_request : last]
+    if not wanted:
+        raise _none_from(scenario, len(found))
+    return wanted
+
+
+def _none_from(scenario: Scenario, count: int) -> WorkloadError:
+    spec = scenario.workload
+    limit = "" if spec.max_input_tokens is None else f" of at most {spec.max_input_tokens} input tokens"
+    return WorkloadError(
+        f"workload: {spec.trace or spec.profile} has {count} requests{limit},"
+        f" so there is none from number {spec.first_request} on"
+    )

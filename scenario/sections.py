@@ -45,7 +45,21 @@ class WorkloadSpec(Section):
     """Which requests arrive, and when."""
 
     trace: Path | None = Field(
-        None, description="File of requests in Mooncake's format, plain or gzip. None: `profile` generates them."
+        None,
+        description="File of requests in the format of Mooncake, Qwen-Bailian, Azure or BurstGPT, plain, gzip or zstd."
+        " None: `profile` generates them.",
+    )
+    time_unit: Literal["s", "ms", "us", "ns"] | None = Field(
+        None,
+        description="Unit of the trace's time stamps. None: that of its format (Mooncake: ms), or another where their"
+        " rate or a date proves it.",
+    )
+    block_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Tokens of a block that has one of the trace's `hash_ids`, 1 to 1,000,000. None: those of its"
+        " format (Mooncake: 512), or others where the ids prove it.",
     )
     profile: str = Field(
         DEFAULT_PROFILE,
@@ -88,7 +102,8 @@ class WorkloadSpec(Section):
     arrivals: Literal["raw", "jitter", "poisson"] | None = Field(
         None,
         description="Arrival times. `raw`: the trace's time stamps. `jitter`: each stamp plus a uniform time within the"
-        " trace's 3 s grid. `poisson`: exponential gaps. None: `jitter` with a trace, `poisson` without.",
+        " grid that the stamps lie on, if they do. `poisson`: exponential gaps. None: `jitter` with a trace, `poisson`"
+        " without.",
     )
     speedup: float = Field(
         1.0, ge=1e-6, le=1e6, allow_inf_nan=False, description="Factor on the arrival rate, 1e-6 to 1e6."

@@ -1,18 +1,22 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .arrivals import ARRIVALS, arrange
 from .generator import generate
-from .mooncake import read_trace
 from .profiles import PROFILES, Profile, log_normal_lengths
 from .request import BLOCK_TOKENS, Request, WorkloadError
+from .trace import Trace, count_requests, read_trace
+from .trace_survey import PER_SECOND
 
 __all__ = [
     "ARRIVALS",
     "BLOCK_TOKENS",
+    "PER_SECOND",
     "PROFILES",
     "Profile",
     "Request",
+    "Trace",
     "WorkloadError",
     "arrange",
+    "count_requests",
     "generate",
     "log_normal_lengths",
     "read_trace",

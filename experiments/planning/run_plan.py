@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.running import RunSpec
-from scenario import load_requests
+from scenario import load_workload
 from testbed import afxdp_bytes, afxdp_lacks
 from topologies import Level
 
@@ -22,7 +22,8 @@ LONGEST_LEAD_S = 120.0
 def plan_run(spec: RunSpec) -> dict[str, Any]:
     """The fabric, the links a level, the tiers and the offered load, in real units and as emulated."""
     fabric, roles = spec.build()
-    requests = load_requests(spec.scenario)
+    workload = load_workload(spec.scenario)
+    requests = workload.requests
     divisor = spec.emulation.link_divisor
     span_s = requests[-1].timestamp_s or 1.0
     tokens = sum(request.input_length for request in requests)
@@ -64,7 +65,8 @@ def plan_run(spec: RunSpec) -> dict[str, Any]:
             "offered_kv_gbps": kv_bps / 1e9,
             "offered_kv_emulated_mbps": kv_bps / divisor / 1e6,
         },
-        "warnings": _warnings(spec, kv_bps / divisor / 1e6, prefill_s / (span_s * len(roles.prefill))),
+        "warnings": list(workload.notes)
+        + _warnings(spec, kv_bps / divisor / 1e6, prefill_s / (span_s * len(roles.prefill))),
     }
 
 

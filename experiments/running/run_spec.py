@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -132,9 +133,14 @@ def _check_trace(spec: RunSpec) -> None:
     if trace is None:
         return
     try:
-        trace.stat()
+        mode = trace.stat().st_mode
     except OSError as problem:
         raise SpecError(f"workload.trace: {trace}: {problem.strerror}") from None
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        raise SpecError(
+            f"workload.trace: {trace}: a pipe, which can be read only once, and a run reads its trace more often: write"
+            " it to a file first"
+        )
     if not os.access(trace, os.R_OK):
         raise SpecError(f"workload.trace: {trace}: no permission to read it")
 

@@ -10,7 +10,7 @@ import typer
 from experiments.verbs import choices
 
 Trace = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="Mooncake trace to replay, plain or gzip (default: the generator).")
+    Path | None, typer.Option(metavar="PATH", help="Trace to replay, plain, gzip or zstd (default: the generator).")
 ]
 Requests = Annotated[int | None, typer.Option(metavar="N", help="How many requests.")]
 Refresh = Annotated[

@@ -62,7 +62,7 @@ def run(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from experiments.running import check_free, open_world, read_spec, verdict_of, write_run
-    from scenario import load_requests
+    from scenario import load_workload, part_of_trace
     from serving import POLICY_ERROR
 
     changes = changes_of(
@@ -78,7 +78,12 @@ def run(
     spec = read_spec(spec_file, changes)
     check_links(spec, pcap or [])
     check_free(out)
-    wanted = len(load_requests(spec.scenario))
+    workload = load_workload(spec.scenario)
+    wanted = len(workload.requests)
+    if part := part_of_trace(spec.scenario, workload):
+        typer.echo(part, err=as_json)
+    for note in workload.notes:
+        typer.echo(f"netkv: {note}", err=True)
     console = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),

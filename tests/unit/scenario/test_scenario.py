@@ -11,13 +11,24 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from scenario import MODELS, CongestionSpec, ModelSpec, Scenario, load_requests, plan_background
+from scenario import (
+    MODELS,
+    CongestionSpec,
+    ModelSpec,
+    Scenario,
+    load_requests,
+    load_workload,
+    part_of_trace,
+    plan_background,
+)
 from scenario.model import PREFILL_TABLE_S, STEP_TABLE_S, interpolate
 from topologies import FabricSpec, build_fattree, place
 from workloads import Request, WorkloadError, generate
-from workloads.arrivals import GRID_S, arrange
+from workloads.arrivals import arrange, grid_of
 
 # Arrivals
+
+GRID_S = 3.0
 
 
 def grid(count: int, per_tick: int = 10) -> list[Request]:
@@ -42,6 +53,42 @@ def test_jitter_leaves_every_request_in_its_bucket() -> None:
         tick = request.block_ids[0] // 10
         assert 0 <= request.timestamp_s + first_s - GRID_S * tick < GRID_S + 1e-9
     assert len({request.timestamp_s for request in found}) == 400
+
+
+def test_stamps_that_lie_on_no_grid_are_left_as_they_are() -> None:
+    exact = [Request(k, 0.8 * k, 1024 * (k + 1), 8, tuple(range(k + 1))) for k in range(4)]
+    found = arrange(exact, "jitter", 1.0, np.random.default_rng(0))
+    assert [request.timestamp_s for request in found] == [0.8 * k for k in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("stamps_s", "step_s"),
+    [
+        ([3.0 * (k // 10) for k in range(200)], 3.0),
+        ([3.0 * (k // 10) - 0.001 * (k // 10 % 3 == 2) for k in range(200)], 3.0),  # Mooncake's 2,999 and 3,001 ms
+        ([3.0 * (k // 10 * 2) if k < 100 else 3.0 * (k // 10 + 10) for k in range(200)], 3.0),  # empty ticks
+        ([float(k // 3) for k in range(30)], 1.0),
+        ([0.001 * (k // 5) for k in range(50)], 0.001),
+        ([1.7e9 + 3.0 * (k // 10) for k in range(200)], 3.0),
+        ([float(k) for k in range(60)], 0.0),  # one a tick
+        ([0.0] * 10, 0.0),
+        ([0.0] * 5 + [3.0] * 5, 0.0),  # two bursts
+        ([1.37 * (k // 10) ** 1.2 for k in range(200)], 0.0),
+        ([600.0 * (k // 10) for k in range(200)], 0.0),  # a burst every ten minutes
+    ],
+)
+def test_the_grid_of_stamps(stamps_s: list[float], step_s: float) -> None:
+    assert grid_of(stamps_s) == pytest.approx(step_s)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_turns_of_a_tick_do_not_overtake_each_other_and_take_the_same_times(seed: int) -> None:
+    turns = [Request(k, GRID_S * (k // 4), 512 * (k % 4 + 1), 1, tuple(range(k // 4 * 9, k // 4 * 9 + k % 4 + 1)))
+             for k in range(40)]  # fmt: skip
+    apart = [Request(k, turn.timestamp_s, 512, 1, ()) for k, turn in enumerate(turns)]
+    found, free = (arrange(requests, "jitter", 1.0, np.random.default_rng(seed)) for requests in (turns, apart))
+    assert [request.block_ids for request in found] == [turn.block_ids for turn in turns]
+    assert [request.timestamp_s for request in found] == [request.timestamp_s for request in free]
 
 
 def test_poisson_keeps_the_mean_rate_and_the_order() -> None:
@@ -126,6 +173,32 @@ def test_a_mistaken_unit_is_refused_before_a_plan_of_it_fills_the_memory(tmp_pat
     place = write(tmp_path, (0, 600, 5), (10**14, 600, 5))
     with pytest.raises(WorkloadError, match=r"the last request would arrive after 1e\+11 s"):
         requested(place)
+
+
+def test_the_step_of_a_grid_is_that_of_the_trace_not_of_the_slice(tmp_path: Path) -> None:
+    place = write(tmp_path, *((3000 * (k // 10), 600, 5) for k in range(40)))
+    found = requested(place, requests=5, arrivals=None)
+    assert len({request.timestamp_s for request in found}) == 5
+    assert found[-1].timestamp_s < GRID_S
+
+
+def test_jitter_that_was_asked_for_and_does_nothing_is_said(trace: Path) -> None:
+    scenario = Scenario.model_validate({"workload": {"trace": trace, "arrivals": "jitter"}})
+    assert load_workload(scenario).notes[-1].endswith("no grid: workload.arrivals=jitter leaves them as they are")
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({}, "5 of 5 requests, the whole 4 s"),
+        ({"requests": 2, "speedup": 2}, "2 of 5 requests, the first 1 s"),
+        ({"first_request": 3}, "2 of 5 requests, from number 3 on, 1 s"),
+        ({"max_input_tokens": 300}, "3 of 5 requests of at most 300 input tokens, the first 4 s"),
+    ],
+)
+def test_the_part_of_a_trace_in_words(trace: Path, fields: dict[str, Any], part: str) -> None:
+    scenario = Scenario.model_validate({"workload": {"trace": trace, "arrivals": "raw", **fields}})
+    assert part_of_trace(scenario, load_workload(scenario)) == f"{trace}: {part}"
 
 
 def test_the_generator_is_deterministic_and_takes_long_prompts_out() -> None:

@@ -1,18 +1,23 @@
-"""The reader of Mooncake traces: what it accepts, and how it names what it refuses."""
+"""The reader of traces: the files it takes, the lines it takes, and how it names what it refuses."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads import Request, WorkloadError, read_trace
+from workloads import Request, Trace, WorkloadError, count_requests, read_trace
+from workloads.disk_sort import sorted_on_disk
+from workloads.trace_records import Record
 
 GOOD = {"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [0, 1]}
 
@@ -33,10 +38,10 @@ def write(path: Path, *lines: str) -> Path:
 
 @pytest.mark.parametrize("name", ["trace.jsonl", "trace.jsonl.gz"])
 def test_a_trace_is_read_plain_or_gzipped(tmp_path: Path, name: str) -> None:
-    place = write(tmp_path / name, line(), "", line(timestamp=3000.5, input_length=10, hash_ids=[0]))
+    place = write(tmp_path / name, line(), "", line(timestamp=3000.5, input_length=10, hash_ids=[7]))
     assert read_trace(place) == [
         Request(0, 0.0, 600, 5, (0, 1)),
-        Request(1, 3.0005, 10, 5, (0,)),
+        Request(1, 3.0005, 10, 5, (7,)),
     ]
 
 
@@ -67,6 +72,8 @@ def test_lines_beyond_the_last_one_needed_are_not_read(tmp_path: Path) -> None:
     [
         ("{", "not JSON: "),
         ("hello", "not JSON: "),
+        ("1, 2, 3", "not JSON: "),
+        (json.dumps({"session_id": 1, "delay": 5}), "timestamp: missing: turns after a delay (a closed loop)"),
         ("[" * 100_000, "not JSON: nested too deep"),
         ('{"timestamp": ' + "9" * 5000 + "}", "not JSON that can be read: a number of thousands of digits"),
         ("[1, 2]", "a JSON object was expected, not list"),
@@ -74,10 +81,9 @@ def test_lines_beyond_the_last_one_needed_are_not_read(tmp_path: Path) -> None:
         (line(timestamp=None), "timestamp: missing"),
         (line(input_length=None), "input_length: missing"),
         (line(output_length=None), "output_length: missing"),
-        (line(hash_ids=None), "hash_ids: missing"),
         (line(timestamp="0"), "timestamp: '0' is not a number"),
         (line(timestamp=True), "timestamp: True is not a number"),
-        (line(timestamp=-1), "timestamp: -1 is outside 0"),
+        (line(timestamp=-1), "timestamp: -1 is outside 0 ... 1e+19: add the same to every stamp"),
         (line(timestamp=float("nan")), "timestamp: nan is outside 0"),
         (line(timestamp=float("inf")), "timestamp: inf is outside 0"),
         (line(timestamp=10**400), "timestamp: 1000"),
@@ -90,6 +96,7 @@ def test_lines_beyond_the_last_one_needed_are_not_read(tmp_path: Path) -> None:
         (line(input_length=10**400), "input_length: 1000"),
         (line(output_length=0), "output_length: 0 is outside 1"),
         (line(output_length="x" * 9999), "output_length: 'xxx"),
+        (line(hash_ids=[0, 1, 2]), "hash_ids: 3 ids for 600 tokens, which have 2 at 512 tokens a block"),
         (line(hash_ids="01"), "hash_ids: a list of whole numbers was expected"),
         (line(hash_ids=[0, 1.5]), "hash_ids: a list of whole numbers was expected"),
         (line(hash_ids=[True]), "hash_ids: a list of whole numbers was expected"),
@@ -102,10 +109,88 @@ def test_a_bad_line_is_named_by_file_line_and_field(tmp_path: Path, bad: str, co
     assert len(str(caught.value)) < len(str(place)) + 120
 
 
-def test_time_does_not_run_backwards(tmp_path: Path) -> None:
-    place = write(tmp_path / "t.jsonl", line(timestamp=3000), line(timestamp=2999))
-    with pytest.raises(WorkloadError, match=r":2: timestamp: 2999 ms is before the line above it"):
+def test_stamps_out_of_order_are_sorted_with_a_word(tmp_path: Path) -> None:
+    stamps = (0, 4000, 9000, 1000, 5000, 12000)
+    place = write(tmp_path / "t.jsonl", *(line(timestamp=at, output_length=k + 1) for k, at in enumerate(stamps)))
+    with Trace(place) as trace:
+        assert [(r.timestamp_s, r.output_length) for r in trace] == [(0, 1), (1, 4), (4, 2), (5, 5), (9, 3), (12, 6)]
+        assert trace.notes() == [f"{place}:4: timestamp: 1000 is before the line above it: sorted (1 such lines)"]
+
+
+def test_stamps_that_are_far_out_of_order_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    place = write(tmp_path / "t.jsonl", *(line(timestamp=10_000 + 300 * k) for k in range(1200)), line(timestamp=0))
+    with pytest.raises(WorkloadError, match=r":1201: timestamp: 0 is before .*`netkv trace convert FILE OUT` sorts"):
         read_trace(place)
+    with Trace(place, sort_all=True) as trace:
+        assert [request.timestamp_s for request in trace][:2] == [0.0, 10.0]
+
+
+def test_parts_sorted_on_disk_are_merged_and_keep_the_order_within_a_stamp() -> None:
+    records = [Record(k, float(k % 7), 1, 1, None) for k in range(100)]
+    assert list(sorted_on_disk(records, part=8)) == sorted(records, key=lambda record: record.stamp)
+
+
+def zstd(content: bytes) -> bytes:
+    held = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(held, "zstd") as stream:
+        stream.write(content)
+    return held.getvalue().to_pybytes()
+
+
+LINES = f"{line()}\n{line(timestamp=3000)}\n".encode()
+ZSTD = zstd(LINES)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\xef\xbb\xbf" + LINES, id="BOM"),
+        pytest.param(gzip.compress(b"\xef\xbb\xbf" + LINES), id="BOM in gzip"),
+        pytest.param(LINES.replace(b"\n", b"\r\n"), id="CRLF"),
+        pytest.param(ZSTD, id="zstd"),
+        pytest.param(b"[" + LINES.strip().replace(b"\n", b",") + b"]", id="array"),
+        pytest.param(json.dumps([GOOD, {**GOOD, "timestamp": 3000}], indent=2).encode(), id="array over lines"),
+        pytest.param(LINES.replace(b"600", b"600.0").replace(b"[0, 1]", b"[0.0, 1]"), id="whole floats"),
+    ],
+)
+def test_other_forms_of_the_same_trace_are_read(tmp_path: Path, content: bytes) -> None:
+    place = tmp_path / "t.jsonl"
+    place.write_bytes(content)
+    assert read_trace(place) == [Request(0, 0.0, 600, 5, (0, 1)), Request(1, 3.0, 600, 5, (0, 1))]
+
+
+def test_an_array_longer_than_a_piece_is_read_with_its_line_numbers(tmp_path: Path) -> None:
+    place = tmp_path / "t.json"
+    place.write_text(",\n".join([f"[{line()}", *(line(timestamp=3000) for _ in range(2000)), "{}]"]))
+    with pytest.raises(WorkloadError, match=":2002: timestamp: missing"):
+        read_trace(place)
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    place = tmp_path / "pipe"
+    os.mkfifo(place)
+    writer = Thread(target=place.write_bytes, args=(gzip.compress(LINES),))
+    writer.start()
+    found = read_trace(place)
+    writer.join()
+    assert len(found) == 2
+
+
+def test_lines_without_ids_share_nothing_and_are_counted(tmp_path: Path) -> None:
+    place = write(
+        tmp_path / "t.jsonl", line(hash_ids=None), line(), line(hash_ids=[]), line().replace("[0, 1]", "null")
+    )
+    with Trace(place) as trace:
+        assert [request.block_ids for request in trace] == [(), (0, 1), (), ()]
+        assert trace.notes() == [f"{place}: no hash_ids in 3 of 4 requests: these share nothing"]
+
+
+def test_requests_are_counted_without_being_understood(tmp_path: Path) -> None:
+    place = write(tmp_path / "t.jsonl", line(), "", "not JSON")
+    assert (count_requests(place, 9), count_requests(place, 1)) == (2, 1)
+    array = tmp_path / "t.json"
+    array.write_text(f"[{line()}, {line()}]")
+    assert count_requests(array, 9) == 2
 
 
 GZIPPED = gzip.compress("".join(f"{line(timestamp=k)}\n" for k in range(2000)).encode(), mtime=0)
@@ -123,9 +208,24 @@ GZIPPED = gzip.compress("".join(f"{line(timestamp=k)}\n" for k in range(2000)).e
         ("t.jsonl.gz", GZIPPED[:40] + b"\x00" * 40 + GZIPPED[80:], "broken gzip after line"),
         ("t.jsonl.gz", GZIPPED[:-8] + b"\x00" * 8, "broken gzip after line 2000"),
         ("t.jsonl.gz", line().encode(), "not a gzip file, though its name ends in .gz"),
-        ("t.jsonl", b"\xff\xfe\x00junk\n", ":1: not UTF-8 text"),
+        ("t.jsonl", b"\x80\xfe\x00junk\n", ":1: not UTF-8 text"),
+        ("t.jsonl", line().encode("utf-16"), ":1: UTF-16 text, UTF-8 was expected: `iconv -f UTF-16 -t UTF-8`"),
+        ("t.jsonl", line().encode("utf-16-le"), ":1: UTF-16 text"),
+        ("t.jsonl", line().encode("utf-16-be"), ":1: UTF-16 text"),
+        ("t.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", ":1: a Git-LFS pointer"),
+        ("t.jsonl.gz", gzip.compress(b"\n<!DOCTYPE html>\n", mtime=0), ":1: a web page (HTML or XML)"),
+        ("t.jsonl", b"404: Not Found", ":1: a web server's answer (404)"),
+        ("t.jsonl", b"BZh91AY", ":1: compressed by bzip2: `bzip2 -d` it first"),
+        ("t.jsonl", json.dumps(GOOD, indent=1).encode(), ":1: JSON over several lines"),
+        ("t.csv", b"when,what,why\n1,2,3\n", ":1: columns 'when, what, why': a JSON object a line"),
+        ("t.jsonl.zst", line().encode(), "not a zstd file, though its name ends in .zst"),
+        ("t.jsonl.zst", ZSTD[:30], "broken zstd after line 0"),
+        ("t.json", b"[", ":1: not JSON: the array does not end"),
+        ("t.json", b"[]", "the trace is empty"),
+        ("t.json", b"[1]", ":1: a JSON object was expected, not int"),
+        ("t.json", f"[{line()},\n{line()}\n,{{]".encode(), ":3: not JSON"),
+        ("t.json", f"[{line()}\n]\nx".encode(), ":3: not JSON: text after the array's end"),
         ("t.jsonl", bytes(range(1, 128)), "not JSON"),
-        ("t.jsonl", b"\xef\xbb\xbf" + line().encode(), ":1: not JSON: Unexpected UTF-8 BOM"),
     ],
 )
 def test_a_file_that_is_no_trace_is_refused(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:

@@ -1,0 +1,222 @@
+"""A trace as requests: read once, in order of time, in bounded memory, with what was decided or looks wrong."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from workloads.arrivals import grid_of
+from workloads.disk_sort import sorted_on_disk
+from workloads.prefix_chains import PrefixChains
+from workloads.request import Request, WorkloadError
+from workloads.trace_file import TraceFile
+from workloads.trace_records import MOONCAKE, Record, Records
+from workloads.trace_survey import NAMES, block_tokens_of, clock_of
+
+WINDOW = 1000
+"""Records that are looked at before the first request is given out, and within which they are sorted."""
+
+
+@dataclass
+class _Tally:
+    """How often something was seen, and the line where first."""
+
+    count: int = 0
+    line: int = 0
+    what: str = ""
+
+    def add(self, line: int, what: str = "") -> None:
+        if not self.count:
+            self.line, self.what = line, what
+        self.count += 1
+
+
+class Trace:
+    """A trace that is open; a context manager, and iterable once.
+
+    `time_unit` and `block_tokens` override what the file's format and first records say. Its requests have
+    `timestamp_s` as the file says, seconds (from the first one where stamps are dates), and ids that keep what
+    contradicts apart (`PrefixChains`). Lines out of order are sorted within a window; with `sort_all` however far they
+    are, on disk. WorkloadError names file, line and field.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        time_unit: str | None = None,
+        block_tokens: int | None = None,
+        chains: PrefixChains | None = None,
+        sort_all: bool = False,
+    ) -> None:
+        self.path = path
+        self.requests = 0
+        """Given out so far."""
+        self.input_tokens = 0
+        self.hit_tokens = 0
+        """Of the prompts so far, tokens that earlier prompts began with: the hits of an endless cache."""
+        self._chains = chains if chains is not None else PrefixChains()
+        self._file = TraceFile(path)
+        try:
+            self._records = Records(self._file)
+            source = self._watched()
+            self._source = sorted_on_disk(source) if sort_all else source
+            self._failure: WorkloadError | None = None
+            self._window: list[tuple[float, int, Record]] = []
+            self._read = 0
+            self._unordered, self._idless, self._few, self._conflicts = (_Tally() for _ in range(4))
+            self._fill()
+            if not self._window:
+                raise self._failure or WorkloadError(f"{path}: the trace is empty")
+            head = [record for _, _, record in sorted(self._window)]
+            self.format = self._records.format
+            self.clock = clock_of(head, self.format, time_unit)
+            found, self._block_note = block_tokens_of(head, self.format)
+            self.block_tokens = block_tokens if block_tokens is not None else found
+            self._block_note = self._block_note if block_tokens is None else ""
+            self.grid_s = grid_of([self.clock.seconds(record.stamp) for record in head])
+        except BaseException:
+            self._file.__exit__(None, None, None)
+            raise
+
+    def __enter__(self) -> Trace:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.__exit__(kind, problem, trace)
+
+    def __iter__(self) -> Iterator[Request]:
+        last = -1.0
+        while self._window:
+            stamp, _, record = heapq.heappop(self._window)
+            if stamp < last:
+                raise WorkloadError(
+                    f"{self.path}:{record.line}: timestamp: {record.stamp:g} is before those of more than {WINDOW}"
+                    " lines above it: `netkv trace convert FILE OUT` sorts a trace"
+                )
+            last = stamp
+            yield self._request(record)
+            self._fill()
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def compression(self) -> str:
+        """`gzip`, `zstd`, or nothing."""
+        return self._file.compression
+
+    def notes(self) -> list[str]:
+        """What was decided about the requests so far, and what looks wrong with them: a line each, with its place."""
+        said: list[tuple[int, str]] = []
+        if self.format is not MOONCAKE:
+            unit = "dates" if self.format.dated else f"stamps in {NAMES[self.clock.unit]}"
+            said.append((0, f"read as {self.format.title}, {unit}"))
+        said += [(0, note) for note in (self.clock.note, self._block_note) if note]
+        if self._unordered.count:
+            count = self._unordered.count
+            how = f"timestamp: {self._unordered.what} is before the line above it: sorted ({count} such lines)"
+            said.append((self._unordered.line, how))
+        if self._idless.count:
+            said.append((0, f"no hash_ids in {self._idless.count} of {self.requests} requests: these share nothing"))
+        if self._few.count:
+            how = f"hash_ids: {self._few.what}: the rest of it shares nothing ({self._few.count} such requests)"
+            said.append((self._few.line, how))
+        if self._conflicts.count:
+            count = self._conflicts.count
+            how = f"hash_ids: {self._conflicts.what}: not shared from there on ({count} such requests)"
+            said.append((self._conflicts.line, how))
+        if self._records.left_out:
+            said.append((0, f"{self._records.left_out} rows without a prompt or an answer are left out"))
+        return [f"{self.path}:{line}: {text}" if line else f"{self.path}: {text}" for line, text in said]
+
+    def _watched(self) -> Iterator[Record]:
+        last = -1.0
+        for record in self._records:
+            if record.stamp < last:
+                self._unordered.add(record.line, f"{record.stamp:g}")
+            last = record.stamp
+            yield record
+
+    def _fill(self) -> None:
+        """Read until the window is full; a line that cannot be read matters once the ones before it are given out."""
+        while self._failure is None and len(self._window) < WINDOW:
+            try:
+                record = next(self._source, None)
+            except WorkloadError as problem:
+                self._failure = problem
+                return
+            if record is None:
+                return
+            self._read += 1
+            heapq.heappush(self._window, (record.stamp, self._read, record))
+
+    def _request(self, record: Record) -> Request:
+        ids: tuple[int, ...] = ()
+        if record.block_ids is None:
+            self._idless.add(record.line)
+        else:
+            self._check_count(record, len(record.block_ids))
+            found = self._chains.follow(record.block_ids, record.input_length, self.block_tokens)
+            ids = found.ids
+            self.hit_tokens += found.hit_tokens
+            if found.conflict:
+                self._conflicts.add(record.line, found.conflict)
+        self.requests += 1
+        self.input_tokens += record.input_length
+        return Request(
+            self.requests - 1,
+            self.clock.seconds(record.stamp),
+            record.input_length,
+            record.output_length,
+            ids,
+            self.block_tokens,
+        )
+
+    def _check_count(self, record: Record, count: int) -> None:
+        most = -(-record.input_length // self.block_tokens)
+        if count > most:
+            raise WorkloadError(
+                f"{self.path}:{record.line}: hash_ids: {count} ids for {record.input_length} tokens, which have {most}"
+                f" at {self.block_tokens} tokens a block: set workload.block_tokens if blocks are smaller"
+            )
+        if count < record.input_length // self.block_tokens:
+            self._few.add(record.line, f"{count} ids for {record.input_length} tokens, {most} were expected")
+
+
+def read_trace(
+    path: Path,
+    *,
+    first: int = 0,
+    limit: int | None = None,
+    time_unit: str | None = None,
+    block_tokens: int | None = None,
+) -> list[Request]:
+    """Read the requests `first` to `first + limit` of a trace; their `timestamp_s` is the file's stamp, in seconds.
+
+    limit: None reads to the end. Every line up to the last one needed is checked. WorkloadError as `Trace`.
+    """
+    requests: list[Request] = []
+    with Trace(path, time_unit=time_unit, block_tokens=block_tokens) as trace:
+        for request in trace:
+            requests.append(request)
+            if limit is not None and len(requests) >= first + limit:
+                break
+    if len(requests) <= first:
+        raise WorkloadError(f"{path}: holds {len(requests)} requests, so there is none from number {first} on")
+    return requests[first:]
+
+
+def count_requests(path: Path, most: int) -> int:
+    """How many requests a trace holds, or `most` where it holds more; lines are counted, not understood."""
+    with TraceFile(path) as file:
+        if file.start == "[":
+            found: Iterator[object] = iter(Records(file))
+        else:
+            found = (line for line in file.lines() if line.strip())
+        header = 0 if file.start in "[{" else 1
+        return sum(1 for _, _ in zip(range(most + header), found, strict=False)) - header

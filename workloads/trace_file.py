@@ -1,0 +1,143 @@
+"""The bytes of a trace: a file or a pipe, plain, gzip or zstd, as numbered lines of UTF-8 text.
+
+What is no trace at all (a Git-LFS pointer, a web page, UTF-16) is named here; what the lines mean is `trace_records`'.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, cast
+
+from workloads.request import WorkloadError
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+BOM = b"\xef\xbb\xbf"
+NAMES_OF_COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
+
+LONGEST_LINE_BYTES = 1 << 25
+"""A line beyond 32 MiB is not one request: a prompt of 10 million tokens in blocks of 16 takes 6 MB."""
+
+HEAD_BYTES = 512
+PIECE_BYTES = 1 << 16
+
+FOREIGN: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a Git-LFS pointer, not the trace: `git lfs pull` in its repository fetches it"),
+    (b"<", "a web page (HTML or XML), not a trace: download the raw file, not the page that shows it"),
+    (b"404:", "a web server's answer (404), not a trace: its address was wrong; download it again"),
+    (b"404 not found", "a web server's answer (404), not a trace: its address was wrong; download it again"),
+    (b"not found", "a web server's answer (not found), not a trace: its address was wrong; download it again"),
+    (b"par1", "a Parquet file: write it as JSON lines first"),
+    (b"bzh", "compressed by bzip2: `bzip2 -d` it first"),
+    (b"\xfd7zxz", "compressed by xz: `xz -d` it first"),
+    (b"pk\x03\x04", "a ZIP archive: `unzip` it first"),
+)
+"""First bytes, in lower case, of files that are taken for traces, and what to do about each."""
+
+
+class TraceFile:
+    """A trace that is open. Read once from its start to its end, so that a pipe will do; a context manager.
+
+    `compression` is "", "gzip" or "zstd", by the content and not by the name. WorkloadError for whatever cannot be
+    opened or is no text.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.number = 0
+        """Of the line that was read last, from 1 on."""
+        try:
+            self._raw = path.open("rb")
+        except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
+            raise WorkloadError(f"{path}: {getattr(problem, 'strerror', None) or problem}") from None
+        try:
+            self.compression, self._content = self._opened()
+            head = self._guarded(lambda: self._content.peek(HEAD_BYTES))[:HEAD_BYTES]
+            if head.startswith(BOM):
+                self._content.read(len(BOM))
+                head = head[len(BOM) :]
+            self._refuse_foreign(head)
+            self.start = head.lstrip()[:1].decode("latin-1")
+        except BaseException:
+            self._raw.close()
+            raise
+
+    def __enter__(self) -> TraceFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._raw.close()
+
+    def lines(self) -> Iterator[str]:
+        """The lines with their ends; `number` counts them. WorkloadError for one that is no text or too long."""
+        while line := self._guarded(lambda: self._content.readline(LONGEST_LINE_BYTES + 1)):
+            self.number += 1
+            if len(line) > LONGEST_LINE_BYTES:
+                raise WorkloadError(
+                    f"{self.path}:{self.number}: a line of more than {LONGEST_LINE_BYTES >> 20} MiB: one request a line"
+                    " was expected"
+                )
+            try:
+                yield line.decode("utf-8")
+            except UnicodeDecodeError:
+                raise WorkloadError(f"{self.path}:{self.number}: not UTF-8 text") from None
+
+    def pieces(self) -> Iterator[str]:
+        """The text in pieces of any length, for a form that lines mean nothing to; `number` counts the lines begun."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        self.number = 1
+        while piece := self._guarded(lambda: self._content.read(PIECE_BYTES)):
+            try:
+                text = decoder.decode(piece)
+            except UnicodeDecodeError as problem:
+                line = self.number + problem.object.count(b"\n", 0, problem.start)
+                raise WorkloadError(f"{self.path}:{line}: not UTF-8 text") from None
+            self.number += text.count("\n")
+            yield text
+
+    def _opened(self) -> tuple[str, io.BufferedReader]:
+        magic = self._guarded(lambda: self._raw.peek(4))[:4]
+        if magic.startswith(GZIP_MAGIC):
+            return "gzip", cast(io.BufferedReader, gzip.GzipFile(fileobj=self._raw))
+        if magic == ZSTD_MAGIC:
+            from pyarrow import CompressedInputStream  # slow to load, and few traces need it
+
+            return "zstd", io.BufferedReader(cast(Any, CompressedInputStream(cast(BinaryIO, self._raw), "zstd")))
+        claimed = NAMES_OF_COMPRESSION.get(self.path.suffix)
+        if claimed and magic:
+            raise WorkloadError(f"{self.path}: not a {claimed} file, though its name ends in {self.path.suffix}")
+        return "", self._raw
+
+    def _guarded(self, read: Callable[[], bytes]) -> bytes:
+        try:
+            return read()
+        except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
+            raise WorkloadError(f"{self.path}: broken gzip after line {self.number}: {problem}") from None
+        except OSError as problem:
+            if problem.strerror is None:  # pyarrow's
+                raise WorkloadError(f"{self.path}: broken zstd after line {self.number}: {problem}") from None
+            raise WorkloadError(f"{self.path}: {problem.strerror}") from None
+
+    def _refuse_foreign(self, head: bytes) -> None:
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")) or _every_second_is_zero(head[:4]):
+            raise WorkloadError(
+                f"{self.path}:1: UTF-16 text, UTF-8 was expected: `iconv -f UTF-16 -t UTF-8` converts it"
+            )
+        start = head.lstrip().lower()
+        for magic, what in FOREIGN:
+            if start.startswith(magic):
+                raise WorkloadError(f"{self.path}:1: {what}")
+
+
+def _every_second_is_zero(head: bytes) -> bool:
+    """Whether these look like two letters of UTF-16."""
+    zeros = [byte == 0 for byte in head]
+    return zeros in ([True, False] * 2, [False, True] * 2)

@@ -1,0 +1,263 @@
+"""The formats of traces: from the lines of a file to records, in the file's own unit of time.
+
+Mooncake: a JSON object a line, or in an array (kvcache-ai/Mooncake, FAST25-release/traces). Qwen-Bailian: the same with
+chat ids (alibaba-edu/qwen-bailian-usagetraces-anon). Azure: CSV (AzurePublicDataset, LLM inference traces 2023 and
+2024). BurstGPT: CSV of six or eight columns (HPMLL/BurstGPT).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import reprlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from workloads.json_array import elements
+from workloads.request import BLOCK_TOKENS, WorkloadError
+from workloads.trace_file import TraceFile
+
+LONGEST_TOKENS = 100_000_000
+"""A length beyond this is a broken field, not a request."""
+LATEST_STAMP = 1e19
+"""A stamp beyond this is a broken field; nanoseconds since 1970 pass."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOT_A_TRACE = (
+    "a JSON object a line (Mooncake, Qwen-Bailian), or CSV with the header of Azure (TIMESTAMP, ContextTokens,"
+    " GeneratedTokens) or BurstGPT (Timestamp, Request tokens, Response tokens, ...) was expected"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A request as the line `line` states it; `stamp` in the file's unit, `block_ids` None where there are none."""
+
+    line: int
+    stamp: float
+    input_length: int
+    output_length: int
+    block_ids: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a kind of trace is documented to mean: the unit of its stamps and the tokens of a block.
+
+    `dated`: its stamps are dates, which `records` gives as microseconds since 1970. `answerless`: its log holds failed
+    requests, which have no answer and are left out.
+    """
+
+    name: str
+    title: str
+    time_unit: str
+    block_tokens: int = BLOCK_TOKENS
+    dated: bool = False
+    answerless: bool = False
+
+
+MOONCAKE = Format("mooncake", "Mooncake trace", "ms")
+BAILIAN = Format("qwen-bailian", "Qwen-Bailian trace", "s", block_tokens=16)
+AZURE = Format("azure", "Azure CSV", "us", dated=True, answerless=True)
+BURSTGPT = Format("burstgpt", "BurstGPT CSV", "s", answerless=True)
+
+COLUMNS = {
+    ("timestamp", "contexttokens", "generatedtokens"): AZURE,
+    ("timestamp", "request tokens", "response tokens"): BURSTGPT,
+}
+"""The columns that are read of a CSV file, in lower case, and whose they are."""
+
+
+class Records:
+    """The records of an open file, one after another. `format` is known from the start; `left_out` counts as it goes.
+
+    WorkloadError names file, line and field; a file without a record has no format of its own (Mooncake's).
+    """
+
+    def __init__(self, file: TraceFile) -> None:
+        self._file = file
+        self.format = MOONCAKE
+        self.left_out = 0
+        self._records = self._start()
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._records
+
+    @property
+    def _place(self) -> str:
+        return f"{self._file.path}:{self._file.number}"
+
+    def _start(self) -> Iterator[Record]:
+        if self._file.start == "[":
+            return self._of_array()
+        lines = (line for line in self._file.lines() if line.strip())
+        first = next(lines, None)
+        if first is None:
+            return iter(())
+        if not first.lstrip().startswith("{"):
+            return self._of_csv(first, lines)
+        if first.strip() == "{":
+            raise WorkloadError(
+                f"{self._place}: JSON over several lines, one object a line was expected: `jq -c .` writes it so"
+            )
+        record = _decoded(self._place, first)
+        self.format = _json_format(record)
+        return self._of_lines(record, lines)
+
+    def _of_lines(self, first: Any, lines: Iterator[str]) -> Iterator[Record]:
+        yield json_record(self._place, self._file.number, first)
+        for line in lines:
+            yield json_record(self._place, self._file.number, _decoded(self._place, line))
+
+    def _of_array(self) -> Iterator[Record]:
+        found = elements(self._file)
+        first = next(found, None)
+        if first is None:
+            return iter(())
+        self.format = _json_format(first[1])
+        return self._of_elements(first, found)
+
+    def _of_elements(self, first: tuple[int, Any], others: Iterator[tuple[int, Any]]) -> Iterator[Record]:
+        yield json_record(f"{self._file.path}:{first[0]}", *first)
+        for number, value in others:
+            yield json_record(f"{self._file.path}:{number}", number, value)
+
+    def _of_csv(self, header: str, lines: Iterator[str]) -> Iterator[Record]:
+        try:
+            names = [name.strip() for name in next(csv.reader([header]), [])]
+        except csv.Error:
+            names = []
+        lower = [name.lower() for name in names]
+        columns = next((wanted for wanted in COLUMNS if all(name in lower for name in wanted)), None)
+        if columns is None:
+            if len(names) > 2 and not header.lstrip().startswith(('"', "'")):
+                raise WorkloadError(f"{self._place}: columns {_shown(names)}: {NOT_A_TRACE}")
+            _decoded(self._place, header)  # says where it is no JSON
+            raise WorkloadError(f"{self._place}: a JSON object was expected, not {_shown(header.strip())}")
+        self.format = COLUMNS[columns]
+        at = [lower.index(name) for name in columns]
+        return self._of_rows(lines, at, [names[k] for k in at])
+
+    def _of_rows(self, lines: Iterator[str], at: list[int], names: list[str]) -> Iterator[Record]:
+        stamp_of: Callable[[str, str, str], float] = _date_us if self.format.dated else _csv_number
+        rows = csv.reader(lines, strict=True)
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as problem:
+                raise WorkloadError(f"{self._place}: not CSV: {problem}") from None
+            if row is None:
+                return
+            if len(row) <= max(at):
+                raise WorkloadError(f"{self._place}: {len(row)} columns, at least {max(at) + 1} were expected")
+            stamp, prompt, answer = (row[k].strip() for k in at)
+            input_length, output_length = (
+                _whole(self._place, _csv_value(text), name, least=0)
+                for text, name in zip((prompt, answer), names[1:], strict=True)
+            )
+            if not input_length or not output_length:
+                self.left_out += 1
+                continue
+            yield Record(self._file.number, stamp_of(self._place, stamp, names[0]), input_length, output_length, None)
+
+
+def json_record(place: str, line: int, record: Any) -> Record:
+    """A record from a JSON value. WorkloadError beginning with `place`."""
+    if not isinstance(record, dict):
+        raise WorkloadError(f"{place}: a JSON object was expected, not {type(record).__name__}")
+    if "timestamp" not in record and any(name in record for name in ("session_id", "delay", "delay_ms")):
+        raise WorkloadError(
+            f"{place}: timestamp: missing: turns after a delay (a closed loop) are not replayed: give each line a time"
+        )
+    return Record(
+        line,
+        _number(place, _field(place, record, "timestamp"), "timestamp"),
+        _whole(place, _field(place, record, "input_length"), "input_length", least=1),
+        _whole(place, _field(place, record, "output_length"), "output_length", least=1),
+        _ids(place, record.get("hash_ids")),
+    )
+
+
+def _json_format(record: Any) -> Format:
+    known = isinstance(record, dict) and "chat_id" in record and "parent_chat_id" in record
+    return BAILIAN if known else MOONCAKE
+
+
+def _decoded(place: str, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as problem:
+        raise WorkloadError(f"{place}: not JSON: {problem.msg} at column {problem.colno}") from None
+    except ValueError:  # the interpreter's own limit on the digits of a whole number
+        raise WorkloadError(f"{place}: not JSON that can be read: a number of thousands of digits") from None
+    except RecursionError:
+        raise WorkloadError(f"{place}: not JSON: nested too deep") from None
+
+
+def _field(place: str, record: dict[str, Any], name: str) -> Any:
+    if name not in record:
+        raise WorkloadError(f"{place}: {name}: missing")
+    return record[name]
+
+
+def _ids(place: str, found: Any) -> tuple[int, ...] | None:
+    if found is None:
+        return None
+    if isinstance(found, list) and all(type(block) is int for block in found):
+        return tuple(found) or None
+    if isinstance(found, list) and all(type(block) in (int, float) and block % 1 == 0 for block in found):
+        return tuple(int(block) for block in found)
+    raise WorkloadError(f"{place}: hash_ids: a list of whole numbers was expected")
+
+
+def _whole(place: str, value: Any, name: str, *, least: int) -> int:
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int:
+        raise WorkloadError(f"{place}: {name}: {reprlib.repr(value)} is not a whole number")
+    if not least <= value <= LONGEST_TOKENS:
+        raise WorkloadError(f"{place}: {name}: {reprlib.repr(value)} is outside {least} ... {LONGEST_TOKENS}")
+    return value
+
+
+def _number(place: str, value: Any, name: str) -> float:
+    if type(value) not in (int, float):
+        raise WorkloadError(f"{place}: {name}: {reprlib.repr(value)} is not a number")
+    if not 0 <= value <= LATEST_STAMP:  # NaN too
+        remedy = ": add the same to every stamp, or take the line out" if value < 0 else ""
+        raise WorkloadError(f"{place}: {name}: {reprlib.repr(value)} is outside 0 ... {LATEST_STAMP:g}{remedy}")
+    number: float = value
+    return number
+
+
+def _csv_value(text: str) -> Any:
+    """A number where the text is one."""
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+def _csv_number(place: str, text: str, name: str) -> float:
+    return _number(place, _csv_value(text), name)
+
+
+def _date_us(place: str, text: str, name: str) -> float:
+    try:
+        date = datetime.fromisoformat(text)
+    except ValueError:
+        raise WorkloadError(
+            f"{place}: {name}: {reprlib.repr(text)} is not a date and time such as 2023-11-16 18:00:04.25"
+        ) from None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return _number(place, (date - EPOCH) // timedelta(microseconds=1), name)
+
+
+def _shown(found: str | Sequence[str]) -> str:
+    text = found if isinstance(found, str) else ", ".join(found)
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
