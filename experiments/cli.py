@@ -20,6 +20,7 @@ from experiments.verbs.report import report
 from experiments.verbs.run import run
 from experiments.verbs.shell import shell
 from experiments.verbs.sweep import sweep
+from experiments.verbs.trace import trace
 from experiments.verbs.tune import tune
 
 GC_THRESHOLD = 50_000
@@ -36,6 +37,7 @@ app = typer.Typer(
 for verb in (doctor, init, plan, run, sweep, compare, report, export, paths, tune, shell, clean):
     app.command()(verb)
 app.add_typer(paper, name="paper", help="The paper as published: fit what it does not say, then predict its cells.")
+app.add_typer(trace, name="trace")
 
 
 class Interrupted(BaseException):

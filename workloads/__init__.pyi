@@ -4,7 +4,9 @@ from .generator import generate
 from .profiles import PROFILES, Profile, log_normal_lengths
 from .request import BLOCK_TOKENS, Request, WorkloadError
 from .trace import Trace, count_requests, read_trace
-from .trace_survey import PER_SECOND
+from .trace_conversion import convert_trace
+from .trace_records import PER_SECOND
+from .trace_report import TraceReport, report_on_trace
 
 __all__ = [
     "ARRIVALS",
@@ -14,10 +16,13 @@ __all__ = [
     "Profile",
     "Request",
     "Trace",
+    "TraceReport",
     "WorkloadError",
     "arrange",
+    "convert_trace",
     "count_requests",
     "generate",
     "log_normal_lengths",
     "read_trace",
+    "report_on_trace",
 ]

@@ -73,10 +73,9 @@ class Trace:
                 raise self._failure or WorkloadError(f"{path}: the trace is empty")
             head = [record for _, _, record in sorted(self._window)]
             self.format = self._records.format
-            self.clock = clock_of(head, self.format, time_unit)
-            found, self._block_note = block_tokens_of(head, self.format)
-            self.block_tokens = block_tokens if block_tokens is not None else found
-            self._block_note = self._block_note if block_tokens is None else ""
+            self.clock = clock_of(head, self.format, time_unit or self._records.stated_unit)
+            stated = block_tokens or self._records.stated_block_tokens
+            self.block_tokens, self._block_note = (stated, "") if stated else block_tokens_of(head, self.format)
             self.grid_s = grid_of([self.clock.seconds(record.stamp) for record in head])
         except BaseException:
             self._file.__exit__(None, None, None)
@@ -111,12 +110,15 @@ class Trace:
         return self._file.compression
 
     def notes(self) -> list[str]:
+        """As which format it is read, where that is not Mooncake's, and its `warnings`."""
+        if self.format is MOONCAKE:
+            return self.warnings()
+        unit = "dates" if self.format.dated else f"stamps in {NAMES[self.clock.unit]}"
+        return [f"{self.path}: read as {self.format.title}, {unit}", *self.warnings()]
+
+    def warnings(self) -> list[str]:
         """What was decided about the requests so far, and what looks wrong with them: a line each, with its place."""
-        said: list[tuple[int, str]] = []
-        if self.format is not MOONCAKE:
-            unit = "dates" if self.format.dated else f"stamps in {NAMES[self.clock.unit]}"
-            said.append((0, f"read as {self.format.title}, {unit}"))
-        said += [(0, note) for note in (self.clock.note, self._block_note) if note]
+        said = [(0, note) for note in (self.clock.note, self._block_note) if note]
         if self._unordered.count:
             count = self._unordered.count
             how = f"timestamp: {self._unordered.what} is before the line above it: sorted ({count} such lines)"

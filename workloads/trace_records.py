@@ -23,6 +23,8 @@ LONGEST_TOKENS = 100_000_000
 """A length beyond this is a broken field, not a request."""
 LATEST_STAMP = 1e19
 """A stamp beyond this is a broken field; nanoseconds since 1970 pass."""
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+"""The units of time stamps."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOT_A_TRACE = (
     "a JSON object a line (Mooncake, Qwen-Bailian), or CSV with the header of Azure (TIMESTAMP, ContextTokens,"
@@ -70,7 +72,8 @@ COLUMNS = {
 
 
 class Records:
-    """The records of an open file, one after another. `format` is known from the start; `left_out` counts as it goes.
+    """The records of an open file, one after another. `format` is known from the start, as is what the first record
+    says of all of them (`stated_unit`, `stated_block_tokens`; None mostly); `left_out` counts as it goes.
 
     WorkloadError names file, line and field; a file without a record has no format of its own (Mooncake's).
     """
@@ -78,6 +81,8 @@ class Records:
     def __init__(self, file: TraceFile) -> None:
         self._file = file
         self.format = MOONCAKE
+        self.stated_unit: str | None = None
+        self.stated_block_tokens: int | None = None
         self.left_out = 0
         self._records = self._start()
 
@@ -102,8 +107,17 @@ class Records:
                 f"{self._place}: JSON over several lines, one object a line was expected: `jq -c .` writes it so"
             )
         record = _decoded(self._place, first)
-        self.format = _json_format(record)
+        self._learn(record)
         return self._of_lines(record, lines)
+
+    def _learn(self, first: Any) -> None:
+        if not isinstance(first, dict):
+            return
+        if "chat_id" in first and "parent_chat_id" in first:
+            self.format = BAILIAN
+        unit, tokens = first.get("time_unit"), first.get("block_tokens")
+        self.stated_unit = unit if isinstance(unit, str) and unit in PER_SECOND else None
+        self.stated_block_tokens = tokens if type(tokens) is int and tokens > 0 else None
 
     def _of_lines(self, first: Any, lines: Iterator[str]) -> Iterator[Record]:
         yield json_record(self._place, self._file.number, first)
@@ -115,7 +129,7 @@ class Records:
         first = next(found, None)
         if first is None:
             return iter(())
-        self.format = _json_format(first[1])
+        self._learn(first[1])
         return self._of_elements(first, found)
 
     def _of_elements(self, first: tuple[int, Any], others: Iterator[tuple[int, Any]]) -> Iterator[Record]:
@@ -177,11 +191,6 @@ def json_record(place: str, line: int, record: Any) -> Record:
         _whole(place, _field(place, record, "output_length"), "output_length", least=1),
         _ids(place, record.get("hash_ids")),
     )
-
-
-def _json_format(record: Any) -> Format:
-    known = isinstance(record, dict) and "chat_id" in record and "parent_chat_id" in record
-    return BAILIAN if known else MOONCAKE
 
 
 def _decoded(place: str, line: str) -> Any:

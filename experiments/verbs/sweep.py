@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from experiments.questions import Question
+    from experiments.running import RunSpec
 
 CONCLUSIONS = "conclusions.txt"
 WORLDS = {"emulated": ("emulated",), "analytic": ("analytic",), "both": ("emulated", "analytic")}
@@ -108,6 +109,8 @@ def sweep(
         raise SpecError(f"world: {world!r} is not one of {', '.join(WORLDS)}{did_you_mean(world, WORLDS)}")
     named = chosen.policies if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
     conditions = chosen.conditions(profile, named, WORLDS[world], changes)
+    for note in _notes([condition.spec for condition in conditions]):
+        typer.echo(f"netkv: {note}", err=True)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console(stderr=as_json, quiet=quiet)
     run_sweep(chosen.name, conditions, place, resume=resume, console=console, jobs=jobs, dask=dask)
@@ -166,6 +169,14 @@ def _in_a_line(place: Path, seen: pd.DataFrame, left_out: list[str]) -> str:
     """How a sweep ended, for --quiet."""
     invalid = f", left out as invalid: {', '.join(left_out)}" if left_out else ""
     return f"{place}: {seen['run'].nunique()} runs{invalid}"
+
+
+def _notes(specs: list[RunSpec]) -> list[str]:
+    """What there is to say about the traces of these runs, each line once."""
+    from scenario import load_workload
+
+    traces = {spec.workload: spec for spec in specs if spec.workload.trace is not None}
+    return list(dict.fromkeys(note for spec in traces.values() for note in load_workload(spec.scenario).notes))
 
 
 def _reason(run: Path) -> str:

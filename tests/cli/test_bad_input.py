@@ -113,6 +113,8 @@ BAD = [
     ((*RUN, "--trace", "line.jsonl"), "line.jsonl:2: input_length: 'many' is not a whole number"),
     ((*RUN, "--trace", "nan.jsonl"), "nan.jsonl:1: timestamp: nan is outside"),
     ((*RUN, "--trace", "digits.jsonl"), "digits.jsonl:1: not JSON that can be read"),
+    ((*RUN, "--trace", "lfs.jsonl"), "lfs.jsonl:1: a Git-LFS pointer, not the trace: `git lfs pull`"),
+    ((*RUN, "--trace", "page.jsonl"), "page.jsonl:1: a web page (HTML or XML), not a trace: download the raw file"),
     ((*RUN, "--trace", "late.jsonl"), "workload: the last request would arrive after"),
     ((*RUN, "--trace", "cut.jsonl.gz"), "cut.jsonl.gz: broken gzip after line 0"),
     ((*RUN, "--trace", "plain.jsonl.gz"), "plain.jsonl.gz: not a gzip file, though its name ends in .gz"),

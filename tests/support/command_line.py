@@ -23,6 +23,8 @@ FILES: dict[str, str | bytes] = {
     "line.jsonl": REQUEST + BAD_LINE,
     "nan.jsonl": REQUEST.replace("0,", "NaN,", 1),
     "digits.jsonl": REQUEST.replace("600", "9" * 5000),
+    "lfs.jsonl": "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 27900000\n",
+    "page.jsonl": "<!DOCTYPE html>\n<html></html>\n",
     "late.jsonl": REQUEST + REQUEST.replace("0,", "1e14,", 1),
     "cut.jsonl.gz": gzip.compress(REQUEST.encode() * 999)[:40],
     "plain.jsonl.gz": REQUEST,
