@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +14,7 @@ from workloads.disk_sort import sorted_on_disk
 from workloads.prefix_chains import PrefixChains
 from workloads.request import Request, WorkloadError
 from workloads.trace_file import TraceFile
-from workloads.trace_records import MOONCAKE, Record, Records
+from workloads.trace_records import EPOCH, MOONCAKE, Record, Records
 from workloads.trace_survey import NAMES, block_tokens_of, clock_of
 
 WINDOW = 1000
@@ -94,9 +95,10 @@ class Trace:
         while self._window:
             stamp, _, record = heapq.heappop(self._window)
             if stamp < last:
+                shown = self._shown(repr(record.stamp))
                 raise WorkloadError(
-                    f"{self.path}:{record.line}: timestamp: {record.stamp:g} is before those of more than {WINDOW}"
-                    " lines above it: `netkv trace convert FILE OUT` sorts a trace"
+                    f"{self.path}:{record.line}: timestamp: {shown} is before more than {WINDOW} lines above it:"
+                    " `netkv trace convert FILE OUT` sorts a trace"
                 )
             last = stamp
             yield self._request(record)
@@ -120,27 +122,30 @@ class Trace:
         """What was decided about the requests so far, and what looks wrong with them: a line each, with its place."""
         said = [(0, note) for note in (self.clock.note, self._block_note) if note]
         if self._unordered.count:
-            count = self._unordered.count
-            how = f"timestamp: {self._unordered.what} is before the line above it: sorted ({count} such lines)"
+            many = _such(self._unordered.count, "line")
+            how = f"timestamp: {self._shown(self._unordered.what)} is before the line above it: sorted ({many})"
             said.append((self._unordered.line, how))
         if self._idless.count:
             said.append((0, f"no hash_ids in {self._idless.count} of {self.requests} requests: these share nothing"))
         if self._few.count:
-            how = f"hash_ids: {self._few.what}: the rest of it shares nothing ({self._few.count} such requests)"
-            said.append((self._few.line, how))
+            many = _such(self._few.count, "request")
+            said.append((self._few.line, f"hash_ids: {self._few.what}: the rest of it shares nothing ({many})"))
         if self._conflicts.count:
-            count = self._conflicts.count
-            how = f"hash_ids: {self._conflicts.what}: not shared from there on ({count} such requests)"
-            said.append((self._conflicts.line, how))
+            many = _such(self._conflicts.count, "request")
+            said.append((self._conflicts.line, f"hash_ids: {self._conflicts.what}: not shared from there on ({many})"))
         if self._records.left_out:
-            said.append((0, f"{self._records.left_out} rows without a prompt or an answer are left out"))
+            said.append((0, f"without a prompt or an answer, left out: {_such(self._records.left_out, 'row')}"))
         return [f"{self.path}:{line}: {text}" if line else f"{self.path}: {text}" for line, text in said]
+
+    def _shown(self, stamp: str) -> str:
+        """A stamp as the file has it."""
+        return str(EPOCH + timedelta(microseconds=int(stamp))) if self.format.dated else stamp
 
     def _watched(self) -> Iterator[Record]:
         last = -1.0
         for record in self._records:
             if record.stamp < last:
-                self._unordered.add(record.line, f"{record.stamp:g}")
+                self._unordered.add(record.line, repr(record.stamp))
             last = record.stamp
             yield record
 
@@ -188,6 +193,10 @@ class Trace:
             )
         if count < record.input_length // self.block_tokens:
             self._few.add(record.line, f"{count} ids for {record.input_length} tokens, {most} were expected")
+
+
+def _such(count: int, what: str) -> str:
+    return f"{count} such {what}" if count == 1 else f"{count} such {what}s"
 
 
 def read_trace(

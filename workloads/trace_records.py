@@ -102,7 +102,7 @@ class Records:
             return iter(())
         if not first.lstrip().startswith("{"):
             return self._of_csv(first, lines)
-        if first.strip() == "{":
+        if _goes_on(first):
             raise WorkloadError(
                 f"{self._place}: JSON over several lines, one object a line was expected: `jq -c .` writes it so"
             )
@@ -145,7 +145,9 @@ class Records:
         lower = [name.lower() for name in names]
         columns = next((wanted for wanted in COLUMNS if all(name in lower for name in wanted)), None)
         if columns is None:
-            if len(names) > 2 and not header.lstrip().startswith(('"', "'")):
+            if (len(names) > 2 or any(header.count(mark) > 1 for mark in ";\t")) and not header.lstrip().startswith(
+                ('"', "'")
+            ):
                 raise WorkloadError(f"{self._place}: columns {_shown(names)}: {NOT_A_TRACE}")
             _decoded(self._place, header)  # says where it is no JSON
             raise WorkloadError(f"{self._place}: a JSON object was expected, not {_shown(header.strip())}")
@@ -191,6 +193,17 @@ def json_record(place: str, line: int, record: Any) -> Record:
         _whole(place, _field(place, record, "output_length"), "output_length", least=1),
         _ids(place, record.get("hash_ids")),
     )
+
+
+def _goes_on(line: str) -> bool:
+    """Whether a line is the beginning of a JSON object that ends on a later one."""
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as problem:
+        return line.endswith("\n") and problem.pos >= len(line.rstrip())
+    except (ValueError, RecursionError):
+        return False
+    return False
 
 
 def _decoded(place: str, line: str) -> Any:

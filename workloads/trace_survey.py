@@ -18,6 +18,9 @@ EPOCH_S = (1.2e9, 2.6e9)
 BELIEVABLE_RPS = (0.002, 100.0)
 """Mean rates of a trace, requests/s. Public traces have 0.2 to 30; a mistaken unit is a thousand times off."""
 
+BRISK_RPS = 20.0
+"""A rate above this, requests/s, is worth a word, and with stamps that are no whole numbers it is not believable."""
+
 FEWEST = 8
 """Requests that tell a rate: fewer may be a small burst, or a few far apart, that somebody means."""
 
@@ -56,22 +59,25 @@ def clock_of(records: Sequence[Record], form: Format, given: str | None) -> Cloc
         return (len(stamps) - 1) * PER_SECOND[candidate] / span
 
     low, high = BELIEVABLE_RPS
-    if low <= rate_rps(unit) <= high:
-        return Clock(unit)
+    whole = all(stamp % 1 == 0 for stamp in stamps)
+    if low <= rate_rps(unit) <= (high if whole or unit == "s" else BRISK_RPS):
+        doubt = rate_rps(unit) > BRISK_RPS and len(stamps) >= FEWEST
+        return Clock(unit, note=_doubt(unit, rate_rps(unit)) if doubt else "")
     keep = f"--set workload.time_unit={unit} keeps {NAMES[unit]}"
     other = next((one for one in PER_SECOND if low <= rate_rps(one) <= high), None)
-    sure = len(stamps) >= FEWEST or (form.time_unit == "s" and all(stamp % 1 == 0 for stamp in stamps))
+    sure = len(stamps) >= FEWEST or (form.time_unit == "s" and whole)
     if other is None or not sure:
-        return Clock(
-            unit,
-            note=f"time stamps read as {NAMES[unit]}: {_rate(rate_rps(unit))}; if that is wrong, set"
-            f" workload.time_unit to one of {', '.join(PER_SECOND)}",
-        )
+        return Clock(unit, note=_doubt(unit, rate_rps(unit)))
     return Clock(
         other,
         note=f"time stamps read as {NAMES[other]}, {_rate(rate_rps(other))}: as {NAMES[unit]} they would be"
         f" {_rate(rate_rps(unit))} ({keep})",
     )
+
+
+def _doubt(unit: str, rate_rps: float) -> str:
+    remedy = f"set workload.time_unit to one of {', '.join(PER_SECOND)}"
+    return f"time stamps read as {NAMES[unit]}: {_rate(rate_rps)}; if that is wrong, {remedy}"
 
 
 def block_tokens_of(records: Sequence[Record], form: Format) -> tuple[int, str]:

@@ -69,7 +69,7 @@ def test_logs_of_azure_and_burstgpt(tmp_path: Path, text: str, name: str, start_
 def test_failed_requests_of_a_log_are_left_out_and_counted(tmp_path: Path) -> None:
     found, notes, _ = read(written(tmp_path, BURSTGPT_6 + "10,ChatGPT,9,0,9,API log\n11,ChatGPT,8,1,9,API log\n"))
     assert [request.timestamp_s for request in found] == [5.0, 9.25, 11.0]
-    assert "1 rows without a prompt or an answer are left out" in notes
+    assert "without a prompt or an answer, left out: 1 such row" in notes
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,22 @@ def test_what_may_be_milliseconds_is_milliseconds_without_a_word(tmp_path: Path,
     found, notes, _ = read(stamped(tmp_path, stamps, hash_ids=[0, 1]))
     assert [request.timestamp_s for request in found] == [stamp / 1e3 for stamp in stamps]
     assert notes == []
+
+
+def test_a_rate_that_may_be_meant_is_told(tmp_path: Path) -> None:
+    found, notes, _ = read(stamped(tmp_path, [20 * k for k in range(60)], hash_ids=[0, 1]))
+    assert found[-1].timestamp_s == 1.18
+    assert notes[0].startswith("time stamps read as milliseconds: 50 requests/s; if that is wrong, set")
+
+
+def test_fractions_at_a_brisk_rate_are_seconds(tmp_path: Path) -> None:
+    assert read(stamped(tmp_path, [20.5 * k for k in range(60)]))[2].clock.unit == "s"
+
+
+def test_a_date_out_of_order_is_shown_as_a_date(tmp_path: Path) -> None:
+    rows = "".join(reversed(AZURE_2023.splitlines(keepends=True)[1:]))
+    _, notes, _ = read(written(tmp_path, AZURE_2023.splitlines(keepends=True)[0] + rows))
+    assert notes[1].startswith("3: timestamp: 2023-11-16 18:00:00+00:00 is before the line above it: sorted")
 
 
 def test_a_few_stamps_decide_nothing_but_are_told(tmp_path: Path) -> None:

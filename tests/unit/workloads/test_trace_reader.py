@@ -114,7 +114,7 @@ def test_stamps_out_of_order_are_sorted_with_a_word(tmp_path: Path) -> None:
     place = write(tmp_path / "t.jsonl", *(line(timestamp=at, output_length=k + 1) for k, at in enumerate(stamps)))
     with Trace(place) as trace:
         assert [(r.timestamp_s, r.output_length) for r in trace] == [(0, 1), (1, 4), (4, 2), (5, 5), (9, 3), (12, 6)]
-        assert trace.notes() == [f"{place}:4: timestamp: 1000 is before the line above it: sorted (1 such lines)"]
+        assert trace.notes() == [f"{place}:4: timestamp: 1000 is before the line above it: sorted (1 such line)"]
 
 
 def test_stamps_that_are_far_out_of_order_are_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -217,6 +217,8 @@ GZIPPED = gzip.compress("".join(f"{line(timestamp=k)}\n" for k in range(2000)).e
         ("t.jsonl", b"404: Not Found", ":1: a web server's answer (404)"),
         ("t.jsonl", b"BZh91AY", ":1: compressed by bzip2: `bzip2 -d` it first"),
         ("t.jsonl", json.dumps(GOOD, indent=1).encode(), ":1: JSON over several lines"),
+        ("t.jsonl", line().replace(", ", ",\n").encode(), ":1: JSON over several lines"),
+        ("t.csv", b"TIMESTAMP;ContextTokens;GeneratedTokens\n1;2;3\n", ":1: columns 'TIMESTAMP;Con"),
         ("t.csv", b"when,what,why\n1,2,3\n", ":1: columns 'when, what, why': a JSON object a line"),
         ("t.jsonl.zst", line().encode(), "not a zstd file, though its name ends in .zst"),
         ("t.jsonl.zst", ZSTD[:30], "broken zstd after line 0"),
