@@ -36,7 +36,7 @@ def load_requests(scenario: Scenario) -> list[Request]:
 def load_workload(scenario: Scenario) -> Workload:
     """The requests of a scenario (`load_requests`), with what there is to say about them."""
     spec = scenario.workload
-    found, notes, grid_s = _from_trace(scenario) if spec.trace is not None else (_generated(scenario), [], None)
+    found, notes, grid_s = _from_trace(scenario) if spec.trace is not None else (_generated(scenario), [], 0.0)
     rate_rps = spec.rate_rps if spec.trace is None else None
     arranged = arrange(found, spec.arrival_mode, spec.speedup, scenario.rng("arrivals"), rate_rps, grid_s)
     end_s = arranged[-1].timestamp_s
@@ -45,8 +45,9 @@ def load_workload(scenario: Scenario) -> Workload:
         raise WorkloadError(
             f"workload: the last request would arrive after {end_s:.3g} s (limit {LONGEST_RUN_S:g} s){unit}"
         )
-    if spec.arrivals == "jitter" and grid_s == 0:
-        notes.append(f"{spec.trace}: its stamps lie on no grid: workload.arrivals=jitter leaves them as they are")
+    if spec.arrivals == "jitter" and not grid_s:
+        source = spec.trace or spec.profile
+        notes.append(f"{source}: its stamps lie on no grid: workload.arrivals=jitter leaves them as they are")
     cut = spec.max_output_tokens
     if cut is not None:
         arranged = [replace(request, output_length=min(request.output_length, cut)) for request in arranged]
