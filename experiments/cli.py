@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from experiments.verbs.check import check
 from experiments.verbs.clean import clean
 from experiments.verbs.compare import compare
 from experiments.verbs.doctor import doctor
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (doctor, init, plan, run, sweep, compare, report, export, paths, tune, shell, clean):
+for verb in (doctor, init, plan, run, sweep, compare, report, export, check, paths, tune, shell, clean):
     app.command()(verb)
 app.add_typer(paper, name="paper", help="The paper as published: fit what it does not say, then predict its cells.")
 app.add_typer(trace, name="trace")

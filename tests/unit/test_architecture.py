@@ -21,7 +21,7 @@ PACKAGES = (
 """A package imports only packages before it."""
 
 PARTS_OF_EXPERIMENTS = (
-    *("analysis", "published", "drawing", "running", "comparing", "exporting"),
+    *("analysis", "published", "drawing", "running", "checking", "comparing", "exporting"),
     *("planning", "questions", "reproducing", "claims", "report", "verbs"),
 )
 """The same inside `experiments`."""
@@ -122,6 +122,18 @@ def test_every_public_name_is_there_and_an_example_shows_one(package: str) -> No
     face = importlib.import_module(package)
     assert [name for name in face.__all__ if not hasattr(face, name)] == []
     assert f"from {package} import" in (face.__doc__ or "") or package == "scheduler"
+
+
+def test_the_checker_shares_no_code_with_what_it_checks() -> None:
+    """Of ours it knows the error for a folder that is no run, and nothing else."""
+    own = [
+        name
+        for path in modules_of("experiments")
+        if "checking" in path.parts
+        for name in imports(path)
+        if name.partition(".")[0] in PACKAGES and not name.startswith("experiments.checking.")
+    ]
+    assert set(own) == {"experiments.running.StoreError"}
 
 
 def test_mininet_is_known_only_where_the_fabric_is_made_real() -> None:

@@ -1,0 +1,63 @@
+"""The invariants of a history by name, and the checks of a run folder and of a sweep's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from experiments.checking import network_invariants as network
+from experiments.checking import request_invariants as request
+from experiments.checking import summary_invariants as summary
+from experiments.checking import time_invariants as time
+from experiments.checking.history import History, read_history, run_folders
+from experiments.checking.violation import Violation
+
+Invariant = Callable[[History], Iterator[Violation]]
+"""Yields whatever breaks it. Its docstring says what holds, with the tolerance where there is one."""
+
+INVARIANTS: Mapping[str, Invariant] = MappingProxyType(
+    {
+        check.__name__: check
+        for check in (
+            request.request_ids,
+            request.one_end,
+            request.times_known,
+            request.one_decision,
+            request.decision_agrees,
+            request.roles,
+            request.tier,
+            request.cached_tokens,
+            request.kv_bytes,
+            time.times_in_order,
+            time.times_add_up,
+            time.prefill_time,
+            time.prefill_queue,
+            time.transfer_speed,
+            time.decode_steps,
+            time.batch_slots,
+            time.kv_memory,
+            time.snapshot_age,
+            network.paths,
+            network.paths_carry_kv,
+            network.wire_bytes,
+            network.link_utilisation,
+            network.link_bytes,
+            network.links_carry_kv,
+            summary.summary_counts,
+            summary.summary_means,
+        )
+    }
+)
+"""Every invariant by its name, in the order in which they are checked."""
+
+
+def check_run(folder: Path) -> list[Violation]:
+    """Everything in a run folder that breaks an invariant. StoreError when it is no run folder."""
+    history = read_history(folder)
+    return [found.of(history.run, name) for name, holds in INVARIANTS.items() for found in holds(history)]
+
+
+def check_folder(folder: Path) -> dict[str, list[Violation]]:
+    """The violations of a run, or of every run of a sweep, by the name of the run. StoreError when it is neither."""
+    return {place.name or str(place): check_run(place) for place in run_folders(folder)}
