@@ -38,7 +38,27 @@ COLUMNS = {
 }
 """The columns that are read of each table."""
 
-SECTIONS = ("fabric", "model", "oracle", "serving", "slo", "workload", "congestion")
+NEEDED = {
+    "fabric": (
+        *("pods", "racks_per_pod", "servers_per_rack", "gpus_per_server", "gpus_per_instance", "aggregations_per_pod"),
+        *("cores_per_group", "nvlink_rate_bps", "nic_rate_bps", "tor_oversubscription"),
+        *("aggregation_oversubscription", "hop_latency_s"),
+    ),
+    "model": (
+        *("kv_bytes_per_token", "layers", "hidden", "prefill", "gpu_flops", "prefill_utilisation", "step_table_s"),
+    ),
+    "oracle": ("source", "poll_s", "refresh_s", "delay_s", "loss"),
+    "serving": (
+        *("placement", "prefill", "transfer", "stripes", "batch_slots", "kv_memory_tokens", "prefix_cache_tokens"),
+    ),
+    "slo": ("ttft_s", "tpot_s"),
+    "workload": ("requests",),
+    "congestion": ("kind",),
+}
+"""The fields of a specification that are read, by section."""
+
+NEEDED_EMULATED = {"emulation": ("rate_scale", "time_dilation")}
+"""And those of an emulated run."""
 
 EXACT_S = 1e-6
 """Analytic: instants are sums of the same float64 numbers in another order; up to 10^5 s they differ by 10^-10 s."""
@@ -58,8 +78,9 @@ ABOVE_RATE = 1.05
 class Instants:
     """When each request got how far, rows as in `requests`.
 
-    `received` and `admitted` of a request without bytes to move are NaN in the emulated world, which does not record
-    when the decode instance heard of it; `earliest_admitted` is known then, too.
+    Of a request without bytes to move the emulated world does not record when the decode instance heard of it, and
+    takes `transfer_started_s` after telling it: `sent`, `received` and `admitted` are NaN then. `earliest_received` and
+    `earliest_admitted` take the decision as the instant at which it heard.
     """
 
     arrived: Floats
@@ -69,6 +90,7 @@ class Instants:
     sent: Floats
     received: Floats
     admitted: Floats
+    earliest_received: Floats
     earliest_admitted: Floats
     first_token: Floats
     last_token: Floats
@@ -151,19 +173,21 @@ class History:
         }
         arrived = self.of_requests("timestamp_s")
         prefill_start = arrived + milliseconds["queue"]
-        sent = numbers(self.decided, "transfer_started_s")
+        decided = numbers(self.decided, "decided_s")
+        moved = np.rint(self.of_requests("kv_bytes") / self.rate_scale) > 0
+        sent = np.where(moved | (not self.emulated), numbers(self.decided, "transfer_started_s"), np.nan)
         received = sent + milliseconds["kv_transfer"]
-        known = (self.of_requests("kv_bytes") > 0) | (not self.emulated)
-        admitted = received + milliseconds["admission"]
+        earliest_received = np.where(moved | (not self.emulated), received, decided)
         return Instants(
             arrived=arrived,
             prefill_start=prefill_start,
             prefill_end=prefill_start + milliseconds["prefill"],
-            decided=numbers(self.decided, "decided_s"),
+            decided=decided,
             sent=sent,
-            received=np.where(known, received, np.nan),
-            admitted=np.where(known, admitted, np.nan),
-            earliest_admitted=admitted,
+            received=received,
+            admitted=received + milliseconds["admission"],
+            earliest_received=earliest_received,
+            earliest_admitted=earliest_received + milliseconds["admission"],
             first_token=arrived + milliseconds["ttft"],
             last_token=arrived + milliseconds["e2el"],
         )
@@ -185,11 +209,19 @@ def read_history(folder: Path) -> History:
     """The history in a run folder. StoreError when it is none, or lacks what a history needs."""
     manifest = _read_object(folder, "manifest.json")
     spec = manifest.get("spec")
-    if not isinstance(spec, Mapping) or any(not isinstance(spec.get(name), Mapping) for name in SECTIONS):
-        raise StoreError(f"{folder}: manifest.json is damaged: no specification")
+    if not isinstance(spec, Mapping):
+        raise StoreError(f"{folder}: manifest.json is damaged: spec is missing")
     world = spec.get("world")
-    if world not in ("emulated", "analytic") or world not in (manifest.get("world"), world):
+    if world not in ("emulated", "analytic"):
         raise StoreError(f"{folder}: manifest.json is damaged: world: {world!r}")
+    for section, names in (NEEDED | (NEEDED_EMULATED if world == "emulated" else {})).items():
+        fields = spec.get(section)
+        for name in names:
+            if not isinstance(fields, Mapping) or name not in fields:
+                raise StoreError(
+                    f"{folder}: manifest.json: spec: {section}.{name} is missing; of another version, or damaged:"
+                    " make the run again"
+                )
     return History(
         run=folder.name or str(folder),
         world=world,

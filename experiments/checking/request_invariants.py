@@ -187,7 +187,7 @@ def cached_tokens(history: History) -> Iterator[Violation]:
 def _longest_before(history: History) -> Floats:
     """The longest prompt that the decode instance of each request had received when it was chosen, tokens."""
     at = history.instants
-    received = np.where(np.isnan(at.received), at.sent, at.received)
+    received = at.earliest_received
     decode_id, tokens = whole(history.requests, "decode_id"), history.of_requests("input_length")
     longest = np.zeros(len(decode_id))
     for instance in np.unique(decode_id[decode_id >= 0]):

@@ -135,6 +135,8 @@ BAD = [
     (("export", "taken", "--format", "csv"), "taken: not a run folder: manifest.json: No such file"),
     (("export", "taken", "--format", "jsonl"), "--format: 'jsonl' is not one of vllm, aiperf, csv, chrome-trace"),
     (("export", "taken", "--format", "csv", "--out", "file"), "file: is there already; nothing was overwritten"),
+    (("check", "taken"), "taken: neither a run folder (no manifest.json) nor a sweep with runs (no runs/*/)"),
+    (("check", "file"), "file: neither a run folder"),
     (("sweep", "scale", "--map"), "--map: scale has none (staleness has)"),
     (("sweep", "scale", "--set", "fabric.pods=4"), "fabric.pods: the sweep varies it"),
     (("sweep", "scale", "--set", "fabric.pods=half"), "fabric.pods: the sweep varies it"),

@@ -18,6 +18,7 @@ import pytest
 from experiments.comparing import agreement, read_connections
 from experiments.running.sweep import read_sweep
 from tests.support.live.speed import made_at_most_twice, speed_of_a_run
+from tests.support.run_histories import assert_no_violation
 
 pytestmark = pytest.mark.live
 
@@ -117,6 +118,10 @@ def test_the_links_table_has_every_link_and_sees_the_transfers(run: Path) -> Non
     assert grown[grown.index.str.match(r"h\d+>srv")].sum() > 0.9 * 30 * 3584 * 327_680 * 0.5
 
 
+def test_its_records_are_a_history_that_could_have_happened(run: Path) -> None:
+    assert_no_violation(run)
+
+
 def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Path, tmp_path: Path) -> None:
     codes: list[int] = []
 
@@ -146,6 +151,7 @@ def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Pat
         assert timing["around_s"] / 4 < 6.0  # of a run of twenty seconds, as real sweeps have them, less than a third
     if codes[-1] == 0:
         assert {"staleness.png", "staleness.svg", "staleness.csv"} <= {path.name for path in out.iterdir()}
+    assert_no_violation(out)
 
 
 def test_two_policies_of_one_seed_are_compared_on_the_same_paths(tmp_path: Path) -> None:

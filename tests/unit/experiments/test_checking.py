@@ -286,6 +286,20 @@ def test_a_record_of_an_emulated_run_that_was_tampered_with_is_named(
     assert invariant in {found.invariant for found in check_run(records.write(tmp_path / "run"))}
 
 
+def test_an_emulated_request_without_bytes_may_be_told_before_its_transfer_is_noted(
+    records: Records, tmp_path: Path
+) -> None:
+    rows = records.requests
+    row = int(rows.index[rows["status"] == "completed"][0])
+    records.put_both(row, cached_tokens=int(rows["input_length"][row]), kv_bytes=0)
+    records.put(row, kv_transfer_ms=0.0)
+    as_emulated(records)
+    noted = records.decisions["request_id"] == row
+    records.decisions.loc[noted, "transfer_started_s"] += 100.0
+    found = {found.invariant for found in check_run(records.write(tmp_path / "run"))}
+    assert found <= {"cached_tokens", "summary_means", "links_carry_kv"}
+
+
 def test_every_invariant_is_tampered_with() -> None:
     assert {invariant for invariant, _ in (*TAMPERED, *TAMPERED_EMULATED)} == set(INVARIANTS)
 
@@ -338,7 +352,7 @@ def test_the_exit_code_says_whether_every_invariant_holds(busy: Path, records: R
         (lambda folder: (folder / "manifest.json").unlink(), "neither a run folder"),
         (lambda folder: (folder / "requests.parquet").write_text("no"), "requests.parquet: "),
         (lambda folder: (folder / "summary.json").write_text("{"), "summary.json is damaged"),
-        (lambda folder: (folder / "manifest.json").write_text("{}"), "manifest.json is damaged: no specification"),
+        (lambda folder: (folder / "manifest.json").write_text("{}"), "manifest.json is damaged: spec is missing"),
     ],
 )
 def test_a_folder_that_is_no_run_is_refused(
@@ -348,6 +362,12 @@ def test_a_folder_that_is_no_run_is_refused(
     damage(folder)
     with pytest.raises(StoreError, match=re.escape(complaint)):
         check_folder(folder)
+
+
+def test_a_specification_of_another_version_is_refused(records: Records, tmp_path: Path) -> None:
+    del records.manifest["spec"]["serving"]["prefill"]
+    with pytest.raises(StoreError, match=r"spec: serving\.prefill is missing; of another version"):
+        check_folder(records.write(tmp_path / "run"))
 
 
 def test_a_table_without_a_column_is_refused(records: Records, tmp_path: Path) -> None:
