@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from experiments.checking.history import ABOVE_RATE, History, numbers, whole
 from experiments.checking.violation import Floats, Said, Violation, differ, of_requests
@@ -123,11 +124,10 @@ def link_bytes(history: History) -> Iterator[Violation]:
     Emulated: at 1.05 of it, over `LAG_S` and two polls more, because a row's time is that of its oldest counter.
     Growth is not held for `simulation.network` = `closed_form`, where nothing is contended between the ends of a path.
     """
-    name = history.links["link"].astype(str).to_numpy()
     time_s, carried = numbers(history.links, "time_s"), numbers(history.links, "bytes")
     slack_s = _reading_s(history) if history.emulated else 0.0
-    for link, rows in history.links.groupby(name).indices.items():
-        most_Bps = history.fabric.capacity_bps.get(str(link), np.inf) / 8 * (ABOVE_RATE if history.emulated else 1.0)
+    for link, rows in _rows_by_link(history).items():
+        most_Bps = history.fabric.capacity_bps.get(link, np.inf) / 8 * (ABOVE_RATE if history.emulated else 1.0)
         in_order = rows[np.argsort(time_s[rows], kind="stable")]
         at_s, total = time_s[in_order], carried[in_order]
         fell = np.diff(total, prepend=total[0]) < 0
@@ -159,7 +159,7 @@ def links_carry_kv(history: History) -> Iterator[Violation]:
     if history.emulated and len(history.links):
         first_s = numbers(history.links, "time_s").min() + _reading_s(history)
     nothing_else = not history.emulated and history.spec["congestion"]["kind"] == "none"
-    rows_of = history.links.groupby(history.links["link"].astype(str)).indices
+    rows_of = _rows_by_link(history)
     time_s, carried = numbers(history.links, "time_s"), numbers(history.links, "bytes")
     for column, ends in (("prefill_id", "h{0}>srv{1}"), ("decode_id", "srv{1}>h{0}")):
         instance_of = whole(history.requests, column)
@@ -178,6 +178,12 @@ def links_carry_kv(history: History) -> Iterator[Violation]:
             for k in np.flatnonzero(wrong).tolist():
                 expected = f"{least[k]:.0f} or more" + (f", {most[k]:.0f} or less" if nothing_else else "")
                 yield _row_of_link(history.links, int(rows[k]), f"{carried[rows][k]:.0f} bytes", f"{expected} of KV")
+
+
+def _rows_by_link(history: History) -> dict[str, NDArray[np.int64]]:
+    """The rows of links.parquet of each link, in their order."""
+    names, which = np.unique(history.links["link"].astype(str).to_numpy(dtype=object), return_inverse=True)
+    return {str(name): np.flatnonzero(which == k) for k, name in enumerate(names.tolist())}
 
 
 def _sum_until(event_s: Floats, amount: Floats, at_s: Floats) -> Floats:

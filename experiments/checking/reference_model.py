@@ -47,14 +47,14 @@ class ReferenceFabric:
 
     def server(self, instance: Ints) -> Ints:
         """The server of each instance, counted over the fabric."""
-        return instance // self._slots
+        return np.asarray(instance // self._slots)
 
     def rack(self, instance: Ints) -> Ints:
         """Its rack, counted over the fabric."""
-        return self.server(instance) // self._servers
+        return np.asarray(self.server(instance) // self._servers)
 
     def pod(self, instance: Ints) -> Ints:
-        return self.rack(instance) // self._racks
+        return np.asarray(self.rack(instance) // self._racks)
 
     def tier(self, source: Ints, target: Ints) -> Ints:
         """Distance of pairs of instances: 0 same server, 1 same rack, 2 same pod, 3 across pods."""
@@ -144,4 +144,4 @@ def interpolated(table: list[tuple[float, float]], at: Floats) -> Floats:
     if len(x) == 1:
         return np.asarray(inside)
     beyond = y[-1] + (at - x[-1]) * (y[-1] - y[-2]) / (x[-1] - x[-2])
-    return np.where(at > x[-1], beyond, inside)
+    return np.asarray(np.where(at > x[-1], beyond, inside))

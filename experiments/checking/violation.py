@@ -56,4 +56,4 @@ def differ(found: Floats, expected: Floats, tolerance: float | Floats) -> Bools:
     alike = (found == expected) | (np.isnan(found) & np.isnan(expected))
     with np.errstate(invalid="ignore"):
         near = np.abs(found - expected) <= tolerance
-    return ~(alike | (near & np.isfinite(found) & np.isfinite(expected)))
+    return np.asarray(~(alike | (near & np.isfinite(found) & np.isfinite(expected))))

@@ -90,7 +90,7 @@ def as_emulated(records: Records) -> None:
     rows = []
     for decision, lasted_s in zip(decisions.to_dict("records"), took_s, strict=True):
         if decision["kv_bytes"] > 0:
-            rows += _connections(spec, decision, float(lasted_s))
+            rows += _connections(spec, {str(name): value for name, value in decision.items()}, float(lasted_s))
     records.paths = pd.DataFrame(rows)
 
 
