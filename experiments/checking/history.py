@@ -124,6 +124,11 @@ class History:
         return np.asarray(self.requests["status"] == "completed")
 
     @cached_property
+    def unreported(self) -> Bools:
+        """Requests whose sender never reported: only the emulated world has senders that can fail."""
+        return np.isnan(self.of_requests("kv_transfer_ms")) & self.emulated
+
+    @cached_property
     def decided(self) -> pd.DataFrame:
         """The (first) decision of each row of `requests`, NaN where there is none."""
         return self.decisions.drop_duplicates("request_id").set_index("request_id").reindex(self.numbers)

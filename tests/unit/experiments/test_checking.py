@@ -297,7 +297,21 @@ def test_an_emulated_request_without_bytes_may_be_told_before_its_transfer_is_no
     noted = records.decisions["request_id"] == row
     records.decisions.loc[noted, "transfer_started_s"] += 100.0
     found = {found.invariant for found in check_run(records.write(tmp_path / "run"))}
-    assert found <= {"cached_tokens", "summary_means", "links_carry_kv"}
+    assert found <= {"cached_tokens", "summary_means"}
+
+
+def test_an_answer_stays_completed_though_its_sender_never_reported(records: Records, tmp_path: Path) -> None:
+    as_emulated(records)
+    assert records.paths is not None
+    row = completed(records)
+    records.put(row, kv_transfer_ms=float("nan"), error="the last acknowledgement was lost")
+    of_it = records.decisions["request_id"] == row
+    records.decisions.loc[of_it, ["transfer_started_s", "wire_bytes"]] = float("nan")
+    records.paths = records.paths[records.paths["number"] != row]
+    found = {found.invariant for found in check_run(records.write(tmp_path / "run"))}
+    assert found <= {"summary_means", "wire_bytes"}  # sums of all transfers
+    records.put(row, error="")
+    assert "one_end" in {found.invariant for found in check_run(records.write(tmp_path / "silent"))}
 
 
 def test_every_invariant_is_tampered_with() -> None:
