@@ -7,6 +7,7 @@ long a decision took.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ from workloads import BLOCK_TOKENS, Request
 class Decision:
     """One choice and what it was based on. Times in milliseconds of the real system; `decision_us` is wall time.
 
-    `oracle_age_ms` is infinite while there was no sample; `fallback` is empty, or why a policy that reads telemetry
-    decided without it.
+    `snapshot_s`: time of the telemetry sample that was used, seconds from t = 0, NaN without one; `oracle_age_ms` is
+    infinite then. `fallback` is empty, or why a policy that reads telemetry decided without it.
     """
 
     request_id: int
@@ -44,6 +45,7 @@ class Decision:
     cached_tokens: int
     kv_bytes: int
     predicted_kv_transfer_ms: float
+    snapshot_s: float
     oracle_age_ms: float
     decision_us: float
     fallback: str
@@ -129,7 +131,7 @@ class Dispatcher:
             raise InfeasibleError(f"needs {need} tokens of KV memory, an instance has {self._memory_tokens}")
         candidates = self._candidates(request, prefill_id, now_s)
         chosen = choose(self.policy, self.policy_name, request, candidates, self._view, self._limit_s)
-        fallback = self._view.missed
+        fallback, age_s = self._view.missed, self._view.age_s
         decision_us = (self._stopwatch() - started_ns) / 1e3
         at = self._table.position[chosen]
         kv_bytes, rate_Bps, transfer_s = self._view.transfer(request, candidates, at)
@@ -147,7 +149,8 @@ class Dispatcher:
             cached_tokens=int(candidates.cached_tokens[at]),
             kv_bytes=round(kv_bytes),
             predicted_kv_transfer_ms=transfer_s * 1e3,
-            oracle_age_ms=self._view.age_s * 1e3,
+            snapshot_s=now_s - age_s if math.isfinite(age_s) else math.nan,
+            oracle_age_ms=age_s * 1e3,
             decision_us=decision_us,
             fallback=fallback,
         )

@@ -63,14 +63,14 @@ def _mode(cells: Sequence[CellBeside]) -> Iterator[str]:
 
 
 def _telemetry(requests: pd.DataFrame) -> Iterator[str]:
-    """What dynamic congestion adds to self-contention under constant background (Table 4's last step)."""
+    """What dynamic congestion adds to self-contention (Table 4's last step)."""
     for workload, rows in requests.groupby("workload", sort=False):
         here = rows[rows["condition"] == PaperCondition(workload=str(workload)).name]
         own = here[here["policy"] == "paper_self_contention"]
         full = here[(here["policy"] == FULL) & (here["refresh_s"] == REFRESH_S)]
         if len(own) and len(full):
             change = Interval.of_estimate(relative_change(own, full, "ttft_ms"))
-            yield f"telemetry under constant background, {workload}: mean TTFT {percent_change(change)} by that step"
+            yield f"what telemetry adds to self-contention, {workload}: mean TTFT {percent_change(change)}"
 
 
 def _flatness(cells: Sequence[CellBeside]) -> Iterator[str]:

@@ -224,7 +224,7 @@ def test_the_sentences_answer_what_was_asked(made: Reproduction) -> None:
     said = " ".join(found)
     count = totals(made.cells)
     assert f"{count['inside']} come out and {count['outside']} do not" in said
-    for asked in ("on 64 GPUs", "telemetry under constant background, rag", "P99 TTFT varies by", "peaks at",
+    for asked in ("on 64 GPUs", "what telemetry adds to self-contention, rag", "P99 TTFT varies by", "peaks at",
                   "from 128 to 1024 GPUs"):  # fmt: skip
         assert asked.lower() in said.lower()
     assert "nan" not in said

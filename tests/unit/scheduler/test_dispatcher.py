@@ -69,6 +69,7 @@ def test_a_decision_says_what_it_was_based_on() -> None:
     assert decision.kv_bytes == 327_680_000
     assert decision.predicted_kv_transfer_ms == pytest.approx(13.1072 + 0.004)  # 25 GB/s and 4 us
     assert decision.oracle_age_ms == pytest.approx(2000)
+    assert decision.snapshot_s == pytest.approx(4.0)
     assert decision.decision_us == 7.0
     assert decision.fallback == ""
 
@@ -77,6 +78,7 @@ def test_telemetry_that_never_came_is_recorded_as_a_fallback_of_who_reads_it() -
     blind = dispatcher(policy="netkv_full").select(request(0), 0, 0.0)
     assert blind.fallback == "no telemetry"
     assert blind.oracle_age_ms == np.inf
+    assert np.isnan(blind.snapshot_s)
     assert dispatcher(policy="netkv_static").select(request(0), 0, 0.0).fallback == ""
 
 
