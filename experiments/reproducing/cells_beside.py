@@ -32,6 +32,12 @@ RunKey = tuple[str, float, str]
 Runs = Mapping[RunKey, pd.DataFrame]
 """The counted requests of one world, by condition, refresh interval (0: none) and policy."""
 
+COLUMNS = (
+    *("request_id", "policy", "output_length", "tier", "kv_bytes", "status"),
+    *("ttft_ms", "tpot_ms", "kv_transfer_ms", "decision_us"),
+)
+"""Of `requests.parquet`: all that a cell is measured by."""
+
 MODE_OF_WORLD = {"analytic": ("flow",), "emulated": ("packet", "flow")}
 """Which of the paper's modes a world is held to: real packets answer which of the two real TCP gives."""
 

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -256,12 +256,15 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return read_json(folder, "summary.json")
 
 
-def read_table(folder: Path, table: str) -> pd.DataFrame:
-    """One table of a run folder: `requests`, `decisions`, `links` or `paths`. StoreError when it is none."""
+def read_table(folder: Path, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """One table of a run folder: `requests`, `decisions`, `links` or `paths`; all of it, or these columns.
+
+    StoreError when it is none.
+    """
     import pandas as pd  # takes longer to load than all else, and who only writes does not need it
 
     try:
-        return pd.read_parquet(folder / f"{table}.parquet")
+        return pd.read_parquet(folder / f"{table}.parquet", columns=None if columns is None else list(columns))
     except (OSError, ValueError) as problem:
         raise StoreError(f"{folder}: not a run folder: {table}.parquet: {problem}") from None
 

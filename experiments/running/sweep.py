@@ -129,16 +129,19 @@ def _elsewhere(
             yield named[name], run
 
 
-def read_sweep(out: Path) -> pd.DataFrame:
+def read_sweep(out: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Every request of every run of a sweep in one frame: the columns of `requests.parquet` and the sweep's labels.
 
     Adds `run` (the run's name), `slo_met` and the columns of `run_columns`. `decision_us` of an analytic run is its
     median, as only the wall clock knows it. Control runs are left out: see `read_control`. StoreError when `out` is no
     sweep.
+
+    `columns`: of `requests.parquet` to read, where a sweep is large; None for all. What `slo_met` needs must be among
+    them.
     """
     import pandas as pd
 
-    frames = _frames(out, control=False)
+    frames = _frames(out, control=False, columns=columns)
     if not frames:
         raise StoreError(f"{out}: the sweep holds no finished run")
     return pd.concat(frames, ignore_index=True)
@@ -150,7 +153,7 @@ def read_control(out: Path) -> pd.DataFrame | None:
     return frames[0] if frames else None
 
 
-def _frames(out: Path, *, control: bool) -> list[pd.DataFrame]:
+def _frames(out: Path, *, control: bool, columns: Sequence[str] | None = None) -> list[pd.DataFrame]:
     frames = []
     for name, given in read_description(out)["runs"].items():
         labels = dict(given)
@@ -158,7 +161,7 @@ def _frames(out: Path, *, control: bool) -> list[pd.DataFrame]:
             continue
         folder = out / RUNS / name
         if is_run(folder):
-            table, manifest = read_table(folder, "requests"), read_manifest(folder)
+            table, manifest = read_table(folder, "requests", columns), read_manifest(folder)
             if (took_us := _measured_decision_us(folder)) is not None:
                 table["decision_us"] = took_us
             slo = SloSpec.model_validate(manifest["spec"]["slo"])

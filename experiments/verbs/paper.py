@@ -129,6 +129,7 @@ def reproduce(
 
     from experiments.drawing import draw_chart
     from experiments.reproducing import (
+        COLUMNS,
         NAME,
         PROFILES,
         TABLES,
@@ -156,7 +157,7 @@ def reproduce(
     place = out or Path("results") / f"{NAME}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console(stderr=as_json)
     run_sweep(NAME, planned, place, resume=resume, console=console, jobs=jobs, dask=dask)
-    requests = read_sweep(place)
+    requests = read_sweep(place, COLUMNS)
     left_out = sorted(requests.loc[requests["verdict"] == "invalid", "run"].unique())
     beside = cells_beside(requests, tuple(tables))
     frame = cells_frame(beside)
