@@ -39,6 +39,9 @@ from experiments.reproducing import (
 from experiments.running import read_spec, read_sweep
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.xdist_group("reproducing")
+"""On one processor: its runs are made once."""
+
 FULL_AT_200 = next(
     cell
     for cell in published_cells("Table 2")
