@@ -42,6 +42,7 @@ class LinkTable:
     """Index arrays over the directed links of a fabric. D decode instances in ascending order of their id.
 
     capacity_Bps: [links]. tier[p], latency_s[p]: [D] for each prefill instance p. tier_Bps: [4] by tier.
+    link_level: [links], 0 instance to server, 1 server to ToR, 2 ToR to aggregation, 3 aggregation to core.
     """
 
     def __init__(self, fabric: Fabric, roles: Roles) -> None:
@@ -66,6 +67,10 @@ class LinkTable:
             np.unique(np.concatenate([self.up_server, self.down_server])),
             *(np.unique([cables["up"], cables["down"]]) for cables in (wiring.rack_cables, wiring.core_cables)),
         ]
+        self.link_level: Ints = np.zeros(len(self.capacity_Bps), dtype=np.int64)
+        for level, links in enumerate(self._links_of_level):
+            self.link_level[links] = level
+        self.link_level.flags.writeable = False
 
     def _find_tier(self, prefill_id: int) -> Ints:
         """The first of pod, rack and server that differs counts 3, 2 or 1; the same server is tier 0."""

@@ -30,6 +30,7 @@ from scheduler.policies.dynamo_qos import DynamoQos
 from scheduler.policies.least_loaded import LeastLoaded
 from scheduler.policies.llmd_default import LlmdDefault
 from scheduler.policies.llmd_topology import LlmdTopology
+from scheduler.policies.netkv_fresh import NetKVFresh
 from scheduler.policies.netkv_full import NetKVFull
 from scheduler.policies.netkv_static import NetKVStatic
 from scheduler.policies.netkv_topo_only import NetKVTopoOnly
@@ -51,7 +52,7 @@ PROJECT = str(Path(__file__).parents[1])
 
 ENTRY_POINT_GROUP = "netkv.policies"
 
-TELEMETRY_POLICIES = frozenset({"netkv_full", "paper_full"})
+TELEMETRY_POLICIES = frozenset({"netkv_full", "netkv_fresh", "paper_full"})
 """Policies of ours that read the network sample: only for them a sweep varies how old it is."""
 
 
@@ -83,6 +84,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "netkv_topo_only": NetKVTopoOnly,
     "netkv_static": NetKVStatic,
     "netkv_full": NetKVFull,
+    "netkv_fresh": NetKVFresh,
     "paper_static": PaperStatic,
     "paper_self_contention": PaperSelfContention,
     "paper_full": PaperFull,

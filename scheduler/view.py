@@ -94,6 +94,22 @@ class View:
         return self._sample
 
     @property
+    def capacity_Bps(self) -> Floats:
+        """Capacity of every link, shape [links], bytes/s."""
+        return self._table.capacity_Bps
+
+    @property
+    def link_level(self) -> Ints:
+        """Level of every link, shape [links]: a path of tier t crosses links of levels 0 to t."""
+        return self._table.link_level
+
+    @property
+    def others_Bps(self) -> Floats | None:
+        """Other traffic than ours on every link by the snapshot, shape [links], bytes/s; None without one."""
+        self._telemetry_read = True
+        return self._others_Bps
+
+    @property
     def age_s(self) -> float:
         """Age of the telemetry snapshot, seconds; infinite without one."""
         return np.inf if self._sample is None else self._sample.age_s(self.now_s)
@@ -142,6 +158,14 @@ class View:
             self._available = candidates.prefill_id, found
         return self._available[1]
 
+    def available_beside_Bps(self, candidates: Candidates, others_Bps: Floats) -> Floats:
+        """What `available_Bps` would be with this other traffic on the links, shape [links], bytes/s, instead."""
+        if self._by_tier:
+            return self._available_on_tier_Bps(candidates, others_Bps)
+        return self._table.available(
+            candidates.prefill_id, self._stripes, others_Bps, self._in_flight.count, BACKGROUND_COMPETITORS
+        )
+
     def own_in_tier(self, candidates: Candidates) -> Ints:
         """Our own transfers in flight from the request's prefill instance in the tier of each candidate, shape [D]."""
         in_tier: Ints = self._in_flight.by_tier(candidates.prefill_id)[candidates.tier]
@@ -171,11 +195,7 @@ class View:
     def _find_available_Bps(self, candidates: Candidates) -> Floats:
         if self._others_Bps is None:
             return self.nominal_Bps(candidates)
-        if self._by_tier:
-            return self._available_on_tier_Bps(candidates, self._others_Bps)
-        return self._table.available(
-            candidates.prefill_id, self._stripes, self._others_Bps, self._in_flight.count, BACKGROUND_COMPETITORS
-        )
+        return self.available_beside_Bps(candidates, self._others_Bps)
 
     def _available_on_tier_Bps(self, candidates: Candidates, others_Bps: Floats) -> Floats:
         nominal = self.tier_Bps(candidates)

@@ -75,6 +75,7 @@ POLICY_STYLES = {
     "netkv_topo_only": Style("NetKV-Topo-Only", "#CC79A7", (0, (1, 1)), "D", "//"),
     "netkv_static": Style("NetKV-Static", "#0072B2", "--", "P", "xx"),
     "netkv_full": Style("NetKV-Full", "#D55E00", "-", "o", ""),
+    "netkv_fresh": Style("NetKV-Fresh", "#882255", (0, (6, 1, 1, 1)), "*", "**"),
     "paper_static": Style("Static (paper)", "#0072B2", (0, (4, 2)), "d", "x"),
     "paper_self_contention": Style("Self-contention (paper)", "#999999", (0, (4, 2, 1, 2)), "p", "o"),
     "paper_full": Style("Full (paper)", "#D55E00", (0, (4, 1)), "h", "."),

@@ -30,6 +30,7 @@ POLICIES = (
     "netkv_topo_only",
     "netkv_static",
     "netkv_full",
+    "netkv_fresh",
     "paper_static",
     "paper_self_contention",
     "paper_full",

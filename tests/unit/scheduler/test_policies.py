@@ -145,7 +145,7 @@ def test_topo_only_takes_the_nearest_tier_and_there_the_least_load() -> None:
     assert chosen("netkv_topo_only", candidates(feasible={2: False, 3: False})) == 6
 
 
-@pytest.mark.parametrize("policy", ["netkv_static", "netkv_full"])
+@pytest.mark.parametrize("policy", ["netkv_static", "netkv_full", "netkv_fresh"])
 @pytest.mark.parametrize(
     ("given", "best"),
     [

@@ -34,7 +34,7 @@ def test_the_names_are_those_that_were_agreed() -> None:
     assert set(POLICIES) == {
         *("round_robin", "random", "least_loaded", "vllm_dp", "power_of_two", "ca", "cla", "cla_star"),
         *("llmd_default", "llmd_topology", "sglang_cache_aware", "dynamo_decode", "dynamo_qos", "aibrix_decode"),
-        *("conductor", "netkv_topo_only", "netkv_static", "netkv_full"),
+        *("conductor", "netkv_topo_only", "netkv_static", "netkv_full", "netkv_fresh"),
         *("paper_static", "paper_self_contention", "paper_full"),
     }
 
