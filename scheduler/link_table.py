@@ -68,7 +68,9 @@ class LinkTable:
             *(np.unique([cables["up"], cables["down"]]) for cables in (wiring.rack_cables, wiring.core_cables)),
         ]
         self.link_level: Ints = np.zeros(len(self.capacity_Bps), dtype=np.int64)
-        for level, links in enumerate(self._links_of_level):
+        for name in ("up_server", "down_server"):
+            self.link_level[wiring.instances[name]] = 1
+        for level, links in enumerate(self._links_of_level[2:], start=2):
             self.link_level[links] = level
         self.link_level.flags.writeable = False
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scenario import link_tiers
 from scheduler.in_flight import InFlight
 from scheduler.link_table import LinkTable, spreading
 from tests.support.path_bandwidth import bottleneck_Bps
@@ -114,3 +115,8 @@ def test_transfers_in_flight_leave_no_trace_once_they_stop() -> None:
         in_flight.stop(request_id)
     assert len(in_flight) == 0
     assert not in_flight.count.any()
+
+
+def test_every_link_has_the_level_of_its_upper_switch() -> None:
+    fabric = build_fattree(FabricSpec())
+    assert LinkTable(fabric, place(fabric)).link_level.tolist() == link_tiers(fabric).tolist()
