@@ -35,7 +35,8 @@ def measure(policy: str, congestion: dict[str, object], refresh_s: float) -> np.
         )
         with AnalyticWorld(scenario) as world:
             told += [(one.kv_transfer_ms, one.ttft_ms) for one in world.run(scenario).requests]
-    return np.mean(told, axis=0)
+    found: np.ndarray = np.mean(told, axis=0)
+    return found
 
 
 @pytest.mark.timeout(900)
