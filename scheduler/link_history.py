@@ -19,8 +19,8 @@ LEVEL_SNAPSHOTS = 4.0
 KV transfer was the same within 0.3 %."""
 
 DOUBT_PAIRS = 1.0
-"""Uncorrelated pairs that each autocorrelation starts from: few snapshots show little correlation. Ours, not tuned: with 0
-or 3 the mean KV transfer was the same within 0.4 %."""
+"""Uncorrelated pairs that each autocorrelation starts from: few snapshots show little correlation. Ours, not tuned:
+with 0 or 3 the mean KV transfer was the same within 0.4 %."""
 
 WELL_PAST = 0.5
 """The time constant is read at the shortest lag whose autocorrelation is below this: an error matters least there."""
