@@ -86,8 +86,8 @@ class EmulatedCut:
 class SweepProfile:
     """How much of a question a sweep covers: values of its axes, seeds, workloads, changes to the default.
 
-    `control`: the first emulated run is made a second time, unless a user asks for one seed alone, so that a sweep knows
-    what two runs of one specification differ by (`experiments.questions.noise_sentence`).
+    `control`: the first emulated run is made a second time, unless a user asks for one seed alone, so that a sweep
+    knows what two runs of one specification differ by (`experiments.questions.noise_sentence`).
     `workloads`: profiles of the generator, each for `span_s` at its own rate (0: as many requests as the changes say);
     empty for the specification's own. `refresh_s`: intervals for policies that read telemetry; empty for the
     specification's own.
