@@ -88,11 +88,11 @@ def test_the_names_of_options_are_those_of_the_things_themselves() -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("netkv run --policy netkv_", ["netkv_topo_only", "netkv_static", "netkv_full"]),
+        ("netkv run --policy netkv_", ["netkv_topo_only", "netkv_static", "netkv_full", "netkv_fresh"]),
         ("netkv run --world a", ["analytic"]),
         ("netkv run --congestion ", list(choices.CONGESTION_KINDS)),
         ("netkv sweep sta", ["staleness", "staleness_map"]),
-        ("netkv sweep staleness --policies cla,netkv_f", ["cla,netkv_full"]),
+        ("netkv sweep staleness --policies cla,netkv_f", ["cla,netkv_full", "cla,netkv_fresh"]),
         ("netkv sweep staleness --world b", ["both"]),
         ("netkv tune --objective mean_t", ["mean_ttft_ms"]),
         ("netkv pl", ["plan"]),
