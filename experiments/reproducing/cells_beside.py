@@ -62,9 +62,16 @@ def _fitted_keys() -> frozenset[object]:
     return frozenset(_key(cells[number]) for number in published_fit()["cells"])
 
 
-def _key(cell: PublishedCell) -> tuple[PaperCondition, str, str, str, object]:
+def _key(cell: PublishedCell) -> tuple[object, ...]:
     at = PaperCondition.of_cell(cell, cell.policy)
-    return at, cell.policy, cell.quantity, cell.against, cell.condition.get("tier")
+    return (
+        at,
+        cell.policy,
+        cell.quantity,
+        cell.against,
+        cell.condition.get("tier"),
+        cell.condition.get("mode") == "packet",
+    )
 
 
 @dataclass(frozen=True)

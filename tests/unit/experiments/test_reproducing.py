@@ -172,6 +172,7 @@ def test_the_same_number_in_another_table_is_fitted_too_and_never_counted() -> N
     fitted = {(one.cell.table, one.cell.policy) for one in every if one.fitted}
     assert ("Figure 2", "cla_star") in fitted  # it reads no telemetry: one run at every age
     assert not [policy for _, policy in fitted if policy.startswith("paper")]
+    assert not [one for one in every if one.fitted and one.cell.condition.get("mode") == "packet"]
     assert totals(every)["fitted"] == sum(one.fitted for one in every) >= len(published_fit()["cells"])
 
 
