@@ -15,12 +15,11 @@ from scheduler.view import BACKGROUND_COMPETITORS
 TIERS = 4
 
 LEVEL_SNAPSHOTS = 4.0
-"""A link's mean starts from that of its level, which counts as this many snapshots. Ours, not tuned: with 16 the mean
-KV transfer was the same within 0.3 %."""
+"""A link's mean starts from that of its level, which counts as this many snapshots. Ours, not tuned."""
 
 DOUBT_PAIRS = 1.0
-"""Uncorrelated pairs that each autocorrelation starts from: few snapshots show little correlation. Ours, not tuned:
-with 0 or 3 the mean KV transfer was the same within 0.4 %."""
+"""Uncorrelated pairs that each autocorrelation starts from: few snapshots show little correlation. Ours, not
+tuned."""
 
 WELL_PAST = 0.5
 """The time constant is read at the shortest lag whose autocorrelation is below this: an error matters least there."""

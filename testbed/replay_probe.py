@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from scenario import Scenario
 from serving import Outcome
 from simulator import (
@@ -28,10 +30,11 @@ def transfer_time_error(scenario: Scenario, outcome: Outcome) -> float | None:
     recorded, taken_s = [], 0.0
     for decision in outcome.decisions:
         record = records[decision["request_id"]]
-        start_s, took_s = decision.get("transfer_started_s", float("nan")), record.kv_transfer_ms / 1e3
-        if record.kv_bytes > 0 and start_s == start_s and took_s == took_s:
+        start_s, took_s = decision.get("transfer_started_s", math.nan), record.kv_transfer_ms / 1e3
+        connections = len(decision.get("source_ports") or ())  # none where nothing is left once bytes are scaled
+        if connections and math.isfinite(start_s + took_s):
             source, target = decision["prefill_id"], decision["decode_id"]
-            size_B, connections = record.kv_bytes / TCP_PAYLOAD_SHARE, len(decision["source_ports"])
+            size_B = record.kv_bytes / TCP_PAYLOAD_SHARE
             recorded.append(RecordedTransfer(record.request_id, start_s, source, target, size_B, connections))
             taken_s += took_s
     if len(recorded) < LEAST_TRANSFERS or not outcome.paths or outcome.evidence.get("background_udp"):

@@ -7,10 +7,13 @@ userspace. The facts that they assert are the same.
 """
 
 import os
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from tests.support.command_line import cli_server
 from tests.support.live import machine
 from tests.support.paths import ROOT
 
@@ -28,6 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--emulation", action="append", default=[], metavar="FIELD=VALUE", help="a field of the live tests' emulation"
     )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    """`netkv` in a process that has imported it already, for `CommandLine`."""
+    with cli_server() as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -98,7 +98,8 @@ def _in_order(requests: Sequence[Request], stamps_s: Floats, added_s: Floats) ->
         members.setdefault(stamp_s, []).append(k)
     arrival_s = stamps_s + added_s
     for together in members.values():
-        if any(parents[k] in together for k in together):
+        inside = set(together)
+        if any(parents[k] in inside for k in together):
             arrival_s[_placed(together, parents, arrival_s)] = np.sort(arrival_s[together])
     for k, parent in enumerate(parents):
         if parent is not None:
@@ -109,8 +110,9 @@ def _in_order(requests: Sequence[Request], stamps_s: Floats, added_s: Floats) ->
 def _placed(together: list[int], parents: list[int | None], arrival_s: Floats) -> list[int]:
     """The requests by their times, each after the one that it depends on."""
     children: dict[int | None, list[int]] = {}
+    inside = set(together)
     for k in together:
-        children.setdefault(parents[k] if parents[k] in together else None, []).append(k)
+        children.setdefault(parents[k] if parents[k] in inside else None, []).append(k)
     ready = [(arrival_s[k], k) for k in children.get(None, [])]
     heapq.heapify(ready)
     placed = []

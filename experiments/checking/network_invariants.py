@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,10 +80,14 @@ def paths_carry_kv(history: History) -> Iterator[Violation]:
         yield from of_requests(
             numbers_of,
             there != wanted,
-            lambda row, there=there, what=what: Said(f"{there[row]} {what}", f"{wanted[row]}"),  # type: ignore[misc]
+            _counted(what, there, wanted),
         )
     strangers = ~np.isin(whole(own, "number"), numbers_of)
     yield from of_requests(whole(own, "number"), strangers, lambda _: Said("a connection", "none: nothing was decided"))
+
+
+def _counted(what: str, found: NDArray[Any], expected: NDArray[Any]) -> Callable[[int], Said]:
+    return lambda row: Said(f"{found[row]} {what}", f"{expected[row]}")
 
 
 def wire_bytes(history: History) -> Iterator[Violation]:

@@ -35,9 +35,9 @@ def summary_counts(history: History) -> Iterator[Violation]:
         expected[f"total_{name}_tokens"] = history.of_requests(f"{name}_length")[done].sum()
     yield from _compare(history.summary, expected, required=COUNTED)
     asked = history.summary.get("num_prompts", len(done))
-    told = [history.summary.get(name) for name in COUNTED]
-    if all(isinstance(count, int) for count in told) and sum(told) != asked:  # type: ignore[arg-type]
-        yield Violation("summary.json", f"{sum(told)} requests that ended", f"{asked}")  # type: ignore[arg-type]
+    told = [count for name in COUNTED if isinstance(count := history.summary.get(name), int)]
+    if len(told) == len(COUNTED) and sum(told) != asked:
+        yield Violation("summary.json", f"{sum(told)} requests that ended", f"{asked}")
     duration_s = history.summary.get("duration")
     if not isinstance(duration_s, (int, float)):
         yield Violation("summary.json", f"duration {duration_s}", "seconds")

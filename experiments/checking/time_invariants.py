@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.checking.history import ABOVE_RATE, LAG_S, History, whole
 from experiments.checking.reference_model import HOPS, Ints, prefill_s, step_s
 from experiments.checking.violation import Floats, Said, Violation, differ, of_requests
+
+Objects = NDArray[Any]
 
 STEPS = (
     *("arrived", "prefill_start", "prefill_end", "decided", "sent", "received", "admitted"),
@@ -39,9 +43,7 @@ def times_in_order(history: History) -> Iterator[Violation]:
         yield from of_requests(
             history.numbers,
             early,
-            lambda row, step=step, now_s=now_s, before_s=before_s, before=before: Said(  # type: ignore[misc]
-                f"{_words(step)} at {now_s[row]:.6f} s", f"not before {_words(before[row])} at {before_s[row]:.6f} s"
-            ),
+            _too_early(step, now_s, before, before_s),
         )
         known = ~np.isnan(now_s)
         latest, name = np.where(known, now_s, latest), np.where(known, step, name)
@@ -67,9 +69,7 @@ def times_add_up(history: History) -> Iterator[Violation]:
         yield from of_requests(
             history.numbers,
             long,
-            lambda row, gap_s=gap_s, earlier=earlier, later=later: Said(  # type: ignore[misc]
-                f"{gap_s[row]:.6f} s from {_words(earlier)} to {_words(later)}", f"at most {history.lag_s:g} s"
-            ),
+            _too_long(f"from {_words(earlier)} to {_words(later)}", gap_s, history.lag_s),
         )
     gaps = history.of_requests("output_length") - 1
     found, answer_ms = history.of_requests("tpot_ms"), (at.last_token - at.first_token) * 1e3
@@ -147,9 +147,7 @@ def decode_steps(history: History) -> Iterator[Violation]:
         yield from of_requests(
             history.numbers,
             wrong,
-            lambda row, name=name, found=found, count=count: Said(  # type: ignore[misc]
-                f"{name} of {found[row]:.6f} s", f"{count[row] * shortest:.6f} to {count[row] * longest:.6f} s"
-            ),
+            _outside(name, found, count * shortest, count * longest),
         )
     if history.emulated:
         return
@@ -286,3 +284,17 @@ def _running_at_admission(history: History) -> Ints:
 
 def _words(step: str) -> str:
     return step.replace("_", " ")
+
+
+def _too_early(step: str, now_s: Floats, before: Objects, before_s: Floats) -> Callable[[int], Said]:
+    return lambda row: Said(
+        f"{_words(step)} at {now_s[row]:.6f} s", f"not before {_words(before[row])} at {before_s[row]:.6f} s"
+    )
+
+
+def _too_long(what: str, found_s: Floats, most_s: float) -> Callable[[int], Said]:
+    return lambda row: Said(f"{found_s[row]:.6f} s {what}", f"at most {most_s:g} s")
+
+
+def _outside(name: str, found_s: Floats, low_s: Floats, high_s: Floats) -> Callable[[int], Said]:
+    return lambda row: Said(f"{name} of {found_s[row]:.6f} s", f"{low_s[row]:.6f} to {high_s[row]:.6f} s")

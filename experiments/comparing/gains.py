@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis import Change, paired_change
-from experiments.comparing.independent_runs import Pair
+from experiments.analysis import paired_change
+from experiments.comparing.independent_runs import Pair, interval_of
 from experiments.comparing.recorded_run import MODELS, RecordedRun
 from scheduler import POLICIES, TELEMETRY_POLICIES
 
@@ -40,7 +40,7 @@ def _of_setting(here: pd.DataFrame) -> Iterator[dict[str, Any]]:
     others = here[here["policy"] != baseline]
     for _, group in others.groupby(["policy", "refresh_s"], sort=False, dropna=False):
         policy, refresh_s = group["policy"].iloc[0], float(group["refresh_s"].iloc[0])
-        changes = {way: _interval(paired_change(base, group, way)) for way in WAYS}
+        changes = {way: interval_of(paired_change(base, group, way)) for way in WAYS}
         bias = changes["emulated"]["percent"] - changes["same_decisions"]["percent"]
         aged = None if math.isnan(refresh_s) else refresh_s
         yield {"policy": policy, "refresh_s": aged, "baseline": baseline, **changes, "bias_points": bias}
@@ -69,7 +69,3 @@ def _three_ways(pair: Pair, runs: Sequence[RecordedRun], table: pd.DataFrame) ->
             "own_decisions": theirs["ttft_ms"].reindex(ours.index),
         }
     ).reset_index(drop=True)
-
-
-def _interval(change: Change) -> dict[str, float]:
-    return {"percent": change.percent, "low": change.low, "high": change.high}

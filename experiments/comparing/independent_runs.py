@@ -143,11 +143,12 @@ def _gains(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
         emulated, analytic = changes
         agree = emulated.low <= analytic.high and analytic.low <= emulated.high
         row = {"baseline": baseline, "policy": policy, "agree": bool(agree)}
-        found.append(row | {"emulated": _interval(emulated), "analytic": _interval(analytic)})
+        found.append(row | {"emulated": interval_of(emulated), "analytic": interval_of(analytic)})
     return found
 
 
-def _interval(change: Change) -> dict[str, float]:
+def interval_of(change: Change) -> dict[str, float]:
+    """A change with its interval, as JSON has it."""
     return {"percent": change.percent, "low": change.low, "high": change.high}
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from experiments.analysis import NEVER, Further, tidy
 from experiments.drawing import Chart
-from experiments.running import Condition, RunSpec, SpecError, control_of, make_spec
+from experiments.running import CONTROL, Condition, RunSpec, SpecError, control_of, make_spec
 from scheduler import POLICIES as POLICY_NAMES
 from scheduler import TELEMETRY_POLICIES
 from topologies import did_you_mean
@@ -257,13 +257,14 @@ def written(refresh_s: float) -> float | str:
 
 def note_on(conditions: Sequence[Condition], left_out: Sequence[str]) -> str:
     """What a figure's foot says of its runs."""
-    specs = [condition.spec for condition in conditions]
+    counted = [condition for condition in conditions if CONTROL not in condition.labels]
+    specs = [condition.spec for condition in counted]
     sizes = sorted({spec.fabric.gpus for spec in specs})
     gpus = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     workloads = list(dict.fromkeys(map(workload_name, specs)))
     seeds = len({spec.seed for spec in specs})
     without = f" without {len(left_out)} invalid ones" if left_out else ""
     return (
-        f"{len(conditions)} runs{without}, {seeds} seed{'s' if seeds > 1 else ''}; {gpus} GPUs, {specs[0].model.name};"
+        f"{len(counted)} runs{without}, {seeds} seed{'s' if seeds > 1 else ''}; {gpus} GPUs, {specs[0].model.name};"
         f" workload {', '.join(workloads)}; congestion {specs[0].congestion.kind}."
     )

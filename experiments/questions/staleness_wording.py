@@ -118,7 +118,7 @@ def _worth_of_fresh(rows: pd.DataFrame, retained: RetainedTelemetry) -> str:
 def _lost(rows: pd.DataFrame, retained: RetainedTelemetry) -> str:
     found = retained.found
     if found.verdict == "nothing to lose":
-        return "so an old snapshot had nothing to lose"
+        return "so there was no gain that could be seen for an old snapshot to lose"
     shares = [
         f"{one.change.value:.0f} % [{one.change.low:.0f}, {one.change.high:.0f}] at {_age(row)}"
         for one, (_, row) in zip(retained.shares, rows.iloc[1:].iterrows(), strict=True)

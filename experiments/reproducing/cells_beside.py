@@ -155,12 +155,16 @@ def _measured(cell: PublishedCell, group: pd.DataFrame, runs: Runs) -> Interval 
     if cell.quantity.endswith("_change"):
         before = runs.get(_run_key(cell, cell.against)) if cell.against else None
         return None if before is None else CHANGES[cell.quantity](before, group)
-    done = group[group["status"] == "completed"]
-    if cell.quantity == "transfers_of_tier":
-        moved = done[done["kv_bytes"] > 0]
-        here = np.where(moved["tier"] == cell.condition["tier"], 100.0, 0.0)
-        return Interval(*mean_interval(here, units=units_of(moved), bounds=(0.0, 100.0)))
-    return LEVELS[cell.quantity](group)
+    return level_of(cell, group)
+
+
+def level_of(cell: PublishedCell, group: pd.DataFrame) -> Interval:
+    """A quantity that is no change, in the cell's unit, over the requests of one policy."""
+    if cell.quantity != "transfers_of_tier":
+        return LEVELS[cell.quantity](group)
+    moved = group[(group["status"] == "completed") & (group["kv_bytes"] > 0)]
+    here = np.where(moved["tier"] == cell.condition["tier"], 100.0, 0.0)
+    return Interval(*mean_interval(here, units=units_of(moved), bounds=(0.0, 100.0)))
 
 
 def _mean(column: str, completed: bool = True) -> Callable[[pd.DataFrame], Interval]:

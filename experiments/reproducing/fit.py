@@ -25,7 +25,7 @@ from experiments.published import (
     paper_set_up,
     published_cells,
 )
-from experiments.reproducing.cells_beside import LEVELS
+from experiments.reproducing.cells_beside import level_of
 from experiments.running import make_spec, open_world, slo_met
 from serving import RequestRecord
 
@@ -219,15 +219,7 @@ def _ours(
 ) -> NDArray[np.float64]:
     """The cells' quantities in the analytic world."""
     of_policy = {policy: _run(workload, values, policy, requests, seeds) for policy in {cell.policy for cell in cells}}
-    found = []
-    for cell in cells:
-        rows = of_policy[cell.policy]
-        if cell.quantity == "transfers_of_tier":
-            moved = rows[rows["kv_bytes"] > 0]
-            found.append(100 * float((moved["tier"] == cell.condition["tier"]).mean()))
-        else:
-            found.append(LEVELS[cell.quantity](rows).value)
-    return np.array(found)
+    return np.array([level_of(cell, of_policy[cell.policy]).value for cell in cells])
 
 
 def _run(workload: str, values: Mapping[str, float], policy: str, requests: int, seeds: int) -> pd.DataFrame:

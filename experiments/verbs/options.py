@@ -30,6 +30,18 @@ Setting = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end, and what went wrong.")]
+Worlds = Annotated[
+    str,
+    typer.Option(
+        metavar="emulated|analytic|both", help="Which world replays it.", autocompletion=choices.worlds_or_both
+    ),
+]
+ProfileName = Annotated[
+    str,
+    typer.Option(metavar="quick|full", help="Minutes, or what a paper would print.", autocompletion=choices.profiles),
+]
+SweepOut = Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of the runs (default: a new one).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue in --out.")]
 Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Runs at a time, in processes of this machine.")]
 Dask = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster to run on, e.g. tcp://host:8786.")
@@ -65,3 +77,24 @@ def _number_or_word(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+WORLDS_OF = {"emulated": ("emulated",), "analytic": ("analytic",), "both": ("emulated", "analytic")}
+
+
+def worlds_of(named: str) -> tuple[str, ...]:
+    """The worlds that `--world` names. SpecError for another name."""
+    from experiments.running import SpecError
+    from topologies import did_you_mean
+
+    if named not in WORLDS_OF:
+        raise SpecError(f"world: {named!r} is not one of {', '.join(WORLDS_OF)}{did_you_mean(named, WORLDS_OF)}")
+    return WORLDS_OF[named]
+
+
+def check_jobs(jobs: int, dask: str | None) -> None:
+    """SpecError where `--jobs` is given beside the cluster that decides it."""
+    from experiments.running import SpecError
+
+    if dask is not None and jobs != 1:
+        raise SpecError("--jobs: a cluster has as many as it has workers (leave it out with --dask)")

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.verbs import choices
-from experiments.verbs.options import AsJson, Dask, Jobs, Seed, Setting, changes_of
-from experiments.verbs.sweep import WORLDS
+from experiments.verbs.options import (
+    AsJson,
+    Dask,
+    Jobs,
+    ProfileName,
+    Resume,
+    Seed,
+    Setting,
+    SweepOut,
+    Worlds,
+    changes_of,
+    check_jobs,
+    worlds_of,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +78,7 @@ def fit(
             task = progress.add_task(name, total=None)
             rag = found.get("rag", published_fit()["workloads"]["rag"])["values"]
             given = {} if name == "rag" else taken_over_from_rag(rag)
-            found[name] = fit_workload(name, given, requests, seeds, lambda task=task: progress.advance(task))  # type: ignore[misc]
+            found[name] = fit_workload(name, given, requests, seeds, partial(progress.advance, task))
     report = {
         "made_with": f"netkv paper fit --requests {requests} --seeds {seeds}",
         "cells": [number for name in KNOWN for number in declared_cells(name)],
@@ -74,8 +86,8 @@ def fit(
         "versions": versions(),
         "git_commit": git_commit(),
     }
-    with new_folder(out) as partial:
-        write_json(partial / FIT_FILE, report)
+    with new_folder(out) as folder:
+        write_json(folder / FIT_FILE, report)
     if as_json:
         typer.echo(json.dumps({"out": str(out), "workloads": found}))
         return
@@ -98,19 +110,10 @@ def reproduce(
     cells: Annotated[
         str | None, typer.Option(metavar="table2,figure1", help="Tables and figures (default: all).")
     ] = None,
-    world: Annotated[
-        str,
-        typer.Option(
-            metavar="emulated|analytic|both", help="Which world predicts.", autocompletion=choices.worlds_or_both
-        ),
-    ] = "analytic",
-    profile: Annotated[
-        str, typer.Option(metavar="quick|full", help="How much is run.", autocompletion=choices.profiles)
-    ] = "quick",
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder of the runs (default: a new one).")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue in --out.")] = False,
+    world: Worlds = "analytic",
+    profile: ProfileName = "quick",
+    out: SweepOut = None,
+    resume: Resume = False,
     jobs: Jobs = 1,
     dask: Dask = None,
     seed: Seed = None,
@@ -144,14 +147,12 @@ def reproduce(
 
     if profile not in PROFILES:
         raise SpecError(f"profile: {profile!r} is not one of {', '.join(PROFILES)}")
-    if world not in WORLDS:
-        raise SpecError(f"world: {world!r} is not one of {', '.join(WORLDS)}")
-    if dask is not None and jobs != 1:
-        raise SpecError("--jobs: a cluster has as many as it has workers (leave it out with --dask)")
+    check_jobs(jobs, dask)
+    worlds = worlds_of(world)
     by_short = {short(table): table for table in TABLES}
     named = [name.strip().lower() for name in cells.split(",")] if cells else list(by_short)
     tables = [by_short.get(name, name) for name in named]
-    planned = planned_runs(PROFILES[profile], WORLDS[world], tables, changes_of(settings=settings, seed=seed))
+    planned = planned_runs(PROFILES[profile], worlds, tables, changes_of(settings=settings, seed=seed))
     if not planned:
         raise SpecError(f"cells: the {world} world runs none of these in the {profile} profile (try --profile full)")
     place = out or Path("results") / f"{NAME}-{datetime.now():%Y%m%d-%H%M%S}"

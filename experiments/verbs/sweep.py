@@ -15,13 +15,19 @@ from experiments.verbs.options import (
     Congestion,
     Dask,
     Jobs,
+    ProfileName,
     Quiet,
     Refresh,
     Requests,
+    Resume,
     Seed,
     Setting,
+    SweepOut,
     Trace,
+    Worlds,
     changes_of,
+    check_jobs,
+    worlds_of,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
     from experiments.running import RunSpec
 
 CONCLUSIONS = "conclusions.txt"
-WORLDS = {"emulated": ("emulated",), "analytic": ("analytic",), "both": ("emulated", "analytic")}
 
 
 def sweep(
@@ -39,18 +44,8 @@ def sweep(
         str,
         typer.Argument(metavar="|".join(choices.QUESTIONS), help="What is varied.", autocompletion=choices.questions),
     ],
-    world: Annotated[
-        str,
-        typer.Option(
-            metavar="emulated|analytic|both", help="Which world replays it.", autocompletion=choices.worlds_or_both
-        ),
-    ] = "emulated",
-    profile: Annotated[
-        str,
-        typer.Option(
-            metavar="quick|full", help="Minutes, or what a paper would print.", autocompletion=choices.profiles
-        ),
-    ] = "quick",
+    world: Worlds = "emulated",
+    profile: ProfileName = "quick",
     policies: Annotated[
         str | None,
         typer.Option(
@@ -62,8 +57,8 @@ def sweep(
     as_map: Annotated[
         bool, typer.Option("--map", help="With staleness: the same as the question staleness_map.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The sweep's folder (default: a new one).")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep in --out.")] = False,
+    out: SweepOut = None,
+    resume: Resume = False,
     jobs: Jobs = 1,
     dask: Dask = None,
     seed: Seed = None,
@@ -96,19 +91,16 @@ def sweep(
 
     from experiments.claims import claims_table, verdicts
     from experiments.questions import noise_sentence, note_on
-    from experiments.running import RUNS, SpecError, read_control, read_sweep, run_sweep, strict
-    from topologies import did_you_mean
+    from experiments.running import RUNS, read_control, read_sweep, run_sweep, strict
 
     chosen = _question(question, as_map)
     changes = changes_of(
         settings=settings, trace=trace, requests=requests, refresh=refresh, congestion=congestion, seed=seed
     )
-    if dask is not None and jobs != 1:
-        raise SpecError("--jobs: a cluster has as many as it has workers (leave it out with --dask)")
-    if world not in WORLDS:
-        raise SpecError(f"world: {world!r} is not one of {', '.join(WORLDS)}{did_you_mean(world, WORLDS)}")
+    check_jobs(jobs, dask)
+    worlds = worlds_of(world)
     named = chosen.policies if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
-    conditions = chosen.conditions(profile, named, WORLDS[world], changes)
+    conditions = chosen.conditions(profile, named, worlds, changes)
     for note in _notes([condition.spec for condition in conditions]):
         typer.echo(f"netkv: {note}", err=True)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -144,7 +136,7 @@ def sweep(
             f" they are part of: {whose}."
         )
     (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
-    judged = [verdict for verdict in verdicts([place], WORLDS[world]) if verdict.measured]
+    judged = [verdict for verdict in verdicts([place], worlds) if verdict.measured]
     if as_json:
         report = _report(place, results, figures, because, said)
         report["claims"] = strict([verdict.as_json() for verdict in judged])

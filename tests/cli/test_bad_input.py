@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from tests.support.command_line import (
     SWEEP,
     CommandLine,
     Said,
-    cli_server,
     everything_in,
     fill,
     refused,
@@ -168,12 +166,6 @@ BAD = [
     (("plan", "--figure", "nowhere/fabric.svg"), "--figure nowhere/fabric.svg: No such file or directory"),
     (("shell", "--set", "fabric.pods=0"), "fabric: pods: 0 is below 1"),
 ]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    with cli_server() as process:
-        yield process
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import RUN, CommandLine, cli_server, refused
+from tests.support.command_line import RUN, CommandLine, refused
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("command line")
@@ -22,12 +21,6 @@ CHATS = [
      "hash_ids": [0, 1, 2, *range(10 + 30 * k, 40 + 30 * k)]}
     for k in range(3)
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    with cli_server() as process:
-        yield process
 
 
 @pytest.fixture

@@ -5,22 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import RUN, SWEEP, CommandLine, cli_server, everything_in, fill, refused
+from tests.support.command_line import RUN, SWEEP, CommandLine, everything_in, fill, refused
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("live_machine")]
 
 NOBODY = 65534
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    with cli_server() as process:
-        yield process
 
 
 @pytest.fixture

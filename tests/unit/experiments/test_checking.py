@@ -179,8 +179,13 @@ def of_connection(column: str, change: Callable[[Any], Any]) -> Callable[[Record
     return tamper
 
 
-plus_one: Callable[[Any], Any] = lambda value: value + 1  # noqa: E731
-tenth: Callable[[Any], Any] = lambda value: value * 0.1  # noqa: E731
+def plus_one(value: Any) -> Any:
+    return value + 1
+
+
+def tenth(value: Any) -> Any:
+    return value * 0.1
+
 
 TAMPERED: list[tuple[str, Callable[[Records], None]]] = [
     ("request_ids", drop("requests", 5)),

@@ -102,7 +102,9 @@ def test_what_is_kept_of_the_gain_of_telemetry_itself() -> None:
     assert "20 % [-5, 45] at 60 s (24 times the congestion's correlation time)" in lost
     assert "rests on 5 seeds and 675 requests a row, in which a change of 1.4 % would have been seen" in sure
     assert "an old snapshot keeps it, significantly at least 50 % at every age" in said(made(0.1), made(60.0))
-    assert "an old snapshot had nothing to lose" in said(made(0.1, telemetry_gain_low=-1.0), made(60.0, **gone))
+    assert "no gain that could be seen for an old snapshot to lose" in said(
+        made(0.1, telemetry_gain_low=-1.0), made(60.0, **gone)
+    )
     costs = said(made(0.1, telemetry_gain_ms=-20.0, telemetry_gain_low=-30.0, telemetry_gain_high=-10.0), made(60.0))
     assert "telemetry costs something here" in costs
     assert "2 runs fewer than were made, invalid" in said(made(0.1, left_out=2), made(60.0))
