@@ -48,7 +48,9 @@ WIDEST = {"share": 0.03, "%": 3.0, "points": 3.0, "ms": 0.15}
 """The same for shares and for changes, in their own unit: 3 % is the smallest effect that the runs are to tell."""
 
 READING_ERROR = 0.01
-"""Of a number that was read off a plot: part of its value."""
+"""Of a number that was read off a plot: part of its axis, which is taken to be `AXIS` times as long as the numbers of
+its panel are apart (ours: the plots' ends are not known)."""
+AXIS = 2.0
 
 
 def is_fitted(cell: PublishedCell) -> bool:
@@ -103,8 +105,7 @@ class CellBeside:
     @property
     def own_error(self) -> float:
         """How far the published number itself is uncertain: its printed half width, or how well its plot was read."""
-        reading = READING_ERROR * abs(self.cell.value) if self.cell.read_off_plot else 0.0
-        return max(self.cell.half_width or 0.0, reading)
+        return max(self.cell.half_width or 0.0, _reading_error(self.cell) if self.cell.read_off_plot else 0.0)
 
     @property
     def verdict(self) -> Verdict:
@@ -139,6 +140,16 @@ def cells_beside(requests: pd.DataFrame, tables: tuple[str, ...] = ()) -> list[C
             if group is not None and (ours := _measured(cell, group, runs)) is not None:
                 found.append(CellBeside(cell, str(world), ours, len(group)))
     return found
+
+
+def _reading_error(cell: PublishedCell) -> float:
+    workload = cell.condition.get("workload")
+    panel = [
+        one.value
+        for one in published_cells(cell.table)
+        if (one.quantity, one.condition.get("workload")) == (cell.quantity, workload)
+    ]
+    return READING_ERROR * AXIS * (max(panel) - min(panel))
 
 
 def _run_key(cell: PublishedCell, policy: str) -> RunKey:

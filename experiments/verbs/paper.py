@@ -154,7 +154,8 @@ def reproduce(
     tables = [by_short.get(name, name) for name in named]
     planned = planned_runs(PROFILES[profile], worlds, tables, changes_of(settings=settings, seed=seed))
     if not planned:
-        raise SpecError(f"cells: the {world} world runs none of these in the {profile} profile (try --profile full)")
+        remedy = "leave --world out" if profile == "full" else "try --profile full, or leave --world out"
+        raise SpecError(f"cells: the {world} world runs none of these in the {profile} profile ({remedy})")
     place = out or Path("results") / f"{NAME}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console(stderr=as_json)
     run_sweep(NAME, planned, place, resume=resume, console=console, jobs=jobs, dask=dask)
