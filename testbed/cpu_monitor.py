@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,18 +42,21 @@ class CpuMonitor:
         self._timer_lag: dict[str, float] = {}
         self._own_cpus = 0.0
 
-    async def watch(self) -> None:
-        """Sample every window until cancelled."""
+    async def watch(self, begin: Awaitable[None] | None = None) -> None:
+        """Sample every window until cancelled, from when `begin` is over; only the timer probe starts before.
+
+        Files are read in a thread: the loop that calls this may serve requests.
+        """
         log = RUN_DIR / "timer_probe.log"
         timer_probe = self._up.spawn(self._instance, *child_python("workers.timer_probe", bare=True), log=log)
-        began_s, spent_s, interrupted_s = time.monotonic(), spent_by_process_s(), processor_times().interrupted_s
         try:
-            await self._sample()
+            await (begin or asyncio.sleep(0))
+            before = await asyncio.to_thread(WorkDone.now)
+            try:
+                await self._sample()
+            finally:
+                self._own_cpus = before.cpus_until_now(counts_interrupts=self._up.spec.datapath == "kernel")
         finally:
-            more_s = sum(now_s - spent_s.get(pid, 0.0) for pid, now_s in spent_by_process_s().items())
-            if self._up.spec.datapath == "kernel":
-                more_s += processor_times().interrupted_s - interrupted_s
-            self._own_cpus = more_s / (time.monotonic() - began_s)
             timer_probe.terminate()
             try:
                 timer_probe.wait(PROBE_DEADLINE_S)
@@ -62,19 +66,17 @@ class CpuMonitor:
                 self._timer_lag = {"lag_p99_ms": PROBE_DEADLINE_S * 1e3}
 
     async def _sample(self) -> None:
-        before, switches, pressure_s = processor_times(), switches_scheduled(), cpu_pressure_s()
+        before = await asyncio.to_thread(MachineState.now)
         while True:
-            began_s = time.monotonic()
             await asyncio.sleep(WINDOW_S)
-            window_s = time.monotonic() - began_s
-            after = processor_times()
-            idle_s, busy_s = after.idle_s - before.idle_s, after.busy_s - before.busy_s
-            if idle_s + busy_s:
-                self._idle.append(idle_s / (idle_s + busy_s))
-            before, switches_before, switches = after, switches, switches_scheduled()
-            pressure_before_s, pressure_s = pressure_s, cpu_pressure_s()
-            self._waits.append(wait_share(switches_before, switches, window_s))
-            self._pressure.append((pressure_s - pressure_before_s) / window_s)
+            after = await asyncio.to_thread(MachineState.now)
+            window_s = after.at_s - before.at_s
+            idle_s = after.processors.idle_s - before.processors.idle_s
+            if spent_s := idle_s + after.processors.busy_s - before.processors.busy_s:
+                self._idle.append(idle_s / spent_s)
+            self._waits.append(wait_share(before.switches, after.switches, window_s))
+            self._pressure.append((after.pressure_s - before.pressure_s) / window_s)
+            before = after
 
     def evidence(self) -> dict[str, Any]:
         """`cpu_idle_mean`, `cpu_starved`: shares of all cores and of the windows with under 2 % idle.
@@ -111,6 +113,39 @@ def processor_times() -> ProcessorTimes:
     line = STAT.read_text().split("\n", 1)[0]
     user, nice, system, idle, iowait, irq, softirq, steal = (int(word) / TICKS_PER_S for word in line.split()[1:9])
     return ProcessorTimes(idle + iowait, user + nice + system + irq + softirq + steal, irq + softirq)
+
+
+class MachineState(NamedTuple):
+    """What a window begins and ends with; `at_s`: CLOCK_MONOTONIC."""
+
+    at_s: float
+    processors: ProcessorTimes
+    switches: dict[str, SchedulingTimes]
+    pressure_s: float
+
+    @classmethod
+    def now(cls) -> MachineState:
+        return cls(time.monotonic(), processor_times(), switches_scheduled(), cpu_pressure_s())
+
+
+class WorkDone(NamedTuple):
+    """Processor seconds that every process has spent, and the machine in interrupts; `at_s`: CLOCK_MONOTONIC."""
+
+    at_s: float
+    spent_s: dict[int, float]
+    interrupted_s: float
+
+    @classmethod
+    def now(cls) -> WorkDone:
+        return cls(time.monotonic(), spent_by_process_s(), processor_times().interrupted_s)
+
+    def cpus_until_now(self, *, counts_interrupts: bool) -> float:
+        """Processors that all processes have kept busy since then."""
+        end = WorkDone.now()
+        more_s = sum(now_s - self.spent_s.get(pid, 0.0) for pid, now_s in end.spent_s.items())
+        if counts_interrupts:
+            more_s += end.interrupted_s - self.interrupted_s
+        return more_s / (end.at_s - self.at_s)
 
 
 def spent_by_process_s() -> dict[int, float]:

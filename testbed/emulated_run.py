@@ -17,12 +17,14 @@ from testbed.background_player import BackgroundPlayer
 from testbed.calibration import CALIBRATION_ID, Calibration
 from testbed.cpu_monitor import CpuMonitor
 from testbed.errors import TestbedError
-from testbed.fabric_up import FabricUp
-from testbed.link_log import log_links
+from testbed.fabric_up import ORACLE_SOCKET, FabricUp
+from testbed.link_log import LinkLog
+from testbed.oracle_client import OracleClient
 from testbed.oracle_watch import OracleWatch
 from testbed.port_watch import PortWatch
 from testbed.request_movers import LATE_S, RequestMovers
 from testbed.run_clock import RunClock
+from testbed.scheduling_priority import REALTIME_PRIORITY, realtime_thread
 from testbed.worker_pool import Event, WorkerPool
 from topologies import Roles
 from workloads import Request
@@ -49,8 +51,12 @@ class EmulatedRun:
         self._clock = RunClock(up.spec.time_dilation)
         self._movers = RequestMovers(up, scenario, roles, requests, self._clock, self._tell)
         self._background = BackgroundPlayer(up, background, self._clock, self._tell)
-        self._oracle = OracleWatch(self._movers.life.dispatcher, up.fabric, self._clock, scenario.first_snapshot_s)
+        self._oracle_clients = OracleClient(ORACLE_SOCKET), OracleClient(ORACLE_SOCKET)
+        scheduler, logger = self._oracle_clients
+        dispatcher = self._movers.life.dispatcher
+        self._oracle = OracleWatch(scheduler, dispatcher, up.fabric, self._clock, scenario.first_snapshot_s)
         self._calibration = Calibration(up, roles, scenario.serving.stripes, self._tell)
+        self._links = LinkLog(logger, self._clock.real_s, up.spec.rate_scale)
         self._cpu_monitor = CpuMonitor(up, roles.decode[0])
         self._udp = any(flow.protocol == "udp" for flow in background)
         self._handlers = self._movers.handlers | self._background.handlers
@@ -62,9 +68,12 @@ class EmulatedRun:
         async with self._pool:
             calibrated = [await self._calibration.measure()]
             ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_ms / 1e3, self._up.split)
-            self._clock.start(self._scenario.lead_s)
-            await self._play(ports)
-            self._outcome.duration_s = self._clock.now_s()
+            for client in self._oracle_clients:
+                client.connect()
+            with realtime_thread(REALTIME_PRIORITY):
+                self._clock.start(self._scenario.lead_s)
+                await self._play(ports)
+                self._outcome.duration_s = self._clock.now_s()
             await self._background.stop()
             await ports.until_still()
             self._outcome.evidence |= ports.evidence()
@@ -77,11 +86,11 @@ class EmulatedRun:
         work = [
             self._movers.issue(),
             self._background.play(),
-            self._from_zero(self._cpu_monitor.watch),
+            self._cpu_monitor.watch(self._clock.until(0.0)),
             ports.watch(),
+            self._links.watch(),
             self._progress(),
         ]
-        work.append(log_links(self._outcome.links, self._clock.real_s, self._up.spec.rate_scale))
         if self._scenario.oracle.source != "static":
             work.append(self._oracle.watch())
         tasks = [asyncio.create_task(self._guarded(one)) for one in work]
@@ -97,11 +106,6 @@ class EmulatedRun:
         for problem in ended:
             if isinstance(problem, Exception):
                 raise problem
-
-    async def _from_zero(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Work that begins at t = 0: what it averages is of the time in which requests are served."""
-        await self._clock.until(0.0)
-        await work()
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         """A task whose failure ends the run instead of being forgotten."""
@@ -134,6 +138,7 @@ class EmulatedRun:
         outcome.requests = list(movers.life.records.values())
         outcome.decisions = list(movers.life.decisions.values())
         outcome.background = self._background.rows
+        outcome.links = self._links.rows
         outcome.request_gaps_ms = movers.request_gaps_ms
         outcome.token_gaps_ms = [gap_ms for gaps_ms in movers.request_gaps_ms.values() for gap_ms in gaps_ms]
         outcome.token_gap_counts = [1] * len(outcome.token_gaps_ms)

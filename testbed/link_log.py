@@ -4,36 +4,47 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from testbed.fabric_up import ORACLE_SOCKET
 from testbed.oracle_client import OracleClient, OracleUnavailableError
 
 SAMPLE_S = 0.5
 """Between two rows of a link, wall seconds."""
 
-ORACLE_DEADLINE_S = 0.5
 
+class LinkLog:
+    """Logs every link whenever the controller has a new sample, in bytes of the real system: `rows`.
 
-async def log_links(rows: list[dict[str, Any]], real_s: Callable[[float], float], rate_scale: float) -> None:
-    """Append one row for each link whenever the controller has a new sample, until cancelled; bytes of the real system.
-
-    Bytes are relative to the first sample after t = 0, because the controller's counters include earlier runs on this
-    fabric.
+    `real_s` turns the machine's monotonic clock into the run's. Bytes are relative to the first sample after t = 0,
+    because the controller's counters include earlier runs on this fabric.
     """
-    client = OracleClient(ORACLE_SOCKET)
-    last_s = None
-    baseline: dict[str, int] = {}
-    while True:
-        try:
-            document = await asyncio.to_thread(client.fetch, ORACLE_DEADLINE_S)
-        except OracleUnavailableError:
-            document = {}
-        sampled_s = document.get("sampled_monotonic_s")
-        if sampled_s is not None and sampled_s != last_s and real_s(sampled_s) >= 0:
-            last_s = sampled_s
-            for name, link in document["links"].items():
-                carried = link["bytes"] - baseline.setdefault(name, link["bytes"])
-                row = {"time_s": real_s(sampled_s), "link": name, "utilisation": link["utilisation"]}
-                rows.append(row | {"bytes": carried * rate_scale})
-        await asyncio.sleep(SAMPLE_S)
+
+    def __init__(self, client: OracleClient, real_s: Callable[[float], float], rate_scale: float) -> None:
+        self._real_s = real_s
+        self._rate_scale = rate_scale
+        self._client = client
+        self._last_s = 0.0
+        self._first_bytes: dict[str, int] = {}
+        self.rows: list[dict[str, Any]] = []
+
+    async def watch(self) -> None:
+        """Log until cancelled; in a thread, because the loop that calls this serves requests."""
+        while True:
+            with suppress(OracleUnavailableError):
+                self.rows += await asyncio.to_thread(self._new_rows)
+            await asyncio.sleep(SAMPLE_S)
+
+    def _new_rows(self) -> list[dict[str, Any]]:
+        document = self._client.fetch()
+        sampled_s = document["sampled_monotonic_s"]
+        if sampled_s is None or sampled_s == self._last_s or self._real_s(sampled_s) < 0:
+            return []
+        self._last_s, at_s = sampled_s, self._real_s(sampled_s)
+        return [
+            {
+                **{"time_s": at_s, "link": name, "utilisation": link["utilisation"]},
+                "bytes": (link["bytes"] - self._first_bytes.setdefault(name, link["bytes"])) * self._rate_scale,
+            }
+            for name, link in document["links"].items()
+        ]

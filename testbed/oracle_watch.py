@@ -6,8 +6,6 @@ import asyncio
 import math
 
 from scheduler import Dispatcher, NetworkSample, OracleError, parse_document
-from testbed.fabric_up import ORACLE_SOCKET
-from testbed.link_log import ORACLE_DEADLINE_S
 from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.run_clock import RunClock
 from topologies import Fabric
@@ -19,12 +17,14 @@ class OracleWatch:
     `refused`: one line for each document that was missing or invalid.
     """
 
-    def __init__(self, dispatcher: Dispatcher, fabric: Fabric, clock: RunClock, first_s: float) -> None:
+    def __init__(
+        self, client: OracleClient, dispatcher: Dispatcher, fabric: Fabric, clock: RunClock, first_s: float
+    ) -> None:
         self._dispatcher = dispatcher
         self._names = [link.name for link in fabric.links]
         self._clock = clock
         self._first_s = first_s
-        self._client = OracleClient(ORACLE_SOCKET)
+        self._client = client
         self.refused: list[str] = []
 
     async def watch(self) -> None:
@@ -44,5 +44,5 @@ class OracleWatch:
             await self._clock.until(next_s)
 
     def _sample(self) -> NetworkSample:
-        on_wire = parse_document(self._client.fetch(ORACLE_DEADLINE_S), self._names)
+        on_wire = parse_document(self._client.fetch(), self._names)
         return NetworkSample(self._clock.real_s(on_wire.sampled_s), on_wire.utilisation)

@@ -79,13 +79,17 @@ class PortWatch:
 
     async def watch(self) -> None:
         """Sample every window until cancelled."""
-        before_s, self._last = time.monotonic(), self.read()
+        before_s, self._last, _ = await asyncio.to_thread(self._timed)
         while True:
             await asyncio.sleep(WINDOW_S)
-            begun_s, now, read_s = time.monotonic(), self.read(), time.monotonic()
+            begun_s, now, read_s = await asyncio.to_thread(self._timed)
             for name, count in now.items():
                 self._note(name, count.bytes - self._last[name].bytes, read_s - before_s)
             before_s, self._last = begun_s, now
+
+    def _timed(self) -> tuple[float, dict[str, PortCount], float]:
+        """`read`, and when it began and ended."""
+        return time.monotonic(), self.read(), time.monotonic()
 
     async def until_still(self) -> None:
         """Return when no frame moves any more, or at the deadline (a slow port may take long to drain its queue)."""

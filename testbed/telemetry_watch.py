@@ -138,10 +138,12 @@ async def watch(up: FabricUp, scenario: Scenario, seconds: float, report: Callab
 
 async def _looks(up: FabricUp, seconds: float, report: Callable[[Look], None], dead: Callable[[], str]) -> None:
     meter = TelemetryMeter(up)
-    until_s = time.monotonic() + seconds
+    due_s = time.monotonic()
+    until_s = due_s + seconds
     while time.monotonic() < until_s:
         for _ in range(AGES_A_LOOK):
-            await asyncio.sleep(LOOK_S / AGES_A_LOOK)
+            due_s += LOOK_S / AGES_A_LOOK
+            await asyncio.sleep(due_s - time.monotonic())
             await asyncio.to_thread(meter.note_age)
         if problem := dead():
             raise TestbedError(problem)

@@ -14,6 +14,7 @@ from testbed.child_python import child_python
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
+from testbed.scheduling_priority import REALTIME_PRIORITY
 from topologies import Roles
 
 DECODE_PORT = 7001
@@ -30,8 +31,7 @@ persistent connection is opened when it is first needed."""
 CONNECT_DEADLINE_S = 60.0
 QUIT_DEADLINE_S = 5.0
 
-REAL_TIME = ("--realtime-priority", "1")
-"""Timers of prefill and decode fire on time even while the switches keep every core busy."""
+REAL_TIME = ("--realtime-priority", str(REALTIME_PRIORITY))
 
 Event = dict[str, Any]
 Tell = Callable[[str, int, dict[str, Any]], None]

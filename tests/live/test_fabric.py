@@ -30,6 +30,9 @@ MSS_B = 1448
 SACK_MAX_B = 28
 """Three blocks beside the timestamps (RFC 2018), padded."""
 
+REORDERED_ACKS_MAX = 8
+"""Acknowledgements with such a block though nothing was lost: a sender that changes processors reorders a few frames."""
+
 
 def by_tier(measured: Numbers, tier: int, stripes: int = 1) -> Numbers:
     found: Numbers
@@ -90,7 +93,7 @@ def test_what_comes_back_is_acknowledgements_only(measured: Numbers, tier: int, 
     transfer = by_tier(measured, tier, stripes)
     surplus = payload_seen(transfer["returned"], stripes) - transfer["ack_bytes"]
     arp_B = ARP_FRAMES_MAX * (HEADERS_B - ARP_B)
-    out_of_order = transfer["returned"]["packets"] if transfer["retransmitted"] else 0
+    out_of_order = transfer["returned"]["packets"] if transfer["retransmitted"] else REORDERED_ACKS_MAX
     assert -arp_B <= surplus <= SACK_MAX_B * out_of_order
 
 
