@@ -31,7 +31,7 @@ SACK_MAX_B = 28
 """Three blocks beside the timestamps (RFC 2018), padded."""
 
 REORDERED_ACKS_MAX = 8
-"""Acknowledgements with such a block though nothing was lost: a sender that changes processors reorders a few frames."""
+"""Acknowledgements with such a block though nothing was lost: a sender that changes processors reorders some frames."""
 
 
 def by_tier(measured: Numbers, tier: int, stripes: int = 1) -> Numbers:
