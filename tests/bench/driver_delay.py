@@ -3,7 +3,7 @@
     python -m tests.bench.driver_delay [--runs 3] [--busy 0 1]
 
 Needs root. Each row is one run of 60 requests of the default, a seed each: its verdict, how late requests were issued
-(99th percentile), how long a decision took (median, 99th percentile) and the processors that the run's own processes took.
+(99th percentile), how long a decision took (median, 99th percentile) and the processors that its processes kept busy.
 """
 
 from __future__ import annotations
