@@ -41,10 +41,16 @@ class BackgroundPlayer:
         self.rows: list[dict[str, Any]] = []
         self.failures: list[str] = []
         self.emulated_bytes = 0
+        self._paced_bytes = self._asked_bytes = 0.0
         self.handlers: dict[str, Callable[[Event], None]] = {
             "flow_stopped": self._on_stopped,
             "flow_failed": self._on_failed,
         }
+
+    @property
+    def paced_share(self) -> float | None:
+        """What all paced flows together sent of what their rates ask for; None without one that has stopped."""
+        return self._paced_bytes / self._asked_bytes if self._asked_bytes else None
 
     @property
     def instances(self) -> tuple[int, ...]:
@@ -84,6 +90,10 @@ class BackgroundPlayer:
         flow = self._by_id[event["flow_id"]]
         self._running.discard(flow.flow_id)
         self.emulated_bytes += event["bytes"]
+        if flow.rate_bps is not None:
+            self._paced_bytes += event["bytes"]
+            payload_bps = flow.rate_bps / self._up.link_divisor * PAYLOAD_SHARE[flow.protocol]
+            self._asked_bytes += payload_bps / 8 * (event["at_s"] - event["started_s"])
         self.rows.append(
             {
                 **{"flow_id": flow.flow_id, "source": flow.source, "target": flow.target},

@@ -76,7 +76,7 @@ class EmulatedRun:
                 self._outcome.duration_s = self._clock.now_s()
             await self._background.stop()
             await ports.until_still()
-            self._outcome.evidence |= ports.evidence()
+            self._outcome.evidence |= ports.evidence() | {"telemetry_error": self._links.against(ports)}
             calibrated.append(await self._calibration.measure())
             self._outcome.evidence["calibration"] = calibrated
         return self._finish()
@@ -147,7 +147,9 @@ class EmulatedRun:
             "datapath": self._up.datapath,
             "late_requests": sum(late_s > LATE_S for late_s in movers.lateness_s),
             "arrival_lateness_p99_ms": lateness_ms[int(0.99 * (len(lateness_ms) - 1))] if lateness_ms else 0.0,
+            "least_round_trip_ms": {str(tier): ms for tier, ms in sorted(movers.least_round_trip_ms.items())},
             "oracle_refusals": self._oracle.refused,
+            "paced_background": self._background.paced_share,
             "background_bytes": self._background.emulated_bytes,
             "rate_scale": self._up.spec.rate_scale,
             "background_udp": self._udp,

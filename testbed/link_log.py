@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from testbed.oracle_client import OracleClient, OracleUnavailableError
+from testbed.port_watch import PortWatch
 
 SAMPLE_S = 0.5
 """Between two rows of a link, wall seconds."""
@@ -26,6 +27,7 @@ class LinkLog:
         self._client = client
         self._last_s = 0.0
         self._first_bytes: dict[str, int] = {}
+        self._samples: list[tuple[float, int]] = []
         self.rows: list[dict[str, Any]] = []
 
     async def watch(self) -> None:
@@ -41,6 +43,7 @@ class LinkLog:
         if sampled_s is None or sampled_s == self._last_s or self._real_s(sampled_s) < 0:
             return []
         self._last_s, at_s = sampled_s, self._real_s(sampled_s)
+        self._samples.append((sampled_s, sum(link["bytes"] for link in document["links"].values())))
         return [
             {
                 **{"time_s": at_s, "link": name, "utilisation": link["utilisation"]},
@@ -48,3 +51,15 @@ class LinkLog:
             }
             for name, link in document["links"].items()
         ]
+
+    def against(self, ports: PortWatch) -> float | None:
+        """What the controller counted on all links beyond what the ports did meanwhile, as a part of the latter.
+
+        Between the first and the last sample that the ports were watched around, None without two such or bytes.
+        """
+        watched = [sample for sample in self._samples if ports.carried_bytes(sample[0], sample[0]) is not None]
+        if len(watched) < 2:
+            return None
+        (from_s, from_bytes), (to_s, to_bytes) = watched[0], watched[-1]
+        carried_bytes = ports.carried_bytes(from_s, to_s)
+        return (to_bytes - from_bytes) / carried_bytes - 1 if carried_bytes else None

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from testbed.sandbox import run
 from topologies import Fabric, Shape
 from topologies.mininet import meter_of
@@ -62,6 +64,7 @@ class PortWatch:
         self._uncounted_bytes = {name: ETHERNET_BYTES * (name in at_afxdp) for name in self._sent}
         self._shapes = {link.name: Shape(link.capacity_bps / link_divisor, burst_s=burst_s) for link in fabric.links}
         self._first = self._last = self.read()
+        self._totals: list[tuple[float, int]] = []
         self._softnet = softnet()
         self._dropped = dropped(_queues())
         self._busy: dict[str, list[float]] = {name: [] for name in self._sent}
@@ -85,11 +88,19 @@ class PortWatch:
             begun_s, now, read_s = await asyncio.to_thread(self._timed)
             for name, count in now.items():
                 self._note(name, count.bytes - self._last[name].bytes, read_s - before_s)
+            self._totals.append(((begun_s + read_s) / 2, sum(count.bytes for count in now.values())))
             before_s, self._last = begun_s, now
 
     def _timed(self) -> tuple[float, dict[str, PortCount], float]:
         """`read`, and when it began and ended."""
         return time.monotonic(), self.read(), time.monotonic()
+
+    def carried_bytes(self, from_s: float, to_s: float) -> float | None:
+        """Bytes of all links together between two times of CLOCK_MONOTONIC, None unless both were watched."""
+        if not self._totals or from_s < self._totals[0][0] or to_s > self._totals[-1][0]:
+            return None
+        at_s, total_bytes = zip(*self._totals, strict=True)
+        return float(np.interp(to_s, at_s, total_bytes) - np.interp(from_s, at_s, total_bytes))
 
     async def until_still(self) -> None:
         """Return when no frame moves any more, or at the deadline (a slow port may take long to drain its queue)."""

@@ -7,6 +7,7 @@ seconds of the real system from t = 0.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -27,7 +28,8 @@ class RequestMovers:
     """Moves the requests of one run. `handlers` are for the events of prefill and decode workers, by name.
 
     `done` is set once no request of `life` is open. `request_gaps_ms`: the gaps between the tokens of each
-    finished request; `lateness_s`: how late each request was issued.
+    finished request; `lateness_s`: how late each request was issued; `least_round_trip_ms`: of all connections that had
+    a transfer, by tier, in time of the real system.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class RequestMovers:
         self.life = Lifecycle(scenario, up.fabric, roles, requests, self, on_closed=self._note_closed)
         self.request_gaps_ms: dict[int, list[float]] = {}
         self.lateness_s: list[float] = []
+        self.least_round_trip_ms: dict[int, float] = {}
         self.done = asyncio.Event()
         self.handlers: dict[str, Callable[[Event], None]] = {
             "prefill_started": self._on_prefill_started,
@@ -110,6 +113,9 @@ class RequestMovers:
     def _on_transferred(self, event: Event) -> None:
         facts = {name: event[name] for name in ("source_ports", "retransmitted", "wire_bytes")}
         self.life.sending(event["request_id"], self._clock.real_s(event["started_s"]), **facts)
+        tier = self.life.decisions[event["request_id"]]["tier"]
+        least_ms = self.least_round_trip_ms.get(tier, math.inf)
+        self.least_round_trip_ms[tier] = min(least_ms, event["least_round_trip_s"] * 1e3 / self._clock.dilation)
 
     def _on_received(self, event: Event) -> None:
         self.life.received(event["request_id"], self._clock.real_s(event["at_s"]))

@@ -68,6 +68,17 @@ TRANSFER_ERROR_SUSPECT, TRANSFER_ERROR_INVALID = 0.1, 0.3
 """Time of all KV transfers beyond the fluid answer to the same decisions (`replay_probe`), either way: an error of 10 %
 is as large as the gains that policies are compared by."""
 
+TELEMETRY_OFF = 0.05
+"""Bytes that the controller counted on all links against what the ports counted meanwhile, as a part of the latter."""
+
+PACED_LEAST = 0.85
+"""Least share of their rates that paced background flows may send, all together. Beside KV traffic on a full link they
+get less than they ask for, as they would on real links."""
+
+ROUND_TRIP_SHARE = 0.05
+"""Least round trip of the farthest tier over the median KV transfer: the fluid model has none, a fabric one of
+microseconds."""
+
 PATHS_MISMATCH = 0.2
 """Bytes on multipath links that the traced paths of the connections do not explain, over all bytes on them."""
 
@@ -105,6 +116,7 @@ def _reasons(scenario: Scenario, outcome: Outcome) -> Iterator[VerdictReason]:
     yield from _fabric_reuse(outcome.evidence)
     yield from _machine(outcome.evidence)
     yield from _network(outcome.evidence)
+    yield from _traffic(outcome)
     yield from _losses(outcome.evidence)
     yield from _paths(scenario, outcome)
     yield from _requests(scenario, outcome)
@@ -222,6 +234,35 @@ def _network(evidence: dict[str, Any]) -> Iterator[VerdictReason]:
         invalid = delivered < CONSERVED[0]
         excess = CONSERVED[0] / max(delivered, 1e-3) if invalid else delivered / CONSERVED[1]
         yield VerdictReason("conservation", text, invalid, excess)
+
+
+def _traffic(outcome: Outcome) -> Iterator[VerdictReason]:
+    """Whether telemetry, background traffic and round trips were what the specification says."""
+    evidence = outcome.evidence
+    error = evidence.get("telemetry_error")
+    if error is not None and abs(error) > TELEMETRY_OFF:
+        text = (
+            f"the controller counted {error:+.0%} bytes against the ports' own counters (limit {TELEMETRY_OFF:.0%}):"
+            f" telemetry was wrong or late; {LESS_WORK}"
+        )
+        yield VerdictReason("telemetry_error", text, False, abs(error) / TELEMETRY_OFF)
+    paced = evidence.get("paced_background")
+    if paced is not None and paced < PACED_LEAST:
+        text = (
+            f"paced background flows sent {paced:.0%} of their rates (limit {PACED_LEAST:.0%}): links were full, or"
+            f" senders late; lower congestion.utilisation, or {LESS_WORK}"
+        )
+        yield VerdictReason("paced_background", text, False, PACED_LEAST / max(paced, 1e-3))
+    transfers_ms = sorted(r.kv_transfer_ms for r in outcome.requests if r.kv_bytes and r.kv_transfer_ms > 0)
+    if transfers_ms and (least_ms := evidence.get("least_round_trip_ms")):
+        share = max(least_ms.values()) / transfers_ms[len(transfers_ms) // 2]
+        evidence["round_trip_share"] = share
+        if share > ROUND_TRIP_SHARE:
+            text = (
+                f"the least round trip, {max(least_ms.values()):.1f} ms, was {share:.0%} of the median KV transfer"
+                f" (limit {ROUND_TRIP_SHARE:.0%}); lower emulation.rate_scale, or raise emulation.time_dilation"
+            )
+            yield VerdictReason("round_trip", text, False, share / ROUND_TRIP_SHARE)
 
 
 def _losses(evidence: dict[str, Any]) -> Iterator[VerdictReason]:

@@ -17,7 +17,7 @@ import termios
 from typing import TYPE_CHECKING
 
 from workers.loop import READABLE, WRITABLE, Loop, Timer
-from workers.streams import ABORT, SO_MAX_PACING_RATE, StreamOptions, retransmitted
+from workers.streams import ABORT, SO_MAX_PACING_RATE, ConnectionState, StreamOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +158,7 @@ class TcpFlow:
                 start.timer.cancel()
         self._starts.clear()
         self._acknowledged_bytes = self.sent_bytes
-        self._retransmitted += map(retransmitted, self._written)
+        self._retransmitted += [ConnectionState.of(sock).retransmitted for sock in self._written]
         for sock in self._written:
             self._loop.unwatch(sock)
             sock.close()

@@ -6,12 +6,13 @@ is one shared buffer of zeros; sendfile(2) from a memory file was measured and i
 
 from __future__ import annotations
 
+import math
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from workers import wire
 from workers.loop import READABLE, WRITABLE, Loop
-from workers.streams import ABORT, retransmitted
+from workers.streams import ABORT, ConnectionState
 from workers.wire import Header, StripeStatus, WireError
 
 if TYPE_CHECKING:
@@ -24,11 +25,25 @@ SEND_BYTES = 1 << 20  # on loopback 64 KiB costs 1.7 times the CPU of 1 MiB
 _zeros = memoryview(bytes(SEND_BYTES))
 
 
+class Sent(NamedTuple):
+    """What a sender knows of a transfer after the last ack: seconds of the loop's clock; the lists are by stripe.
+
+    `wire_bytes`: with headers. `least_round_trip_s`: of the connections, since each was opened.
+    """
+
+    started_s: float
+    at_s: float
+    source_ports: list[int]
+    retransmitted: list[int]
+    wire_bytes: int
+    least_round_trip_s: float
+
+
 class Transfer:
     """Send `total_bytes` to `address`, and call back once.
 
-    `on_done(started_s, at_s, source_ports, retransmitted, wire_bytes)` after the last ack, the lists by stripe, or
-    `on_failed(error)` after the first failure, when every connection has been reset. Never both, never after `abort`.
+    `on_done` after the last ack, or `on_failed(error)` after the first failure, when every connection has been reset.
+    Never both, never after `abort`.
     """
 
     def __init__(
@@ -39,7 +54,7 @@ class Transfer:
         total_bytes: int,
         stripes: int,
         deadline_s: float,
-        on_done: Callable[[float, float, list[int], list[int], int], None],
+        on_done: Callable[[Sent], None],
         on_failed: Callable[[str], None],
         connections: ConnectionPool,
     ) -> None:
@@ -56,6 +71,7 @@ class Transfer:
         self._waiting = stripes
         self._source_ports: list[int] = []
         self._retransmitted = [0] * stripes
+        self._least_round_trip_s = math.inf
         self._over = False
         sizes = wire.stripe_sizes(total_bytes, stripes)
         try:
@@ -77,15 +93,17 @@ class Transfer:
         for stripe in self._open:
             stripe.reset()
 
-    def stripe_acknowledged(self, stripe: int, retransmitted_segments: int) -> None:
-        self._retransmitted[stripe] = retransmitted_segments
+    def stripe_acknowledged(self, stripe: int, retransmitted: int, least_round_trip_s: float) -> None:
+        self._retransmitted[stripe] = retransmitted
+        self._least_round_trip_s = min(self._least_round_trip_s, least_round_trip_s)
         self._waiting -= 1
         if self._waiting == 0 and not self._over:
             self._over = True
             self._timer.cancel()
             at_s = self.loop.clock()
             self._connections.give_back(self._bundle)
-            self._on_done(self._started_s, at_s, self._source_ports, self._retransmitted, self._wire_bytes)
+            facts = (self._source_ports, self._retransmitted, self._wire_bytes, self._least_round_trip_s)
+            self._on_done(Sent(self._started_s, at_s, *facts))
 
     def stripe_failed(self, error: str) -> None:
         self._fail(error)
@@ -106,7 +124,7 @@ class _Stripe:
         self._prefix = wire.pack_header(header)
         self._remaining = header.stripe_bytes
         self._ack = b""
-        self._retransmitted_before = retransmitted(sock)
+        self._before = ConnectionState.of(sock)
         transfer.loop.watch(sock, READABLE | WRITABLE, self._on_ready)
 
     def reset(self) -> None:
@@ -154,11 +172,12 @@ class _Stripe:
         elif (ack.request_id, ack.received_bytes) != (self._header.request_id, self._header.stripe_bytes):
             self._fail(f"receiver counted {ack.received_bytes} of {self._header.stripe_bytes} bytes")
         else:
-            retransmitted_segments = retransmitted(self._sock) - self._retransmitted_before
+            state = ConnectionState.of(self._sock)
             self._transfer.loop.unwatch(self._sock)
             if not self._header.persistent:
                 self._sock.close()
-            self._transfer.stripe_acknowledged(self._header.stripe, retransmitted_segments)
+            retransmitted = state.retransmitted - self._before.retransmitted
+            self._transfer.stripe_acknowledged(self._header.stripe, retransmitted, state.least_round_trip_s)
 
     def _fail(self, error: str) -> None:
         self._transfer.stripe_failed(f"stripe {self._header.stripe} of {self._header.stripes}: {error}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from workers.connections import ConnectionPool
 from workers.control_channel import ControlChannel, add_realtime_argument, argument_parser, stamp
-from workers.outbound import Transfer
+from workers.outbound import Sent, Transfer
 from workers.streams import StreamOptions, add_stream_arguments
 from workers.wire import STRIPES_MAX
 
@@ -52,19 +52,9 @@ class PrefillWorker:
         request_id = command.integer("request_id")
         total_bytes = command.integer("bytes")
 
-        def done(
-            started_s: float, at_s: float, source_ports: list[int], retransmitted: list[int], wire_bytes: int
-        ) -> None:
-            self._channel.emit(
-                "transferred",
-                request_id=request_id,
-                started_s=stamp(started_s),
-                at_s=stamp(at_s),
-                source_ports=source_ports,
-                retransmitted=retransmitted,
-                bytes=total_bytes,
-                wire_bytes=wire_bytes,
-            )
+        def done(sent: Sent) -> None:
+            facts = sent._asdict() | {"started_s": stamp(sent.started_s), "at_s": stamp(sent.at_s)}
+            self._channel.emit("transferred", request_id=request_id, bytes=total_bytes, **facts)
 
         def failed(error: str) -> None:
             self._channel.emit("transfer_failed", request_id=request_id, error=error)

@@ -23,7 +23,8 @@ PORT_ATTEMPTS = 8
 PORT_TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): choose the port at connect, when the whole 4-tuple is known
 TCP_CONGESTION_NAME_BYTES = 16  # linux/tcp.h, TCP_CA_NAME_MAX
-TCP_INFO_RETRANSMITTED = struct.Struct("@100xI")  # linux/tcp.h: tcpi_total_retrans after 8 bytes and 23 words
+TCP_INFO = struct.Struct("@100xI44xI")
+"""linux/tcp.h: tcpi_total_retrans after 8 bytes and 23 words, tcpi_min_rtt after 4 long words and 3 words more."""
 
 
 SO_MAX_PACING_RATE = 47
@@ -137,11 +138,17 @@ def source_port(seed: int, source: str | None, address: tuple[str, int], slot: i
     return FIRST_PORT + mixed * PORTS // 2**32
 
 
-def retransmitted(sock: socket.socket) -> int:
-    """Segments that a connection has retransmitted so far: TCP_INFO, tcp(7)."""
-    size = TCP_INFO_RETRANSMITTED.size
-    found: int = TCP_INFO_RETRANSMITTED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size))[0]
-    return found
+class ConnectionState(NamedTuple):
+    """What the kernel tells of a connection: segments retransmitted so far, and its least round trip, seconds."""
+
+    retransmitted: int
+    least_round_trip_s: float
+
+    @classmethod
+    def of(cls, sock: socket.socket) -> ConnectionState:
+        """TCP_INFO, tcp(7)."""
+        found = TCP_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size))
+        return cls(found[0], found[1] / 1e6)
 
 
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:

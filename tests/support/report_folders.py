@@ -34,7 +34,7 @@ EVIDENCE = {
     "background_bytes": 5e7, "delivered_bytes": 1.02e8 * 1514 / 1448, "paths_mismatch": 0.04, "timer_lag_p99_ms": 2.0,
     "arrival_lateness_p99_ms": 5.0, "switch_wait_mean": 0.1, "cpu_starved": 0.0, "softnet_drops": 0,
     "delivered_frames": 100_000, "lost_frames": 400, "queue_drops": 20, "retransmitted": 500, "softnet_squeezes": 50,
-    "transfer_time_error": 0.05,
+    "transfer_time_error": 0.05, "round_trip_share": 0.01, "telemetry_error": -0.002, "paced_background": 0.97,
 }  # fmt: skip
 
 

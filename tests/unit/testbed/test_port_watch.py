@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from testbed import port_watch
-from testbed.port_watch import PortWatch
+from testbed import link_log, port_watch
+from testbed.link_log import LinkLog
+from testbed.port_watch import PortWatch, parse_devices
 from topologies import FabricSpec, build_fattree
 
 FABRIC = build_fattree(FabricSpec())
@@ -34,7 +37,9 @@ def carried(place: Path, of_link_bytes: int) -> None:
         for end, port in ((link.source, link.source_port), (link.target, link.target_port)):
             sent = of_link_bytes if (end, port) == (LINK.source, LINK.source_port) else 0
             lines.append(f"{end}-eth{port}: 0 0 0 0 0 0 0 0 {sent} {sent // 1500} 0 0 0 0 0 0")
-    place.write_text("\n".join(lines))
+    whole = place.with_suffix(".new")
+    whole.write_text("\n".join(lines))
+    whole.replace(place)  # a reader in another thread never sees half of it
 
 
 async def watched(ports: PortWatch, seconds: float) -> None:
@@ -65,3 +70,40 @@ def test_a_port_that_carried_too_much_is_named(devices: Path) -> None:
     allowed = LINK_BPS / 8 * (0.1 + 2e-3)
     assert evidence["port_overshoot"] == pytest.approx(1_000_000 / allowed, rel=0.2)
     assert evidence["port_overshoot_at"] == LINK.name
+
+
+class Telemetry:
+    """A client of an oracle that has counted a share of what the port has sent, whenever it is asked."""
+
+    def __init__(self, place: Path, share: float) -> None:
+        self._place, self._share = place, share
+
+    def fetch(self) -> dict[str, Any]:
+        counted = parse_devices(self._place.read_text())[f"{LINK.source}-eth{LINK.source_port}"][0].bytes
+        links = {LINK.name: {"bytes": round(self._share * counted), "utilisation": 0.0}}
+        return {"sampled_monotonic_s": time.monotonic(), "links": links}
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9])
+def test_telemetry_is_held_against_the_ports(devices: Path, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    monkeypatch.setattr(link_log, "SAMPLE_S", 0.05)
+    ports = PortWatch(FABRIC, LINK.capacity_bps / LINK_BPS, 2e-3)
+    links = LinkLog(Telemetry(devices, share), lambda at_s: at_s, rate_scale=1.0)  # type: ignore[arg-type]
+
+    async def steady() -> None:
+        watching = [asyncio.create_task(work) for work in (ports.watch(), links.watch())]
+        began_s = time.monotonic()
+        while (passed_s := time.monotonic() - began_s) < 1.0:
+            carried(devices, round(passed_s * 1e7))
+            await asyncio.sleep(0.005)
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+
+    asyncio.run(steady())
+    assert links.against(ports) == pytest.approx(share - 1, abs=0.04)
+
+
+def test_telemetry_without_two_samples_is_not_judged(devices: Path) -> None:
+    links = LinkLog(Telemetry(devices, 1.0), lambda at_s: at_s, rate_scale=1.0)  # type: ignore[arg-type]
+    assert links.against(PortWatch(FABRIC, 1.0, 2e-3)) is None

@@ -28,6 +28,9 @@ GOOD: dict[str, Any] = {
     "retransmitted": 1618,
     "softnet_drops": 0,
     "softnet_squeezes": 0,
+    "telemetry_error": 0.004,
+    "paced_background": 0.98,
+    "least_round_trip_ms": {"1": 0.3, "3": 1.2},
 }
 
 
@@ -66,6 +69,9 @@ def test_a_quiet_machine_is_valid_and_has_no_reasons() -> None:
         ({"retransmitted": 5000}, "suspect", "retransmissions"),
         ({"retransmitted": 0}, "suspect", "retransmissions"),
         ({"background_failures": ["refused"]}, "suspect", "background_failures"),
+        ({"telemetry_error": 0.07}, "suspect", "telemetry_error"),
+        ({"telemetry_error": -0.07}, "suspect", "telemetry_error"),
+        ({"paced_background": 0.8}, "suspect", "paced_background"),
     ],
 )
 def test_every_probe_turns_the_verdict_and_is_named(changes: dict[str, Any], found: str, worst: str) -> None:
@@ -165,3 +171,14 @@ def test_a_path_that_is_not_known_explains_its_own_bytes_and_is_named() -> None:
     judged = judge(Scenario(), Outcome(evidence=evidence, paths=[one_path("tor0>agg0"), unknown]))
     assert judged["reasons"] == ["1 of 2 connections have no known path"]
     assert evidence["paths_mismatch"] < 0.01
+
+
+@pytest.mark.parametrize(("transfer_ms", "found"), [(25.0, "valid"), (23.0, "suspect")])
+def test_a_round_trip_counts_against_the_median_transfer(transfer_ms: float, found: str) -> None:
+    taken_ms = (transfer_ms, transfer_ms, 9000.0)
+    records = [
+        RequestRecord(number, 0.0, 10, 1, "cla", status="completed", kv_bytes=1, kv_transfer_ms=took_ms)
+        for number, took_ms in enumerate(taken_ms)
+    ]
+    judged = judge(Scenario(), Outcome(requests=records, evidence=GOOD))
+    assert (judged["verdict"], judged["worst"]) == (found, None if found == "valid" else "round_trip")

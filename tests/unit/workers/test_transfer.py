@@ -71,6 +71,7 @@ def test_every_byte_arrives_and_is_acknowledged(pair: tuple[Worker, Worker], str
     assert len(sent["retransmitted"]) == stripes
     if size < 20_000_000:  # loopback loses nothing, but on a busy machine a tail probe may be sent for no loss
         assert sent["retransmitted"] == [0] * stripes
+    assert 0 < sent["least_round_trip_s"] <= sent["at_s"] - sent["started_s"]
     assert received["bytes"] == size
     assert sent["started_s"] <= received["first_byte_s"] <= received["at_s"] <= sent["at_s"]
     assert_in_order(decode, request_id)
