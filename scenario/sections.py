@@ -176,6 +176,11 @@ class ServingSpec(Section):
         le=1_000_000_000,
         description="KV memory of a decode instance for admitted requests, tokens, 1 to 1e9.",
     )
+    retry: bool = Field(
+        False,
+        description="Whether a request whose instance ends, or whose transfer breaks, is tried once more: another"
+        " selection, after another prefill where the prefill instance has ended. Otherwise it fails.",
+    )
     prefix_cache_tokens: int = Field(
         100_000,
         ge=0,

@@ -10,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 
 from scenario.background_load import BackgroundFlow
 from scenario.congestion import CongestionSpec, plan_background
+from scenario.fault_plan import Fault, plan_faults
+from scenario.faults import FaultsSpec
 from scenario.model import MODELS, ModelSpec
 from scenario.sections import OracleSpec, PositiveSeconds, Section, ServingSpec, SloSpec, WorkloadSpec, profile_of
 from topologies import Fabric, FabricSpec, Roles, build_fattree, did_you_mean, place
@@ -35,6 +37,7 @@ class Scenario(Section):
     serving: ServingSpec = Field(ServingSpec(), description="How prefill and decode instances serve.")
     oracle: OracleSpec = Field(OracleSpec(), description="The scheduler's telemetry.")
     congestion: CongestionSpec = Field(CongestionSpec(), description="The background traffic.")
+    faults: FaultsSpec = Field(FaultsSpec(), description="What breaks during the run. Default: nothing.")
     slo: SloSpec = Field(SloSpec(), description="The service-level objective. Default: the profile's own.")
     policy: str = Field(
         "netkv_full",
@@ -102,3 +105,9 @@ class Scenario(Section):
         """The background flows from `lead_s` before t = 0 to some time after the last arrival (`plan_background`)."""
         to_s = last_arrival_s + BACKGROUND_TAIL_S
         return plan_background(self.congestion, fabric, roles, -self.lead_s, to_s, self.rng("congestion"))
+
+    def fault_plan(self, fabric: Fabric, roles: Roles, last_arrival_s: float) -> tuple[Fault, ...]:
+        """The faults of the run (`plan_faults`); random ones begin before the last arrival."""
+        seed = self.faults.random.seed
+        rng = self.rng("faults") if seed is None else np.random.default_rng([seed, *b"faults"])
+        return plan_faults(self.faults, fabric, roles, last_arrival_s, rng)

@@ -20,8 +20,8 @@ class Candidates:
     decode_id: the instance's index in the fabric, ascending. tier: distance from the request's prefill instance, 0-3.
     cached_tokens: prompt tokens whose KV it already holds. waiting: requests sent to it and not yet in its batch.
     running: requests in its batch. reserved_tokens: KV tokens promised to both. kv_use: those over its KV memory, 0-1.
-    admission_wait_s, first_step_s: estimates of the cost model, seconds. feasible: whether it could ever hold the
-    request.
+    admission_wait_s, first_step_s: estimates of the cost model, seconds. feasible: whether it is not known to be
+    dead and could ever hold the request.
     """
 
     prefill_id: int

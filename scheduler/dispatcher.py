@@ -82,7 +82,9 @@ class Dispatcher:
         self._memory_tokens = serving.kv_memory_tokens
         self._stopwatch = stopwatch
         self._table = LinkTable(fabric, roles)
-        self._in_flight = InFlight(self._table, REMEMBERED_S + knobs.delay_s)
+        longest_delay_s = knobs.delay_s + scenario.faults.longest_delay_s
+        self._in_flight = InFlight(self._table, REMEMBERED_S + longest_delay_s)
+        self._dead: set[int] = set()
         self._loads = DecodeLoads(len(roles.decode), serving, scenario.model, scenario.oracle.load_refresh_s)
         self._block_tokens = block_tokens
         self._prefixes = PrefixIndex(len(roles.decode), serving.prefix_cache_tokens // block_tokens)
@@ -113,7 +115,7 @@ class Dispatcher:
         due = self.oracle.due(now_s)
         if self.oracle.offer(sample, now_s) and self.oracle.held is not None:
             self._view.adopt(self.oracle.held)
-        elif due and sample is None:
+        elif due and sample is None and not self.oracle.frozen:
             self._view.lose(refused or "no document")
 
     def select(self, request: Request, prefill_id: int, now_s: float) -> Decision:
@@ -129,6 +131,8 @@ class Dispatcher:
         if not self._loads.could_hold(request):
             need = request.input_length + request.output_length
             raise InfeasibleError(f"needs {need} tokens of KV memory, an instance has {self._memory_tokens}")
+        if not self._loads.anybody:
+            raise RejectedError("no decode instance is running")
         candidates = self._candidates(request, prefill_id, now_s)
         chosen = choose(self.policy, self.policy_name, request, candidates, self._view, self._limit_s)
         fallback, age_s = self._view.missed, self._view.age_s
@@ -178,6 +182,17 @@ class Dispatcher:
         self._forget_transfer(request_id)
         self._loads.abandoned(at, request, running=request_id in self._running)
         self._running.discard(request_id)
+
+    def lost(self, decode_id: int) -> None:
+        """A decode instance has ended and its caches with it: it is not chosen until `restored`."""
+        self._dead.add(self._table.position[decode_id])
+        self._prefixes.clear(self._table.position[decode_id])
+        self._loads.set_dead(frozenset(self._dead))
+
+    def restored(self, decode_id: int) -> None:
+        """A decode instance runs again, with empty caches."""
+        self._dead.discard(self._table.position[decode_id])
+        self._loads.set_dead(frozenset(self._dead))
 
     def _forget_transfer(self, request_id: int, now_s: float = -np.inf) -> None:
         if request_id in self._in_flight:

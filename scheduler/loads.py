@@ -49,10 +49,10 @@ class DecodeLoads:
         waiting, running, reserved_tokens = (np.zeros(self.instances, dtype=np.int64) for _ in range(3))
         self._current = _Counts(waiting, running, reserved_tokens, np.full(self.instances, self._step_s[0]))
         self._known = self._current
-        self._everyone = np.ones(self.instances, dtype=np.bool_)
         self._nobody = np.zeros(self.instances, dtype=np.bool_)
-        for shared in (self._everyone, self._nobody):
-            shared.flags.writeable = False
+        self._nobody.flags.writeable = False
+        self._dead: frozenset[int] = frozenset()
+        self.set_dead(self._dead)
 
     def look(self, now_s: float) -> None:
         """The moment of the next decision. The load is current, or with a refresh interval renewed when one ends."""
@@ -102,9 +102,21 @@ class DecodeLoads:
             self._current.waiting[at] -= 1
         self._current.reserved_tokens[at] -= request.input_length + request.output_length
 
+    def set_dead(self, positions: frozenset[int]) -> None:
+        """The positions of the instances that are known to be dead, from now on."""
+        self._dead = positions
+        self._alive = np.ones(self.instances, dtype=np.bool_)
+        self._alive[list(positions)] = False
+        self._alive.flags.writeable = False
+
+    @property
+    def anybody(self) -> bool:
+        """Whether any instance is not known to be dead."""
+        return len(self._dead) < self.instances
+
     def feasible(self, request: Request) -> Bools:
-        """Whether an empty instance could hold the request, shape [D]."""
-        return self._everyone if self.could_hold(request) else self._nobody
+        """Whether an instance is alive and, empty, could hold the request, shape [D]."""
+        return self._alive if self.could_hold(request) else self._nobody
 
     def could_hold(self, request: Request) -> bool:
         """Whether any instance could: they are all alike."""

@@ -6,7 +6,7 @@ document travels is the controller's and the world's business; the clock is the 
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,14 +47,15 @@ def parse_document(document: Mapping[str, Any], link_names: Sequence[str]) -> Ne
     """Turn a `netkv.cost/v1` document into a sample on the document's monotonic clock.
 
     Raises OracleError when the schema differs, a link of the fabric is missing, or a number is not finite, negative or
-    absurd. Links the fabric does not have are refused too: the document describes some other fabric.
+    absurd. Links the fabric does not have are refused too: the document describes some other fabric. A link in
+    `links_down` counts as full, whatever its counter says: it has no bandwidth left.
     """
     if not isinstance(document, Mapping):
         raise OracleError(f"document: an object was expected, not {type(document).__name__}")
     if document.get("schema") != SCHEMA:
         raise OracleError(f"schema: {document.get('schema')!r} is not {SCHEMA!r}")
     sampled_s = _number("sampled_monotonic_s", document.get("sampled_monotonic_s"))
-    links = document.get("links")
+    links, down = document.get("links"), document.get("links_down", ())
     if not isinstance(links, Mapping):
         raise OracleError("links: an object of links was expected")
     utilisation = np.empty(len(link_names))
@@ -68,6 +69,12 @@ def parse_document(document: Mapping[str, Any], link_names: Sequence[str]) -> Ne
     if len(links) > len(link_names):
         stranger = min(set(links) - set(link_names))
         raise OracleError(f"links: {stranger}: no such link in this fabric")
+    if not isinstance(down, Sequence) or not all(isinstance(name, str) for name in down):
+        raise OracleError("links_down: a list of links was expected")
+    cut = set(down)
+    for at, name in enumerate(link_names) if cut else ():
+        if name in cut:
+            utilisation[at] = 1.0
     return NetworkSample(sampled_s, np.minimum(utilisation, 1.0))
 
 
@@ -87,6 +94,8 @@ class StalenessStage:
     times a lognormal factor of that sigma, median 1), `smoothing_s` (exponentially weighted average of the samples, 0:
     the last one as it is), `loss` (the probability that it never arrives) and `delay_s` (it arrives that much later).
     None of them touches `sampled_s`: a delayed sample is older. `rng` draws the noise and the losses.
+    While `frozen` is set nothing arrives and what is offered is lost; `extra_delay_s` adds to the delay of what is
+    offered meanwhile.
     """
 
     def __init__(
@@ -106,7 +115,9 @@ class StalenessStage:
         self._smoothing_s = smoothing_s
         self._rng = rng or np.random.default_rng(0)
         self._smooth: NetworkSample | None = None
-        self._under_way: deque[tuple[float, NetworkSample]] = deque()
+        self._under_way: list[tuple[float, NetworkSample]] = []
+        self.frozen = False
+        self.extra_delay_s = 0.0
         self._held: NetworkSample | None = None
         self._next_s = -np.inf
 
@@ -125,18 +136,19 @@ class StalenessStage:
         self._next_s = (now_s if self._next_s == -np.inf else self._next_s) + self.refresh_s
         if self._next_s <= now_s:  # turns were missed: the next one is counted from now
             self._next_s = now_s + self.refresh_s
-        if sample is not None:
+        if sample is not None and not self.frozen:
             sample = self._smoothed(self._measured(sample))
             lost = self._loss and self._rng.random() < self._loss
             if not lost:
-                self._under_way.append((now_s + self._delay_s, sample))
+                arrives_s = now_s + self._delay_s + self.extra_delay_s
+                insort(self._under_way, (arrives_s, sample), key=lambda arriving: arriving[0])
         return self.deliver(now_s)
 
     def deliver(self, now_s: float) -> bool:
         """Adopt what has arrived until now. True if that changed what is held."""
         adopted = False
-        while self._under_way and self._under_way[0][0] <= now_s:
-            _, sample = self._under_way.popleft()
+        while self._under_way and self._under_way[0][0] <= now_s and not self.frozen:
+            _, sample = self._under_way.pop(0)
             if self._held is None or sample.sampled_s > self._held.sampled_s:
                 self._held = sample
                 adopted = True

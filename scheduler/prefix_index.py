@@ -59,6 +59,12 @@ class PrefixIndex:
         while len(cache) > self._capacity:
             self._forget(cache.popitem(last=False)[0], bit)
 
+    def clear(self, instance: int) -> None:
+        """An instance has lost everything that it held."""
+        for block in self._caches[instance]:
+            self._forget(block, 1 << instance)
+        self._caches[instance].clear()
+
     def _forget(self, block: int, bit: int) -> None:
         left = self._holders[block] & ~bit
         if left:

@@ -13,9 +13,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from scenario import Scenario
+from scenario import Role, Scenario
 from scheduler import Decision, Dispatcher, PolicyError, RejectedError
 from serving.outcome import ENDED_EARLY, RequestRecord
 from serving.prefill_queue import PrefillQueues
@@ -43,8 +43,18 @@ class Movers(Protocol):
         ...
 
     def abandon(self, request_id: int, decode_id: int) -> None:
-        """Have the decode instance forget a request that has failed."""
+        """Have the decode instance forget a request that has failed, or is to be placed anew.
+
+        What is still reported of it belongs to an attempt that is over, and must not be passed on.
+        """
         ...
+
+
+class Hit(NamedTuple):
+    """The requests that a dead instance took with it: those that failed by it, and those that are tried once more."""
+
+    failed: list[int]
+    retried: list[int]
 
 
 class Lifecycle:
@@ -74,6 +84,9 @@ class Lifecycle:
             number: scenario.model.prefill_s(r.input_length, gpus) for number, r in self._requests.items()
         }
         self._queues = PrefillQueues(roles.prefill)
+        self._retry = scenario.serving.retry
+        self._retried: set[int] = set()
+        self._no_sender: dict[int, str] = {}
         self._open = set(self._requests)
         self._decided: dict[int, Decision] = {}
         self._sent_from_s: dict[int, float] = {}
@@ -98,8 +111,13 @@ class Lifecycle:
 
     def arrive(self, request: Request) -> None:
         """The request is there: an instance is chosen for its prefill."""
+        if request.request_id not in self._open:
+            return  # the run has ended early
         prefill_s = self._prefill_s[request.request_id]
         prefill_id = self._queues.assign(prefill_s)
+        if prefill_id is None:
+            self._close(request.request_id, "no prefill instance is running")
+            return
         self.records[request.request_id].prefill_id = prefill_id
         self._movers.prefill(request, prefill_id, prefill_s)
 
@@ -114,7 +132,10 @@ class Lifecycle:
         record = self.records[request_id]
         record.prefill_ms = took_s * 1e3
         self._queues.done(record.prefill_id, self._prefill_s[request_id])
-        request = self._requests[request_id]
+        self._select(request_id, now_s)
+
+    def _select(self, request_id: int, now_s: float) -> None:
+        request, record = self._requests[request_id], self.records[request_id]
         try:
             decision = self.dispatcher.select(request, record.prefill_id, now_s)
         except RejectedError as problem:
@@ -161,17 +182,49 @@ class Lifecycle:
         if request_id in self._open:
             self.records[request_id].emitted(first_token_s, last_token_s)
             self.dispatcher.finished(request_id)
-            if request_id in self._sent_from_s:
-                self._close(request_id)  # otherwise as soon as the sender has reported
+            if request_id in self._sent_from_s or request_id in self._no_sender:
+                self._close(request_id, self._no_sender.get(request_id, ""))  # otherwise as soon as the sender has reported
 
-    def failed(self, request_id: int, error: str) -> None:
-        """Something broke on the way, wherever the request had got to."""
+    def failed(self, request_id: int, error: str, now_s: float | None = None) -> None:
+        """Something broke on the way, wherever the request had got to: it fails.
+
+        Where the scenario has `serving.retry` and `now_s` is given, it is tried once more instead, if it was not yet.
+        """
         if request_id not in self._open:
             return
-        if self.records[request_id].status != "completed":
-            self._movers.abandon(request_id, self._decided[request_id].decode_id)
-            self.dispatcher.failed(request_id)
-        self._close(request_id, error)
+        if self.records[request_id].status == "completed":
+            self._close(request_id, error)
+        elif self._retry and now_s is not None and request_id not in self._retried:
+            self._retried.add(request_id)
+            self._try_again(request_id, now_s)
+        else:
+            self._take_back(request_id)
+            self._close(request_id, error)
+
+    def lost(self, role: Role, instance: int, reason: str, now_s: float) -> Hit:
+        """An instance has ended with all that it held: it is given nothing until `restored`.
+
+        Requests whose KV it has or awaits fail for this reason, or are tried once more (`failed`).
+        """
+        if role == "decode":
+            self.dispatcher.lost(instance)
+        else:
+            self._queues.set_dead(instance, True)
+        retried_before = set(self._retried)
+        hit = [request_id for request_id in sorted(self._open) if self._is_at(request_id, role, instance)]
+        for request_id in hit:
+            self.failed(request_id, reason, now_s)
+        if role == "prefill":
+            self._lose_senders(instance, reason)
+        again = [request_id for request_id in hit if request_id in self._retried - retried_before]
+        return Hit([request_id for request_id in hit if request_id not in again], again)
+
+    def restored(self, role: Role, instance: int) -> None:
+        """An instance runs again, empty."""
+        if role == "decode":
+            self.dispatcher.restored(instance)
+        else:
+            self._queues.set_dead(instance, False)
 
     def refused(self, request_id: int, error: str) -> None:
         """The decode instance turns the request away."""
@@ -183,6 +236,45 @@ class Lifecycle:
         """The run is over: say of every open request why it is none of the finished."""
         for request_id in self._open:
             self.records[request_id].error = error
+
+    # -- what is lost -----------------------------------------------------------------------------------------------
+
+    def _is_at(self, request_id: int, role: Role, instance: int) -> bool:
+        """Whether an open request needs that instance: decode once it is chosen, prefill until the KV has left."""
+        if self.records[request_id].status == "completed":
+            return False
+        if role == "decode":
+            return request_id in self._decided and self._decided[request_id].decode_id == instance
+        return self.records[request_id].prefill_id == instance and request_id not in self._received_s
+
+    def _lose_senders(self, prefill_id: int, reason: str) -> None:
+        """Of KV that has arrived, its sender will not report any more."""
+        for request_id in sorted(self._open):
+            if self.records[request_id].prefill_id == prefill_id and request_id not in self._sent_from_s:
+                self._no_sender[request_id] = f"{reason}; it had not reported when it began to send"
+                if self.records[request_id].status == "completed":
+                    self._close(request_id, self._no_sender[request_id])
+
+    def _try_again(self, request_id: int, now_s: float) -> None:
+        """Select once more; after another prefill where the KV is lost with its prefill instance."""
+        prefilled = request_id in self._decided
+        self._take_back(request_id)
+        self.decisions.pop(request_id, None)
+        self.records[request_id].undecided()
+        if prefilled and not self._queues.is_dead(self.records[request_id].prefill_id):
+            self._select(request_id, now_s)
+        else:
+            self.arrive(self._requests[request_id])
+
+    def _take_back(self, request_id: int) -> None:
+        """Undo what is booked for a request, wherever it had got to."""
+        if (decision := self._decided.pop(request_id, None)) is not None:
+            self._sent_from_s.pop(request_id, None)
+            self._received_s.pop(request_id, None)
+            self._movers.abandon(request_id, decision.decode_id)
+            self.dispatcher.failed(request_id)
+        else:
+            self._queues.done(self.records[request_id].prefill_id, self._prefill_s[request_id])
 
     # -- bookkeeping ------------------------------------------------------------------------------------------------
 

@@ -67,6 +67,13 @@ class RequestRecord:
         self.predicted_kv_transfer_ms = decision.predicted_kv_transfer_ms
         self.decision_us = decision.decision_us
 
+    def undecided(self) -> None:
+        """Forget the choice of a decode instance and what came of it: the request is to be placed anew."""
+        self.decode_id = self.tier = -1
+        self.cached_tokens = self.kv_bytes = 0
+        self.kv_transfer_ms = self.admission_ms = self.ttft_ms = NAN
+        self.oracle_age_ms = self.predicted_kv_transfer_ms = self.decision_us = NAN
+
     def emitted(self, first_token_s: float, last_token_s: float) -> None:
         """When its first and its last token came, seconds from the start of the run: the request is complete."""
         self.ttft_ms = (first_token_s - self.timestamp_s) * 1e3
@@ -83,6 +90,7 @@ class Outcome:
     `decisions`: one mapping a decision (the fields of `Decision` and whatever the world adds, such as source ports).
     `links`: one mapping a sample of a link: time_s, link, utilisation, bytes. `background`: one mapping a background
     flow that has stopped; `paths`: one mapping a connection, with the links it crossed, where the world can tell.
+    `faults`: one mapping a fault that began (`fault_record`).
     `token_gaps_ms`: the gaps between two tokens of one request; `token_gap_counts`: how often each of them occurred.
     `request_gaps_ms`: the same by number of the request, from a world that measures them.
     `evidence`: what the world wants known about the run itself; under `measured`, what another run of the same scenario
@@ -94,6 +102,7 @@ class Outcome:
     links: list[dict[str, Any]] = field(default_factory=list)
     background: list[dict[str, Any]] = field(default_factory=list)
     paths: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[dict[str, Any]] = field(default_factory=list)
     token_gaps_ms: list[float] = field(default_factory=list)
     token_gap_counts: list[int] = field(default_factory=list)
     request_gaps_ms: dict[int, list[float]] = field(default_factory=dict)

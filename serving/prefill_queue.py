@@ -17,16 +17,26 @@ class PrefillQueues:
         self._work_s = np.zeros(len(self._ids))
         self._used = np.zeros(len(self._ids), dtype=np.int64)
         self._turn = 0
+        self._dead = np.zeros(len(self._ids), dtype=np.bool_)
 
-    def assign(self, prefill_s: float) -> int:
-        """Choose an instance for that much work and book it."""
-        work_s = self._work_s.round(SAME_WORK_DECIMALS)
+    def assign(self, prefill_s: float) -> int | None:
+        """Choose an instance for that much work and book it; None when none is running."""
+        if self._dead.all():
+            return None
+        work_s = np.where(self._dead, np.inf, self._work_s.round(SAME_WORK_DECIMALS))
         idlest = np.flatnonzero(work_s == work_s.min())
         at = int(idlest[self._used[idlest].argmin()])
         self._turn += 1
         self._used[at] = self._turn
         self._work_s[at] += prefill_s
         return self._ids[at]
+
+    def set_dead(self, prefill_id: int, dead: bool) -> None:
+        """Whether an instance has ended: it gets no work until it runs again."""
+        self._dead[self._position[prefill_id]] = dead
+
+    def is_dead(self, prefill_id: int) -> bool:
+        return bool(self._dead[self._position[prefill_id]])
 
     def done(self, prefill_id: int, prefill_s: float) -> None:
         self._work_s[self._position[prefill_id]] -= prefill_s
