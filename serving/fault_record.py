@@ -58,9 +58,12 @@ class FaultRecord:
         name = self._fabric.instances[instance].name
         self._lost[fault.number] = self._life.lost(role, instance, f"the {role} worker on {name} was killed", now_s)
 
-    def note_hit(self, fault: Fault, request_ids: Iterable[int]) -> None:
-        """Requests that a fault of the network stopped, slowed down or led another way."""
-        self._hit.setdefault(fault.number, set()).update(request_ids)
+    def note_use(self, home_links: Mapping[int, set[int]]) -> None:
+        """The links that transfers under way would use on a whole fabric: those of a present fault hit the request."""
+        for fault in self._active.values():
+            if links := links_of(fault, self._fabric):
+                hit = {request_id for request_id, used in home_links.items() if links & used}
+                self._hit.setdefault(fault.number, set()).update(hit)
 
     def rows(self, outcome: Outcome) -> list[dict[str, Any]]:
         """A row a fault that began, in order; `until_s` is NaN where it lasted to the end of the run."""

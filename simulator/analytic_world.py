@@ -17,6 +17,7 @@ import numpy as np
 from scenario import Scenario, load_requests
 from serving import Outcome, offered_and_measured
 from simulator.closed_form import ClosedFormTransport
+from simulator.faulty_transport import FaultyTransport
 from simulator.path_choice import PathChoice
 from simulator.simulated_run import SimulatedRun
 from simulator.simulation import SimulationSpec
@@ -90,7 +91,8 @@ class AnalyticWorld:
             return ClosedFormTransport(fabric, -scenario.lead_s)
         persistent = scenario.serving.connections == "persistent"
         choice = PathChoice(scenario.seed, self._simulation.spreading)
-        return FluidTransport(fabric, choice, persistent, -scenario.lead_s)
+        kind = FaultyTransport if scenario.faults.kinds else FluidTransport
+        return kind(fabric, choice, persistent, -scenario.lead_s)
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -10,19 +10,21 @@ from enum import IntEnum
 class Kind(IntEnum):
     """The kinds of events, in the order in which those of one instant happen.
 
-    What frees memory comes first, what updates the scheduler's knowledge before its decisions, a decision before a new
-    arrival.
+    What frees memory comes first, then what breaks or is whole again; what updates the scheduler's knowledge comes
+    before its decisions, a decision before a new arrival.
     """
 
     STEP_END = 0
     RECEIVED = 1
-    BACKGROUND_STOP = 2
-    BACKGROUND_START = 3
-    POLL = 4
-    LINK_ROWS = 5
-    REFRESH = 6
-    PREFILLED = 7
-    ARRIVAL = 8
+    FAULT = 2
+    REROUTE = 3
+    BACKGROUND_STOP = 4
+    BACKGROUND_START = 5
+    POLL = 6
+    LINK_ROWS = 7
+    REFRESH = 8
+    PREFILLED = 9
+    ARRIVAL = 10
 
 
 OBSERVERS = frozenset({Kind.POLL, Kind.LINK_ROWS, Kind.REFRESH})

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from simulator.fluid import checked_capacity
 from simulator.tables import Floats, empty_tables, grown_tables
 from simulator.timeline import add, next_end_s, read_links, remove, run
-from simulator.waterfill import sent_by, solve
+from simulator.waterfill import open_link, sent_by, solve
 
 
 class Completion(NamedTuple):
@@ -99,6 +99,15 @@ class FluidNetwork:
         remove(state, links, flows, hops, ending, slot, sent_B)
         self._forget(flow)
         return sent_B
+
+    def set_capacity(self, link: int, capacity_Bps: float) -> None:
+        """Change the capacity of a link, B/s, from the clock on; ValueError unless it is positive and finite."""
+        if not 0 <= link < self._links:
+            raise ValueError(f"there is no link {link}; there are links 0 to {self._links - 1}")
+        if not 0 < capacity_Bps < np.inf:
+            raise ValueError(f"link {link} has capacity_Bps {capacity_Bps}; it must be positive and finite")
+        self._tables.links["capacity_Bps"][link] = capacity_Bps
+        open_link(self._tables.state, self._tables.links, link)
 
     def advance(self, to_s: float) -> None:
         """Move the clock to `to_s`; flows that end on the way leave at that very instant and await `pop_completed`."""

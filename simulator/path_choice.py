@@ -35,6 +35,16 @@ class PathChoice:
             chosen = ((first + connection) % paths for connection in range(connections))
         return sorted(Counter(chosen).items())
 
+    def detour(self, owner: int, number: int, home: int, connections: int, paths: list[int]) -> list[tuple[int, int]]:
+        """`deal` of the connections of one path, `home`, to others by number, while a failed link is on it."""
+        first = _mixed(_mixed(_mixed(_mixed(self._seed) + owner) + number) + home + 1)
+        chosen: Iterable[int]
+        if self._hashed:
+            chosen = (_mixed(first + connection) * len(paths) >> 64 for connection in range(connections))
+        else:
+            chosen = ((first + connection) % len(paths) for connection in range(connections))
+        return sorted(Counter(paths[at] for at in chosen).items())
+
 
 class PersistentConnections:
     """The bundle of persistent connections that a transfer uses: the first idle one of its pair, as workers do.

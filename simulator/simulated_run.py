@@ -12,12 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from scenario import BackgroundFlow, Scenario
+from scenario import DETECTION_S, BackgroundFlow, Role, Scenario, fault_edges
 from scheduler import Decision
-from serving import POLICY_ERROR, Lifecycle, Outcome
+from serving import POLICY_ERROR, FaultRecord, Lifecycle, Outcome
 from simulator.decode_batch import BatchEvent, DecodeBatch, Joined
 from simulator.errors import SimulationError
 from simulator.event_queue import EventQueue, Kind
+from simulator.faulty_transport import FaultyTransport
 from simulator.observers import Observers
 from simulator.simulation import SimulationSpec
 from simulator.transport import Transport
@@ -26,6 +27,12 @@ from workloads import Request
 
 PROGRESS_PARTS = 100
 """Number of progress reports in a run."""
+
+NO_PATH = "no path was left between its instances"
+"""The error of a transfer that waits for a link that never comes back."""
+
+ATTEMPTS = 1 << 40
+"""An event of a request that is tried once more has its number plus this: those of the first attempt are stale."""
 
 
 class SimulatedRun:
@@ -68,12 +75,16 @@ class SimulatedRun:
         self._prefill_busy: set[int] = set()
         serving = scenario.serving
         self._gaps = [0] * (serving.batch_slots + 1)
-        self._batches = {
-            decode_id: DecodeBatch(scenario.model.step_s, serving.batch_slots, serving.kv_memory_tokens, self._gaps)
-            for decode_id in roles.decode
-        }
+        self._new_batch = lambda: DecodeBatch(
+            scenario.model.step_s, serving.batch_slots, serving.kv_memory_tokens, self._gaps
+        )
+        self._batches = {decode_id: self._new_batch() for decode_id in roles.decode}
         self._booked_s = dict.fromkeys(roles.decode, math.inf)
         self._moving: dict[int, Decision] = {}
+        self._attempt: dict[int, int] = {}
+        self._edges = fault_edges(scenario.fault_plan(fabric, roles, last_s))
+        self._faults = FaultRecord(fabric, self._life)
+        self._faulty = transport if isinstance(transport, FaultyTransport) else None
         self._running_flows: set[int] = set()
         self.decisions_us: list[float] = []
         self.events = 0
@@ -85,6 +96,8 @@ class SimulatedRun:
         for flow in self._background:
             self._event_queue.book(flow.start_s, Kind.BACKGROUND_START, flow.flow_id)
             self._event_queue.book(flow.stop_s, Kind.BACKGROUND_STOP, flow.flow_id)
+        for number, edge in enumerate(self._edges):
+            self._event_queue.book(edge.at_s, Kind.FAULT, number)
         self._observers.book_first()
         while not self._life.done:
             self._next_event()
@@ -96,20 +109,29 @@ class SimulatedRun:
         self.events += 1
         if delivery_s <= events.next_s:
             if delivery_s == math.inf:
+                if self._give_up_stalled():
+                    return
                 raise SimulationError(f"no progress: {self._state()}")
             self._now_s = delivery_s
             for request_id, at_s in transport.advance(delivery_s):
                 latency_s = self._fabric.spec.tier_latency_s(self._moving[request_id].tier)
-                events.book(at_s + latency_s, Kind.RECEIVED, request_id)
+                events.book(at_s + latency_s, Kind.RECEIVED, self._named(request_id))
             return
         if events.only_observers and delivery_s == math.inf:
+            if self._give_up_stalled():
+                return
             raise SimulationError(f"no progress: {self._state()}")
         self._now_s, kind, subject = events.take()
         match kind:
             case Kind.STEP_END:
                 self._apply(subject, self._batches[subject].advance(self._now_s))
             case Kind.RECEIVED:
-                self._receive(subject)
+                if self._is_current(subject):
+                    self._receive(subject % ATTEMPTS)
+            case Kind.FAULT:
+                self._change(subject)
+            case Kind.REROUTE:
+                self._reroute()
             case Kind.BACKGROUND_STOP:
                 transport.advance(self._now_s)
                 self._stop_background(subject)
@@ -126,7 +148,8 @@ class SimulatedRun:
                 transport.advance(self._now_s)
                 self._observers.refresh(self._now_s)
             case Kind.PREFILLED:
-                self._end_prefill(subject)
+                if self._is_current(subject):
+                    self._end_prefill(subject % ATTEMPTS)
             case Kind.ARRIVAL:
                 self._life.arrive(self._requests[subject])
 
@@ -149,16 +172,20 @@ class SimulatedRun:
         self._transport.start_transfer(
             request_id, decision.prefill_id, decision.decode_id, decision.kv_bytes, self._scenario.serving.stripes
         )
+        if self._faulty is not None and (self._faults.state.cut or self._faults.state.shares):
+            self._faults.note_use(self._faulty.home_links())
         self._flows_seen += self._transport.flows
 
     def abandon(self, request_id: int, decode_id: int) -> None:
-        raise SimulationError(f"request {request_id} failed, and nothing fails in the analytic world")
+        self._attempt[request_id] = self._attempt.get(request_id, 0) + 1
+        if self._moving.pop(request_id, None) is not None and self._faulty is not None:
+            self._faulty.cancel(request_id)
 
     def _start_prefill(self, request_id: int, prefill_id: int, prefill_s: float) -> None:
         self._prefilling[request_id] = prefill_id, prefill_s
         self._prefill_busy.add(prefill_id)
         self._life.prefill_started(request_id, self._now_s)
-        self._event_queue.book(self._now_s + prefill_s, Kind.PREFILLED, request_id)
+        self._event_queue.book(self._now_s + prefill_s, Kind.PREFILLED, self._named(request_id))
 
     def _end_prefill(self, request_id: int) -> None:
         prefill_id, prefill_s = self._prefilling.pop(request_id)
@@ -187,6 +214,55 @@ class SimulatedRun:
             self._event_queue.book(next_s, Kind.STEP_END, decode_id)
         self._booked_s[decode_id] = next_s
 
+    # -- faults -----------------------------------------------------------------------------------------------------
+
+    def _change(self, number: int) -> None:
+        """A fault begins or ends: carry out what is different now."""
+        edge = self._edges[number]
+        self._transport.advance(self._now_s)
+        before, after = self._faults.step(edge, self._now_s)
+        if self._faulty is not None and (before.cut, before.shares) != (after.cut, after.shares):
+            self._faulty.set_links(after.cut, after.shares)
+            self._faults.note_use(self._faulty.home_links())
+            if before.cut != after.cut:
+                self._event_queue.book(self._now_s + DETECTION_S, Kind.REROUTE, 0)
+        for role, instance in sorted(after.dead - before.dead):
+            self._lose(role, instance)
+            self._faults.worker_lost(edge.fault, role, instance, self._now_s)
+        for role, instance in sorted(before.dead - after.dead):
+            self._life.restored(role, instance)
+
+    def _reroute(self) -> None:
+        assert self._faulty is not None
+        self._transport.advance(self._now_s)
+        self._faulty.reroute(self._faults.state.cut)
+
+    def _lose(self, role: Role, instance: int) -> None:
+        """Forget what an instance held; its requests are the lifecycle's to fail or try again."""
+        if role == "decode":
+            self._batches[instance] = self._new_batch()
+            self._booked_s[instance] = math.inf
+            return
+        self._queued[instance].clear()
+        self._prefill_busy.discard(instance)
+        for request_id in [one for one in self._prefilling if self._life.records[one].prefill_id == instance]:
+            del self._prefilling[request_id]
+            self._attempt[request_id] = self._attempt.get(request_id, 0) + 1
+
+    def _give_up_stalled(self) -> bool:
+        """Nothing can happen any more but for transfers without a path: these fail. Whether there were any."""
+        stalled = self._faulty.stalled_requests if self._faulty is not None else []
+        for request_id in stalled:
+            self._life.failed(request_id, NO_PATH, self._now_s)
+        return bool(stalled)
+
+    def _named(self, request_id: int) -> int:
+        """The subject of an event of a request's present attempt."""
+        return request_id + ATTEMPTS * self._attempt.get(request_id, 0)
+
+    def _is_current(self, subject: int) -> bool:
+        return self._named(subject % ATTEMPTS) == subject
+
     def _report_progress(self, closed: int) -> None:
         if closed % self._report_every == 0:
             self._say(closed)
@@ -210,6 +286,7 @@ class SimulatedRun:
         outcome = Outcome(
             duration_s=max(self._now_s, 0.0), requests=requests, decisions=decisions, links=self._observers.rows
         )
+        outcome.faults = self._faults.rows(outcome)
         for running, count in enumerate(self._gaps):
             if count:
                 outcome.token_gaps_ms.append(self._scenario.model.step_s(running) * 1e3)

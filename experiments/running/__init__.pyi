@@ -2,8 +2,9 @@
 from .bench_serve import VLLM_FIGURES, VLLM_SET_UP, arrays_of, set_up_of
 from .errors import ClusterError, SpecError, StoreError
 from .machine import git_commit, versions
-from .run_spec import RunSpec, make_spec, parse_settings, read_spec, shortened
+from .run_spec import RunSpec, make_spec, parse_settings, read_faults, read_spec, shortened
 from .store import (
+    FAULTS,
     MEASURED,
     PATHS,
     PCAP,
@@ -32,6 +33,7 @@ from .worlds import open_world, verdict_of
 __all__ = [
     "CONTROL",
     "DESCRIPTION",
+    "FAULTS",
     "MEASURED",
     "PATHS",
     "PCAP",
@@ -60,6 +62,7 @@ __all__ = [
     "present",
     "read_control",
     "read_description",
+    "read_faults",
     "read_manifest",
     "read_spec",
     "read_summary",

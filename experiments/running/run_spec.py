@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from experiments.running.errors import SpecError
-from scenario import Scenario
+from scenario import EMULATED_ONLY, TELEMETRY_FAULTS, Scenario, check_targets
 from scheduler import check_parameters, find_policy
 from simulator import SimulationSpec
 from testbed import EmulationSpec
@@ -68,7 +68,8 @@ def make_spec(fields: Mapping[str, Any], changes: Mapping[str, Any], place: str 
         for policy, parameters in spec.policy_parameters.items():
             check_parameters(policy, parameters)
         _check_trace(spec)
-        spec.build()
+        check_targets(spec.faults, *spec.build())
+        _check_world(spec)
     except ValidationError as problem:
         raise SpecError(_prefixed(place, complaint(problem))) from None
     except RecursionError:
@@ -93,6 +94,16 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    found = _parsed(path)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise SpecError(f"{path}: a mapping of fields was expected, not {type(found).__name__}")
+    return found
+
+
+def _parsed(path: Path) -> Any:
+    """What is in a YAML file, of which JSON is a part."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as problem:
@@ -106,10 +117,6 @@ def _load(path: Path) -> dict[str, Any]:
         raise SpecError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
     except RecursionError:
         raise SpecError(f"{path}: not YAML: nested too deep") from None
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise SpecError(f"{path}: a mapping of fields was expected, not {type(found).__name__}")
     return found
 
 
@@ -126,6 +133,31 @@ def _set(fields: dict[str, Any], name: str, value: Any) -> None:
 
 def _deep_copy(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in fields.items()}
+
+
+def read_faults(path: Path) -> dict[str, Any]:
+    """The section `faults` in a YAML or JSON file: a list of events, or the section itself. SpecError otherwise."""
+    found = _parsed(path)
+    if isinstance(found, list):
+        return {"events": found}
+    if not isinstance(found, dict):
+        raise SpecError(f"{path}: a list of faults was expected, not {type(found).__name__}")
+    inner = found.get("faults", found) if set(found) == {"faults"} else found
+    return {"events": inner} if isinstance(inner, list) else inner
+
+
+def _check_world(spec: RunSpec) -> None:
+    """SpecError where the world of a run cannot have one of its faults."""
+    if spec.world == "emulated":
+        return
+    named = [(f"faults.events.{number}.kind", event.kind) for number, event in enumerate(spec.faults.events)]
+    if spec.faults.random.rate:
+        named += [("faults.random.kinds", kind) for kind in spec.faults.random.kinds]
+    for place, kind in named:
+        if kind in EMULATED_ONLY:
+            raise ValueError(f"{place}: {kind}: {EMULATED_ONLY[kind]}")
+        if spec.simulation.network == "closed_form" and kind not in TELEMETRY_FAULTS:
+            raise ValueError(f"{place}: {kind} needs links and connections: leave out simulation.network=closed_form")
 
 
 def _check_trace(spec: RunSpec) -> None:

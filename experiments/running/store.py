@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = ("requests", "decisions", "links")
+FAULTS = "faults"
+"""The table of what broke; only a run with faults has one."""
 LINK_COLUMNS = ("time_s", "link", "utilisation", "bytes")
 
 PATHS = "paths"
@@ -84,6 +86,8 @@ def render_run(
     }
     if outcome.paths:
         tables[PATHS] = columns_of(outcome.paths)
+    if outcome.faults:
+        tables[FAULTS] = columns_of(outcome.faults)
     requests = tables["requests"]
     summary = set_up_of(spec, requests) | summarise(
         requests,
@@ -107,6 +111,7 @@ def render_run(
         "verdict": verdict["verdict"],
         "verdict_reasons": verdict["reasons"],
         "verdict_worst": verdict.get("worst"),
+        "faults": outcome.faults,
         "evidence": evidence,
         "versions": versions(),
         "git_commit": git_commit(),

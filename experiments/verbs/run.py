@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,6 +42,9 @@ def run(
     refresh: Refresh = None,
     congestion: Congestion = None,
     settings: Setting = None,
+    faults: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Faults of the run: a list in YAML or JSON (see the docs).")
+    ] = None,
     pcap: Annotated[
         list[str] | None,
         typer.Option("--pcap", metavar="LINK", help="Capture at this link's port, e.g. 'tor0>agg1'; repeatable."),
@@ -55,13 +60,15 @@ def run(
     With --pcap it holds a folder pcap with a file a link, of both directions, which Wireshark opens and `netkv paths
     --pcap` reads. A link has the name that it has in links.parquet; quote its `>`.
 
+    With --faults, or the section `faults`, things break during the run: links, switches, telemetry, workers.
+
     Exit code 0 when every request was dealt with and the run can be trusted, 1 when its verdict is `invalid`, 2 for bad
-    input.
+    input, 3 when something broke that the run cannot do without: nothing is written then.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from experiments.running import check_free, open_world, read_spec, verdict_of, write_run
+    from experiments.running import check_free, open_world, read_faults, read_spec, verdict_of, write_run
     from scenario import load_workload, part_of_trace
     from serving import POLICY_ERROR
 
@@ -75,6 +82,8 @@ def run(
         world=world,
         policy=policy,
     )
+    if faults is not None:
+        changes = {"faults": read_faults(faults)} | changes
     spec = read_spec(spec_file, changes)
     check_links(spec, pcap or [])
     check_free(out)
@@ -112,6 +121,8 @@ def run(
             f" {_ms(summary['kv_transfer_ms'])}; {verdict['verdict']}"
         )
         if not quiet:
+            for row in outcome.faults:
+                typer.echo(f"  {in_words(row)}")
             for reason in verdict["reasons"]:
                 typer.echo(f"  {reason}")
             typer.echo(f"results: {out}")
@@ -133,6 +144,16 @@ def check_links(spec: RunSpec, links: list[str]) -> None:
             raise SpecError(f"--pcap {shortened(link)}: no such link; they are {next(iter(known))} and so on")
         if link in links[:number]:
             raise SpecError(f"--pcap {link}: named twice")
+
+
+def in_words(fault: Mapping[str, Any]) -> str:
+    """A row of faults.parquet as a line."""
+    until_s = fault["until_s"]
+    until = "the end" if until_s is None or math.isnan(until_s) else f"{until_s:.2f} s"
+    lost = f", {fault['requests_failed']} failed" if fault["requests_failed"] else ""
+    again = f", {fault['requests_retried']} tried again" if fault["requests_retried"] else ""
+    named = f"{fault['kind']} {fault['target']}"
+    return f"{named} from {fault['at_s']:.2f} s to {until}: {fault['requests_hit']} requests hit{lost}{again}"
 
 
 def _ms(value: float | None) -> str:
