@@ -1,4 +1,7 @@
-"""The command line: a verb a file, and one line with exit code 2 for whatever a user can get wrong."""
+"""The command line: a verb a file, and one line with exit code 2 for whatever a user can get wrong.
+
+Exit code 3, with one line, for what breaks while a run is under way.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,9 @@ GC_THRESHOLD = 50_000
 """New objects between two garbage collections. What imports make stays: with Python's 700, looking through it again and
 again takes a tenth of a short run."""
 
+BAD_INPUT, BROKEN_RUN = 2, 3
+"""Exit codes, beside 0 (what was asked holds) and 1 (it was done, and does not hold)."""
+
 app = typer.Typer(
     name="netkv",
     help="Which decode instance should receive a request's KV cache? In emulation, and in a fluid simulator.",
@@ -50,7 +56,7 @@ class Interrupted(BaseException):
 
 
 def main() -> None:
-    """Entry point of `netkv`: exit code of the verb, 2 for bad input, 130 or 143 when interrupted."""
+    """Entry point of `netkv`: exit code of the verb, 2 for bad input, 3 for a broken run, 130 or 143 if interrupted."""
     gc.set_threshold(GC_THRESHOLD)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -63,7 +69,7 @@ def main() -> None:
         raise
     except bad_input() as problem:
         typer.echo(f"netkv: {' '.join(str(problem).split())}", err=True)
-        sys.exit(2)
+        sys.exit(BROKEN_RUN if isinstance(problem, broken_run()) else BAD_INPUT)
 
 
 def bad_input() -> tuple[type[Exception], ...]:
@@ -79,6 +85,14 @@ def bad_input() -> tuple[type[Exception], ...]:
         *(SpecError, StoreError, ClusterError, TestbedError),
         *(SimulationError, PolicyError, FabricError, WorkloadError),
     )
+
+
+def broken_run() -> tuple[type[Exception], ...]:
+    """The errors that end a run which had begun, whatever the user asked for."""
+    from simulator import StuckError
+    from testbed import BrokenRunError
+
+    return BrokenRunError, StuckError
 
 
 def _interrupt(number: int, _: object) -> None:

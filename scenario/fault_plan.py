@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from scenario.faults import NETWORK_FAULTS, ONLY_TARGET, FaultKind, FaultsSpec
+from scenario.faults import NETWORK_FAULTS, ONLY_TARGET, FaultEvent, FaultKind, FaultsSpec, RandomFaults
 from topologies import Fabric, FabricError, Level, Roles, did_you_mean
 
 DETECTION_S = 0.05
@@ -72,7 +72,7 @@ def plan_faults(
     FabricError, which names the field and the remedy, when a target is not one of its kind.
     """
     check_targets(spec, fabric, roles)
-    found = [
+    found: list[tuple[float, float, FaultKind, str, FaultEvent | RandomFaults]] = [
         (event.at_s, math.inf if event.for_s is None else event.at_s + event.for_s, event.kind, event.target, event)
         for event in spec.events
     ]
@@ -137,10 +137,7 @@ def links_of(fault: Fault, fabric: Fabric) -> frozenset[int]:
     """The links that a fault of the network hits, both directions of each cable; none for other kinds."""
     if fault.kind not in NETWORK_FAULTS:
         return frozenset()
-    if fault.kind == "switch_down":
-        hit = fabric.links_from[fault.target]
-    else:
-        hit = (fabric.link_by_name[fault.target],)
+    hit = fabric.links_from[fault.target] if fault.kind == "switch_down" else (fabric.link_by_name[fault.target],)
     both = ((link.index, fabric.link_index[link.target, link.source]) for link in hit)
     return frozenset(index for pair in both for index in pair)
 
@@ -175,5 +172,7 @@ def _avoidable(fabric: Fabric, kind: FaultKind) -> list[str]:
     if kind == "switch_down":
         return [name for name, at in level.items() if at >= Level.AGGREGATION]
     if kind in NETWORK_FAULTS:
-        return [link.name for link in fabric.links if Level.TOR <= level.get(link.source, -1) < level.get(link.target, -1)]
+        return [
+            link.name for link in fabric.links if Level.TOR <= level.get(link.source, -1) < level.get(link.target, -1)
+        ]
     return []

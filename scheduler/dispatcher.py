@@ -17,7 +17,7 @@ import numpy as np
 from scenario import Scenario
 from scheduler.candidates import Candidates
 from scheduler.compilation import load_compiler
-from scheduler.errors import InfeasibleError
+from scheduler.errors import InfeasibleError, RejectedError
 from scheduler.in_flight import REMEMBERED_S, InFlight
 from scheduler.link_table import LinkTable
 from scheduler.loads import DecodeLoads

@@ -1,4 +1,4 @@
-"""What a run's faults did: who is asked what is broken now, what both worlds do alike, and the rows of `faults.parquet`.
+"""What a run's faults did: what is broken now, what both worlds do alike about it, and the rows of `faults.parquet`.
 
 A world carries out the difference of two states on its network and its processes; telemetry on its way to the
 scheduler is changed here, and requests are told to the lifecycle.

@@ -1,7 +1,7 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .analytic_world import AnalyticWorld
 from .closed_form import ClosedFormTransport
-from .errors import SimulationError
+from .errors import SimulationError, StuckError
 from .fluid import NoProgressError, simulate_flows
 from .network import FluidNetwork
 from .path_choice import BACKGROUND, TRANSFER, PathChoice, PersistentConnections
@@ -23,6 +23,7 @@ __all__ = [
     "RecordedTransfer",
     "SimulationError",
     "SimulationSpec",
+    "StuckError",
     "Transport",
     "recorded_background",
     "recorded_paths",

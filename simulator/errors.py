@@ -4,4 +4,8 @@ from __future__ import annotations
 
 
 class SimulationError(RuntimeError):
+    """A run that cannot be made; the message names the reason."""
+
+
+class StuckError(SimulationError):
     """A run that makes no progress; the message names the time and the state."""

@@ -186,8 +186,10 @@ class FaultyTransport(FluidTransport):
         open_paths = [at for at, path in enumerate(paths) if not self.avoided.intersection(path)]
         if part.home in open_paths or not open_paths:
             return [(part.home, part.connections)]
-        shared = {at: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(home, paths[at], strict=False)))
-                  for at in open_paths}
+        shared = {
+            at: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(home, paths[at], strict=False)))
+            for at in open_paths
+        }
         longest = max(shared.values())
         nearest = [at for at in open_paths if shared[at] == longest]
         if part.path in nearest:

@@ -16,7 +16,7 @@ from scenario import DETECTION_S, BackgroundFlow, Role, Scenario, fault_edges
 from scheduler import Decision
 from serving import POLICY_ERROR, FaultRecord, Lifecycle, Outcome
 from simulator.decode_batch import BatchEvent, DecodeBatch, Joined
-from simulator.errors import SimulationError
+from simulator.errors import StuckError
 from simulator.event_queue import EventQueue, Kind
 from simulator.faulty_transport import FaultyTransport
 from simulator.observers import Observers
@@ -36,7 +36,7 @@ ATTEMPTS = 1 << 40
 
 
 class SimulatedRun:
-    """The state of one run. `SimulatedRun(...).run()` returns its Outcome; SimulationError when it makes no progress.
+    """The state of one run. `SimulatedRun(...).run()` returns its Outcome; StuckError when it makes no progress.
 
     `stopwatch` (ns) times decisions. Its readings go to `decisions_us` and nowhere else: every record has NaN, so that
     the same run gives the same records.
@@ -75,9 +75,6 @@ class SimulatedRun:
         self._prefill_busy: set[int] = set()
         serving = scenario.serving
         self._gaps = [0] * (serving.batch_slots + 1)
-        self._new_batch = lambda: DecodeBatch(
-            scenario.model.step_s, serving.batch_slots, serving.kv_memory_tokens, self._gaps
-        )
         self._batches = {decode_id: self._new_batch() for decode_id in roles.decode}
         self._booked_s = dict.fromkeys(roles.decode, math.inf)
         self._moving: dict[int, Decision] = {}
@@ -111,7 +108,7 @@ class SimulatedRun:
             if delivery_s == math.inf:
                 if self._give_up_stalled():
                     return
-                raise SimulationError(f"no progress: {self._state()}")
+                raise StuckError(f"no progress: {self._state()}")
             self._now_s = delivery_s
             for request_id, at_s in transport.advance(delivery_s):
                 latency_s = self._fabric.spec.tier_latency_s(self._moving[request_id].tier)
@@ -120,7 +117,7 @@ class SimulatedRun:
         if events.only_observers and delivery_s == math.inf:
             if self._give_up_stalled():
                 return
-            raise SimulationError(f"no progress: {self._state()}")
+            raise StuckError(f"no progress: {self._state()}")
         self._now_s, kind, subject = events.take()
         match kind:
             case Kind.STEP_END:
@@ -213,6 +210,10 @@ class SimulatedRun:
         if next_s != self._booked_s[decode_id] and next_s < math.inf:
             self._event_queue.book(next_s, Kind.STEP_END, decode_id)
         self._booked_s[decode_id] = next_s
+
+    def _new_batch(self) -> DecodeBatch:
+        serving = self._scenario.serving
+        return DecodeBatch(self._scenario.model.step_s, serving.batch_slots, serving.kv_memory_tokens, self._gaps)
 
     # -- faults -----------------------------------------------------------------------------------------------------
 

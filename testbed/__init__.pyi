@@ -6,7 +6,7 @@ from .child_python import child_python
 from .datapath import Datapath, afxdp_bytes, afxdp_lacks, choose_datapath
 from .emulated_world import EmulatedWorld
 from .emulation import EmulationSpec
-from .errors import TestbedError
+from .errors import BrokenRunError, TestbedError
 from .kernel import FEATURES, Feature
 from .sandbox import python_in_sandbox, require_root
 from .send_buffer import LEASE, SETTING, SendBufferLease, reclaim
@@ -21,6 +21,7 @@ __all__ = [
     "LEASE",
     "PAYLOAD_BYTES",
     "SETTING",
+    "BrokenRunError",
     "Capacity",
     "CaptureOrder",
     "Conversation",

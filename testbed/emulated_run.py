@@ -1,8 +1,8 @@
 """One run on a fabric that is up: its parts put together, started, watched to the end, and summed up in an Outcome.
 
 A request's life is the lifecycle's (`serving`), what moves it `request_movers`', background traffic
-`background_player`'s, the scheduler's telemetry snapshots `oracle_watch`'s; here is what they share: workers, clock,
-deadline and evidence.
+`background_player`'s, faults are `fault_player`'s, the scheduler's telemetry snapshots `oracle_watch`'s; here is what
+they share: workers, clock, deadline and evidence.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from scenario import BackgroundFlow, Scenario
+from scenario import BackgroundFlow, Role, Scenario
 from serving import POLICY_ERROR, Outcome
 from testbed.background_player import BackgroundPlayer
 from testbed.calibration import CALIBRATION_ID, Calibration
 from testbed.cpu_monitor import CpuMonitor
-from testbed.errors import TestbedError
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp
+from testbed.fault_player import FaultPlayer
 from testbed.link_log import LinkLog
 from testbed.oracle_client import OracleClient
 from testbed.oracle_watch import OracleWatch
@@ -30,6 +30,8 @@ from topologies import Roles
 from workloads import Request
 
 PROGRESS_S = 0.5
+SERVING: dict[str, Role] = {"prefill": "prefill", "decode": "decode"}
+"""The workers that hold requests."""
 
 
 class EmulatedRun:
@@ -61,7 +63,13 @@ class EmulatedRun:
         self._udp = any(flow.protocol == "udp" for flow in background)
         self._handlers = self._movers.handlers | self._background.handlers
         self._complaints: list[str] = []
-        self._pool = WorkerPool(up, roles, self._background.instances, scenario, self._on_event)
+        self._deaths: list[str] = []
+        self._faults = FaultPlayer(
+            up, scenario.fault_plan(up.fabric, roles, self._last_arrival_s), self._clock, self._movers.life
+        )
+        self._pool = WorkerPool(
+            up, roles, self._background.instances, scenario, self._on_event, self._on_lost, self._on_restarted
+        )
         self._outcome = Outcome()
 
     async def run(self) -> Outcome:
@@ -74,6 +82,7 @@ class EmulatedRun:
                 self._clock.start(self._scenario.lead_s)
                 await self._play(ports)
                 self._outcome.duration_s = self._clock.now_s()
+            await self._faults.restore(self._pool)
             await self._background.stop()
             await ports.until_still()
             self._outcome.evidence |= ports.evidence() | {"telemetry_error": self._links.against(ports)}
@@ -86,6 +95,7 @@ class EmulatedRun:
         work = [
             self._movers.issue(),
             self._background.play(),
+            self._faults.play(self._pool),
             self._cpu_monitor.watch(self._clock.until(0.0)),
             ports.watch(),
             self._links.watch(),
@@ -118,8 +128,6 @@ class EmulatedRun:
     async def _progress(self) -> None:
         while True:
             self._say(self._movers.life.closed)
-            if complaint := self._pool.dead():
-                raise TestbedError(complaint)
             await asyncio.sleep(PROGRESS_S)
 
     def _tell(self, role: str, instance: int, command: dict[str, Any]) -> None:
@@ -133,12 +141,23 @@ class EmulatedRun:
         else:
             self._complaints.append(f"{role} on h{instance}: {event}")
 
+    def _on_lost(self, role: str, instance: int, line: str) -> None:
+        """A worker has ended that no fault has killed: what it held is lost, and the run goes on."""
+        self._deaths.append(line)
+        if role in SERVING:
+            self._movers.life.lost(SERVING[role], instance, line, self._clock.now_s())
+
+    def _on_restarted(self, role: str, instance: int) -> None:
+        if role in SERVING:
+            self._movers.life.restored(SERVING[role], instance)
+
     def _finish(self) -> Outcome:
         outcome, movers = self._outcome, self._movers
         outcome.requests = list(movers.life.records.values())
         outcome.decisions = list(movers.life.decisions.values())
         outcome.background = self._background.rows
         outcome.links = self._links.rows
+        outcome.faults = self._faults.record.rows(outcome)
         outcome.request_gaps_ms = movers.request_gaps_ms
         outcome.token_gaps_ms = [gap_ms for gaps_ms in movers.request_gaps_ms.values() for gap_ms in gaps_ms]
         outcome.token_gap_counts = [1] * len(outcome.token_gaps_ms)
@@ -163,6 +182,7 @@ class EmulatedRun:
             (POLICY_ERROR, movers.life.policy_error),
             ("worker_complaints", self._complaints),
             ("background_failures", self._background.failures),
+            ("worker_deaths", self._deaths),
         ):
             if found:
                 outcome.evidence[key] = found

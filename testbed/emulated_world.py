@@ -19,7 +19,7 @@ from scenario import Scenario
 from serving import Outcome, RequestRecord, offered_and_measured
 from testbed.capture import CaptureOrder
 from testbed.emulation import EmulationSpec
-from testbed.errors import TestbedError
+from testbed.errors import BrokenRunError, TestbedError
 from testbed.replay_probe import transfer_time_error
 from testbed.sandbox import python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferError, SendBufferLease
@@ -89,9 +89,12 @@ class EmulatedWorld:
         self.evidence["bringup_s"] = round(time.monotonic() - started_s, 2)
 
     def run(self, scenario: Scenario, progress: Progress = lambda _: None) -> Outcome:
-        """Run a scenario and return its outcome."""
+        """Run a scenario and return its outcome. BrokenRunError when the sandbox ends, or says nothing any more."""
         self._write({"run": scenario.model_dump(mode="json")})
-        fields = self._await("outcome", progress)
+        try:
+            fields = self._await("outcome", progress)
+        except TestbedError as problem:
+            raise BrokenRunError(str(problem)) from None
         requests = [RequestRecord(**row) for row in fields.pop("requests")]
         outcome = Outcome(requests=requests, **fields)
         outcome.evidence |= self.evidence

@@ -7,3 +7,7 @@ class TestbedError(RuntimeError):
     """Something that the testbed needs is missing, refused or late; the message names it and the remedy."""
 
     __test__ = False  # the name is not that of a test class
+
+
+class BrokenRunError(TestbedError):
+    """Something that a run cannot do without broke while it was under way: the sandbox, its fabric, its machine."""

@@ -28,7 +28,7 @@ from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.per_switch_daemon import PerSwitchDaemonSwitch
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import start_switches
-from topologies import FABRIC_PREFIX, Fabric, Shape, ShapingError, instance_ip
+from topologies import FABRIC_PREFIX, Fabric, Link, Shape, ShapingError, instance_ip
 from topologies.mininet import FatTreeTopo, interface_of, meter_of
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
@@ -112,6 +112,18 @@ class FabricUp:
                 stderr=log,
             )
 
+    def kill_controller(self) -> None:
+        """End it as a crash does. The switches keep their rules."""
+        if self.controller is not None:
+            self.controller.kill()
+            self.controller.wait()
+
+    def shaper_of(self, link: Link) -> tuple[str, int | None]:
+        """The interface that shapes a directed link, and the instance in whose namespace it is; None: the switches'."""
+        if link.source in self.fabric.switch_by_name:
+            return meter_of(link, self.fabric, self.split) or interface_of(link), None
+        return interface_of(link), int(link.source[1:])
+
     def stop_controller(self) -> None:
         if self.controller is not None:
             self.controller.terminate()
@@ -152,10 +164,9 @@ class FabricUp:
     def check_rates(self) -> None:
         """TestbedError unless every interface of the fabric is shaped to the rate in the specification."""
         for link in self.fabric.links:
-            on_switch = link.source in self.fabric.switch_by_name
-            interface = (meter_of(link, self.fabric, self.split) if on_switch else None) or interface_of(link)
+            interface, instance = self.shaper_of(link)
             show = ("tc", "class", "show", "dev", interface)
-            found_bps = shaped_rate_bps(run(*show) if on_switch else self.run_in(int(link.source[1:]), *show))
+            found_bps = shaped_rate_bps(run(*show) if instance is None else self.run_in(instance, *show))
             wanted_bps = link.capacity_bps / self.link_divisor
             if found_bps is None or abs(found_bps - wanted_bps) > RATE_TOLERANCE * wanted_bps:
                 found = "nothing" if found_bps is None else f"{found_bps:.0f} bit/s"

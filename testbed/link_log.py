@@ -28,6 +28,7 @@ class LinkLog:
         self._last_s = 0.0
         self._first_bytes: dict[str, int] = {}
         self._samples: list[tuple[float, int]] = []
+        self._last_bytes: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
 
     async def watch(self) -> None:
@@ -43,11 +44,19 @@ class LinkLog:
         if sampled_s is None or sampled_s == self._last_s or self._real_s(sampled_s) < 0:
             return []
         self._last_s, at_s = sampled_s, self._real_s(sampled_s)
-        self._samples.append((sampled_s, sum(link["bytes"] for link in document["links"].values())))
+        for name, link in document["links"].items():
+            if link["bytes"] < (last := self._last_bytes.get(name, 0)):  # of a controller that was started anew
+                self._first_bytes[name] -= last
+            self._last_bytes[name] = link["bytes"]
+        carried = {
+            name: link["bytes"] - self._first_bytes.setdefault(name, link["bytes"])
+            for name, link in document["links"].items()
+        }
+        self._samples.append((sampled_s, sum(carried.values())))
         return [
             {
                 **{"time_s": at_s, "link": name, "utilisation": link["utilisation"]},
-                "bytes": (link["bytes"] - self._first_bytes.setdefault(name, link["bytes"])) * self._rate_scale,
+                "bytes": carried[name] * self._rate_scale,
             }
             for name, link in document["links"].items()
         ]

@@ -24,6 +24,10 @@ LATE_S = 0.02
 """A request that is issued later than this is counted as late: a tenth of a short transfer, real seconds."""
 
 
+ATTEMPTS = 1 << 30
+"""Workers know a request that is tried once more by its number plus this: what they report of the first is stale."""
+
+
 class RequestMovers:
     """Moves the requests of one run. `handlers` are for the events of prefill and decode workers, by name.
 
@@ -52,7 +56,8 @@ class RequestMovers:
         self.lateness_s: list[float] = []
         self.least_round_trip_ms: dict[int, float] = {}
         self.done = asyncio.Event()
-        self.handlers: dict[str, Callable[[Event], None]] = {
+        self._attempt: dict[int, int] = {}
+        handlers: dict[str, Callable[[Event], None]] = {
             "prefill_started": self._on_prefill_started,
             "prefilled": self._on_prefilled,
             "transferred": self._on_transferred,
@@ -64,6 +69,7 @@ class RequestMovers:
             "rejected": self._on_rejected,
             "cancelled": self._on_cancelled,
         }
+        self.handlers = {name: self._if_current(handler) for name, handler in handlers.items()}
 
     async def issue(self) -> None:
         """Hand every request over when it arrives."""
@@ -79,12 +85,14 @@ class RequestMovers:
     def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
         scaled_s = prefill_s * self._clock.dilation
         self._tell(
-            "prefill", prefill_id, {"do": self._prefill, "request_id": request.request_id, "prefill_s": scaled_s}
+            "prefill",
+            prefill_id,
+            {"do": self._prefill, "request_id": self._named(request.request_id), "prefill_s": scaled_s},
         )
 
     def transfer(self, request: Request, decision: Decision) -> None:
         emulated_bytes = round(decision.kv_bytes / self._up.spec.rate_scale)
-        moved = {"request_id": request.request_id, "bytes": emulated_bytes, "stripes": self._stripes}
+        moved = {"request_id": self._named(request.request_id), "bytes": emulated_bytes, "stripes": self._stripes}
         tokens = {"context_tokens": request.input_length, "output_tokens": request.output_length}
         self._tell("decode", decision.decode_id, {"do": "expect", **moved, **tokens})
         if emulated_bytes:
@@ -95,7 +103,22 @@ class RequestMovers:
             self.life.sending(request.request_id, self._clock.now_s())
 
     def abandon(self, request_id: int, decode_id: int) -> None:
-        self._tell("decode", decode_id, {"do": "cancel", "request_id": request_id})
+        self._tell("decode", decode_id, {"do": "cancel", "request_id": self._named(request_id)})
+        self._attempt[request_id] = self._attempt.get(request_id, 0) + 1
+
+    def _named(self, request_id: int) -> int:
+        """What workers call the present attempt of a request."""
+        return request_id + ATTEMPTS * self._attempt.get(request_id, 0)
+
+    def _if_current(self, handler: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Pass events of the present attempt of a request on, under its own number, and no others."""
+
+        def pass_on(event: Event) -> None:
+            request_id = event["request_id"] % ATTEMPTS
+            if self._named(request_id) == event["request_id"]:
+                handler({**event, "request_id": request_id})
+
+        return pass_on
 
     def _note_closed(self, _: int) -> None:
         if self.life.done:
@@ -132,7 +155,7 @@ class RequestMovers:
         self.life.finished(event["request_id"], token_s[0], token_s[-1])
 
     def _on_transfer_failed(self, event: Event) -> None:
-        self.life.failed(event["request_id"], event["error"])
+        self.life.failed(event["request_id"], event["error"], self._clock.now_s())
 
     def _on_rejected(self, event: Event) -> None:
         self.life.refused(event["request_id"], event["error"])

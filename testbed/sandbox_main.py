@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from scenario import Scenario, load_requests
 from scheduler import Dispatcher, PolicyError
+from serving import note_paths
 from testbed.capture import CaptureOrder, Captures
 from testbed.clean_state import CleanState
 from testbed.ecmp import trace_paths
@@ -115,6 +116,7 @@ def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostCh
         if captures.rows:
             outcome.evidence["captures"] = captures.rows
         trace_paths(fabric, outcome, DECODE_PORT, BACKGROUND_PORT)
+        note_paths(scenario.fault_plan(fabric, roles, requests[-1].timestamp_s if requests else 0.0), fabric, outcome)
         outcome.evidence |= proofs | {"clean_end": clean_end.result()}
     outcome.evidence["wall_s"] = {
         "run": round(time.monotonic() - began_s, 3),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from scenario import Scenario
+from scenario import NETWORK_FAULTS, TELEMETRY_FAULTS, Scenario
 from serving import Outcome
 from testbed.calibration import TCP_PAYLOAD_SHARE
 from testbed.request_movers import LATE_S
@@ -92,6 +92,18 @@ LESS_WORK = "stop other work on this machine, or raise emulation.time_dilation"
 """The remedy where processors were too slow for the run."""
 
 
+OF_THE_NETWORK = (*("transfer_time_error", "conservation", "losses", "retransmissions", "paths", "saturated_rate"),)
+"""Probes that hold the network against what it would have carried whole."""
+
+EXPLAINED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(NETWORK_FAULTS, OF_THE_NETWORK),
+    **dict.fromkeys(TELEMETRY_FAULTS, ("oracle_age",)),
+    **dict.fromkeys(("prefill_worker_killed", "decode_worker_killed"), (*OF_THE_NETWORK, "worker_complaints")),
+    "worker_hung": (*OF_THE_NETWORK, "worker_complaints"),
+}
+"""Probes that a fault of the plan moves, by kind: while a run has one, they say nothing about the machine."""
+
+
 class VerdictReason(NamedTuple):
     """A probe beyond its limit: the sentence for the user, whether the run is invalid, and the value over the limit."""
 
@@ -103,7 +115,9 @@ class VerdictReason(NamedTuple):
 
 def judge(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
     """`verdict` valid, suspect or invalid, the `reasons`, worst first, and the `worst` probe; a valid run has none."""
-    found = sorted(_reasons(scenario, outcome), key=lambda reason: (not reason.invalid, -reason.excess))
+    explained = {probe for row in outcome.faults for probe in EXPLAINED[row["kind"]]}
+    reasons = [reason for reason in _reasons(scenario, outcome) if reason.probe not in explained]
+    found = sorted(reasons, key=lambda reason: (not reason.invalid, -reason.excess))
     verdict = "valid" if not found else "invalid" if found[0].invalid else "suspect"
     return {
         "verdict": verdict,
@@ -120,6 +134,9 @@ def _reasons(scenario: Scenario, outcome: Outcome) -> Iterator[VerdictReason]:
     yield from _losses(outcome.evidence)
     yield from _paths(scenario, outcome)
     yield from _requests(scenario, outcome)
+    if deaths := outcome.evidence.get("worker_deaths"):
+        text = f"{len(deaths)} workers ended that no fault had killed; the first: {deaths[0]}"
+        yield VerdictReason("worker_deaths", text, True, len(deaths))
     for key in ("worker_complaints", "background_failures"):
         if complaints := outcome.evidence.get(key):
             text = f"{len(complaints)} {key.replace('_', ' ')}; the first: {complaints[0]}"
@@ -128,7 +145,8 @@ def _reasons(scenario: Scenario, outcome: Outcome) -> Iterator[VerdictReason]:
 
 def _requests(scenario: Scenario, outcome: Outcome) -> Iterator[VerdictReason]:
     """Whether every request was issued on time, decided on fresh telemetry and carried out."""
-    failed = [record.error for record in outcome.requests if record.status == "failed"]
+    hit = {request_id for row in outcome.faults for request_id in row["request_ids"]}
+    failed = [one.error for one in outcome.requests if one.status == "failed" and one.request_id not in hit]
     if failed:
         yield VerdictReason("failures", f"{len(failed)} requests failed; the first: {failed[0]}", True, len(failed))
     ages_s = [r.oracle_age_ms / 1e3 for r in outcome.requests if r.oracle_age_ms == r.oracle_age_ms]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -47,8 +48,9 @@ def connects_before_first_request(roles: Roles, serving: ServingSpec) -> bool:
 class WorkerPool:
     """A prefill or decode worker on every instance by its role, and a background worker on those in `background`.
 
-    `on_event(role, instance, event)` is called for every event after a worker's hello. An asynchronous context manager;
-    TestbedError when a worker does not start.
+    `on_event(role, instance, event)` is called for every event after a worker's hello, `on_lost(role, instance, line)`
+    when a worker has ended by itself, `on_restarted(role, instance)` when one that was started anew says hello. An
+    asynchronous context manager; TestbedError when a worker does not start.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class WorkerPool:
         background: tuple[int, ...],
         scenario: Scenario,
         on_event: Callable[[str, int, Event], None],
+        on_lost: Callable[[str, int, str], None] = lambda role, instance, line: None,
+        on_restarted: Callable[[str, int], None] = lambda role, instance: None,
     ) -> None:
         self._up = up
         self._wanted = {
@@ -68,6 +72,9 @@ class WorkerPool:
         self._roles = roles
         self._serving = scenario.serving
         self._on_event = on_event
+        self._on_lost = on_lost
+        self._on_restarted = on_restarted
+        self._quitting = False
         self._processes: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
         self._writers: dict[tuple[str, int], asyncio.StreamWriter] = {}
         self._ready = asyncio.Event()
@@ -82,16 +89,8 @@ class WorkerPool:
         self._server = await asyncio.start_unix_server(
             self._serve, path=str(self._control), limit=1 << 24, backlog=BACKLOG
         )
-        for (role, instance), arguments in self._wanted.items():
-            self._processes[role, instance] = self._up.spawn(
-                instance,
-                *child_python(
-                    *(f"workers.{role}", "--name", self._name(instance), "--control", str(self._control)),
-                    *arguments,
-                    bare=True,
-                ),
-                log=self._log(role, instance),
-            )
+        for role, instance in self._wanted:
+            self.start(role, instance)
         try:
             await asyncio.wait_for(self._ready.wait(), HELLO_DEADLINE_S)
         except TimeoutError:
@@ -133,6 +132,7 @@ class WorkerPool:
 
     async def __aexit__(self, *_: object) -> None:
         """Tell every worker to quit and kill those that do not. Returns when none is left."""
+        self._quitting = True
         for role, instance in list(self._writers):
             self.tell(role, instance, {"do": "quit"})
         deadline = asyncio.get_running_loop().time() + QUIT_DEADLINE_S
@@ -147,8 +147,47 @@ class WorkerPool:
             self._server.close()
 
     def tell(self, role: str, instance: int, command: dict[str, Any]) -> None:
-        """Send one command line."""
-        self._writers[role, instance].write(json.dumps(command).encode() + b"\n")
+        """Send one command line; a worker that has ended gets none."""
+        if (writer := self._writers.get((role, instance))) is not None:
+            writer.write(json.dumps(command).encode() + b"\n")
+
+    def start(self, role: str, instance: int) -> None:
+        """Start a worker's process, at first or anew; `on_restarted` follows, the second time."""
+        if (former := self._processes.get((role, instance))) is not None:
+            former.wait()
+        self._processes[role, instance] = self._up.spawn(
+            instance,
+            *child_python(
+                *(f"workers.{role}", "--name", self._name(instance), "--control", str(self._control)),
+                *self._wanted[role, instance],
+                bare=True,
+            ),
+            log=self._log(role, instance),
+        )
+
+    def kill(self, role: str, instance: int) -> None:
+        """End a worker's process as a crash does (SIGKILL); what it has said and nobody has read yet is lost."""
+        if (writer := self._writers.pop((role, instance), None)) is not None:
+            writer.close()
+        self._processes[role, instance].kill()
+
+    def pause(self, instance: int, stopped: bool) -> None:
+        """Stop the process that serves on an instance, or let it go on."""
+        for (role, number), process in self._processes.items():
+            if number == instance and role != "background" and process.poll() is None:
+                process.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+
+    async def revive(self) -> None:
+        """Start every worker that has ended, and return when all are there. TestbedError when one does not start."""
+        for key, process in self._processes.items():
+            if key not in self._writers and process.poll() is not None:
+                self.start(*key)
+        until_s = asyncio.get_running_loop().time() + HELLO_DEADLINE_S
+        while missing := self._wanted.keys() - self._writers.keys():
+            if asyncio.get_running_loop().time() > until_s:
+                role, instance = min(missing)
+                raise TestbedError(f"the {role} worker on {self._name(instance)} did not start again")
+            await asyncio.sleep(0.01)
 
     def dead(self) -> str:
         """One line about a worker that has ended by itself; empty while all run."""
@@ -165,14 +204,21 @@ class WorkerPool:
             return
         role, instance = hello["role"], int(hello["name"][1:])
         self._writers[role, instance] = writer
-        if len(self._writers) == len(self._wanted):
+        if self._ready.is_set():
+            self._on_restarted(role, instance)
+        elif len(self._writers) == len(self._wanted):
             self._ready.set()
-        while line := await reader.readline():
+        while line := await _next_line(reader):
+            if self._writers.get((role, instance)) is not writer:
+                return  # it was killed
             event = json.loads(line)
             if event["event"] in ("connected", "connect_failed"):
                 self._on_connected(instance, event)
             else:
                 self._on_event(role, instance, event)
+        if self._writers.get((role, instance)) is writer and not self._quitting:
+            del self._writers[role, instance]
+            self._on_lost(role, instance, f"the {role} worker on {self._name(instance)} ended by itself")
 
     def _name(self, instance: int) -> str:
         return self._up.fabric.instances[instance].name
@@ -204,3 +250,11 @@ class WorkerPool:
 
     def _background_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         return (*self._stream_arguments(instance, scenario.seed), "--port", str(BACKGROUND_PORT))
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    """A line; empty at the end, also where that is a reset, as of a process that was killed."""
+    try:
+        return await reader.readline()
+    except OSError:
+        return b""

@@ -22,6 +22,7 @@ from topologies.shaping import (
     Shape,
     ShapingError,
     middle_of,
+    rate_command,
 )
 
 __all__ = [
@@ -50,5 +51,6 @@ __all__ = [
     "place",
     "pod_prefix",
     "rack_prefix",
+    "rate_command",
     "server_prefix",
 ]

@@ -161,6 +161,13 @@ def shaping_command(interface: str, shape: Shape) -> str:
     return " && ".join(commands)
 
 
+def rate_command(interface: str, shape: Shape) -> str:
+    """The shell command that gives an interface which is shaped already another rate; its queue stays as it is."""
+    rate, burst = f"{max(round(shape.rate_bps), 8)}bit", f"{shape.burst_bytes}b"
+    htb = f"htb rate {rate} ceil {rate} burst {burst} cburst {burst} quantum {HTB_QUANTUM_B}"
+    return f"tc class change dev {interface} parent 5: classid 5:1 {htb}"
+
+
 def _queue(shape: Shape) -> str:
     if shape.queue == "fifo":
         return f"pfifo limit {shape.queue_packets}"

@@ -46,12 +46,23 @@ class ConnectionPool:
         self._options = options
         self._idle: dict[tuple[Address, int], list[ConnectionBundle]] = {}
         self._opened: dict[tuple[Address, int], int] = {}
+        self._free_slots: dict[tuple[Address, int], list[int]] = {}  # of bundles that the other end has closed
 
     def take(self, address: Address, count: int) -> ConnectionBundle:
-        """A bundle of `count` connections; new ones are still connecting. OSError if a connection cannot be started."""
-        if idle := self._idle.get((address, count)):
-            return idle.pop(0)
-        slot = self._opened.get((address, count), 0)
+        """A bundle of `count` connections; new ones are still connecting. OSError if a connection cannot be started.
+
+        Idle connections that the other end has closed, because its worker has ended, are replaced by new ones.
+        """
+        idle, free = self._idle.get((address, count), []), self._free_slots.setdefault((address, count), [])
+        while idle:
+            bundle = idle.pop(0)
+            if not any(is_closed(sock) for sock in bundle.sockets):
+                return bundle
+            for sock in bundle.sockets:
+                sock.close()
+            bisect.insort(free, bundle.slot)
+        opened = self._opened.get((address, count), 0)
+        slot = free[0] if free else opened
         sockets: list[socket.socket] = []
         try:
             for stripe in range(count):
@@ -65,7 +76,9 @@ class ConnectionPool:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
-        self._opened[address, count] = slot + 1
+        if free:
+            free.pop(0)
+        self._opened[address, count] = max(opened, slot + 1)
         return ConnectionBundle(slot, address, sockets)
 
     def give_back(self, bundle: ConnectionBundle) -> None:
@@ -108,3 +121,13 @@ class ConnectionPool:
 
         for sock in bundle.sockets:
             self._loop.watch(sock, WRITABLE, lambda _events, sock=sock: on_ready(sock))  # type: ignore[misc]
+
+
+def is_closed(sock: socket.socket) -> bool:
+    """Whether the other end of an idle connection has closed or reset it."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

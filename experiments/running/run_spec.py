@@ -68,8 +68,8 @@ def make_spec(fields: Mapping[str, Any], changes: Mapping[str, Any], place: str 
         for policy, parameters in spec.policy_parameters.items():
             check_parameters(policy, parameters)
         _check_trace(spec)
-        check_targets(spec.faults, *spec.build())
         _check_world(spec)
+        check_targets(spec.faults, *spec.build())
     except ValidationError as problem:
         raise SpecError(_prefixed(place, complaint(problem))) from None
     except RecursionError:
