@@ -109,6 +109,7 @@ class History:
     decisions: pd.DataFrame
     links: pd.DataFrame
     paths: pd.DataFrame | None
+    faults: Sequence[Mapping[str, Any]] = ()
 
     @property
     def emulated(self) -> bool:
@@ -122,6 +123,22 @@ class History:
     @cached_property
     def completed(self) -> Bools:
         return np.asarray(self.requests["status"] == "completed")
+
+    @cached_property
+    def tried_again(self) -> Bools:
+        """Requests whose record is of a second attempt, after a fault or because their transfer broke."""
+        retried = [number for fault in self.faults for number in fault.get("retried_ids", ())]
+        return np.isin(self.numbers, retried)
+
+    @cached_property
+    def broken(self) -> frozenset[str]:
+        """The kinds of the faults that the run had."""
+        return frozenset(str(fault.get("kind")) for fault in self.faults)
+
+    @property
+    def lost_prefills(self) -> bool:
+        """Whether a prefill worker has ended in mid-run, and the prompts that it had with it."""
+        return "prefill_worker_killed" in self.broken or bool(self.evidence.get("worker_deaths"))
 
     @cached_property
     def unreported(self) -> Bools:
@@ -237,6 +254,7 @@ def read_history(folder: Path) -> History:
         decisions=_read_columns(folder, "decisions"),
         links=_read_columns(folder, "links"),
         paths=_read_columns(folder, "paths") if (folder / "paths.parquet").is_file() else None,
+        faults=[fault for fault in manifest.get("faults") or () if isinstance(fault, Mapping)],
     )
 
 

@@ -60,7 +60,8 @@ def summary_counts(history: History) -> Iterator[Violation]:
 def summary_means(history: History) -> Iterator[Violation]:
     """Means, medians, percentiles and deviations are those of the completed requests; so is `oracle_mape`.
 
-    Of `itl_ms` the mean alone can be worked out again, and only where no request got tokens without completing.
+    Of `itl_ms` the mean alone can be worked out again, and only where no request got tokens without completing
+    or had to be tried once more.
     """
     done = history.completed
     expected: dict[str, float | None] = {}
@@ -79,7 +80,7 @@ def summary_means(history: History) -> Iterator[Violation]:
     required = ("mean_ttft_ms", "mean_kv_transfer_ms")
     yield from _compare(history.summary, expected, required=required)
     started = np.isfinite(history.of_requests("admission_ms"))
-    if not (started & ~done).any():
+    if not (started & ~done).any() and not history.tried_again.any():
         span_ms = (history.of_requests("e2el_ms") - history.of_requests("ttft_ms"))[done].sum()
         gaps = (history.of_requests("output_length") - 1)[done].sum()
         mean = {"mean_itl_ms": span_ms / gaps if gaps else None}

@@ -59,13 +59,14 @@ def times_in_order(history: History) -> Iterator[Violation]:
 def times_add_up(history: History) -> Iterator[Violation]:
     """TTFT is queue + prefill + transfer + admission + a decode step; the rest of the answer is gaps of `tpot_ms`.
 
-    Between these lie messages: nothing in the analytic world, up to `LAG_S` each in the emulated one.
+    Between these lie messages: nothing in the analytic world, up to `LAG_S` each in the emulated one. A request that
+    was tried once more may have lost any time between its prefill and the decision that counted.
     """
     at = history.instants
     for earlier, later in (("prefill_end", "decided"), ("decided", "sent")):
         gap_s = getattr(at, later) - getattr(at, earlier)
         with np.errstate(invalid="ignore"):
-            long = gap_s > history.lag_s
+            long = (gap_s > history.lag_s) & ~(history.tried_again & (later == "decided"))
         yield from of_requests(
             history.numbers,
             long,
@@ -106,7 +107,8 @@ def prefill_queue(history: History) -> Iterator[Violation]:
     """`serving.prefill` = `queue`: an instance begins a prompt when the one before is done, in order of arrival.
 
     `at_once`: no prompt waits. Emulated: the end that counts is the scheduled one, start + the model's time, and a
-    message may take `LAG_S`.
+    message may take `LAG_S`. Where a prefill worker has ended, prompts come anew: those that were prefilled are held to
+    one at a time, in any order.
     """
     at, prefill_id, lasts_s = history.instants, whole(history.requests, "prefill_id"), _prefill_s(history)
     if history.spec["serving"]["prefill"] == "at_once":
@@ -119,6 +121,9 @@ def prefill_queue(history: History) -> Iterator[Violation]:
         return
     for instance in np.unique(prefill_id[prefill_id >= 0]).tolist():
         rows = np.flatnonzero((prefill_id == instance) & ~np.isnan(at.prefill_start))
+        if history.lost_prefills:
+            rows = rows[~np.isnan(at.prefill_end[rows])]
+            rows = rows[np.argsort(at.prefill_start[rows], kind="stable")]
         for before, row in pairwise(rows.tolist()):
             free_s = at.prefill_start[before] + lasts_s[before]
             if at.prefill_start[row] < free_s - history.order_s:
@@ -203,7 +208,8 @@ def transfer_speed(history: History) -> Iterator[Violation]:
 def snapshot_age(history: History) -> Iterator[Violation]:
     """A decision uses a snapshot from before it, of the age it says; no younger than the delay of its delivery.
 
-    Analytic, without loss: no older than an interval, a poll and the delay. Without telemetry the age is infinite.
+    Analytic, without loss or faults of telemetry: no older than an interval, a poll and the delay. Without telemetry
+    the age is infinite.
     """
     oracle, table = history.spec["oracle"], history.decisions
     numbers_of = whole(table, "request_id")
@@ -211,7 +217,8 @@ def snapshot_age(history: History) -> Iterator[Violation]:
     age_s = age_s / 1e3
     youngest = float("inf") if oracle["source"] == "static" else float(oracle["delay_s"])
     oldest = float("inf")
-    if not history.emulated and not oracle["loss"] and oracle["refresh_s"] != "never":
+    always = not oracle["loss"] and not any(kind.startswith("telemetry") for kind in history.broken)
+    if not history.emulated and always and oracle["refresh_s"] != "never":
         oldest = oracle["refresh_s"] + oracle["poll_s"] + oracle["delay_s"]
     tolerance = history.order_s
     with np.errstate(invalid="ignore"):
