@@ -232,3 +232,29 @@ def test_the_same_seed_draws_the_same_losses_and_noise() -> None:
 
     assert held(3)[5:] == held(3)[5:]
     assert held(3)[5:] != held(4)[5:]
+
+
+def test_a_link_that_is_down_is_full_whatever_its_counter_says() -> None:
+    assert parse_document(document(links_down=[LINKS[0]]), LINKS).utilisation.tolist() == [1.0, 0.25]
+
+
+def test_while_frozen_nothing_arrives_and_what_is_offered_is_lost() -> None:
+    stage = StalenessStage(1.0, delay_s=0.5)
+    stage.offer(full(0.0), 0.0)
+    stage.frozen = True
+    assert not stage.deliver(0.6)
+    assert not stage.offer(full(1.0), 1.0)
+    stage.frozen = False
+    assert stage.deliver(2.0)
+    assert stage.held is not None
+    assert stage.held.sampled_s == 0.0
+    assert stage.next_due_s() == 2.0
+
+
+def test_what_was_delayed_more_does_not_hold_up_what_comes_after_it() -> None:
+    stage = StalenessStage(1.0)
+    stage.extra_delay_s = 5.0
+    stage.offer(full(0.0), 0.0)
+    stage.extra_delay_s = 0.0
+    assert stage.offer(full(1.0), 1.0)
+    assert not stage.deliver(6.0)  # older than what is held

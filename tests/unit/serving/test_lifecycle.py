@@ -54,6 +54,14 @@ class Told:
         self.life.prefilled(request.request_id, 0.4, request.timestamp_s + 0.5)
         return request.request_id
 
+    def into_the_batch(self, request: Request) -> int:
+        """Selected, moved and admitted; its number."""
+        number = self.up_to_selection(request)
+        self.life.sending(number, request.timestamp_s + 0.5)
+        self.life.received(number, request.timestamp_s + 0.8)
+        self.life.admitted(number, request.timestamp_s + 0.9)
+        return number
+
     def waiting_and_running(self) -> tuple[int, int]:
         """What the scheduler's books hold."""
         seen = self.life.dispatcher._loads
@@ -196,3 +204,99 @@ def test_the_deadline_says_of_the_open_ones_why() -> None:
     told.life.give_up("not finished at the run's deadline")
     assert [record.error for record in told.life.records.values()] == ["not finished at the run's deadline"] * 2
     assert not told.life.done
+
+
+@pytest.mark.parametrize("reached", ["transfer", "batch"])
+def test_a_decode_instance_that_ends_takes_its_requests_with_it(reached: str) -> None:
+    told = Told(FIRST, SECOND)
+    number = told.up_to_selection(FIRST) if reached == "transfer" else told.into_the_batch(FIRST)
+    chosen = told.orders.decisions[number].decode_id
+    hit = told.life.lost("decode", chosen, "it was killed", 2.0)
+    assert (hit.failed, hit.retried) == ([number], [])
+    assert (told.record(FIRST).status, told.record(FIRST).error) == ("failed", "it was killed")
+    assert told.waiting_and_running() == (0, 0)
+    assert not told.life.done  # the other one has not arrived yet
+
+
+def test_what_is_dead_is_not_chosen_until_it_runs_again() -> None:
+    requests = [Request(number, float(number), 100, 5, (number,)) for number in range(20)]
+    told = Told(*requests)
+    _, roles = Scenario().build()
+    for dead in roles.decode[1:]:
+        told.life.lost("decode", dead, "gone", 0.0)
+    chosen = [told.orders.decisions[told.up_to_selection(request)].decode_id for request in requests[:10]]
+    assert set(chosen) == {roles.decode[0]}
+    told.life.restored("decode", roles.decode[1])
+    chosen = [told.orders.decisions[told.up_to_selection(request)].decode_id for request in requests[10:]]
+    assert set(chosen) == set(roles.decode[:2])
+
+
+def test_a_dead_instance_has_lost_its_prefixes() -> None:
+    again = Request(2, 9.0, 1024, 5, (0, 1))
+    first = Request(0, 1.0, 1024, 5, (0, 1))
+    told = Told(first, again, policy="ca")
+    held_by = told.orders.decisions[told.into_the_batch(first)].decode_id
+    told.life.lost("decode", held_by, "gone", 2.0)
+    told.life.restored("decode", held_by)
+    assert told.orders.decisions[told.up_to_selection(again)].cached_tokens == 0
+
+
+def test_with_retry_a_lost_request_is_selected_once_more_and_then_fails() -> None:
+    told = Told(FIRST, serving={"retry": True})
+    number = told.into_the_batch(FIRST)
+    chosen = told.orders.decisions[number].decode_id
+    hit = told.life.lost("decode", chosen, "it was killed", 2.0)
+    assert (hit.failed, hit.retried) == ([], [number])
+    other = told.orders.decisions[number].decode_id
+    assert other != chosen
+    assert told.orders.abandoned == [(number, chosen)]
+    assert len(told.orders.prefills) == 1  # its KV is still where it was prefilled
+    assert (told.record(FIRST).decode_id, told.waiting_and_running()) == (other, (1, 0))
+    assert math.isnan(told.record(FIRST).kv_transfer_ms)
+    hit = told.life.lost("decode", other, "this one, too", 3.0)
+    assert (hit.failed, told.record(FIRST).error) == ([number], "this one, too")
+
+
+def test_with_retry_a_request_whose_kv_is_lost_is_prefilled_anew() -> None:
+    told = Told(FIRST, serving={"retry": True})
+    number = told.up_to_selection(FIRST)
+    ((_, source),) = told.orders.prefills
+    assert told.life.lost("prefill", source, "it was killed", 2.0).retried == [number]
+    assert [request_id for request_id, _ in told.orders.prefills] == [number, number]
+    assert told.orders.prefills[1][1] != source
+    assert told.waiting_and_running() == (0, 0)
+
+
+def test_a_transfer_that_breaks_is_tried_once_more_where_the_scenario_says_so() -> None:
+    told = Told(FIRST, serving={"retry": True})
+    number = told.up_to_selection(FIRST)
+    told.life.failed(number, "connection reset", 2.0)
+    assert (told.orders.abandoned, told.record(FIRST).error) == ([(number, told.orders.abandoned[0][1])], "")
+    told.life.failed(number, "connection reset again", 3.0)
+    assert (told.record(FIRST).status, told.record(FIRST).error) == ("failed", "connection reset again")
+
+
+def test_kv_that_has_arrived_outlives_its_sender() -> None:
+    told = Told(SECOND)
+    number = told.up_to_selection(SECOND)
+    told.life.received(number, 2.3)
+    source = told.record(SECOND).prefill_id
+    assert told.life.lost("prefill", source, "it was killed", 2.35) == ([], [])
+    told.life.admitted(number, 2.4)
+    told.life.finished(number, 2.5, 2.5)
+    record = told.record(SECOND)
+    assert (record.status, told.life.done) == ("completed", True)
+    assert record.error == "it was killed; it had not reported when it began to send"
+
+
+def test_prefill_avoids_what_is_dead_and_fails_without_anybody() -> None:
+    told = Told(FIRST, SECOND)
+    _, roles = Scenario().build()
+    for dead in roles.prefill[1:]:
+        told.life.lost("prefill", dead, "gone", 0.0)
+    told.life.arrive(FIRST)
+    assert told.orders.prefills == [(FIRST.request_id, roles.prefill[0])]
+    hit = told.life.lost("prefill", roles.prefill[0], "gone", 0.0)
+    assert hit.failed == [FIRST.request_id]
+    told.life.arrive(SECOND)
+    assert told.record(SECOND).error == "no prefill instance is running"

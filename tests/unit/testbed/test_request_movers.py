@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from testbed.calibration import CALIBRATION_ID
 from testbed.fabric_up import FabricUp
-from testbed.request_movers import RequestMovers
+from testbed.request_movers import ATTEMPTS, RequestMovers
 from testbed.run_clock import RunClock
 from tests.support.analytic_runs import one_pair, prompt
 
@@ -42,3 +43,38 @@ def test_the_gaps_between_tokens_are_kept_by_request() -> None:
     record = movers.life.records[0]
     assert (record.status, record.ttft_ms, record.e2el_ms) == ("completed", 2000.0, pytest.approx(2070.0))
     assert movers.done.is_set()
+
+
+def test_what_is_reported_of_an_attempt_that_is_over_is_not_passed_on() -> None:
+    scenario = one_pair(serving={"retry": True})
+    fabric, roles = scenario.build()
+    up = SimpleNamespace(
+        fabric=fabric,
+        spec=SimpleNamespace(rate_scale=1.0, deadline_s=1.0),
+        address=lambda instance: f"10.0.0.{instance}",
+    )
+    told: list[dict[str, Any]] = []
+    request = prompt(0, 0.0, 3)
+    movers = RequestMovers(
+        cast(FabricUp, up),
+        scenario,
+        roles,
+        [request],
+        RunClock(1.0, monotonic=lambda: 2.0),
+        lambda _role, _instance, command: told.append(command),
+    )
+    movers.life.arrive(request)
+    movers.handlers["prefilled"]({"request_id": 0, "at_s": 1.0, "started_s": 0.0})
+    broken = {"request_id": 0, "error": "connection reset"}
+    movers.handlers["transfer_failed"](broken)
+    assert [command["do"] for command in told] == ["prefill", "expect", "transfer", "cancel", "expect", "transfer"]
+    assert [command["request_id"] for command in told] == [0, 0, 0, 0, ATTEMPTS, ATTEMPTS]
+    movers.handlers["transfer_failed"](broken)
+    movers.handlers["received"]({"request_id": 0, "at_s": 3.0})
+    assert not movers.life.done
+    movers.handlers["transfer_failed"]({**broken, "request_id": ATTEMPTS})
+    assert (movers.life.done, movers.life.records[0].error) == (True, "connection reset")
+
+
+def test_second_attempts_are_told_from_calibration() -> None:
+    assert 1_000_000 < ATTEMPTS < CALIBRATION_ID / 1000

@@ -182,3 +182,37 @@ def test_a_round_trip_counts_against_the_median_transfer(transfer_ms: float, fou
     ]
     judged = judge(Scenario(), Outcome(requests=records, evidence=GOOD))
     assert (judged["verdict"], judged["worst"]) == (found, None if found == "valid" else "round_trip")
+
+
+def a_fault(kind: str, *request_ids: int) -> dict[str, Any]:
+    return {"kind": kind, "request_ids": list(request_ids)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("link_down", {"transfer_time_error": 0.5}),
+        ("switch_down", {"delivered_bytes": 60_000_000}),
+        ("decode_worker_killed", {"worker_complaints": ["prefill on h0: connection lost"]}),
+    ],
+)
+def test_what_a_fault_of_the_plan_explains_says_nothing_about_the_machine(kind: str, changes: dict[str, Any]) -> None:
+    outcome = Outcome(evidence={**GOOD, **changes})
+    assert judge(Scenario(), outcome)["verdict"] != "valid"
+    outcome.faults = [a_fault(kind)]
+    assert judge(Scenario(), outcome)["verdict"] == "valid"
+
+
+def test_requests_that_a_fault_hit_may_fail_and_no_others() -> None:
+    record = RequestRecord(3, 0.0, 10, 10, "cla", error="the decode worker on h2 was killed")
+    outcome = Outcome(requests=[record], evidence=dict(GOOD))
+    assert judge(Scenario(), outcome)["verdict"] == "invalid"
+    outcome.faults = [a_fault("decode_worker_killed", 3)]
+    assert judge(Scenario(), outcome)["verdict"] == "valid"
+    outcome.faults = [a_fault("decode_worker_killed", 4)]
+    assert judge(Scenario(), outcome)["worst"] == "failures"
+
+
+def test_a_worker_that_no_fault_killed_makes_the_run_invalid() -> None:
+    judged = verdict(worker_deaths=["the decode worker on h2 ended by itself"])
+    assert (judged["verdict"], judged["worst"]) == ("invalid", "worker_deaths")
