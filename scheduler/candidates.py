@@ -19,9 +19,12 @@ class Candidates:
 
     decode_id: the instance's index in the fabric, ascending. tier: distance from the request's prefill instance, 0-3.
     cached_tokens: prompt tokens whose KV it already holds. waiting: requests sent to it and not yet in its batch.
-    running: requests in its batch. reserved_tokens: KV tokens promised to both. kv_use: those over its KV memory, 0-1.
-    admission_wait_s, first_step_s: estimates of the cost model, seconds. feasible: whether it is not known to be
-    dead and could ever hold the request.
+    running: requests in its batch. reserved_tokens: KV tokens booked for both, prompts and expected answers.
+    kv_use: those over its KV memory, 0-1. The last four may be old (`oracle.load_refresh_s`). What the scheduler counts
+    by itself never is: outstanding, requests sent to it and not finished; prompt_tokens, their prompts; sent_since,
+    requests sent to it since the load was looked at (0 when it is current). admission_wait_s, first_step_s: estimates
+    of the cost model, seconds. feasible: whether it is not known to be dead and could
+    ever hold the request.
     """
 
     prefill_id: int
@@ -32,6 +35,9 @@ class Candidates:
     running: Ints
     reserved_tokens: Ints
     kv_use: Floats
+    outstanding: Ints
+    prompt_tokens: Ints
+    sent_since: Ints
     admission_wait_s: Floats
     first_step_s: Floats
     feasible: Bools

@@ -129,7 +129,7 @@ class Dispatcher:
         if self.oracle.deliver(now_s) and self.oracle.held is not None:
             self._view.adopt(self.oracle.held)
         if not self._loads.could_hold(request):
-            need = request.input_length + request.output_length
+            need = request.input_length + request.output_length  # the longest that it may get
             raise InfeasibleError(f"needs {need} tokens of KV memory, an instance has {self._memory_tokens}")
         if not self._loads.anybody:
             raise RejectedError("no decode instance is running")
@@ -220,6 +220,9 @@ class Dispatcher:
             running=loads.running,
             reserved_tokens=loads.reserved_tokens,
             kv_use=loads.reserved_tokens / self._memory_tokens,
+            outstanding=loads.outstanding,
+            prompt_tokens=loads.prompt_tokens,
+            sent_since=loads.sent_since,
             admission_wait_s=loads.admission_wait_s(request),
             first_step_s=loads.first_step_s,
             feasible=loads.feasible(request),

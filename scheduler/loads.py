@@ -1,4 +1,9 @@
-"""The load of the decode instances as the scheduler knows it, and how old this knowledge may be."""
+"""The load of the decode instances as the scheduler knows it, and how old this knowledge may be.
+
+No router knows how long an answer will be. Memory is booked for the prompt and an expected answer: the mean of those
+that have finished. Only whether an instance could ever hold a request is judged by the answer itself, which stands for
+the limit (`max_tokens`) that a client sends with its request.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from scheduler.arrays import Bools, Floats, Ints
 from workloads import Request
 
 TYPICAL_OUTPUT_TOKENS = 343.0
-"""Mean answer of the Mooncake conversation trace: the estimate before the first request has finished."""
+"""Mean answer of the Mooncake conversation trace: expected before any has finished, later as one of those that have."""
 
 
 @dataclass
@@ -42,6 +47,7 @@ class DecodeLoads:
     _next_s: float = field(init=False, default=-np.inf)
     _outputs: int = field(init=False, default=1)
     _output_tokens: float = field(init=False, default=TYPICAL_OUTPUT_TOKENS)
+    _booked_tokens: dict[int, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         slots = self.serving.batch_slots
@@ -49,6 +55,8 @@ class DecodeLoads:
         waiting, running, reserved_tokens = (np.zeros(self.instances, dtype=np.int64) for _ in range(3))
         self._current = _Counts(waiting, running, reserved_tokens, np.full(self.instances, self._step_s[0]))
         self._known = self._current
+        self._prompt_tokens = np.zeros(self.instances, dtype=np.int64)
+        self._sent_since = np.zeros(self.instances, dtype=np.int64)
         self._nobody = np.zeros(self.instances, dtype=np.bool_)
         self._nobody.flags.writeable = False
         self._dead: frozenset[int] = frozenset()
@@ -60,6 +68,7 @@ class DecodeLoads:
             self._known = self._current
         elif now_s >= self._next_s:
             self._known = self._current.copy()
+            self._sent_since = np.zeros(self.instances, dtype=np.int64)
             self._next_s = now_s + self.refresh_s
 
     @property
@@ -74,13 +83,39 @@ class DecodeLoads:
 
     @property
     def reserved_tokens(self) -> Ints:
-        """KV tokens reserved for both on each instance, shape [D]."""
+        """KV tokens booked for both on each instance, prompts and expected answers, shape [D]."""
         return self._known.reserved_tokens
+
+    @property
+    def outstanding(self) -> Ints:
+        """Requests sent to each instance and not finished, shape [D]: a router's own count, which is never old."""
+        count: Ints = self._current.waiting + self._current.running
+        return count
+
+    @property
+    def prompt_tokens(self) -> Ints:
+        """Prompt tokens of the outstanding requests of each instance, shape [D]; never old, either."""
+        return self._prompt_tokens
+
+    @property
+    def sent_since(self) -> Ints:
+        """Requests sent to each instance since the load was looked at, shape [D]; 0 where the load is current."""
+        return self._sent_since
+
+    @property
+    def expected_output_tokens(self) -> int:
+        """The answer expected of any request, tokens: the mean of those that have finished."""
+        return round(self._output_tokens / self._outputs)
 
     def dispatched(self, at: int, request: Request) -> None:
         """A request was sent to the instance at position `at`."""
+        tokens = request.input_length + self.expected_output_tokens
+        self._booked_tokens[request.request_id] = tokens
         self._current.waiting[at] += 1
-        self._current.reserved_tokens[at] += request.input_length + request.output_length
+        self._current.reserved_tokens[at] += tokens
+        self._prompt_tokens[at] += request.input_length
+        if self._known is not self._current:
+            self._sent_since[at] += 1
 
     def admitted(self, at: int) -> None:
         """A request joined the batch there."""
@@ -90,7 +125,7 @@ class DecodeLoads:
     def finished(self, at: int, request: Request) -> None:
         """A request emitted its last token there."""
         self._run(at, -1)
-        self._current.reserved_tokens[at] -= request.input_length + request.output_length
+        self._leave(at, request)
         self._outputs += 1
         self._output_tokens += request.output_length
 
@@ -100,7 +135,7 @@ class DecodeLoads:
             self._run(at, -1)
         else:
             self._current.waiting[at] -= 1
-        self._current.reserved_tokens[at] -= request.input_length + request.output_length
+        self._leave(at, request)
 
     def set_dead(self, positions: frozenset[int]) -> None:
         """The positions of the instances that are known to be dead, from now on."""
@@ -119,7 +154,7 @@ class DecodeLoads:
         return self._alive if self.could_hold(request) else self._nobody
 
     def could_hold(self, request: Request) -> bool:
-        """Whether any instance could: they are all alike."""
+        """Whether any instance could: they are all alike. The longest that the answer may get counts."""
         return request.input_length + request.output_length <= self.serving.kv_memory_tokens
 
     @property
@@ -141,11 +176,15 @@ class DecodeLoads:
             known.reserved_tokens,
             known.first_step_s,
             self.serving.batch_slots,
-            self.serving.kv_memory_tokens - request.input_length - request.output_length,
+            self.serving.kv_memory_tokens - request.input_length - self.expected_output_tokens,
             self._output_tokens / self._outputs,
             wait_s,
         )
         return wait_s
+
+    def _leave(self, at: int, request: Request) -> None:
+        self._current.reserved_tokens[at] -= self._booked_tokens.pop(request.request_id)
+        self._prompt_tokens[at] -= request.input_length
 
     def _run(self, at: int, change: int) -> None:
         self._current.running[at] += change

@@ -30,9 +30,10 @@ def per_decode(kind: type, values: dict[int, Any], default: Any) -> Any:
 
 
 def candidates(**given: dict[int, Any]) -> Candidates:
-    """Idle instances, but for what is given of some by their id."""
+    """Idle instances, but for what is given of some by their id. `outstanding`: waiting and running, if not given."""
     zero_int = {name: per_decode(np.int64, given.get(name, {}), 0) for name in (
-        "cached_tokens", "waiting", "running", "reserved_tokens")}  # fmt: skip
+        "cached_tokens", "waiting", "running", "reserved_tokens", "prompt_tokens", "sent_since")}  # fmt: skip
+    counted = zero_int["waiting"] + zero_int["running"]
     zero_float = {name: per_decode(np.float64, given.get(name, {}), 0) for name in (
         "kv_use", "admission_wait_s", "first_step_s")}  # fmt: skip
     return Candidates(
@@ -40,6 +41,7 @@ def candidates(**given: dict[int, Any]) -> Candidates:
         decode_id=np.array(DECODE),
         tier=TABLE.tier[0],
         feasible=per_decode(np.bool_, given.get("feasible", {}), True),
+        outstanding=per_decode(np.int64, given["outstanding"], 0) if "outstanding" in given else counted,
         **zero_int,
         **zero_float,
     )

@@ -22,6 +22,8 @@ from tests.support.paths import ROOT
 from tests.support.seeded_decisions import decisions
 from workloads import Request
 
+BOOKS = ("waiting", "running", "reserved_tokens", "prompt_tokens", "sent_since")
+
 
 class Spy:
     """NetKV-Static's stand-in that notes what it was shown, copied because the books go on changing."""
@@ -31,7 +33,7 @@ class Spy:
         self.nominal_Bps: list[float]
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
-        books = {name: np.copy(getattr(candidates, name)) for name in ("waiting", "running", "reserved_tokens")}
+        books = {name: np.copy(getattr(candidates, name)) for name in BOOKS}
         self.shown = replace(candidates, **books)  # type: ignore[arg-type]
         self.nominal_Bps = view.nominal_Bps(candidates).tolist()
         return candidates.best(candidates.tier)
@@ -150,12 +152,12 @@ def test_load_is_counted_from_dispatch_to_the_end() -> None:
     made = dispatcher(spy)
     made.select(request(0), 0, 0.0)
     made.select(request(1), 0, 0.0)
-    assert (spy.shown.waiting[0], spy.shown.running[0], spy.shown.reserved_tokens[0]) == (1, 0, 1010)
+    assert (spy.shown.waiting[0], spy.shown.running[0], spy.shown.reserved_tokens[0]) == (1, 0, 1343)
     made.transferred(0)
     made.admitted(0)
     made.select(request(2), 0, 0.0)  # 1 went to instance 3, the less loaded
     assert (spy.shown.waiting[:2].tolist(), spy.shown.running[:2].tolist()) == ([0, 1], [1, 0])
-    assert spy.shown.kv_use[0] == pytest.approx(1010 / 400_000)
+    assert spy.shown.kv_use[0] == pytest.approx(1343 / 400_000)
 
 
 def test_an_old_view_of_the_load_stays_as_it_was_until_its_refresh() -> None:
@@ -166,6 +168,52 @@ def test_an_old_view_of_the_load_stays_as_it_was_until_its_refresh() -> None:
         made.select(request(number), 0, now_s)
         seen.append(int(spy.shown.waiting.sum()))
     assert seen == [0, 0, 0, 3, 3]
+
+
+def test_what_the_scheduler_counts_by_itself_is_never_old() -> None:
+    spy = Spy()
+    made = dispatcher(spy, oracle={"load_refresh_s": 2.0})
+    seen = []
+    for number, now_s in enumerate((0.0, 0.5, 1.9, 2.0, 3.0)):
+        made.select(request(number), 0, now_s)
+        shown = spy.shown
+        seen.append((int(shown.outstanding.sum()), int(shown.prompt_tokens.sum()), int(shown.sent_since.sum())))
+    assert seen == [(0, 0, 0), (1, 1000, 1), (2, 2000, 2), (3, 3000, 0), (4, 4000, 1)]
+
+
+def test_no_decision_depends_on_how_long_an_answer_will_be() -> None:
+    """Prompts that bind memory, with answers of 1 and of 50,000 tokens: every book is the same until one finishes."""
+
+    def shown(output_tokens: int) -> list[list[float]]:
+        spy = Spy()
+        made = dispatcher(spy, serving={"kv_memory_tokens": 120_000})
+        rows = []
+        for number in range(12):
+            made.select(Request(number, 0.0, 60_000, output_tokens, ()), ROLES.prefill[number % 8], float(number))
+            made.transferred(number)
+            if number % 2:
+                made.admitted(number)
+            books = (spy.shown.reserved_tokens, spy.shown.kv_use, spy.shown.admission_wait_s, spy.shown.first_step_s)
+            rows.append(np.concatenate(books).tolist())
+        return rows
+
+    short = shown(1)
+    assert short == shown(50_000)
+    assert max(map(max, short)) > 120_000  # the last found memory full: its wait was estimated, too
+
+
+def test_the_answer_expected_is_the_mean_of_those_that_have_finished() -> None:
+    spy = Spy()
+    made = dispatcher(spy)
+    for number, output_tokens in enumerate((100, 307)):
+        made.select(Request(number, 0.0, 1000, output_tokens, ()), 0, 0.0)
+        for event in (made.transferred, made.admitted):
+            event(number)
+    made.finished(0)
+    made.finished(1)
+    made.select(request(2), 0, 1.0)
+    made.select(request(3), 0, 1.0)
+    assert spy.shown.reserved_tokens.max() == 1000 + 250  # (343 + 100 + 307) / 3
 
 
 EVENTS = {
@@ -197,6 +245,8 @@ def test_the_books_return_to_zero_whatever_becomes_of_the_requests(data: st.Data
     assert not spy.shown.waiting.any()
     assert not spy.shown.running.any()
     assert not spy.shown.reserved_tokens.any()
+    assert not spy.shown.prompt_tokens.any()
+    assert not spy.shown.outstanding.any()
     assert spy.shown.first_step_s.tolist() == [0.030] * 8
     assert spy.nominal_Bps == idle_Bps
 

@@ -84,6 +84,9 @@ def idle(prefill_id: int, table: LinkTable) -> Candidates:
         running=nothing,
         reserved_tokens=nothing,
         kv_use=none,
+        outstanding=nothing,
+        prompt_tokens=nothing,
+        sent_since=nothing,
         admission_wait_s=none,
         first_step_s=none,
         feasible=np.ones(count, dtype=np.bool_),
@@ -132,7 +135,7 @@ def test_the_wait_for_admission_is_what_its_definition_says(
     request = Request(number, 0.0, tokens, 200, ())
     outstanding = loads.waiting + loads.running
     by_slots = outstanding + 1 - slots
-    by_memory = (loads.reserved_tokens - (ServingSpec().kv_memory_tokens - tokens - 200)) / np.maximum(
+    by_memory = (loads.reserved_tokens - (ServingSpec().kv_memory_tokens - tokens - 343)) / np.maximum(
         loads.reserved_tokens / np.maximum(outstanding, 1), 1
     )
     must_leave = np.maximum(np.maximum(by_slots, by_memory), 0)
