@@ -27,6 +27,9 @@ DEFAULT_GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
 SCALE_FREE = frozenset({"cla_star", "cla", "llmd_default"})
 """Policies that only the ratios of their weights matter to: of points on one ray, one is enough."""
 
+NO_WEIGHTS = frozenset({"match_tokens"})
+"""Parameters of theirs that are no weights: a grid over one keeps all its points."""
+
 SEED_STEP = 1_000_003
 """Added to the evaluation's seed for the first seed of the search: no sweep counts that far."""
 
@@ -55,7 +58,7 @@ def grid_points(policy: str, grid: Mapping[str, Sequence[float]]) -> list[dict[s
     points, seen = [], set()
     for values in itertools.product(*grid.values()):
         largest = max(abs(value) for value in values)
-        if policy in SCALE_FREE:
+        if policy in SCALE_FREE and NO_WEIGHTS.isdisjoint(grid):
             key = tuple(value / largest for value in values) if largest else ()
             if not key or key in seen:
                 continue

@@ -11,6 +11,8 @@ from workloads import Request
 class Conductor:
     """argmin load for decode; reject if TTFT > TTFT_SLO or TBT > TBT_SLO: Mooncake (FAST'25), Algorithm 1; ties random.
 
+    From the paper (arXiv 2407.00079): kvcache-ai/Mooncake at 3b5a594 has the transfer engine, not this scheduler.
+
     There TTFT is the estimate of prefill's queue and run, made at arrival; here prefill is over when decode is chosen,
     so it is the time since arrival with the nominal transfer, admission and first step to come. TBT is the step time
     with the request in the batch. The objectives are the scenario's (`slo`).

@@ -1,8 +1,8 @@
-"""llm-d's P/D sample with its static topology affinity."""
+"""llm-d's P/D sample with static topology affinity."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,16 +14,20 @@ from workloads import Request
 
 @dataclass(slots=True)
 class LlmdTopology:
-    """argmax 2 * prefix + 1 * queue + 1 * affinity; ties at random.
+    """argmax 2 * prefix + 1 * queue + 1 * affinity, on the same host if there is any: llm-d/llm-d-router at ebab687.
 
-    affinity to the prefill instance: same host 1.00, rack .20, zone .05, region .02, as published in llm-d-router
-    scorer/topologyaffinity/scorer.go. Which tier is which is ours: host = tier 0, rack = 1, zone = pod = 2, region = 3.
-    The weight of the affinity is not published with it: 1 is ours.
+    Filter, scorer and all three weights are those of deploy/config/pd-topology-epp-config.yaml; affinity: same host
+    1.00, rack .20, zone .05, region .02 (pkg/epp/framework/plugins/scheduling/scorer/topologyaffinity/scorer.go). The
+    filter keeps instances on the same host, and all where none is (filter/topologyaffinity, `minAffinity: host`).
+    prefix and queue as in `cla`. There decode is chosen first and this profile then finds the prefill instance; here
+    prefill is first, so it finds the decode instance. Ours: host = tier 0, rack = 1, zone = pod = 2, region = 3. Ties
+    at random.
     """
 
     prefix: float = 2.0
     queue: float = 1.0
     affinity: float = 1.0
+    match_tokens: float = 16_384
     host: float = 1.0
     rack: float = 0.20
     zone: float = 0.05
@@ -32,8 +36,11 @@ class LlmdTopology:
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
         by_tier = np.array([self.host, self.rack, self.zone, self.region])
         score = (
-            self.prefix * prefix_score(request, candidates)
+            self.prefix * prefix_score(request, candidates, self.match_tokens)
             + self.queue * queue_score(candidates)
             + self.affinity * by_tier[candidates.tier]
         )
+        beside = candidates.feasible & (candidates.tier == 0)
+        if beside.any():
+            candidates = replace(candidates, feasible=beside)
         return candidates.best_at_random(score, view.rng)

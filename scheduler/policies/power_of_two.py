@@ -10,10 +10,11 @@ from workloads import Request
 
 
 class PowerOfTwo:
-    """Two uniform picks, the lower token load wins: SGLang power_of_two.rs; equal loads: the first pick.
+    """Two uniform picks, the lower token load wins; equal loads: the first pick.
 
-    Token load is KV tokens promised to an instance. SGLang compares request counts where a token load is missing; here
-    none is.
+    sgl-project/sglang at 065f331, sgl-model-gateway/src/policies/power_of_two.rs. Token load is there what the workers
+    report to hold; here KV tokens booked, prompts and expected answers. SGLang compares request counts where a token
+    load is missing; here none is.
     """
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:

@@ -8,7 +8,10 @@ from workloads import Request
 
 
 class RoundRobin:
-    """Each instance in turn, an infeasible one skipped (RoundRobinRouter, vLLM production-stack routing_logic.py)."""
+    """Each instance in turn, an infeasible one skipped.
+
+    RoundRobinRouter of vllm-project/production-stack at a6c01db, src/vllm_router/routers/routing_logic.py.
+    """
 
     def __init__(self) -> None:
         self._turn = 0

@@ -14,9 +14,10 @@ from workloads import Request
 class SglangCacheAware:
     """If loads are uneven, argmin load; else the best prefix match if it is good enough; else argmin load.
 
-    Uneven: max - min > abs and max > rel * min. Good enough: matched / prompt > threshold. SGLang cache_aware.rs with
-    the values of its launcher, threshold .3, abs 64, rel 1.5 (the library's own: .5, 32, 1.1). Load is outstanding
-    requests. Ties at random.
+    Uneven: max - min > abs and max > rel * min. Good enough: matched / prompt > threshold. sgl-project/sglang at
+    053b63f, sgl-model-gateway/src/policies/cache_aware.rs, with the values of its launcher, threshold .3, abs 64, rel
+    1.5 (router_args.py at 05e589a; the library's own: .5, 32, 1.1). Load is the router's count of requests not
+    finished; the match is there of characters, here of blocks. Ties at random.
     """
 
     threshold: float = 0.3
@@ -24,7 +25,7 @@ class SglangCacheAware:
     rel: float = 1.5
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
-        load = candidates.load
+        load = candidates.outstanding
         most, least = load[candidates.feasible].max(), load[candidates.feasible].min()
         uneven = most - least > self.abs and most > self.rel * least
         match = prefix_score(request, candidates)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,10 @@ def chosen(policy: str, request: Request = REQUEST, parameters: dict[str, float]
     return new_policy(policy, parameters).select(request, candidates(**given), view())
 
 
+def chosen_by_seed(policy: str, request: Request, seed: int, **given: Any) -> int:
+    return new_policy(policy).select(request, candidates(**given), view(seed=seed))
+
+
 def all_but(usual: float, **other: float) -> dict[int, float]:
     """A value for every decode instance, with exceptions named h2, h3, ..."""
     return dict.fromkeys(DECODE, usual) | {int(name[1:]): value for name, value in other.items()}
@@ -42,27 +48,53 @@ def test_the_names_are_those_that_were_agreed() -> None:
 @pytest.mark.parametrize(
     ("policy", "published"),
     [
-        ("cla", {"prefix": 2, "queue": 1}),
-        ("llmd_default", {"queue": 2, "memory": 2, "prefix": 3}),
+        ("cla", {"prefix": 2, "queue": 1, "match_tokens": 16_384}),
+        ("llmd_default", {"queue": 2, "memory": 2, "prefix": 3, "match_tokens": 131_072}),
         (
             "llmd_topology",
-            {"prefix": 2, "queue": 1, "affinity": 1, "host": 1, "rack": 0.2, "zone": 0.05, "region": 0.02},
+            {
+                **{"prefix": 2, "queue": 1, "affinity": 1, "match_tokens": 16_384},
+                **{"host": 1, "rack": 0.2, "zone": 0.05, "region": 0.02},
+            },
         ),
         ("sglang_cache_aware", {"threshold": 0.3, "abs": 64, "rel": 1.5}),
-        ("vllm_dp", {"waiting": 4, "running": 1}),
-        ("dynamo_decode", {"active": 0}),
-        ("aibrix_decode", {"running": 1, "throughput": 1}),
+        ("vllm_dp", {"pressure": 6, "threshold": 0.5}),
+        ("dynamo_decode", {"active": 0, "temperature": 0, "reuse": 0, "preferred": 0, "domain": 1}),
+        ("aibrix_decode", {"running": 1, "throughput": 1, "spread": 16, "throughput_spread": 2048}),
     ],
 )
 def test_parameters_are_as_published(policy: str, published: dict[str, float]) -> None:
     assert parameters_of(policy) == published
 
 
-def test_vllm_counts_a_waiting_request_as_four_running_ones() -> None:
-    busy = {"waiting": all_but(1, h2=0), "running": all_but(0, h2=3)}
-    assert chosen("vllm_dp", **busy) == 2  # 3 against 4
-    busy = {"waiting": all_but(1, h2=0), "running": all_but(0, h2=5, h3=0, h6=9)}
-    assert chosen("vllm_dp", **busy) != 2  # 5 against 4
+def test_vllm_takes_the_fewest_requests_whether_they_wait_or_run() -> None:
+    """max(n, q + r), and of equals the first from where the scan starts: 2, then 3, then 6."""
+    assert chosen("vllm_dp", waiting=all_but(1, h7=0), running=all_but(1, h7=1)) == 7  # 1 against 2
+    assert chosen("vllm_dp", waiting=all_but(4, h7=0), running=all_but(0, h7=5)) == 2  # 4 against 5
+
+
+def test_vllm_charges_a_waiting_request_more_the_fuller_the_memory() -> None:
+    """10: 2 waiting and 75 % in use are 2 + 6 x 2 x .25 = 5; the others run 4 or 6 with nobody waiting."""
+    seen = {"waiting": all_but(0, h10=2), "kv_use": all_but(0.9, h10=0.75)}
+    assert chosen("vllm_dp", **seen, running=all_but(6, h10=0)) == 10  # 5 against 6
+    assert chosen("vllm_dp", **seen, running=all_but(4, h10=0)) == 2  # 5 against 4
+    seen["kv_use"] = all_but(0.9, h10=0.5)  # no charge up to a half: 2
+    assert chosen("vllm_dp", **seen, running=all_but(4, h10=0)) == 10
+
+
+def test_vllm_goes_round_among_equals() -> None:
+    policy, network = new_policy("vllm_dp"), view()
+    turns = [policy.select(REQUEST, candidates(feasible={3: False}), network) for _ in range(9)]
+    assert turns == [2, 6, 6, 7, 10, 11, 14, 15, 2]  # the start moves on by one, over 3 to 6
+
+
+def test_vllm_adds_its_own_dispatches_to_old_statistics() -> None:
+    """The statistics say 2 everywhere. Two were sent to 2 since: 4; 3 has 3 of ours: max(3, 2) = 3; 6 has finished."""
+    old = {"running": all_but(2), "outstanding": all_but(5, h2=2, h3=3, h6=0)}
+    assert chosen("vllm_dp", **old, sent_since={2: 2, 3: 0, 6: 0}) == 6  # max(0, 2) = 2
+    assert chosen("vllm_dp", **old, sent_since={2: 2, 6: 2}) == 3  # 3 against 4 and 4
+    # what was sent since waits: 1 + 6 x 1 x (.9 - .5) = 3.4 and 2 running are 5.4 against 5
+    assert chosen("vllm_dp", **old, sent_since={2: 1, 3: 1, 6: 1}, kv_use=all_but(0.9)) == 7
 
 
 def test_two_picks_are_different_and_every_pair_equally_likely() -> None:
@@ -111,6 +143,30 @@ def test_llmd_topology_prefers_the_rack_unless_the_queue_says_otherwise() -> Non
     assert chosen("llmd_topology", PROMPT, **queues, cached_tokens={10: 512}) == 10
 
 
+LONG = Request(0, 0.0, 40 * 512, 10, tuple(range(40)))
+"""Forty blocks: the P/D samples of llm-d look at the first 32, 16,384 tokens."""
+
+
+def test_llmd_looks_at_the_first_16384_tokens_of_a_prompt() -> None:
+    near = {"cached_tokens": {2: 512 * 40, 6: 512 * 32}, "waiting": all_but(10, h2=2, h6=0)}
+    # 2: 2 x 32/32 + .8 = 2.8; 6: 2 x 32/32 + 1 = 3; by all 40 blocks 2 + .8 against 2 x .8 + 1 = 2.6
+    assert chosen("cla", LONG, **near) == 6
+    assert chosen("cla", LONG, {"match_tokens": 40 * 512}, **near) == 2
+    far = {"cached_tokens": {2: 512 * 40, 6: 512 * 32}}
+    assert {chosen_by_seed("cla", LONG, seed, **far) for seed in range(12)} == {2, 6}  # equal by the first 32
+    assert chosen("llmd_topology", LONG, **{"cached_tokens": {6: 512 * 32, 10: 512 * 40}}) == 6  # 3.05 and 3.02
+    assert chosen("llmd_default", LONG, **far) == 2  # up to 131,072 tokens: 3 x 40/40 against 3 x 32/40
+
+
+def test_llmd_topology_stays_on_the_host_where_it_can() -> None:
+    """Only the filter decides: 15 would have 2 x 1 + 1 + .02 against 1.00 for the instance on the host."""
+    seen = candidates(cached_tokens={15: 5120}, waiting={2: 9})
+    on_the_host = replace(seen, tier=np.where(seen.decode_id == 2, 0, seen.tier))
+    assert new_policy("llmd_topology").select(PROMPT, on_the_host, view()) == 2
+    full = replace(on_the_host, feasible=seen.decode_id != 2)
+    assert new_policy("llmd_topology").select(PROMPT, full, view()) == 15
+
+
 @pytest.mark.parametrize(
     ("cached", "running", "best"),
     [
@@ -128,33 +184,92 @@ def test_sglang_leaves_the_cache_when_loads_are_uneven(
     assert chosen("sglang_cache_aware", PROMPT, cached_tokens=cached, running=running) == best
 
 
-def test_dynamo_takes_the_fewest_blocks_and_gives_no_credit_for_the_cache() -> None:
-    seen = {"reserved_tokens": all_but(1024, h11=513), "cached_tokens": {2: 1000}}  # 513 tokens: 2 blocks, as 1,024
-    assert {chosen("dynamo_decode", **seen, waiting={2: k}) for k in range(3)} <= set(DECODE)
-    seen["reserved_tokens"] = all_but(1025, h11=1024)  # 3 blocks against 2
+def test_dynamo_takes_the_fewest_prompt_blocks_and_gives_no_credit_for_the_cache() -> None:
+    seen = {"prompt_tokens": all_but(1024, h11=1535), "cached_tokens": {2: 512}}  # complete blocks: 2 everywhere
+    rng = view()
+    policy = new_policy("dynamo_decode")
+    drawn = Counter(policy.select(REQUEST, candidates(**seen, reserved_tokens={2: 9999}), rng) for _ in range(800))
+    assert set(drawn) == set(DECODE)  # 3 blocks each: neither the cache of 2 nor what is booked for answers counts
+    seen["prompt_tokens"] = all_but(1536, h11=1535)  # 2 + 1 against 3 + 1
     assert chosen("dynamo_decode", **seen) == 11
-    # with w = 2: 2 blocks + 2 x 1 against 3 blocks
-    assert chosen("dynamo_decode", parameters={"active": 2}, **seen, waiting={11: 1}) != 11
+    # with w = 2: 3 + 2 x 1 = 5 against 4
+    assert chosen("dynamo_decode", parameters={"active": 2}, **seen, outstanding={11: 1}) != 11
+
+
+def test_dynamo_counts_only_own_blocks_that_are_not_there_where_reuse_is_assumed() -> None:
+    """9 complete blocks. 2 holds 3 of them and books 4 others: 4 + 6 = 10; 3 books 2: 2 + 9 = 11; 12 elsewhere."""
+    seen = {"prompt_tokens": all_but(512 * 3, h2=512 * 4, h3=512 * 2), "cached_tokens": {2: 512 * 3}}
+    assert chosen("dynamo_decode", PROMPT, {"reuse": 1}, **seen) == 2
+    assert chosen("dynamo_decode", PROMPT, **seen) == 3  # 13, 11 and 12
+
+
+def test_dynamo_draws_by_a_softmax_of_the_costs_over_their_range() -> None:
+    """Costs 0 + 1, 1 + 1 and 2 + 1 blocks, 2 apart: at temperature .5 weights 1, exp(-1 / 1) and exp(-2 / 1)."""
+    seen = candidates(prompt_tokens={2: 0, 3: 512, 6: 1024}, feasible=dict.fromkeys(DECODE[3:], False))
+    policy, network = new_policy("dynamo_decode", {"temperature": 0.5}), view()
+    drawn = Counter(policy.select(REQUEST, seen, network) for _ in range(15_032))
+    # 1 + .3679 + .1353 = 1.5032
+    assert [drawn[decode] for decode in (2, 3, 6)] == pytest.approx([10_000, 3679, 1353], abs=200)
+    alike = candidates(feasible=dict.fromkeys(DECODE[2:], False))
+    assert Counter(policy.select(REQUEST, alike, network) for _ in range(1000))[2] == pytest.approx(500, abs=60)
+
+
+def test_dynamos_preferred_domain_multiplies_the_cost() -> None:
+    """tanh(.85) = .6911, exp(-.6911) = .5010: in the rack 20 blocks cost 10.02."""
+    assert math.exp(-math.tanh(0.85)) == pytest.approx(0.5010, abs=1e-4)
+    preferred = {"preferred": 0.85}
+    for policy, parameters in (("dynamo_decode", preferred), ("dynamo_qos", {**preferred, "weight": 0})):
+        away = {"prompt_tokens": all_but(512 * 30, h2=512 * 19, h7=512 * 9)}
+        assert chosen(policy, parameters=parameters, **away) == 7  # 10.02 against 9 + 1
+        away = {"prompt_tokens": all_but(512 * 30, h2=512 * 18, h7=512 * 9)}
+        assert chosen(policy, parameters=parameters, **away) == 2  # 19 x .5010 = 9.52 against 10
+        assert chosen(policy, parameters={**parameters, "domain": 2}, **away) == 7  # 7 is in it, too: 5.01
+    assert chosen("dynamo_decode", **away) == 7
 
 
 def test_dynamo_qos_adds_the_nominal_transfer_time_of_the_whole_prompt() -> None:
     """1,000 tokens are 13.1 ms within the rack and 26.2 ms within the pod: 13 and 26 blocks."""
-    away = {"reserved_tokens": all_but(0, h2=512 * 12, h3=512 * 12), "cached_tokens": {10: 1000}}
+    away = {"prompt_tokens": all_but(0, h2=512 * 12, h3=512 * 12), "cached_tokens": {10: 1000}}
     assert chosen("dynamo_qos", **away) in (2, 3)  # 12 + 13.1 against 26.2; what is cached does not count
-    away = {"reserved_tokens": all_but(0, h2=512 * 14, h3=512 * 14)}
+    away = {"prompt_tokens": all_but(0, h2=512 * 14, h3=512 * 14)}
     assert chosen("dynamo_qos", **away) in (6, 7)  # 14 + 13.1 against 26.2
 
 
 def test_aibrix_divides_load_and_idleness_by_free_memory() -> None:
-    """r = 4 at 40 ms is 100 tokens/s, r = 8 at 50 ms 160; 1 and 1 are the maxima of both and of free memory."""
+    """r = 4 at 40 ms is 100 tokens/s, r = 8 at 50 ms 160; 8, 160 and 50 % are the maxima."""
     seen = {"running": all_but(8, h6=4), "first_step_s": all_but(0.05, h6=0.04), "kv_use": all_but(0.5, h6=0.5)}
     # 6: 4/8 + 1 - 100/160 = .875; others 1 + 0 = 1
     assert chosen("aibrix_decode", **seen) == 6
-    seen["kv_use"] = all_but(0.5, h6=0.6)  # .875 / (.4/.5) = 1.09 against 1
+    seen["kv_use"] = all_but(0.5, h6=0.56)  # .875 / (44/50) = .994
+    assert chosen("aibrix_decode", **seen) == 6
+    seen["kv_use"] = all_but(0.5, h6=0.564)  # free is rounded to 44 %: the same
+    assert chosen("aibrix_decode", **seen) == 6
+    seen["kv_use"] = all_but(0.5, h6=0.6)  # .875 / (40/50) = 1.09 against 1
     assert chosen("aibrix_decode", **seen) != 6
 
 
-def test_aibrix_prefers_a_busy_pod_to_an_idle_one_of_the_same_score_only_by_chance() -> None:
+def test_aibrix_counts_pending_requests_as_running_but_not_their_tokens() -> None:
+    """4 in each batch at 40 ms: 100 tokens/s. 7 has 1 pending, the others 2: 5/6 + 0 against 6/6 + 0."""
+    seen = {"running": all_but(4), "waiting": all_but(2, h7=1), "first_step_s": all_but(0.04)}
+    assert chosen("aibrix_decode", **seen) == 7
+    # 10 runs 5 at 45 ms, 111 tokens/s, with nobody pending: 5/6 + 0; 7: 5/6 + 1 - 100/111
+    seen = {**seen, "running": all_but(4, h10=5), "waiting": all_but(2, h7=1, h10=0)}
+    assert chosen("aibrix_decode", **{**seen, "first_step_s": all_but(0.04, h10=0.045)}) == 10
+
+
+def test_aibrix_takes_the_least_loaded_pod_where_loads_are_far_apart() -> None:
+    seen = {"first_step_s": all_but(0.03), "kv_use": all_but(0.2, h14=0.9)}
+    # 14: (4/20 + 1 - 133/667) / (10/80) = 8.0 against 1 elsewhere, but 20 - 4 = 16 requests apart
+    assert chosen("aibrix_decode", **seen, running=all_but(20, h14=4)) == 14
+    assert chosen("aibrix_decode", **seen, running=all_but(19, h14=4)) != 14  # 15 apart
+    # ten in the batch generate 10 / 4 ms = 2,500 tokens/s, 15 none with as many requests: 2,500 > 2,048 apart
+    busy = {"first_step_s": all_but(0.004), "running": all_but(10, h15=0), "waiting": {15: 10}}
+    assert chosen("aibrix_decode", **busy) == 15
+    busy["first_step_s"] = all_but(0.005)  # 2,000 apart: 10/10 + 0 elsewhere, 10/10 + 1 for 15
+    assert chosen("aibrix_decode", **busy) != 15
+
+
+def test_aibrix_prefers_the_pod_with_most_free_memory_among_idle_ones() -> None:
     assert chosen("aibrix_decode", kv_use=all_but(0.1, h7=0.0)) == 7  # all idle: (0 + 1) / (free / free_max)
 
 
