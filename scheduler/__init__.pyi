@@ -1,6 +1,7 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .candidates import Candidates
 from .compilation import compiled
+from .cost_terms import CostModel, CostTerms
 from .dispatcher import Decision, Dispatcher
 from .errors import InfeasibleError, PolicyError, RejectedError
 from .oracle import NetworkSample, OracleError, StalenessStage, parse_document
@@ -11,6 +12,8 @@ __all__ = [
     "POLICIES",
     "TELEMETRY_POLICIES",
     "Candidates",
+    "CostModel",
+    "CostTerms",
     "Decision",
     "Dispatcher",
     "InfeasibleError",

@@ -6,6 +6,7 @@ import numpy as np
 
 from scheduler.arrays import Floats
 from scheduler.candidates import Candidates
+from scheduler.cost_terms import CostTerms
 from scheduler.link_history import LinkHistory
 from scheduler.view import View
 from workloads import Request
@@ -27,11 +28,11 @@ class NetKVFresh:
         self._history: LinkHistory | None = None
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
-        kv_bytes = view.kv_bytes(request, candidates)
-        transfer_s = kv_bytes * self._seconds_per_byte(candidates, view)
-        return candidates.best(
-            view.latency_s(candidates) + transfer_s + candidates.admission_wait_s + candidates.first_step_s
-        )
+        return candidates.best(self.cost_terms(request, candidates, view).total_s)
+
+    def cost_terms(self, request: Request, candidates: Candidates, view: View) -> CostTerms:
+        transfer_s = view.kv_bytes(request, candidates) * self._seconds_per_byte(candidates, view)
+        return CostTerms(view.latency_s(candidates), transfer_s, candidates.admission_wait_s, candidates.first_step_s)
 
     def _seconds_per_byte(self, candidates: Candidates, view: View) -> Floats:
         """w / available + (1 - w) / usual, shape [D]."""

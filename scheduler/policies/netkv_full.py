@@ -7,6 +7,7 @@ own, as third parties describe it: it sees one congestion a tier, and this one e
 from __future__ import annotations
 
 from scheduler.candidates import Candidates
+from scheduler.cost_terms import CostTerms
 from scheduler.view import View
 from workloads import Request
 
@@ -21,5 +22,8 @@ class NetKVFull:
     """
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
-        transfer_s = view.latency_s(candidates) + view.kv_bytes(request, candidates) / view.available_Bps(candidates)
-        return candidates.best(transfer_s + candidates.admission_wait_s + candidates.first_step_s)
+        return candidates.best(self.cost_terms(request, candidates, view).total_s)
+
+    def cost_terms(self, request: Request, candidates: Candidates, view: View) -> CostTerms:
+        transfer_s = view.kv_bytes(request, candidates) / view.available_Bps(candidates)
+        return CostTerms(view.latency_s(candidates), transfer_s, candidates.admission_wait_s, candidates.first_step_s)

@@ -7,6 +7,7 @@ relative among the paper's own steps, as third parties describe them.
 from __future__ import annotations
 
 from scheduler.candidates import Candidates
+from scheduler.cost_terms import CostTerms
 from scheduler.view import View
 from workloads import Request
 
@@ -20,5 +21,8 @@ class NetKVStatic:
     """
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
-        transfer_s = view.latency_s(candidates) + view.kv_bytes(request, candidates) / view.nominal_Bps(candidates)
-        return candidates.best(transfer_s + candidates.admission_wait_s + candidates.first_step_s)
+        return candidates.best(self.cost_terms(request, candidates, view).total_s)
+
+    def cost_terms(self, request: Request, candidates: Candidates, view: View) -> CostTerms:
+        transfer_s = view.kv_bytes(request, candidates) / view.nominal_Bps(candidates)
+        return CostTerms(view.latency_s(candidates), transfer_s, candidates.admission_wait_s, candidates.first_step_s)

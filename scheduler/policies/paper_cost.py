@@ -10,6 +10,7 @@ import numpy as np
 
 from scheduler.arrays import Floats
 from scheduler.candidates import Candidates
+from scheduler.cost_terms import CostTerms
 from scheduler.view import View
 from workloads import Request
 
@@ -17,8 +18,8 @@ MOST_CONGESTION = 0.99
 """Congestion counts as no more than this, so that a full tier has a finite cost. Ours."""
 
 
-def paper_cost_s(request: Request, candidates: Candidates, view: View, effective_Bps: Floats) -> Floats:
-    """s (1 - hit) / B_eff + latency + queue + first step, shape [D], seconds.
+def paper_cost_terms(request: Request, candidates: Candidates, view: View, effective_Bps: Floats) -> CostTerms:
+    """The terms of latency + s (1 - hit) / B_eff + queue + first step, each shape [D], seconds.
 
     s (1 - hit): KV bytes of the tokens that an instance has not cached. queue = max(0, waiting - (batch_max - running))
     t_iter. first step = t_iter (1 + running / batch_max); of the code only, the summary just names it. t_iter: a decode
@@ -27,7 +28,5 @@ def paper_cost_s(request: Request, candidates: Candidates, view: View, effective
     free_slots = view.batch_slots - candidates.running
     queue_s = np.maximum(0, candidates.waiting - free_slots) * view.iteration_s
     first_step_s = view.iteration_s * (1 + candidates.running / view.batch_slots)
-    cost_s: Floats = (
-        view.kv_bytes(request, candidates) / effective_Bps + view.latency_s(candidates) + queue_s + first_step_s
-    )
-    return cost_s
+    transfer_s = view.kv_bytes(request, candidates) / effective_Bps
+    return CostTerms(view.latency_s(candidates), transfer_s, queue_s, first_step_s)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.candidates import Candidates
-from scheduler.policies.paper_cost import MOST_CONGESTION, paper_cost_s
+from scheduler.cost_terms import CostTerms
+from scheduler.policies.paper_cost import MOST_CONGESTION, paper_cost_terms
 from scheduler.view import View
 from workloads import Request
 
@@ -18,6 +19,9 @@ class PaperFull:
     """
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
+        return candidates.best(self.cost_terms(request, candidates, view).total_s)
+
+    def cost_terms(self, request: Request, candidates: Candidates, view: View) -> CostTerms:
         congestion = np.minimum(view.tier_congestion(candidates), MOST_CONGESTION)
         effective_Bps = view.tier_Bps(candidates) * (1 - congestion) / (1 + view.own_in_tier(candidates))
-        return candidates.best(paper_cost_s(request, candidates, view, effective_Bps))
+        return paper_cost_terms(request, candidates, view, effective_Bps)

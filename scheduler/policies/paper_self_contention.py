@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scheduler.candidates import Candidates
-from scheduler.policies.paper_cost import paper_cost_s
+from scheduler.cost_terms import CostTerms
+from scheduler.policies.paper_cost import paper_cost_terms
 from scheduler.view import View
 from workloads import Request
 
@@ -15,5 +16,8 @@ class PaperSelfContention:
     """
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
+        return candidates.best(self.cost_terms(request, candidates, view).total_s)
+
+    def cost_terms(self, request: Request, candidates: Candidates, view: View) -> CostTerms:
         effective_Bps = view.tier_Bps(candidates) / (1 + view.own_in_tier(candidates))
-        return candidates.best(paper_cost_s(request, candidates, view, effective_Bps))
+        return paper_cost_terms(request, candidates, view, effective_Bps)
