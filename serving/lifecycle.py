@@ -16,7 +16,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple, Protocol
 
 from scenario import Role, Scenario
-from scheduler import Decision, Dispatcher, PolicyError, RejectedError
+from scheduler import Decision, Dispatcher, Policy, PolicyError, RejectedError
 from serving.outcome import ENDED_EARLY, RequestRecord
 from serving.prefill_queue import PrefillQueues
 from topologies import Fabric, Roles
@@ -74,8 +74,9 @@ class Lifecycle:
         *,
         on_closed: Callable[[int], None] = lambda _: None,
         stopwatch: Callable[[], int] = time.perf_counter_ns,
+        policy: Policy | None = None,
     ) -> None:
-        """stopwatch: nanoseconds, for `decision_us` alone."""
+        """stopwatch: nanoseconds, for `decision_us` alone. policy: instead of a new one of the scenario's name."""
         self._movers = movers
         self._on_closed = on_closed
         self._requests = {request.request_id: request for request in requests}
@@ -92,7 +93,7 @@ class Lifecycle:
         self._sent_from_s: dict[int, float] = {}
         self._received_s: dict[int, float] = {}
         block_tokens = requests[0].block_tokens if requests else BLOCK_TOKENS
-        self.dispatcher = Dispatcher(scenario, fabric, roles, stopwatch=stopwatch, block_tokens=block_tokens)
+        self.dispatcher = Dispatcher(scenario, fabric, roles, policy, stopwatch, block_tokens)
         self.records = {request.request_id: RequestRecord.of(request, scenario.policy) for request in requests}
         self.decisions: dict[int, dict[str, Any]] = {}
         self.policy_error = ""

@@ -1,4 +1,5 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .alternatives import Asked, DecodeSide, Destination, SentRequest, TrueCost, true_costs
 from .analytic_world import AnalyticWorld
 from .closed_form import ClosedFormTransport
 from .errors import SimulationError, StuckError
@@ -13,7 +14,10 @@ __all__ = [
     "BACKGROUND",
     "TRANSFER",
     "AnalyticWorld",
+    "Asked",
     "ClosedFormTransport",
+    "DecodeSide",
+    "Destination",
     "FluidNetwork",
     "FluidTransport",
     "NoProgressError",
@@ -21,12 +25,15 @@ __all__ = [
     "PersistentConnections",
     "RecordedPaths",
     "RecordedTransfer",
+    "SentRequest",
     "SimulationError",
     "SimulationSpec",
     "StuckError",
     "Transport",
+    "TrueCost",
     "recorded_background",
     "recorded_paths",
     "replay_recorded",
     "simulate_flows",
+    "true_costs",
 ]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from scenario import Scenario, load_requests
+from scheduler import Policy
 from serving import Outcome, offered_and_measured
 from simulator.closed_form import ClosedFormTransport
 from simulator.faulty_transport import FaultyTransport
@@ -41,11 +42,14 @@ class AnalyticWorld:
         simulation: SimulationSpec = SimulationSpec(),  # noqa: B008 - frozen
         say: Say = lambda _: None,
         stopwatch: Callable[[], int] = time.perf_counter_ns,
+        policy: Policy | None = None,
     ) -> None:
+        """`policy`: decides instead of a new one of the name that the scenario has."""
         self._scenario = scenario
         self._simulation = simulation
         self._say = say
         self._stopwatch = stopwatch
+        self._policy = policy
         self.evidence: dict[str, Any] = simulation.model_dump(mode="json", include={"network", "spreading"})
 
     def __enter__(self) -> AnalyticWorld:
@@ -72,6 +76,7 @@ class AnalyticWorld:
             self._transport(fabric, scenario),
             say=progress,
             stopwatch=self._stopwatch,
+            policy=self._policy,
         )
         started_ns = time.perf_counter_ns()
         outcome = replay.run()

@@ -45,6 +45,10 @@ class PathChoice:
             chosen = ((first + connection) % len(paths) for connection in range(connections))
         return sorted(Counter(paths[at] for at in chosen).items())
 
+    def without(self, owner: int, number: int) -> PathChoice:
+        """The same choice, without what is known of this owner's connections: here nothing is."""
+        return self
+
 
 class PersistentConnections:
     """The bundle of persistent connections that a transfer uses: the first idle one of its pair, as workers do.

@@ -5,6 +5,7 @@ Nothing is decided here, so only the network model differs from what was recorde
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -46,6 +47,12 @@ class RecordedPaths(PathChoice):
         if len(taken) != connections or min(taken, default=-1) < 0 or max(taken) >= paths:
             return super().deal(owner, number, connections, paths)
         return sorted(Counter(taken).items())
+
+    def without(self, owner: int, number: int) -> RecordedPaths:
+        """The same record without one owner's connections, whose paths are then not known."""
+        forgetful = copy.copy(self)
+        forgetful._paths = {key: taken for key, taken in self._paths.items() if key != (owner, number)}
+        return forgetful
 
 
 def recorded_paths(connections: Iterable[Connection]) -> dict[Owner, list[int]]:

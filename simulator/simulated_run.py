@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from scenario import DETECTION_S, BackgroundFlow, Role, Scenario, fault_edges
-from scheduler import Decision
+from scheduler import Decision, Policy
 from serving import POLICY_ERROR, FaultRecord, Lifecycle, Outcome
 from simulator.decode_batch import BatchEvent, DecodeBatch, Joined
 from simulator.errors import StuckError
@@ -53,6 +53,7 @@ class SimulatedRun:
         transport: Transport,
         say: Callable[[int], None] = lambda _: None,
         stopwatch: Callable[[], int] = time.perf_counter_ns,
+        policy: Policy | None = None,
     ) -> None:
         self._scenario = scenario
         self._fabric = fabric
@@ -64,7 +65,14 @@ class SimulatedRun:
         self._now_s = -scenario.lead_s
         self._event_queue = EventQueue()
         self._life = Lifecycle(
-            scenario, fabric, roles, requests, self, on_closed=self._report_progress, stopwatch=stopwatch
+            scenario,
+            fabric,
+            roles,
+            requests,
+            self,
+            on_closed=self._report_progress,
+            stopwatch=stopwatch,
+            policy=policy,
         )
         last_s = requests[-1].timestamp_s if requests else 0.0
         self._observers = Observers(

@@ -6,6 +6,7 @@ its own business. All times are seconds from t = 0 and must not decrease; a tran
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -87,6 +88,18 @@ class FluidTransport:
         self._background: dict[int, list[int]] = {}
         self._background_flows = 0
         self.background_B = 0.0
+
+    @property
+    def clock_s(self) -> float:
+        """The time up to which everything has moved, seconds."""
+        return self._network.clock_s
+
+    def fork(self, choice: PathChoice | None = None) -> FluidTransport:
+        """A copy that goes on by itself from this instant; flows that start later choose their paths by `choice`."""
+        shared = {id(part): part for part in (self._fabric, self._choice)}
+        copied = copy.deepcopy(self, shared)
+        copied._choice = self._choice if choice is None else choice
+        return copied
 
     @property
     def flows(self) -> int:
