@@ -15,6 +15,7 @@ from experiments.verbs.check import check
 from experiments.verbs.clean import clean
 from experiments.verbs.compare import compare
 from experiments.verbs.doctor import doctor
+from experiments.verbs.explain import explain
 from experiments.verbs.export import export
 from experiments.verbs.init import init
 from experiments.verbs.paper import paper
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (doctor, init, plan, run, sweep, compare, report, export, check, paths, tune, shell, clean):
+for verb in (doctor, init, plan, run, sweep, compare, report, export, explain, check, paths, tune, shell, clean):
     app.command()(verb)
 app.add_typer(paper, name="paper", help="The paper as published: fit what it does not say, then predict its cells.")
 app.add_typer(trace, name="trace")

@@ -5,7 +5,7 @@ from .cost_terms import CostModel, CostTerms
 from .dispatcher import Decision, Dispatcher
 from .errors import InfeasibleError, PolicyError, RejectedError
 from .oracle import NetworkSample, OracleError, StalenessStage, parse_document
-from .policy import POLICIES, TELEMETRY_POLICIES, Policy, check_parameters, find_policy, parameters_of
+from .policy import POLICIES, TELEMETRY_POLICIES, Policy, check_parameters, find_policy, new_policy, parameters_of
 from .view import View
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "check_parameters",
     "compiled",
     "find_policy",
+    "new_policy",
     "parameters_of",
     "parse_document",
 ]

@@ -5,13 +5,15 @@ from .comparison_figures import COMPARISON_TITLE, NEAREST, diagonal, draw_compar
 from .ecmp_report import agreement, busiest_links, collisions, spread_by_tier
 from .gains import gains_report
 from .independent_runs import IndependentRun, independent_report, pair_up
-from .recorded_run import MODELS, read_connections, read_recorded
+from .recorded_run import FRAME_B, MODELS, PAYLOAD_B, read_connections, read_recorded
 from .replay_error import models_report, replay_report, replay_table
 
 __all__ = [
     "COMPARISON_TITLE",
+    "FRAME_B",
     "MODELS",
     "NEAREST",
+    "PAYLOAD_B",
     "IndependentRun",
     "agreement",
     "busiest_links",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def _connections(spec: dict[str, Any], decision: dict[str, Any], lasted_s: float
             {
                 **{"owner": "transfer", "number": decision["request_id"], "connection": stripe},
                 **{"started_s": started_s, "ended_s": started_s + lasted_s, "bytes": decision["kv_bytes"] / stripes},
+                "rate_bps": math.nan,
                 **{"source": source, "target": target, "tier": fabric.tier(source, target)},
                 **{"source_port": 20_000 + stripe, "equal_paths": len(paths), "path": path},
                 "links": [fabric.links[link].name for link in paths[path]],

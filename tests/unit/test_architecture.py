@@ -22,7 +22,7 @@ PACKAGES = (
 
 PARTS_OF_EXPERIMENTS = (
     *("analysis", "published", "drawing", "running", "checking", "comparing", "exporting"),
-    *("planning", "questions", "reproducing", "claims", "report", "verbs"),
+    *("explaining", "planning", "questions", "reproducing", "claims", "report", "verbs"),
 )
 """The same inside `experiments`."""
 NAMED_BY_THE_USER = ("topologies", "controller", "workers", "scheduler", "experiments", "tests", "Vagrantfile")
