@@ -3,6 +3,7 @@ from . import margins
 from .findings import cache_aware_penalty, invariance, largest_gain, overhead, retention, tiers_kept
 from .interval import Interval
 from .percentiles import weighted_percentiles
+from .refresh_gain import GainFit, fit_gain, kept_over_transfers, mean_kept, most_loss_s, still_true
 from .results import (
     NEVER,
     WITHOUT_TELEMETRY,
@@ -77,6 +78,7 @@ __all__ = [
     "Change",
     "Estimate",
     "Further",
+    "GainFit",
     "Interval",
     "RetainedTelemetry",
     "ablation_steps",
@@ -91,6 +93,7 @@ __all__ = [
     "counted",
     "difference",
     "fieller",
+    "fit_gain",
     "gains",
     "growth",
     "herd_ratio",
@@ -98,6 +101,7 @@ __all__ = [
     "informed",
     "invariance",
     "kept_gain",
+    "kept_over_transfers",
     "kv_invariance",
     "largest_error",
     "largest_gain",
@@ -105,6 +109,8 @@ __all__ = [
     "longest_staleness_s",
     "margins",
     "mean_interval",
+    "mean_kept",
+    "most_loss_s",
     "order_is_certain",
     "overhead",
     "paired_change",
@@ -125,6 +131,7 @@ __all__ = [
     "share_alike",
     "single_ratio",
     "spread",
+    "still_true",
     "tbt_overheads",
     "telemetry_worth",
     "tidy",
