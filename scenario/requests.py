@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from scenario.specification import Scenario
@@ -18,11 +18,15 @@ MOST_COUNTED = 1_000_000
 @dataclass(frozen=True)
 class Workload:
     """The requests of a scenario in order of arrival, numbered from 0. `notes`: what was decided about its trace, or
-    looks wrong, a line each. `span_s`: time of the trace that they cover, seconds."""
+    looks wrong, a line each. `span_s`: time of the trace that they cover, seconds.
+
+    `preceding`: the `workload.warm_requests` before them, numbered and timed from 0 on their own, so that the others
+    are the same with and without them."""
 
     requests: list[Request]
     notes: tuple[str, ...]
     span_s: float
+    preceding: list[Request] = field(default_factory=list)
 
 
 def load_requests(scenario: Scenario) -> list[Request]:
@@ -36,9 +40,18 @@ def load_requests(scenario: Scenario) -> list[Request]:
 def load_workload(scenario: Scenario) -> Workload:
     """The requests of a scenario (`load_requests`), with what there is to say about them."""
     spec = scenario.workload
-    found, notes, grid_s = _from_trace(scenario) if spec.trace is not None else (_generated(scenario), [], 0.0)
+    before, found, notes, grid_s = _from_trace(scenario) if spec.trace is not None else _generated(scenario)
     rate_rps = spec.rate_rps if spec.trace is None else None
-    arranged = arrange(found, spec.arrival_mode, spec.speedup, scenario.rng("arrivals"), rate_rps, grid_s)
+
+    def arrived(given: list[Request], stream: str) -> list[Request]:
+        placed = arrange(given, spec.arrival_mode, spec.speedup, scenario.rng(stream), rate_rps, grid_s)
+        cut = spec.max_output_tokens
+        if cut is None:
+            return placed
+        return [replace(request, output_length=min(request.output_length, cut)) for request in placed]
+
+    arranged = arrived(found, "arrivals")
+    preceding = arrived(before, "arrivals before") if before else []
     end_s = arranged[-1].timestamp_s
     if end_s > LONGEST_RUN_S:
         unit = "; set workload.time_unit if its stamps are in a smaller unit" if spec.trace is not None else ""
@@ -48,10 +61,7 @@ def load_workload(scenario: Scenario) -> Workload:
     if spec.arrivals == "jitter" and not grid_s:
         source = spec.trace or spec.profile
         notes.append(f"{source}: its stamps lie on no grid: workload.arrivals=jitter leaves them as they are")
-    cut = spec.max_output_tokens
-    if cut is not None:
-        arranged = [replace(request, output_length=min(request.output_length, cut)) for request in arranged]
-    return Workload(arranged, tuple(notes), end_s * spec.speedup)
+    return Workload(arranged, tuple(notes), end_s * spec.speedup, preceding)
 
 
 def part_of_trace(scenario: Scenario, workload: Workload) -> str:
@@ -68,22 +78,27 @@ def part_of_trace(scenario: Scenario, workload: Workload) -> str:
     return f"{spec.trace}: {count:,} of {whole} requests{limit}, {part} {seconds}"
 
 
-def _from_trace(scenario: Scenario) -> tuple[list[Request], list[str], float]:
-    """The wanted requests, what was decided about them, and the step of the grid that their stamps lie on."""
+Found = tuple[list[Request], list[Request], list[str], float]
+"""Requests that warm the caches, the wanted ones, what was decided about them, and the step of their stamps' grid."""
+
+
+def _from_trace(scenario: Scenario) -> Found:
+    """Those of the trace."""
     spec = scenario.workload
     assert spec.trace is not None
     longest = spec.max_input_tokens
     with Trace(spec.trace, time_unit=spec.time_unit, block_tokens=spec.block_tokens) as trace:
         fitting = (request for request in trace if longest is None or request.input_length <= longest)
-        skipped = sum(1 for _ in islice(fitting, spec.first_request))
+        skipped = sum(1 for _ in islice(fitting, max(spec.first_request - spec.warm_requests, 0)))
+        before = list(islice(fitting, spec.first_request - skipped))
         found = list(islice(fitting, spec.requests))
         if not found:
-            raise _none_from(scenario, skipped)
-        return found, trace.notes(), trace.grid_s
+            raise _none_from(scenario, skipped + len(before))
+        return before, found, trace.notes(), trace.grid_s
 
 
-def _generated(scenario: Scenario) -> list[Request]:
-    """The wanted requests of a profile."""
+def _generated(scenario: Scenario) -> Found:
+    """Those of a profile, whose stamps lie on no grid."""
     spec = scenario.workload
     longest, mean = spec.max_input_tokens, spec.mean_input_tokens
     last = spec.first_request + spec.requests
@@ -96,7 +111,7 @@ def _generated(scenario: Scenario) -> list[Request]:
     wanted = found[spec.first_request : last]
     if not wanted:
         raise _none_from(scenario, len(found))
-    return wanted
+    return found[max(spec.first_request - spec.warm_requests, 0) : spec.first_request], wanted, [], 0.0
 
 
 def _none_from(scenario: Scenario, count: int) -> WorkloadError:

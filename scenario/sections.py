@@ -70,6 +70,14 @@ class WorkloadSpec(Section):
     first_request: int = Field(
         0, ge=0, le=1_000_000, description="Requests of the trace or generator to leave out first, 0 to 1,000,000."
     )
+    warm_requests: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Of those left out, so many that come last fill the prefix caches before t = 0, 0 to 1,000,000: the"
+        " run's own policy places them in the fluid model of the same fabric, without background traffic, and no byte"
+        " of theirs moves in the run. 0: all caches are empty at t = 0.",
+    )
     rate_rps: float = Field(
         3.4,
         ge=1e-6,
@@ -126,6 +134,15 @@ class WorkloadSpec(Section):
     def _rate_of_the_profile(cls, given: Any) -> Any:
         profile = profile_of(given)
         return {"rate_rps": profile.rate_rps, **given} if profile and isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _warm_requests_were_left_out(self) -> WorkloadSpec:
+        if self.warm_requests > self.first_request:
+            raise ValueError(
+                f"warm_requests: {self.warm_requests} requests are not there before number {self.first_request}: set"
+                f" first_request to {self.warm_requests} or more"
+            )
+        return self
 
     @field_validator("profile")
     @classmethod

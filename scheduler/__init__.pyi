@@ -6,6 +6,7 @@ from .dispatcher import Decision, Dispatcher
 from .errors import InfeasibleError, PolicyError, RejectedError
 from .oracle import NetworkSample, OracleError, StalenessStage, parse_document
 from .policy import POLICIES, TELEMETRY_POLICIES, Policy, check_parameters, find_policy, new_policy, parameters_of
+from .prefix_index import PrefixIndex
 from .view import View
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "OracleError",
     "Policy",
     "PolicyError",
+    "PrefixIndex",
     "RejectedError",
     "StalenessStage",
     "View",

@@ -62,8 +62,12 @@ class Dispatcher:
         policy: Policy | None = None,
         stopwatch: Callable[[], int] = time.perf_counter_ns,
         block_tokens: int = BLOCK_TOKENS,
+        prefixes: PrefixIndex | None = None,
     ) -> None:
-        """`block_tokens`: tokens of a prefix block, the same for all requests of the run."""
+        """`block_tokens`: tokens of a prefix block, the same for all requests of the run.
+
+        `prefixes`: what the decode instances hold already; None: nothing.
+        """
         serving = scenario.serving
         self.policy_name = scenario.policy
         parameters = scenario.policy_parameters.get(scenario.policy, {})
@@ -87,7 +91,8 @@ class Dispatcher:
         self._dead: set[int] = set()
         self._loads = DecodeLoads(len(roles.decode), serving, scenario.model, scenario.oracle.load_refresh_s)
         self._block_tokens = block_tokens
-        self._prefixes = PrefixIndex(len(roles.decode), serving.prefix_cache_tokens // block_tokens)
+        capacity_blocks = serving.prefix_cache_tokens // block_tokens
+        self.prefixes = PrefixIndex(len(roles.decode), capacity_blocks) if prefixes is None else prefixes
         self._view = View(
             self._table,
             self._in_flight,
@@ -163,7 +168,7 @@ class Dispatcher:
         """The KV has arrived: its blocks can be shared from now on. `now_s` gives the transfer's duration."""
         at, request = self._placed[request_id]
         self._forget_transfer(request_id, now_s)
-        self._prefixes.insert(at, request.block_ids)
+        self.prefixes.insert(at, request.block_ids)
 
     def admitted(self, request_id: int) -> None:
         """The request joined the batch of its decode instance."""
@@ -210,7 +215,7 @@ class Dispatcher:
     def _candidates(self, request: Request, prefill_id: int, now_s: float) -> Candidates:
         loads = self._loads
         loads.look(now_s)
-        cached = np.minimum(self._prefixes.matched_blocks(request.block_ids) * self._block_tokens, request.input_length)
+        cached = np.minimum(self.prefixes.matched_blocks(request.block_ids) * self._block_tokens, request.input_length)
         return Candidates(
             prefill_id=prefill_id,
             decode_id=self._table.decode_id,

@@ -44,6 +44,10 @@ class PrefixIndex:
         self._set_depth(matched, holding, len(block_ids))
         return matched
 
+    def held_blocks(self) -> list[int]:
+        """How many blocks each instance holds."""
+        return [len(cache) for cache in self._caches]
+
     def insert(self, instance: int, block_ids: Sequence[int]) -> None:
         """An instance (0 ... D-1) now holds a prompt's blocks; the least recently used leaves are evicted.
 

@@ -16,7 +16,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple, Protocol
 
 from scenario import Role, Scenario
-from scheduler import Decision, Dispatcher, Policy, PolicyError, RejectedError
+from scheduler import Decision, Dispatcher, Policy, PolicyError, PrefixIndex, RejectedError
 from serving.outcome import ENDED_EARLY, RequestRecord
 from serving.prefill_queue import PrefillQueues
 from topologies import Fabric, Roles
@@ -75,8 +75,12 @@ class Lifecycle:
         on_closed: Callable[[int], None] = lambda _: None,
         stopwatch: Callable[[], int] = time.perf_counter_ns,
         policy: Policy | None = None,
+        prefixes: PrefixIndex | None = None,
     ) -> None:
-        """stopwatch: nanoseconds, for `decision_us` alone. policy: instead of a new one of the scenario's name."""
+        """stopwatch: nanoseconds, for `decision_us` alone. policy: instead of a new one of the scenario's name.
+
+        prefixes: what the decode instances hold at t = 0.
+        """
         self._movers = movers
         self._on_closed = on_closed
         self._requests = {request.request_id: request for request in requests}
@@ -93,7 +97,7 @@ class Lifecycle:
         self._sent_from_s: dict[int, float] = {}
         self._received_s: dict[int, float] = {}
         block_tokens = requests[0].block_tokens if requests else BLOCK_TOKENS
-        self.dispatcher = Dispatcher(scenario, fabric, roles, policy, stopwatch, block_tokens)
+        self.dispatcher = Dispatcher(scenario, fabric, roles, policy, stopwatch, block_tokens, prefixes)
         self.records = {request.request_id: RequestRecord.of(request, scenario.policy) for request in requests}
         self.decisions: dict[int, dict[str, Any]] = {}
         self.policy_error = ""

@@ -1,6 +1,7 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .alternatives import Asked, DecodeSide, Destination, SentRequest, TrueCost, true_costs
 from .analytic_world import AnalyticWorld
+from .cache_warming import WarmCaches, warm_caches
 from .closed_form import ClosedFormTransport
 from .errors import SimulationError, StuckError
 from .fluid import NoProgressError, simulate_flows
@@ -31,9 +32,11 @@ __all__ = [
     "StuckError",
     "Transport",
     "TrueCost",
+    "WarmCaches",
     "recorded_background",
     "recorded_paths",
     "replay_recorded",
     "simulate_flows",
     "true_costs",
+    "warm_caches",
 ]

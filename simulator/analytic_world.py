@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from scenario import Scenario, load_requests
+from scenario import Scenario, load_workload
 from scheduler import Policy
 from serving import Outcome, offered_and_measured
+from simulator.cache_warming import warm_caches
 from simulator.closed_form import ClosedFormTransport
 from simulator.faulty_transport import FaultyTransport
 from simulator.path_choice import PathChoice
@@ -64,7 +65,9 @@ class AnalyticWorld:
     def run(self, scenario: Scenario, progress: Progress = lambda _: None) -> Outcome:
         """Replay a scenario and return what happened."""
         fabric, roles = scenario.build()
-        requests = load_requests(scenario)
+        workload = load_workload(scenario)
+        requests = workload.requests
+        warm = warm_caches(scenario, fabric, roles, workload.preceding)
         last_s = requests[-1].timestamp_s if requests else 0.0
         replay = SimulatedRun(
             scenario,
@@ -77,11 +80,12 @@ class AnalyticWorld:
             say=progress,
             stopwatch=self._stopwatch,
             policy=self._policy,
+            prefixes=warm.prefixes,
         )
         started_ns = time.perf_counter_ns()
         outcome = replay.run()
         wall_s = (time.perf_counter_ns() - started_ns) / 1e9
-        outcome.evidence |= self.evidence
+        outcome.evidence |= self.evidence | warm.evidence
         outcome.evidence["congestion"] = offered_and_measured(scenario, outcome)
         outcome.evidence["measured"] = {
             "wall_s": wall_s,

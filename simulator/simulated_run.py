@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from scenario import DETECTION_S, BackgroundFlow, Role, Scenario, fault_edges
-from scheduler import Decision, Policy
+from scheduler import Decision, Policy, PrefixIndex
 from serving import POLICY_ERROR, FaultRecord, Lifecycle, Outcome
 from simulator.decode_batch import BatchEvent, DecodeBatch, Joined
 from simulator.errors import StuckError
@@ -54,6 +54,7 @@ class SimulatedRun:
         say: Callable[[int], None] = lambda _: None,
         stopwatch: Callable[[], int] = time.perf_counter_ns,
         policy: Policy | None = None,
+        prefixes: PrefixIndex | None = None,
     ) -> None:
         self._scenario = scenario
         self._fabric = fabric
@@ -73,6 +74,7 @@ class SimulatedRun:
             on_closed=self._report_progress,
             stopwatch=stopwatch,
             policy=policy,
+            prefixes=prefixes,
         )
         last_s = requests[-1].timestamp_s if requests else 0.0
         self._observers = Observers(
@@ -94,6 +96,11 @@ class SimulatedRun:
         self.decisions_us: list[float] = []
         self.events = 0
         self._flows_seen = 0
+
+    @property
+    def prefixes(self) -> PrefixIndex:
+        """What the decode instances hold by now."""
+        return self._life.dispatcher.prefixes
 
     def run(self) -> Outcome:
         for request in self._requests.values():

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from scenario import BackgroundFlow, Role, Scenario
+from scheduler import PrefixIndex
 from serving import POLICY_ERROR, Outcome
 from testbed.background_player import BackgroundPlayer
 from testbed.calibration import CALIBRATION_ID, Calibration
@@ -45,13 +46,14 @@ class EmulatedRun:
         requests: list[Request],
         background: tuple[BackgroundFlow, ...],
         say: Callable[[int], None] = lambda _: None,
+        prefixes: PrefixIndex | None = None,
     ) -> None:
         self._up = up
         self._scenario = scenario
         self._last_arrival_s = requests[-1].timestamp_s if requests else 0.0
         self._say = say
         self._clock = RunClock(up.spec.time_dilation)
-        self._movers = RequestMovers(up, scenario, roles, requests, self._clock, self._tell)
+        self._movers = RequestMovers(up, scenario, roles, requests, self._clock, self._tell, prefixes)
         self._background = BackgroundPlayer(up, background, self._clock, self._tell)
         self._oracle_clients = OracleClient(ORACLE_SOCKET), OracleClient(ORACLE_SOCKET)
         scheduler, logger = self._oracle_clients

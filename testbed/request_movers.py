@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from scenario import Scenario
-from scheduler import Decision
+from scheduler import Decision, PrefixIndex
 from serving import Lifecycle
 from testbed.fabric_up import FabricUp
 from testbed.run_clock import RunClock
@@ -44,6 +44,7 @@ class RequestMovers:
         requests: list[Request],
         clock: RunClock,
         tell: Tell,
+        prefixes: PrefixIndex | None = None,
     ) -> None:
         self._up = up
         self._stripes = scenario.serving.stripes
@@ -51,7 +52,9 @@ class RequestMovers:
         self._requests = requests
         self._clock = clock
         self._tell = tell
-        self.life = Lifecycle(scenario, up.fabric, roles, requests, self, on_closed=self._note_closed)
+        self.life = Lifecycle(
+            scenario, up.fabric, roles, requests, self, on_closed=self._note_closed, prefixes=prefixes
+        )
         self.request_gaps_ms: dict[int, list[float]] = {}
         self.lateness_s: list[float] = []
         self.least_round_trip_ms: dict[int, float] = {}

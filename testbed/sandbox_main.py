@@ -19,9 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import IO, Any
 
-from scenario import Scenario, load_requests
+from scenario import Scenario, load_workload
 from scheduler import Dispatcher, PolicyError
 from serving import note_paths
+from simulator import warm_caches
 from testbed.capture import CaptureOrder, Captures
 from testbed.clean_state import CleanState
 from testbed.ecmp import trace_paths
@@ -106,9 +107,13 @@ def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostCh
             raise TestbedError(
                 "fabric: this scenario needs another fabric than the one that is up; open a new world for it"
             )
-        requests = load_requests(scenario)
+        workload = load_workload(scenario)
+        requests = workload.requests
+        warm = warm_caches(scenario, fabric, roles, workload.preceding)
         background = scenario.background(fabric, roles, requests[-1].timestamp_s if requests else 0.0)
-        work = EmulatedRun(up, scenario, roles, requests, background, say=lambda done: host.send(done=done))
+        work = EmulatedRun(
+            up, scenario, roles, requests, background, say=lambda done: host.send(done=done), prefixes=warm.prefixes
+        )
         proofs = {"clean_start": clean_start.result()}
         with Captures(fabric, capture, up.split) as captures:
             outcome = asyncio.run(work.run())
@@ -117,7 +122,7 @@ def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostCh
             outcome.evidence["captures"] = captures.rows
         trace_paths(fabric, outcome, DECODE_PORT, BACKGROUND_PORT)
         note_paths(scenario.fault_plan(fabric, roles, requests[-1].timestamp_s if requests else 0.0), fabric, outcome)
-        outcome.evidence |= proofs | {"clean_end": clean_end.result()}
+        outcome.evidence |= proofs | warm.evidence | {"clean_end": clean_end.result()}
     outcome.evidence["wall_s"] = {
         "run": round(time.monotonic() - began_s, 3),
         "replaying": round(outcome.duration_s * up.spec.time_dilation, 3),

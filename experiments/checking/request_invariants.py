@@ -171,7 +171,8 @@ def kv_bytes(history: History) -> Iterator[Violation]:
 def cached_tokens(history: History) -> Iterator[Violation]:
     """Cached tokens are part of the prompt, fit the prefix cache, and came with an earlier request to that instance.
 
-    The longest prompt received there before the decision bounds them, in whole blocks where their size is known.
+    The longest prompt received there before the decision bounds them, in whole blocks where their size is known, or
+    what the instance held at t = 0 where caches were warmed.
     """
     cached, tokens = history.of_requests("cached_tokens"), history.of_requests("input_length")
     limit = float(history.spec["serving"]["prefix_cache_tokens"])
@@ -184,12 +185,13 @@ def cached_tokens(history: History) -> Iterator[Violation]:
     workload = history.spec["workload"]
     block = workload.get("block_tokens") or (BLOCK_TOKENS if workload.get("trace") is None else None)
     reach = np.where(longest > 0, np.ceil(longest / block) * block if block else np.inf, 0.0)
+    held_first = (history.evidence.get("warm_caches") or {}).get("tokens", {})
+    at_start = [float(held_first.get(str(decode_id), 0)) for decode_id in whole(history.requests, "decode_id")]
+    reach = np.maximum(reach, at_start)
     yield from of_requests(
         history.numbers,
         (cached > reach) & (cached <= tokens),
-        lambda row: Said(
-            f"{cached[row]:g} cached tokens", f"at most {reach[row]:g}, which its decode instance had received"
-        ),
+        lambda row: Said(f"{cached[row]:g} cached tokens", f"at most {reach[row]:g}, which its decode instance had"),
     )
 
 

@@ -117,6 +117,7 @@ BAD = [
     ((*RUN, "--trace", "cut.jsonl.gz"), "cut.jsonl.gz: broken gzip after line 0"),
     ((*RUN, "--trace", "plain.jsonl.gz"), "plain.jsonl.gz: not a gzip file, though its name ends in .gz"),
     ((*RUN, "--trace", "good.jsonl", "--set", "workload.first_request=5"), "workload: good.jsonl has 1 requests, so"),
+    ((*RUN, "--set", "workload.warm_requests=9"), "workload: warm_requests: 9 requests are not there before number 0"),
     # where the results go
     ((*RUN, "--out", "taken"), "taken: is there already; nothing was overwritten"),
     ((*RUN, "--out", "."), ".: is there already; nothing was overwritten"),

@@ -50,6 +50,7 @@ def records(busy: Path) -> Records:
         ("netkv_topo_only", {"oracle__source": "static", "serving__stripes": 1, "workload__max_output_tokens": 1}),
         ("power_of_two", {"oracle__source": "exact", "oracle__delay_s": 2.0, "oracle__refresh_s": "never"}),
         ("dynamo_decode", {"fabric__pods": 3, "fabric__aggregations_per_pod": 3, "fabric__cores_per_group": 1}),
+        ("cla_star", {"workload__first_request": 300, "workload__warm_requests": 300}),
     ],
 )
 def test_what_happened_could_have_happened(policy: str, changes: dict[str, Any], tmp_path: Path) -> None:
@@ -77,6 +78,24 @@ def test_a_run_that_its_policy_ended_is_a_history_too(tmp_path: Path, monkeypatc
     folder = analytic_folder(spec(policy="their_faults:Fails", workload__requests=40), tmp_path / "run")
     assert set(Records.of(folder).requests["status"]) >= {"failed"}
     assert_no_violation(folder)
+
+
+def test_caches_that_were_warmed_hold_what_the_manifest_says_and_no_more(tmp_path: Path) -> None:
+    made = spec(
+        policy="cla",
+        workload__requests=60,
+        workload__first_request=300,
+        workload__warm_requests=300,
+        serving__prefix_cache_tokens=2_000_000,
+        simulation__link_sample_s=2.0,
+    )
+    warmed = Records.of(analytic_folder(made, tmp_path / "run"))
+    held = warmed.manifest["evidence"]["warm_caches"]["tokens"]
+    assert warmed.requests["cached_tokens"].iloc[0] <= held[str(warmed.requests["decode_id"].iloc[0])]
+    assert (warmed.requests["cached_tokens"].head(10) > 512).any()
+    warmed.manifest["evidence"]["warm_caches"]["tokens"] = dict.fromkeys(held, 0)
+    found = {found.invariant for found in check_run(warmed.write(tmp_path / "emptied"))}
+    assert found == {"cached_tokens"}
 
 
 # Tampering: (invariant, what is done to the records)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from scheduler import PrefixIndex
 from testbed.calibration import CALIBRATION_ID
 from testbed.fabric_up import FabricUp
 from testbed.request_movers import ATTEMPTS, RequestMovers
@@ -78,3 +79,26 @@ def test_what_is_reported_of_an_attempt_that_is_over_is_not_passed_on() -> None:
 
 def test_second_attempts_are_told_from_calibration() -> None:
     assert 1_000_000 < ATTEMPTS < CALIBRATION_ID / 1000
+
+
+def test_what_a_decode_instance_holds_at_first_need_not_move() -> None:
+    """One block of 512 tokens is there, so that the instance is told to expect nothing of it."""
+    scenario = one_pair()
+    fabric, roles = scenario.build()
+    spec = SimpleNamespace(rate_scale=1.0, deadline_s=1.0)
+    up = SimpleNamespace(fabric=fabric, spec=spec, address=lambda instance: f"h{instance}")
+    held = PrefixIndex(1, 10)
+    held.insert(0, (7,))
+    expected: list[int] = []
+
+    def tell(role: str, instance: int, command: dict[str, Any]) -> None:
+        expected.extend([command["bytes"]] if command["do"] == "expect" else [])
+
+    requests = [prompt(0, 0.0, block=7), prompt(1, 0.0, block=8)]
+    clock = RunClock(1.0, monotonic=lambda: 2.0)
+    movers = RequestMovers(cast(FabricUp, up), scenario, roles, requests, clock, tell, held)
+    for request in requests:
+        movers.life.arrive(request)
+        movers.life.prefilled(request.request_id, 1.0, 1.0)
+    assert expected == [0, 512 * 1_000_000]
+    assert [movers.life.records[number].cached_tokens for number in (0, 1)] == [512, 0]
