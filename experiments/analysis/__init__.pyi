@@ -1,5 +1,6 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from . import margins
+from .best_of_several import BestOfSeveral, against_best, best_of_other_seeds, what_binds
 from .findings import cache_aware_penalty, invariance, largest_gain, overhead, retention, tiers_kept
 from .interval import Interval
 from .percentiles import weighted_percentiles
@@ -75,6 +76,7 @@ __all__ = [
     "SHARE_DIFFERENCE",
     "WITHOUT_TELEMETRY",
     "AgedChange",
+    "BestOfSeveral",
     "Change",
     "Estimate",
     "Further",
@@ -82,10 +84,12 @@ __all__ = [
     "Interval",
     "RetainedTelemetry",
     "ablation_steps",
+    "against_best",
     "against_freshest",
     "aged_changes",
     "available",
     "beside_claim",
+    "best_of_other_seeds",
     "cache_aware_penalty",
     "challengers",
     "change_column",
@@ -140,4 +144,5 @@ __all__ = [
     "ttft_invariance",
     "units_of",
     "weighted_percentiles",
+    "what_binds",
 ]

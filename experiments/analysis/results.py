@@ -24,7 +24,7 @@ NEVER = "never"
 WITHOUT_TELEMETRY = "netkv_static"
 """NetKV with nominal bandwidths: what NetKV-Full does without a snapshot."""
 
-Further = Callable[[pd.DataFrame, pd.DataFrame], Mapping[str, float]]
+Further = Callable[[pd.DataFrame, pd.DataFrame], Mapping[str, float | str]]
 """Figures of a row that only one question has: of its requests, and all those of the same world, workload and axes."""
 
 
@@ -48,8 +48,9 @@ def tidy(
     `kv_transfer_ms` and `oracle_age_ms`, the median of `decision_us`. `reference` names the first of the `references`,
     and `ttft_change_percent`, `ttft_change_low` and `ttft_change_high` compare the mean TTFT with it over the same
     requests; `ttft_change_p` is the p-value of no change, `ttft_change_p_holm` that one corrected for the number of
-    comparisons in the same world; `ttft_change_detectable` the smallest change, percent, that the comparison could have
-    detected (`Estimate.detectable`). `ttft_change_NAME_percent` and so on compare with each other reference. NaN
+    comparisons of that column in the same world, as for every other column of p-values; `ttft_change_detectable` the
+    smallest change, percent, that the comparison could have detected (`Estimate.detectable`).
+    `ttft_change_NAME_percent` and so on compare with each other reference. NaN
     where a reference was not run. All but the counts are over the requests after the warm-up cut of
     `experiments.analysis.statistics`.
     """
@@ -78,8 +79,9 @@ def tidy(
         invalid = given[given["verdict"] == "invalid"].groupby(keys, dropna=False)["run"].nunique()
         results = results.merge(invalid.rename("left_out").reset_index(), on=keys, how="left")
         results["left_out"] = results["left_out"].fillna(0).astype(int)
-        p_values = results.groupby("world")["ttft_change_p"]
-        results["ttft_change_p_holm"] = p_values.transform(lambda given: pd.Series(holm(list(given)), given.index))
+        for column in [str(name) for name in results if str(name).endswith("_p")]:
+            p_values = results.groupby("world")[column]
+            results[f"{column}_holm"] = p_values.transform(lambda given: pd.Series(holm(list(given)), given.index))
     return results
 
 

@@ -25,6 +25,7 @@ from .quantities import (
     change_against,
     gain_over,
     modelled_transfer,
+    place_among,
     refresh_in,
     with_paired_intervals,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "level_height",
     "modelled_transfer",
     "paper",
+    "place_among",
     "place_nodes",
     "put_title",
     "refresh_in",

@@ -60,6 +60,8 @@ class Quantity:
     """Column of the paper's own values (NaN where it has none), which are drawn over ours."""
     tick_unit: float = math.inf
     """A tick tells its value in units of this, too, unless infinite."""
+    names: tuple[str, ...] = ()
+    """What stands at the values 0, 1, 2 ..., where the quantity is a place in a list; empty: it is a number."""
 
     @property
     def label(self) -> str:
@@ -97,6 +99,8 @@ class Quantity:
 
     def tick(self, value: float) -> str:
         """A value of the column as the text of a tick, two lines with a `tick_unit`; infinity is `never`."""
+        if self.names:
+            return self.names[round(value)]
         text = refresh_name(self.factor * value).removesuffix(" s")
         return text if math.isinf(self.tick_unit) or math.isinf(value) else f"{text}\n({value / self.tick_unit:.2g})"
 
@@ -197,6 +201,12 @@ LOAD_PERCENT = Quantity("load_percent", "Load", "% of the paper's arrival rate")
 GPUS = Quantity("gpus", "GPUs", scale=Scale.LOG)
 TOR_OVERSUBSCRIPTION = Quantity("tor_oversubscription", "Oversubscription at the ToR", "n:1")
 AGGREGATION_OVERSUBSCRIPTION = Quantity("aggregation_oversubscription", "Oversubscription at the aggregation", "n:1")
+
+
+def place_among(column: str, name: str, names: Sequence[str]) -> Quantity:
+    """One of several things without a measure: the column holds its place in `names`."""
+    return Quantity(column, name, names=tuple(names))
+
 
 # Of the comparison of both worlds: columns of `experiments.comparing.replay_table`.
 

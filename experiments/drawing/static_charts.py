@@ -22,8 +22,8 @@ from experiments.drawing.style import BAND_OPACITY, BAR_OPACITY, DIVERGING, FAIN
 HATCHED, NOT_RUN = "#b5b5b5", "#ececec"
 """Hatch of cells that may be zero, and colour of cells without runs."""
 
-LABEL_LETTERS, LETTERS_AN_INCH = 24, 8
-"""Letters in a line of an upright label of a heat map, and on an inch of a level one."""
+LABEL_LETTERS, LETTERS_AN_INCH, NAME_LETTERS = 24, 8, 8
+"""Letters in a line of an upright label of a heat map, on an inch of a level one, and in a line of a column's name."""
 
 
 def draw_chart(chart: Chart, note: str, out: Path) -> list[Path]:
@@ -128,7 +128,7 @@ def _draw_heat_map(chart: HeatMap, note: str, place: Path) -> list[Path]:
             _draw_cells(axis, chart, world, workload, image)
             axis.set_xlim(-0.5, len(columns) - 0.5)
             axis.set_ylim(-0.5, len(lines) - 0.5)
-            axis.set_xticks(range(len(columns)), [chart.x.tick(value) for value in columns])
+            axis.set_xticks(range(len(columns)), [_column_tick(chart.x, value) for value in columns])
             axis.set_yticks(range(len(lines)), [chart.y.tick(value) for value in lines])
             axis.spines[:].set_visible(False)
             axis.tick_params(length=0)
@@ -139,6 +139,11 @@ def _draw_heat_map(chart: HeatMap, note: str, place: Path) -> list[Path]:
         axis.set_xlabel(fill(chart.x.label, int(LETTERS_AN_INCH * figure.get_figwidth() / across)))
     put_title(figure, _title(chart), f"{note} Hatched: no significant difference (the 95 % interval holds zero).")
     return save_figure(figure, place)
+
+
+def _column_tick(quantity: Quantity, value: float) -> str:
+    """A name is broken into short lines, so that columns need not be wide."""
+    return fill(quantity.tick(value), NAME_LETTERS) if quantity.names else quantity.tick(value)
 
 
 def _draw_cells(axis: Axes, chart: HeatMap, world: str, workload: str, image: Any) -> None:

@@ -262,9 +262,10 @@ def note_on(conditions: Sequence[Condition], left_out: Sequence[str]) -> str:
     sizes = sorted({spec.fabric.gpus for spec in specs})
     gpus = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     workloads = list(dict.fromkeys(map(workload_name, specs)))
+    kinds = list(dict.fromkeys(spec.congestion.kind for spec in specs))
     seeds = len({spec.seed for spec in specs})
     without = f" without {len(left_out)} invalid ones" if left_out else ""
     return (
         f"{len(counted)} runs{without}, {seeds} seed{'s' if seeds > 1 else ''}; {gpus} GPUs, {specs[0].model.name};"
-        f" workload {', '.join(workloads)}; congestion {specs[0].congestion.kind}."
+        f" workload {', '.join(workloads)}; congestion {', '.join(kinds)}."
     )

@@ -21,6 +21,7 @@ FIGURE_NAMES = {
     "prefix": "Figure 3 · Prefix sharing",
     "ablation": "Figure 4 · Ablation",
     "scale": "Figure 5 · Scalability",
+    "regimes": "Regimes",
 }
 """By question, in the paper's order."""
 

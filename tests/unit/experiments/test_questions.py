@@ -23,6 +23,7 @@ AXES = {
     "prefix": ["sharing"],
     "ablation": [],
     "scale": ["gpus"],
+    "regimes": ["regime"],
 }
 QUICK_RUNS = {  # emulated, analytic
     "staleness": (18, 18),
@@ -31,6 +32,7 @@ QUICK_RUNS = {  # emulated, analytic
     "prefix": (3 * 3, 5 * 5 * 3),
     "ablation": (3 * 5, 4 * 5 * 5),
     "scale": (2 * 3, 5 * 5 * 3),
+    "regimes": (2 * 9, 9 * 16 * 9),
 }
 MOST_ON_PACKETS = 18
 """Runs of about 20 s of a quick sweep that is meant to end within eight minutes."""
@@ -48,6 +50,20 @@ def runs(question: Question, world: str = "analytic", profile: str = "quick", **
 def test_every_question_is_found_by_its_name() -> None:
     assert list(QUESTIONS) == list(AXES)
     assert all(question.name == name for name, question in QUESTIONS.items())
+
+
+def regime_by_hand(spec: Any) -> str:
+    """What a specification differs from the default in."""
+    if spec.serving.batch_slots < 64:
+        return "decode_slots"
+    if spec.serving.kv_memory_tokens < 400_000:
+        return "decode_memory"
+    if spec.workload.warm_requests:
+        return "warm_caches"
+    if spec.serving.placement != "segregated":
+        return "racks_apart"
+    by_kind = {"incast": "incast", "shuffle": "shuffle", "hotspot": "moving_rack"}
+    return by_kind.get(spec.congestion.kind) or ("hot_spots" if spec.congestion.hot_spots > 1 else "baseline")
 
 
 # Runs and their labels
@@ -81,6 +97,7 @@ def test_labels_are_what_the_specification_says(question: Question, profile: str
             "aggregation_oversubscription": spec.fabric.aggregation_oversubscription,
             "sharing": spec.workload.sharing,
             "gpus": spec.fabric.gpus,
+            "regime": regime_by_hand(spec),
         }
         assert {name: labels[name] for name in AXES[question.name]} == {
             name: axes[name] for name in AXES[question.name]
@@ -219,6 +236,8 @@ def test_a_value_of_the_users_own_replaces_the_profiles(question: str, field: st
         ("scale", {"fabric.racks_per_pod": 3}, "fabric: pods of 48 GPUs do not add up to 64"),
         ("staleness_map", {"congestion.kind": "incast"}, "congestion.kind: the sweep varies it"),
         ("staleness_map", {"congestion.mean_on_s": 2}, "congestion.mean_on_s: the sweep varies it"),
+        ("regimes", {"serving.batch_slots": 9}, "serving.batch_slots: the sweep varies it"),
+        ("regimes", {"congestion.kind": "incast"}, "congestion.kind: the sweep varies it"),
         ("prefix", {"workload.trace": "/dev/null"}, "workload.trace: a trace shares what it shares"),
         ("topology", {"fabric.tor_oversubscription": 0.5}, "tor_oversubscription: 0.5 is below 1"),
         ("ablation", {"workload.requests": 0}, "workload.requests: "),

@@ -39,6 +39,7 @@ TINY = {
     "prefix": SweepProfile((0,), CHANGES, axes={"sharing": (0.0, 1.0)}, workloads=("rag",)),
     "ablation": SweepProfile((0, 1), CHANGES, workloads=("rag", "long_context")),
     "scale": SweepProfile((0,), CHANGES, axes={"gpus": (64, 128)}),
+    "regimes": SweepProfile((0, 1), CHANGES, axes={"regime": ("baseline", "decode_slots", "shuffle")}),
 }  # fmt: skip
 FIGURES = {
     "staleness": ["staleness", "prediction_error"],
@@ -47,6 +48,7 @@ FIGURES = {
     "prefix": ["prefix"],
     "ablation": ["ablation"],
     "scale": ["scale"],
+    "regimes": ["regimes", "regimes-public"],
 }
 
 each = pytest.mark.parametrize("name", list(QUESTIONS))
@@ -199,12 +201,12 @@ def test_table_and_sentences_name_what_was_compared(ask: Ask, name: str) -> None
 def test_a_router_of_the_public_has_its_place_in_table_figure_and_words(ask: Ask, name: str, tmp_path: Path) -> None:
     seen = ask(name).seen
     other = seen[seen["policy"] == "netkv_full"]
-    other = other.assign(policy="dynamo_qos", run=other["run"] + "-qos")
+    other = other.assign(policy="aibrix_decode", run=other["run"] + "-aibrix")
     question = QUESTIONS[name]
     results = question.results(pd.concat([seen, other]))
     written = question.draw(results, tmp_path, "")
-    assert any("dynamo_qos" in path.name + path.read_text() for path in written if path.suffix == ".svg")
-    rows = results[results["policy"] == "dynamo_qos"]
+    assert any("aibrix_decode" in path.name + path.read_text() for path in written if path.suffix == ".svg")
+    rows = results[results["policy"] == "aibrix_decode"]
     assert len(rows) == len(results[results["policy"] == "netkv_full"])
 
 
