@@ -170,6 +170,35 @@ def test_an_incast_has_all_its_senders_at_once_for_half_of_its_period() -> None:
         assert {flow.rate_bps for flow in burst} == {None}
 
 
+@pytest.mark.parametrize("kind", ["incast", "onoff"])
+@pytest.mark.parametrize("utilisation", [0.3, 0.9])
+def test_a_paced_hot_spot_offers_its_victims_link_what_was_asked_while_it_is_on(kind: str, utilisation: float) -> None:
+    """All of its flows meet on the link to the target's server, and no link has more."""
+    plan = planned(kind=kind, utilisation=utilisation, flows=12)
+    for start_s in sorted({flow.start_s for flow in plan}):
+        burst = [flow for flow in plan if flow.start_s == start_s]
+        found = offered_utilisation(burst, FABRIC, start_s, burst[0].stop_s)
+        into_the_server = FABRIC.paths(burst[0].source, burst[0].target)[0][-2]
+        assert found[into_the_server] == pytest.approx(utilisation)
+        assert found.max() == pytest.approx(utilisation)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hot_spots", [1, 4])
+def test_what_leaves_the_senders_is_what_reaches_the_receivers(kind: str, hot_spots: int) -> None:
+    carried = offered(kind=kind, hot_spots=hot_spots) * [link.capacity_bps for link in FABRIC.links]
+    instances = {at.name for at in FABRIC.instances}
+    sent = sum(bps for link, bps in zip(FABRIC.links, carried, strict=True) if link.source in instances)
+    received = sum(bps for link, bps in zip(FABRIC.links, carried, strict=True) if link.target in instances)
+    assert sent == pytest.approx(received)
+    assert sent > 0
+
+
+@pytest.mark.parametrize("kind", ["onoff", "hotspot", "incast"])
+def test_what_moves_goes_elsewhere_with_another_seed(kind: str) -> None:
+    assert planned(kind=kind) != planned(kind=kind, seed=1)
+
+
 @pytest.mark.parametrize(("among", "servers"), [("decode", 4), ("all", 8)])
 def test_a_shuffle_sends_from_every_server_to_every_other(among: str, servers: int) -> None:
     plan = planned(kind="shuffle", among=among)
