@@ -191,7 +191,7 @@ class Dispatcher:
     def lost(self, decode_id: int) -> None:
         """A decode instance has ended and its caches with it: it is not chosen until `restored`."""
         self._dead.add(self._table.position[decode_id])
-        self._prefixes.clear(self._table.position[decode_id])
+        self.prefixes.clear(self._table.position[decode_id])
         self._loads.set_dead(frozenset(self._dead))
 
     def restored(self, decode_id: int) -> None:

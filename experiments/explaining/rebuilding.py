@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from experiments.explaining.recorded_decisions import DecidedRun
 from experiments.explaining.watched_policy import SeenDecision, WatchedPolicy
 from experiments.running import read_table
-from scenario import load_requests
+from scenario import load_workload
 from scheduler import Dispatcher, NetworkSample, new_policy
-from simulator import AnalyticWorld
+from simulator import AnalyticWorld, warm_caches
 from workloads import BLOCK_TOKENS
 
 Floats = NDArray[np.float64]
@@ -56,10 +56,15 @@ def _by_dispatcher(run: DecidedRun, policy: WatchedPolicy) -> Rebuilt:
     """Give a dispatcher everything that the record says it was told, in order of time."""
     scenario = run.spec.scenario
     taken = scenario.oracle.model_copy(update={"refresh_s": AT_ONCE_S, "loss": 0.0, "noise": 0.0})
-    requests = {request.request_id: request for request in load_requests(scenario)}
-    block_tokens = next(iter(requests.values())).block_tokens if requests else BLOCK_TOKENS
+    workload = load_workload(scenario)
+    requests = {request.request_id: request for request in workload.requests}
     dispatcher = Dispatcher(
-        scenario.model_copy(update={"oracle": taken}), run.fabric, run.roles, policy, block_tokens=block_tokens
+        scenario.model_copy(update={"oracle": taken}),
+        run.fabric,
+        run.roles,
+        policy,
+        block_tokens=workload.requests[0].block_tokens if requests else BLOCK_TOKENS,
+        prefixes=warm_caches(scenario, run.fabric, run.roles, workload.preceding).prefixes,
     )
     told: list[tuple[float, int, int, Callable[[], object]]] = []
     columns = [run.decisions[name].tolist() for name in ("request_id", "decided_s", "prefill_id", "status")]

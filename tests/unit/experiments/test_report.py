@@ -242,7 +242,7 @@ def test_every_probe_is_shown_as_a_share_of_its_limit(results: Path) -> None:
     assert rows["Switch wait"]["worst"].used == pytest.approx(0.1 / 0.08)
     assert rows["Calibration"]["worst"].used == pytest.approx(0.04 / 0.15)
     assert rows["Overshoot"]["worst"].used == 0
-    assert rows["Round trip"]["worst"].used == pytest.approx(0.2)
+    assert rows["Round trip"]["worst"].used == pytest.approx(0.1)
     assert rows["Telemetry"]["worst"].used == pytest.approx(0.04)
     assert rows["Background"]["worst"].used == pytest.approx(0.2)
     assert rows["Losses"]["worst"].value == pytest.approx(400 / (32 * 20 + 100))
