@@ -187,10 +187,8 @@ class Lifecycle:
         if request_id in self._open:
             self.records[request_id].emitted(first_token_s, last_token_s)
             self.dispatcher.finished(request_id)
-            if request_id in self._sent_from_s or request_id in self._no_sender:
-                self._close(
-                    request_id, self._no_sender.get(request_id, "")
-                )  # otherwise as soon as the sender has reported
+            if request_id in self._sent_from_s or request_id in self._no_sender:  # else as soon as the sender reports
+                self._close(request_id, self._no_sender.get(request_id, ""))
 
     def failed(self, request_id: int, error: str, now_s: float | None = None) -> None:
         """Something broke on the way, wherever the request had got to: it fails.
