@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from experiments.running import RunSpec
 from scenario import MODELS
@@ -55,11 +56,20 @@ def page() -> str:
 
 
 def _section(name: str, model: type[Any]) -> str:
-    paragraphs = [" ".join(one.split()) for one in (model.__doc__ or "").split("\n\n")]
-    lines = [f"\n## `{name}`\n", "\n\n".join(one for one in paragraphs if not one.startswith("Raises ")), ""]
+    lines = [f"\n## `{name}`\n", *_paragraphs(model), ""]
     if name == "model":
         lines += [f"Presets (`--set model=NAME`): {', '.join(f'`{preset}`' for preset in MODELS)}.", ""]
-    return "\n".join([*lines, *_table([_row(field, info) for field, info in fields_of(model)])])
+    lines += _table([_row(field, info) for field, info in fields_of(model)])
+    for field, info in fields_of(model):
+        if (inner := inner_section(info.annotation)) is not None:
+            lines += [f"\n### `{name}.{field}`\n", *_paragraphs(inner), ""]
+            lines += _table([_row(one, its) for one, its in fields_of(inner)])
+    return "\n".join(lines)
+
+
+def _paragraphs(model: type[Any]) -> list[str]:
+    paragraphs = [" ".join(one.split()) for one in (model.__doc__ or "").split("\n\n")]
+    return ["\n\n".join(one for one in paragraphs if not one.startswith("Raises "))]
 
 
 def _table(rows: list[str]) -> list[str]:
@@ -91,12 +101,23 @@ def section_of(annotation: Any) -> type[Any] | None:
     return None
 
 
+def inner_section(annotation: Any) -> type[Any] | None:
+    """The section that a field of a section holds, one or a list of them; None for a plain value."""
+    if get_origin(annotation) is tuple:
+        return inner_section(get_args(annotation)[0])
+    return section_of(annotation)
+
+
 def _default(name: str, info: FieldInfo) -> str:
     if name in FROM_THE_MACHINE:
         return FROM_THE_MACHINE[name]
     value = info.get_default(call_default_factory=True, validated_data={})
-    if value is None:
+    if value is None or value == ():
         return "none"
+    if value is PydanticUndefined:
+        return "must be given"
+    if isinstance(value, BaseModel):
+        return "below"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -125,6 +146,8 @@ def type_name(annotation: Any) -> str:
         return ", ".join(type_name(one) for one in get_args(annotation) if one is not type(None))
     if annotation is Any:
         return "any"
+    if section_of(annotation) is not None:
+        return "section"
     names = {int: "integer", float: "number", str: "text", bool: "true, false"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower())
 

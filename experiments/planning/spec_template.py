@@ -81,6 +81,7 @@ def spec_schema() -> dict[str, Any]:
     _allow(sections["EmulationSpec"]["properties"], "rate_scale", {"const": "auto"})
     _allow(sections["OracleSpec"]["properties"], "refresh_s", {"const": "never"})
     _allow(schema["properties"], "model", {"enum": list(MODELS)})
+    _allow(schema["properties"], "faults", {"type": "array", "items": {"$ref": "#/$defs/FaultEvent"}})
     sections["WorkloadSpec"]["properties"]["profile"]["enum"] = list(PROFILES)
     sections["ServingSpec"]["properties"]["placement"]["enum"] = list(PLACEMENTS)
     schema["properties"]["policy"] |= {"anyOf": [{"enum": list(POLICIES)}, {"type": "string"}]}
