@@ -1,0 +1,106 @@
+"""Faults on real packets: what breaks is broken, what is not hit goes on, and the next run finds a whole fabric."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.support.live.killing_policy import VICTIM
+from tests.support.paths import ROOT
+from tests.support.run_histories import assert_no_violation
+
+pytestmark = pytest.mark.live
+
+NETKV = Path(sys.executable).with_name("netkv")
+SMALL = (
+    *("--requests", "60", "--congestion", "none", "--refresh", "0.5", "--set", "workload.speedup=2"),
+    *("--set", "workload.max_output_tokens=40", "--set", "workload.max_input_tokens=8000"),
+)
+"""About ten seconds of requests, so that every fault below meets some."""
+
+DEADLINE_S = 200
+
+
+def command(out: Path, *more: str) -> list[str]:
+    return [str(NETKV), "run", *SMALL, *more, "--out", str(out)]
+
+
+def faulty_run(place: Path, faults: list[dict[str, Any]], *more: str) -> Path:
+    plan, out = place / "faults.json", place / "run"
+    plan.write_text(json.dumps(faults))
+    made = command(out, "--policy", "round_robin", "--faults", str(plan), *more)
+    done = subprocess.run(made, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode in (0, 1), done.stderr  # 1: complete, but this machine was too busy to trust it
+    return out
+
+
+def table(run: Path, name: str) -> pd.DataFrame:
+    return pd.read_parquet(run / f"{name}.parquet")
+
+
+def test_links_telemetry_and_the_controller_break_and_are_whole_again(tmp_path: Path) -> None:
+    faults: list[dict[str, Any]] = [
+        {"at_s": 1.0, "kind": "link_down", "target": "tor0>agg1", "for_s": 3.0},
+        {"at_s": 1.5, "kind": "link_degraded", "target": "tor2>agg2", "for_s": 2.0, "share": 0.5},
+        {"at_s": 2.0, "kind": "switch_down", "target": "core3", "for_s": 2.0},
+        {"at_s": 5.0, "kind": "controller_killed", "for_s": 2.0},
+    ]
+    run = faulty_run(tmp_path, faults)
+    rows = table(run, "faults")
+    assert rows["kind"].tolist() == [fault["kind"] for fault in faults]
+    assert (rows["at_s"] - [fault["at_s"] for fault in faults]).abs().max() < 0.5
+    assert set(table(run, "requests")["status"]) == {"completed"}
+    links = table(run, "links")
+    down = links[(links["link"] == "tor0>agg1") & links["time_s"].between(1.6, 3.9)]
+    assert len(down) >= 2
+    assert down["bytes"].nunique() == 1
+    decisions = table(run, "decisions")
+    assert (decisions["decided_s"].between(5.6, 6.9) & decisions["oracle_age_ms"].gt(600)).any()
+    assert (decisions["decided_s"].gt(8.5) & decisions["oracle_age_ms"].lt(2000)).any()
+    evidence = json.loads((run / "manifest.json").read_text())["evidence"]
+    assert evidence["calibration"][1] > 0.5 * evidence["calibration"][0]
+    assert_no_violation(run)
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_workers_are_killed_and_hang_and_the_run_keeps_its_record(tmp_path: Path, retry: bool) -> None:
+    faults: list[dict[str, Any]] = [
+        {"at_s": 2.0, "kind": "decode_worker_killed", "target": "h2", "for_s": 2.0},
+        {"at_s": 3.0, "kind": "prefill_worker_killed", "target": "h0", "for_s": 2.0},
+        {"at_s": 4.0, "kind": "worker_hung", "target": "h6", "for_s": 1.0},
+    ]
+    run = faulty_run(tmp_path, faults, "--set", f"serving.retry={retry}")
+    rows, requests = table(run, "faults"), table(run, "requests")
+    failed = {number for ids in rows["failed_ids"] for number in ids}
+    retried = {number for ids in rows["retried_ids"] for number in ids}
+    assert set(requests[requests["status"] == "failed"]["request_id"]) == failed
+    assert len(requests) == 60
+    if retry:
+        assert failed <= retried
+    else:
+        assert retried == set()
+        assert failed != set()
+    decisions = table(run, "decisions")
+    assert not (decisions["decode_id"].eq(2) & decisions["decided_s"].between(2.05, 3.95)).any()
+    assert (decisions["decode_id"].eq(2) & decisions["decided_s"].gt(5.0)).any()
+    assert_no_violation(run)
+
+
+def test_a_worker_that_dies_unplanned_costs_its_requests_and_not_the_run(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    made = command(out, "--policy", "tests.support.live.killing_policy:KillsAWorker")
+    done = subprocess.run(made, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 1, done.stderr
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["verdict"] == "invalid"
+    assert manifest["evidence"]["worker_deaths"] == [f"the decode worker on {VICTIM} ended by itself"]
+    requests = table(out, "requests")
+    failed = requests[requests["status"] == "failed"]
+    assert set(failed["error"]) <= {f"the decode worker on {VICTIM} ended by itself"} or failed.empty
+    assert (requests["status"] == "completed").sum() > 40
