@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from scheduler.loads import DecodeLoads
 from scheduler.oracle import NetworkSample, StalenessStage
 from scheduler.policy import POLICIES, Policy, choose, new_policy
 from scheduler.prefix_index import PrefixIndex
-from scheduler.view import View
+from scheduler.view import Expected, View
 from topologies import Fabric, Roles
 from workloads import BLOCK_TOKENS, Request
 
@@ -49,6 +50,15 @@ class Decision:
     oracle_age_ms: float
     decision_us: float
     fallback: str
+
+
+class _Sent(NamedTuple):
+    """A transfer in flight as it was predicted, from a snapshot or not."""
+
+    expected: Expected
+    tier: int
+    decided_s: float
+    informed: bool
 
 
 class Dispatcher:
@@ -106,7 +116,7 @@ class Dispatcher:
             batch_slots=serving.batch_slots,
             iteration_s=scenario.model.step_s(1),
         )
-        self._sent_B: dict[int, float] = {}
+        self._sent: dict[int, _Sent] = {}
         self._placed: dict[int, tuple[int, Request]] = {}
         self._running: set[int] = set()
         self._load_compiled_code(roles.prefill[0])
@@ -143,21 +153,22 @@ class Dispatcher:
         fallback, age_s = self._view.missed, self._view.age_s
         decision_us = (self._stopwatch() - started_ns) / 1e3
         at = self._table.position[chosen]
-        kv_bytes, rate_Bps, transfer_s = self._view.transfer(request, candidates, at)
+        expected, tier = self._view.transfer(request, candidates, at), int(candidates.tier[at])
         self._placed[request.request_id] = (at, request)
         self._loads.dispatched(at, request)
-        if kv_bytes:
-            self._in_flight.start(request.request_id, prefill_id, chosen, rate_Bps, now_s)
-            self._sent_B[request.request_id] = kv_bytes
+        if expected.kv_bytes:
+            number, informed = request.request_id, math.isfinite(age_s)
+            self._in_flight.start(number, prefill_id, chosen, expected.rate_Bps, now_s, expected.kv_bytes)
+            self._sent[number] = _Sent(expected, tier, now_s, informed)
         return Decision(
             request_id=request.request_id,
             decided_s=now_s,
             prefill_id=prefill_id,
             decode_id=chosen,
-            tier=int(candidates.tier[at]),
+            tier=tier,
             cached_tokens=int(candidates.cached_tokens[at]),
-            kv_bytes=round(kv_bytes),
-            predicted_kv_transfer_ms=transfer_s * 1e3,
+            kv_bytes=round(expected.kv_bytes),
+            predicted_kv_transfer_ms=expected.duration_s * 1e3,
             snapshot_s=now_s - age_s if math.isfinite(age_s) else math.nan,
             oracle_age_ms=age_s * 1e3,
             decision_us=decision_us,
@@ -200,8 +211,12 @@ class Dispatcher:
         self._loads.set_dead(frozenset(self._dead))
 
     def _forget_transfer(self, request_id: int, now_s: float = -np.inf) -> None:
-        if request_id in self._in_flight:
-            self._in_flight.stop(request_id, self._sent_B.pop(request_id), now_s)
+        if request_id not in self._in_flight:
+            return
+        sent = self._sent.pop(request_id)
+        self._in_flight.stop(request_id, sent.expected.kv_bytes, now_s)
+        if sent.informed and now_s > sent.decided_s:
+            self._view.transferred(sent.tier, sent.expected.by_model_s, now_s - sent.decided_s)
 
     def _load_compiled_code(self, prefill_id: int) -> None:
         """Compile, or read from disk, what the first decision would otherwise wait for; nothing else changes."""

@@ -15,13 +15,24 @@ REMEMBERED_S = 5.0
 
 
 class Span(NamedTuple):
-    """One transfer of ours: its ends, its rate, and when it ran, seconds on the sample's clock."""
+    """One transfer of ours: its ends, its rate, and when it ran, seconds on the sample's clock; its bytes.
+
+    `rate_Bps` is the rate predicted for it while it runs, the real one once it has ended.
+    """
 
     prefill_id: int
     decode_id: int
     rate_Bps: float
     started_s: float
     ended_s: float
+    kv_bytes: float
+
+    def rate_by(self, now_s: float) -> float:
+        """What it moved at most, bytes/s: the whole in the time since it started, if it still runs at `now_s`."""
+        runs_s = now_s - self.started_s
+        if self.ended_s < np.inf or not runs_s > 0:
+            return self.rate_Bps
+        return min(self.rate_Bps, self.kv_bytes / runs_s)
 
 
 class InFlight:
@@ -39,9 +50,17 @@ class InFlight:
         self._ended: deque[Span] = deque()
         self._of_tier: defaultdict[int, Ints] = defaultdict(lambda: np.zeros(4, dtype=np.int64))
 
-    def start(self, request_id: int, prefill_id: int, decode_id: int, rate_Bps: float, now_s: float = -np.inf) -> None:
-        """A transfer starts; `rate_Bps` is the rate predicted for it, bytes/s."""
-        self._transfers[request_id] = Span(prefill_id, decode_id, rate_Bps, now_s, np.inf)
+    def start(
+        self,
+        request_id: int,
+        prefill_id: int,
+        decode_id: int,
+        rate_Bps: float,
+        now_s: float = -np.inf,
+        kv_bytes: float = np.inf,
+    ) -> None:
+        """A transfer of `kv_bytes` starts; `rate_Bps` is the rate predicted for it, bytes/s."""
+        self._transfers[request_id] = Span(prefill_id, decode_id, rate_Bps, now_s, np.inf, kv_bytes)
         self._table.book(self.count, 1.0, prefill_id, decode_id)
         self._of_tier[prefill_id][self._tier_of(prefill_id, decode_id)] += 1
 
@@ -65,21 +84,24 @@ class InFlight:
     def _tier_of(self, prefill_id: int, decode_id: int) -> int:
         return int(self._table.tier[prefill_id][self._table.position[decode_id]])
 
-    def own_Bps(self, end_s: float, window_s: float) -> Floats:
+    def own_Bps(self, end_s: float, window_s: float, now_s: float = -np.inf) -> tuple[Floats, bool]:
         """Mean rate of our transfers on every link over the `window_s` up to `end_s`, shape [links], bytes/s.
 
-        Transfers that have ended since are part of a sample of that window, too: they are not other traffic.
-        `window_s` 0: the rate at that instant.
+        Transfers that have ended since are part of a sample of that window, too: they are not other traffic. They count
+        at their real rate; those still in flight at the predicted one, or less if by `now_s` they have run for longer
+        than that would take. The second result: whether any of these is still in flight, so that more will be known
+        later. `window_s` 0: the rate at that instant.
         """
-        own_Bps = np.zeros(len(self.count))
+        own_Bps, open_yet = np.zeros(len(self.count)), False
         for span in (*self._ended, *self._transfers.values()):
             if window_s > 0:
                 overlap = (min(span.ended_s, end_s) - max(span.started_s, end_s - window_s)) / window_s
             else:
                 overlap = float(span.started_s <= end_s < span.ended_s)
             if overlap > 0:
-                self._table.book(own_Bps, overlap * span.rate_Bps, span.prefill_id, span.decode_id)
-        return own_Bps
+                self._table.book(own_Bps, overlap * span.rate_by(now_s), span.prefill_id, span.decode_id)
+                open_yet = open_yet or span.ended_s == np.inf
+        return own_Bps, open_yet
 
     def __contains__(self, request_id: object) -> bool:
         return request_id in self._transfers

@@ -6,9 +6,12 @@ steps read, by third parties' accounts of arXiv 2606.03910v1 (`scheduler.policie
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from scenario import SloSpec
+from scheduler.achieved import Achieved
 from scheduler.arrays import Floats, Ints
 from scheduler.candidates import Candidates
 from scheduler.in_flight import InFlight
@@ -24,6 +27,15 @@ counters; two transfers' worth (eight connections against our four stripes) is o
 """
 
 NO_TELEMETRY = "no telemetry"
+
+
+class Expected(NamedTuple):
+    """What is expected of one transfer. `by_model_s`: its duration before it is corrected by what others achieved."""
+
+    kv_bytes: float
+    rate_Bps: float
+    duration_s: float
+    by_model_s: float
 
 
 class View:
@@ -63,9 +75,11 @@ class View:
         self.iteration_s = iteration_s
         self._sample: NetworkSample | None = None
         self._others_Bps: Floats | None = None
+        self._unsettled = False
         self._why_none = NO_TELEMETRY
         self._telemetry_read = False
         self.now_s = 0.0
+        self._achieved = Achieved()
         self._available: tuple[int, Floats] | None = None
 
     def move_to(self, now_s: float) -> None:
@@ -73,19 +87,23 @@ class View:
         self.now_s = now_s
         self._available = None
         self._telemetry_read = False
+        if self._unsettled:
+            self._take_out_our_own()
 
     def adopt(self, sample: NetworkSample) -> None:
-        """Use a new snapshot. What our own transfers put on the links during its window is subtracted from it."""
+        """Use a new snapshot. What our own transfers put on the links during its window is subtracted from it.
+
+        As long as some of these are in flight this is done anew at each decision: what they really move is known when
+        they end, and the longer they run the less it was.
+        """
         self._sample = sample
-        used_Bps = sample.utilisation * self._table.capacity_Bps
-        self._others_Bps = np.clip(
-            used_Bps - self._in_flight.own_Bps(sample.sampled_s, self._window_s), 0, self._table.capacity_Bps
-        )
+        self._take_out_our_own()
         self._available = None
 
     def lose(self, reason: str) -> None:
         """Use no snapshot until the next one is adopted."""
         self._sample = self._others_Bps = self._available = None
+        self._unsettled = False
         self._why_none = f"{NO_TELEMETRY}: {reason}"
 
     @property
@@ -158,6 +176,20 @@ class View:
             self._available = candidates.prefill_id, found
         return self._available[1]
 
+    def achieved(self, candidates: Candidates) -> Floats:
+        """The part of `available_Bps` that our transfers to the tier of each candidate got so far, shape [D], 0-1.
+
+        1 without a snapshot, when `available_Bps` is another model's.
+        """
+        if self._sample is None:
+            return np.ones(len(candidates))
+        share: Floats = self._achieved.share[candidates.tier]
+        return share
+
+    def transferred(self, tier: int, by_model_s: float, took_s: float) -> None:
+        """A transfer of ours, predicted from a snapshot, has ended."""
+        self._achieved.see(tier, by_model_s, took_s)
+
     def available_beside_Bps(self, candidates: Candidates, others_Bps: Floats) -> Floats:
         """What `available_Bps` would be with this other traffic on the links, shape [links], bytes/s, instead."""
         if self._by_tier:
@@ -184,13 +216,22 @@ class View:
         congestion: Floats = self._table.level_utilisation(used_Bps)[candidates.tier]
         return congestion
 
-    def transfer(self, request: Request, candidates: Candidates, at: int) -> tuple[float, float, float]:
-        """Bytes, bandwidth (bytes/s) and duration (s) expected of the transfer to the candidate at a position."""
+    def transfer(self, request: Request, candidates: Candidates, at: int) -> Expected:
+        """What is expected of the transfer to the candidate at a position: bytes, bandwidth (bytes/s), duration (s)."""
         cached = 0 if self._full else int(candidates.cached_tokens[at])
         kv_bytes = self._kappa * (request.input_length - cached)
-        rate_Bps = float(self.available_Bps(candidates)[at])
+        model_Bps = float(self.available_Bps(candidates)[at])
+        rate_Bps = model_Bps * float(self.achieved(candidates)[at])
+        if not kv_bytes:
+            return Expected(0.0, rate_Bps, 0.0, 0.0)
         latency_s = float(self.latency_s(candidates)[at])
-        return kv_bytes, rate_Bps, latency_s + kv_bytes / rate_Bps if kv_bytes else 0.0
+        return Expected(kv_bytes, rate_Bps, latency_s + kv_bytes / rate_Bps, latency_s + kv_bytes / model_Bps)
+
+    def _take_out_our_own(self) -> None:
+        sample, capacity_Bps = self._sample, self._table.capacity_Bps
+        assert sample is not None
+        own_Bps, self._unsettled = self._in_flight.own_Bps(sample.sampled_s, self._window_s, self.now_s)
+        self._others_Bps = np.clip(sample.utilisation * capacity_Bps - own_Bps, 0, capacity_Bps)
 
     def _find_available_Bps(self, candidates: Candidates) -> Floats:
         if self._others_Bps is None:

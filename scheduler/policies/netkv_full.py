@@ -15,15 +15,17 @@ from workloads import Request
 class NetKVFull:
     """The instance that should emit the first token soonest.
 
-    cost(p, d) = latency(p, d) + bytes(r, d) / available(p, d) + admission(d) + first_step(d)
+    cost(p, d) = latency(p, d) + bytes(r, d) / (available(p, d) achieved(p, d)) + admission(d) + first_step(d)
 
     `available` is the bandwidth that the oracle's last sample leaves on the path, shared with our own transfers in
-    flight, never less than a fair share. Without a sample it is `nominal`: the policy falls back to NetKV-Static.
+    flight, never less than a fair share; `achieved` the part of it that earlier transfers of that tier got. Without a
+    sample the first is `nominal` and the second 1: the policy falls back to NetKV-Static.
     """
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
         return candidates.best(self.cost_terms(request, candidates, view).total_s)
 
     def cost_terms(self, request: Request, candidates: Candidates, view: View) -> CostTerms:
-        transfer_s = view.kv_bytes(request, candidates) / view.available_Bps(candidates)
+        rate_Bps = view.available_Bps(candidates) * view.achieved(candidates)
+        transfer_s = view.kv_bytes(request, candidates) / rate_Bps
         return CostTerms(view.latency_s(candidates), transfer_s, candidates.admission_wait_s, candidates.first_step_s)
