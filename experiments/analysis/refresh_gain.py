@@ -15,18 +15,26 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+SMALLEST_RATIO = 1e-12
+"""Of a transfer to tau: below it nothing is lost."""
+
 
 def mean_kept(ratio: float) -> float:
     """phi(x) = (1 - exp(-x)) / x: what is left on average of exp(-age / tau) over ages from 0 to x tau; 1 at 0."""
     return 1.0 if ratio == 0 else -math.expm1(-ratio) / ratio
 
 
-def kept_over_transfers(transfer_s: Sequence[float], tau_s: float) -> float:
-    """D(tau): the same over the time that transfers take, each counted by its own duration, seconds. 1 without any."""
-    total_s = math.fsum(transfer_s)
+def kept_over_transfers(transfer_s: Floats, tau_s: float, counts: Floats | None = None) -> float:
+    """D(tau): the same over the time that transfers take, each counted by its own duration, seconds. 1 without any.
+
+    counts: how many transfers each of them stands for; one without.
+    """
+    time_s = transfer_s if counts is None else transfer_s * counts
+    total_s = float(time_s.sum())
     if total_s <= 0:
         return 1.0
-    return math.fsum(took_s * mean_kept(took_s / tau_s) for took_s in transfer_s) / total_s
+    ratio = np.maximum(transfer_s / tau_s, SMALLEST_RATIO)
+    return float((time_s * -np.expm1(-ratio) / ratio).sum()) / total_s
 
 
 def still_true(refresh_s: float, tau_s: float, poll_s: float = 0.0, over_transfers: float = 1.0) -> float:
@@ -69,7 +77,7 @@ def fit_gain(still_true: Sequence[float], gains: Sequence[float], *, costless: b
     about_mean = float(((measured - measured.mean()) ** 2).sum())
     squares = float(left @ left)
     r_squared = 1 - squares / about_mean if about_mean > 0 else math.nan
-    return GainFit(slope + offset, -offset, r_squared, math.sqrt(squares / len(measured)))
+    return GainFit(slope + offset, 0.0 - offset, r_squared, math.sqrt(squares / len(measured)))
 
 
 def most_loss_s(idle_transfer_s: float, weight_error: float, mean_error: float, competitors: float) -> float:
