@@ -88,9 +88,11 @@ class Outcome:
     """Everything one run of a scenario produced.
 
     `decisions`: one mapping a decision (the fields of `Decision` and whatever the world adds, such as source ports).
-    `links`: one mapping a sample of a link: time_s, link, utilisation, bytes. `background`: one mapping a background
-    flow that has stopped; `paths`: one mapping a connection, with the links it crossed, where the world can tell.
-    `faults`: one mapping a fault that began (`fault_record`).
+    `links`: one mapping a sample of a link: time_s, link, utilisation, bytes. `snapshots`: one mapping a link of every
+    telemetry document that the scheduler read, from a world that cannot make it again: read_s, sampled_s, link,
+    utilisation; NaN where it was refused. `background`: one mapping a background flow that has stopped; `paths`: one
+    mapping a connection, with the links it crossed, where the world can tell. `faults`: one mapping a fault that began
+    (`fault_record`).
     `token_gaps_ms`: the gaps between two tokens of one request; `token_gap_counts`: how often each of them occurred.
     `request_gaps_ms`: the same by number of the request, from a world that measures them.
     `evidence`: what the world wants known about the run itself; under `measured`, what another run of the same scenario
@@ -100,6 +102,7 @@ class Outcome:
     requests: list[RequestRecord] = field(default_factory=list)
     decisions: list[dict[str, Any]] = field(default_factory=list)
     links: list[dict[str, Any]] = field(default_factory=list)
+    snapshots: list[dict[str, Any]] = field(default_factory=list)
     background: list[dict[str, Any]] = field(default_factory=list)
     paths: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)

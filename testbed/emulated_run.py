@@ -160,6 +160,7 @@ class EmulatedRun:
         outcome.background = self._background.rows
         outcome.links = self._links.rows
         outcome.faults = self._faults.record.rows(outcome)
+        outcome.snapshots = self._oracle.rows()
         outcome.request_gaps_ms = movers.request_gaps_ms
         outcome.token_gaps_ms = [gap_ms for gaps_ms in movers.request_gaps_ms.values() for gap_ms in gaps_ms]
         outcome.token_gap_counts = [1] * len(outcome.token_gaps_ms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Any
 
 from scheduler import Dispatcher, NetworkSample, OracleError, parse_document
 from testbed.oracle_client import OracleClient, OracleUnavailableError
@@ -14,7 +15,8 @@ from topologies import Fabric
 class OracleWatch:
     """Gives a dispatcher a new sample every `refresh_s`; when one is refused or missing, the old one stays in use.
 
-    `refused`: one line for each document that was missing or invalid.
+    `refused`: one line for each document that was missing or invalid. `read`: when each document was read, seconds of
+    the run, and the sample in it; None for one that was refused.
     """
 
     def __init__(
@@ -26,6 +28,7 @@ class OracleWatch:
         self._first_s = first_s
         self._client = client
         self.refused: list[str] = []
+        self.read: list[tuple[float, NetworkSample | None]] = []
 
     async def watch(self) -> None:
         """Read a sample at `first_s` and whenever one is due, until none is due any more."""
@@ -38,10 +41,22 @@ class OracleWatch:
                 sample, refused = None, str(problem)
                 self.refused.append(refused)
             self._dispatcher.offer_sample(sample, now_s, refused)
+            self.read.append((now_s, sample))
             next_s = self._dispatcher.oracle.next_due_s()
             if math.isinf(next_s):
                 return
             await self._clock.until(next_s)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A mapping a link of every document read: read_s, sampled_s, link, utilisation; NaN where it was refused."""
+        return [
+            {
+                **{"read_s": read_s, "sampled_s": math.nan if sample is None else sample.sampled_s, "link": name},
+                "utilisation": math.nan if sample is None else float(sample.utilisation[at]),
+            }
+            for read_s, sample in self.read
+            for at, name in enumerate(self._names)
+        ]
 
     def _sample(self) -> NetworkSample:
         on_wire = parse_document(self._client.fetch(), self._names)

@@ -1,8 +1,9 @@
 """The decisions of a run, taken once more from the same state: by its world again, or by its dispatcher from records.
 
 An analytic run depends on its specification alone, so the world makes it again, and all is as it was. Of an emulated
-run the dispatcher is given the recorded times of its requests and the recorded telemetry; the scheduler learned of
-them a little later than they happened, and the log of the links need not hold the snapshot that was used.
+run the dispatcher is given the recorded times of its requests, of which the scheduler learned a little later than they
+happened, and the recorded telemetry. An older run has no record of the snapshots themselves: the log of the links need
+not hold the one that was used.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from experiments.explaining.recorded_decisions import DecidedRun
 from experiments.explaining.watched_policy import SeenDecision, WatchedPolicy
-from experiments.running import read_table
+from experiments.running import SNAPSHOTS, read_table
 from scenario import load_workload
 from scheduler import Dispatcher, NetworkSample, new_policy
 from simulator import AnalyticWorld, warm_caches
@@ -55,17 +56,16 @@ def rebuild(run: DecidedRun, wanted: Container[int]) -> Rebuilt:
 def _by_dispatcher(run: DecidedRun, policy: WatchedPolicy) -> Rebuilt:
     """Give a dispatcher everything that the record says it was told, in order of time."""
     scenario = run.spec.scenario
-    taken = scenario.oracle.model_copy(update={"refresh_s": AT_ONCE_S, "loss": 0.0, "noise": 0.0})
+    snapshots = _read_snapshots(run)
+    offers, off_s = (snapshots, {}) if snapshots is not None else _offers(run)
     workload = load_workload(scenario)
+    held = warm_caches(scenario, run.fabric, run.roles, workload.preceding).prefixes
+    if snapshots is None:
+        taken = scenario.oracle.model_copy(update={"refresh_s": AT_ONCE_S, "loss": 0.0, "noise": 0.0})
+        scenario = scenario.model_copy(update={"oracle": taken})
     requests = {request.request_id: request for request in workload.requests}
-    dispatcher = Dispatcher(
-        scenario.model_copy(update={"oracle": taken}),
-        run.fabric,
-        run.roles,
-        policy,
-        block_tokens=workload.requests[0].block_tokens if requests else BLOCK_TOKENS,
-        prefixes=warm_caches(scenario, run.fabric, run.roles, workload.preceding).prefixes,
-    )
+    block_tokens = workload.requests[0].block_tokens if requests else BLOCK_TOKENS
+    dispatcher = Dispatcher(scenario, run.fabric, run.roles, policy, block_tokens=block_tokens, prefixes=held)
     told: list[tuple[float, int, int, Callable[[], object]]] = []
     columns = [run.decisions[name].tolist() for name in ("request_id", "decided_s", "prefill_id", "status")]
     instants = [column.tolist() for column in _instants(run)]
@@ -80,7 +80,6 @@ def _by_dispatcher(run: DecidedRun, policy: WatchedPolicy) -> Rebuilt:
             told.append((admitted_s, 2, number, partial(dispatcher.admitted, number)))
         else:
             told[-1] = (received_s, 2, number, partial(dispatcher.failed, number))
-    offers, off_s = _offers(run)
     told += [(at_s, 3, k, partial(dispatcher.offer_sample, sample, at_s)) for k, (at_s, sample) in enumerate(offers)]
     for *_, tell in sorted(told, key=lambda one: one[:3]):
         tell()
@@ -105,6 +104,19 @@ def _instants(run: DecidedRun) -> tuple[Floats, Floats, Floats]:
         later = here[admitted_s[here].argsort(kind="stable")][slots:]
         admitted_s[later] = np.maximum(admitted_s[later], np.sort(finished_s[here])[: len(later)])
     return received_s, admitted_s, np.maximum(finished_s, np.nextafter(admitted_s, math.inf))
+
+
+def _read_snapshots(run: DecidedRun) -> list[tuple[float, NetworkSample | None]] | None:
+    """Every telemetry document that the scheduler read, when it did; None for a refused one. None without a record."""
+    if not (run.folder / f"{SNAPSHOTS}.parquet").is_file():
+        return None
+    names = [link.name for link in run.fabric.links]
+    found: list[tuple[float, NetworkSample | None]] = []
+    for _, rows in read_table(run.folder, SNAPSHOTS).groupby("read_s"):
+        utilisation = rows.set_index("link")["utilisation"].reindex(names).to_numpy(dtype=float)
+        read_s, sampled_s = (float(rows[name].iloc[0]) for name in ("read_s", "sampled_s"))
+        found.append((read_s, None if math.isnan(sampled_s) else NetworkSample(sampled_s, utilisation)))
+    return found
 
 
 def _offers(run: DecidedRun) -> tuple[list[tuple[float, NetworkSample | None]], dict[int, float]]:

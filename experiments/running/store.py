@@ -39,6 +39,9 @@ LINK_COLUMNS = ("time_s", "link", "utilisation", "bytes")
 PATHS = "paths"
 """The table of connections and the links they crossed; only a world that can tell has one."""
 
+SNAPSHOTS = "snapshots"
+"""The table of the telemetry documents that the scheduler read; only an emulated run has one."""
+
 PCAP = "pcap"
 """The folder of captures; only runs that were asked for them have one."""
 
@@ -88,6 +91,8 @@ def render_run(
         tables[PATHS] = columns_of(outcome.paths)
     if outcome.faults:
         tables[FAULTS] = columns_of(outcome.faults)
+    if outcome.snapshots:
+        tables[SNAPSHOTS] = columns_of(outcome.snapshots)
     requests = tables["requests"]
     summary = set_up_of(spec, requests) | summarise(
         requests,
@@ -262,7 +267,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def read_table(folder: Path, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """One table of a run folder: `requests`, `decisions`, `links` or `paths`; all of it, or these columns.
+    """One table of a run folder: `requests`, `decisions`, `links`, `paths` or `snapshots`; all of it, or these columns.
 
     StoreError when it is none.
     """

@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.explaining import Explanation, as_json, explain_requests, in_sentences, summarise_explanations
-from experiments.running import RunSpec, StoreError, read_table
+from experiments.running import SNAPSHOTS, RunSpec, StoreError, read_table
 from experiments.running.run_spec import make_spec
+from scheduler import Dispatcher, NetworkSample
 from tests.support.made_runs import spec
 from tests.support.run_histories import Records, analytic_folder, as_emulated
 
@@ -159,6 +161,30 @@ def test_an_emulated_run_is_rebuilt_from_its_records(tmp_path: Path) -> None:
     assert len(same) > 40
     assert [told.request_id for told in same if not told.same_choice] == []
     assert [told.prediction_off_ms for told in same] == pytest.approx([0.0] * len(same), abs=1e-3)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_with_its_snapshots_on_record_an_emulated_run_is_rebuilt_whole(
+    noise: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[float, NetworkSample]] = []
+    offer = Dispatcher.offer_sample
+
+    def note(self: Dispatcher, sample: NetworkSample, now_s: float, refused: str = "") -> None:
+        read.append((now_s, sample))
+        offer(self, sample, now_s, refused)
+
+    monkeypatch.setattr(Dispatcher, "offer_sample", note)
+    folder = emulated("netkv_full", tmp_path, oracle__noise=noise)
+    monkeypatch.undo()
+    names = [link.name for link in small("netkv_full").build()[0].links]
+    rows = [(now_s, one.sampled_s, names[at], used) for now_s, one in read for at, used in enumerate(one.utilisation)]
+    columns = ["read_s", "sampled_s", "link", "utilisation"]
+    pd.DataFrame(rows, columns=columns).to_parquet(folder / f"{SNAPSHOTS}.parquet")
+    explanations = explain_requests(folder, None, 1.0)
+    assert [told.request_id for told in explanations if not told.same_choice] == []
+    assert [told.prediction_off_ms for told in explanations] == pytest.approx([0.0] * 60, abs=1e-3)
+    assert "Telemetry is rebuilt" not in in_sentences(explanations[30])
 
 
 def test_what_cannot_be_rebuilt_is_said(tmp_path: Path) -> None:
