@@ -8,7 +8,7 @@ SLOWEST := --durations=25 --durations-min=0.5
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-tests setup-vm staleness test lint test-fast test-live test-vm test-vagrant vm-results bench clean
+.PHONY: help setup setup-tests setup-vm staleness test lint test-fast test-live test-vm test-vagrant vm-results bench fuzz clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ vm-results: ## copy the results out of a virtual machine that shares no folder w
 
 bench: setup ## the benchmarks (ARGS='...' adds pytest's flags)
 	"$(VENV)/bin/pytest" tests/bench -q -s $(ARGS)
+
+fuzz: setup-tests ## 100,000 generated cases of bad input (ARGS='--cases N --seed S')
+	"$(VENV)/bin/python" -m tests.bench.fuzz $(ARGS)
 
 clean: ## remove results and caches (.venv stays)
 	$(SUDO) rm -rf results .pytest_cache .mypy_cache .ruff_cache .hypothesis build

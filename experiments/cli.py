@@ -69,7 +69,9 @@ def main() -> None:
     except SystemExit:
         raise
     except bad_input() as problem:
-        typer.echo(f"netkv: {' '.join(str(problem).split())}", err=True)
+        from experiments.running import one_line
+
+        typer.echo(f"netkv: {one_line(str(problem))}", err=True)
         sys.exit(BROKEN_RUN if isinstance(problem, broken_run()) else BAD_INPUT)
 
 

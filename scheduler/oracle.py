@@ -6,6 +6,7 @@ document travels is the controller's and the world's business; the clock is the 
 
 from __future__ import annotations
 
+import reprlib
 from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def parse_document(document: Mapping[str, Any], link_names: Sequence[str]) -> Ne
     if not isinstance(document, Mapping):
         raise OracleError(f"document: an object was expected, not {type(document).__name__}")
     if document.get("schema") != SCHEMA:
-        raise OracleError(f"schema: {document.get('schema')!r} is not {SCHEMA!r}")
+        raise OracleError(f"schema: {reprlib.repr(document.get('schema'))} is not {SCHEMA!r}")
     sampled_s = _number("sampled_monotonic_s", document.get("sampled_monotonic_s"))
     links, down = document.get("links"), document.get("links_down", ())
     if not isinstance(links, Mapping):
@@ -67,8 +68,8 @@ def parse_document(document: Mapping[str, Any], link_names: Sequence[str]) -> Ne
         if value > MOST_UTILISATION:
             raise OracleError(f"links: {name}: utilisation: {value} is beyond {MOST_UTILISATION}")
     if len(links) > len(link_names):
-        stranger = min(set(links) - set(link_names))
-        raise OracleError(f"links: {stranger}: no such link in this fabric")
+        stranger = min(set(links) - set(link_names), key=str)
+        raise OracleError(f"links: {stranger[:80]}: no such link in this fabric")
     if not isinstance(down, Sequence) or not all(isinstance(name, str) for name in down):
         raise OracleError("links_down: a list of links was expected")
     cut = set(down)
@@ -80,9 +81,9 @@ def parse_document(document: Mapping[str, Any], link_names: Sequence[str]) -> Ne
 
 def _number(place: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise OracleError(f"{place}: {value!r} is not a number")
+        raise OracleError(f"{place}: {reprlib.repr(value)} is not a number")
     if not 0 <= value <= LARGEST_NUMBER:  # NaN too
-        raise OracleError(f"{place}: {value} is negative, not finite or absurd")
+        raise OracleError(f"{place}: {reprlib.repr(value)} is negative, not finite or absurd")
     return float(value)
 
 

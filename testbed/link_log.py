@@ -14,6 +14,10 @@ SAMPLE_S = 0.5
 """Between two rows of a link, wall seconds."""
 
 
+NOT_A_DOCUMENT = (LookupError, TypeError, AttributeError)
+"""What reading the links of a document raises that is none."""
+
+
 class LinkLog:
     """Logs every link whenever the controller has a new sample, in bytes of the real system: `rows`.
 
@@ -34,7 +38,7 @@ class LinkLog:
     async def watch(self) -> None:
         """Log until cancelled; in a thread, because the loop that calls this serves requests."""
         while True:
-            with suppress(OracleUnavailableError):
+            with suppress(OracleUnavailableError, *NOT_A_DOCUMENT):  # the scheduler's reader says what is wrong
                 self.rows += await asyncio.to_thread(self._new_rows)
             await asyncio.sleep(SAMPLE_S)
 

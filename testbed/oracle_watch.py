@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import Any
 
 from scheduler import Dispatcher, NetworkSample, OracleError, parse_document
@@ -60,4 +61,7 @@ class OracleWatch:
 
     def _sample(self) -> NetworkSample:
         on_wire = parse_document(self._client.fetch(), self._names)
+        if on_wire.sampled_s > time.monotonic():
+            # It would be newer than every honest one that follows, and stay in use for ever.
+            raise OracleError(f"sampled_monotonic_s: {on_wire.sampled_s:g} is in the future")
         return NetworkSample(self._clock.real_s(on_wire.sampled_s), on_wire.utilisation)

@@ -6,9 +6,14 @@ Owns the validation of what arrives on the control socket; the worker that execu
 from __future__ import annotations
 
 import json
+import reprlib
+import socket
 from typing import Any
 
 PORT_MAX = 65_535
+SECONDS_MAX = 1e8  # three years; select(2), which waits for timers, takes no more than some hundred
+RATE_MIN_BPS, RATE_MAX_BPS = 1e-3, 1e15  # the time of a datagram, and a pacing rate, fit their types
+ADDRESSES_MAX = 4096
 INTEGER_MAX = 2**64 - 1  # the widest field of the wire header
 
 
@@ -27,6 +32,8 @@ class Command:
             fields = json.loads(line)
         except ValueError as error:
             raise CommandError(f"not a JSON line: {error}") from error
+        except RecursionError:
+            raise CommandError("not a JSON line: nested too deep") from None
         if not isinstance(fields, dict) or not isinstance(fields.get("do"), str):
             raise CommandError('a command is a JSON object with a string "do"')
         self.fields: dict[str, Any] = fields
@@ -40,8 +47,8 @@ class Command:
 
     def seconds(self, name: str) -> float:
         value = self.fields.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise self._error(name, "a finite number of seconds, not negative")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= SECONDS_MAX:
+            raise self._error(name, f"a number of seconds, 0 to {SECONDS_MAX:g}")
         return float(value)
 
     def rate_bps(self, name: str) -> float | None:
@@ -49,8 +56,9 @@ class Command:
         value = self.fields.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise self._error(name, "null or a positive number of bits per second")
+        right = isinstance(value, int | float) and not isinstance(value, bool)
+        if not right or not RATE_MIN_BPS <= value <= RATE_MAX_BPS:
+            raise self._error(name, f"null or a number of bits per second, {RATE_MIN_BPS:g} to {RATE_MAX_BPS:g}")
         return float(value)
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
@@ -64,15 +72,24 @@ class Command:
 
     def addresses(self, name: str) -> list[tuple[str, int]]:
         values = self.fields.get(name)
-        if not isinstance(values, list):
-            raise self._error(name, "a list of [IPv4 address, port]")
+        if not isinstance(values, list) or len(values) > ADDRESSES_MAX:
+            raise self._error(name, f"a list of at most {ADDRESSES_MAX} [IPv4 address, port]")
         return [self._address(name, value) for value in values]
 
     def _address(self, name: str, value: object) -> tuple[str, int]:
         match value:
-            case [str(host), int(port)] if 0 < port <= PORT_MAX:
+            case [str(host), int(port)] if 0 < port <= PORT_MAX and _is_ipv4(host):
                 return host, port
         raise self._error(name, "[IPv4 address, port]")
 
     def _error(self, name: str, wanted: str) -> CommandError:
-        return CommandError(f"{self.do}: {name!r} must be {wanted}, not {self.fields.get(name)!r}")
+        return CommandError(f"{self.do}: {name!r} must be {wanted}, not {reprlib.repr(self.fields.get(name))}")
+
+
+def _is_ipv4(host: str) -> bool:
+    """Whether no name would have to be looked up."""
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):  # ValueError: a NUL, or what UTF-8 cannot write
+        return False
+    return True

@@ -27,6 +27,11 @@ EXIT_DRIVER_GONE = 1
 EXIT_CANNOT_START = 2
 CONNECT_TIMEOUT_S = 10.0
 READ_BYTES = 65_536
+LONGEST_LINE_BYTES = 1 << 20
+"""Of a command: the addresses of 4,096 peers take a tenth of it."""
+LONGEST_ECHO_BYTES = 4096
+OUTBOX_MOST_BYTES = 1 << 26
+"""Events that the driver has not read: one that leaves so much is as good as gone."""
 
 
 def stamp(at_s: float) -> float:
@@ -64,7 +69,8 @@ class ControlChannel:
         self._hello = {"role": role, "name": name}
         self._exit_code = EXIT_QUIT
         self._handlers: Mapping[str, Callable[[Command], None]] = {}
-        self._inbox = bytearray()
+        self._inbox = b""
+        self._skipping = False
         self._outbox = bytearray()
         self._control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._control.settimeout(CONNECT_TIMEOUT_S)
@@ -112,12 +118,19 @@ class ControlChannel:
             print(f"workers.{self._role} {self._name}: {error}", file=sys.stderr)
         raise SystemExit(EXIT_CANNOT_START)
 
+    def close(self) -> None:
+        """Close the connection to the driver; for programs that go on after `run`."""
+        self._control.close()
+        self.loop.close()
+
     def emit(self, event: str, **fields: Any) -> None:
         """Queue one event line for the driver; never blocks."""
         was_empty = not self._outbox
         self._outbox += _line(event, fields)
         if was_empty:
             self._flush()
+        elif len(self._outbox) > OUTBOX_MOST_BYTES:
+            self._end(EXIT_DRIVER_GONE)
 
     def run(self, port: int | None, handlers: Mapping[str, Callable[[Command], None]]) -> int:
         """Send hello, call `handlers[command.do]` for commands until `quit` or end of file, return the exit code."""
@@ -148,11 +161,17 @@ class ControlChannel:
         if not received:
             self._end(EXIT_DRIVER_GONE)
             return
-        *lines, rest = (bytes(self._inbox) + received).split(b"\n")
-        self._inbox = bytearray(rest)
+        *lines, self._inbox = (self._inbox + received).split(b"\n")
         for line in lines:
-            if line.strip():
+            if self._skipping:
+                self._skipping = False  # the end of a line that was too long
+            elif line.strip():
                 self._execute(line)
+        if self._skipping:
+            self._inbox = b""
+        elif len(self._inbox) > LONGEST_LINE_BYTES:
+            self._inbox, self._skipping = b"", True
+            self.emit("error", error=f"a command of more than {LONGEST_LINE_BYTES} bytes: left out", command=None)
 
     def _execute(self, line: bytes) -> None:
         command = None
@@ -168,7 +187,8 @@ class ControlChannel:
                 )
             handler(command)
         except CommandError as error:
-            self.emit("error", error=str(error), command=command.fields if command else None)
+            echo = command.fields if command and len(line) <= LONGEST_ECHO_BYTES else None
+            self.emit("error", error=str(error)[:LONGEST_ECHO_BYTES], command=echo)
 
     def _flush(self) -> None:
         try:

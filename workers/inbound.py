@@ -21,6 +21,7 @@ READ_BYTES = 1 << 20
 WAKE_BYTES = 1 << 16
 SWEEP_S = 5.0
 HEADER_DEADLINE_S = 10.0  # for the rest of a header, and for a peer to close after its ack
+UNCLAIMED_MOST = 4096  # blobs that no `expect` announces
 IDLE_DEADLINE_S = 60.0  # for a stripe without progress, and for a blob that no `expect` announces
 
 _discard = bytearray(READ_BYTES)  # never written to: MSG_TRUNC copies nothing
@@ -104,6 +105,8 @@ class Receiver:
             return Arrival(header, stripe.first_byte_s)  # no payload: `expect` completes it
         arrival = self.arrivals.get(request_id)
         if arrival is None:
+            if expected is None and len(self.arrivals) >= UNCLAIMED_MOST:
+                raise UnwelcomeError(StripeStatus.UNEXPECTED, f"{UNCLAIMED_MOST} blobs have arrived unannounced")
             arrival = self.arrivals[request_id] = Arrival(header, stripe.first_byte_s)
         if (arrival.total_bytes, arrival.stripes) != (header.total_bytes, header.stripes):
             error = _mismatch(header.total_bytes, header.stripes, arrival.total_bytes, arrival.stripes)
@@ -125,6 +128,9 @@ class Receiver:
                 return
             except ConnectionAbortedError:
                 continue
+            except OSError as error:  # no descriptor is left for it (accept(2)): it waits until the next one comes
+                self.on_error(f"cannot accept: {error.strerror}", None, "")
+                return
             sock.setblocking(False)
             self._stripes.add(Stripe(self, sock, f"{address[0]}:{address[1]}"))
             self._sweep_later()

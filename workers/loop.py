@@ -70,6 +70,10 @@ class Loop:
     def stop(self) -> None:
         self._running = False
 
+    def close(self) -> None:
+        """Give the epoll descriptor back."""
+        self._epoll.close()
+
     def run(self) -> None:
         self._running = True
         descriptors = [self._epoll.fileno()]

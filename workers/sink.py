@@ -47,6 +47,8 @@ class Sink:
                 return
             except ConnectionAbortedError:
                 continue
+            except OSError:  # no descriptor is left for it (accept(2)): it waits until the next one comes
+                return
             stream.setblocking(False)
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, WAKE_BYTES)
             self._streams.add(stream)

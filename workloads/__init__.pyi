@@ -3,6 +3,7 @@ from .arrivals import ARRIVALS, arrange
 from .generator import generate
 from .profiles import PROFILES, Profile, log_normal_lengths
 from .request import BLOCK_TOKENS, Request, WorkloadError
+from .timely_file import open_in_time
 from .trace import Trace, count_requests, read_trace
 from .trace_conversion import convert_trace
 from .trace_records import PER_SECOND
@@ -23,6 +24,7 @@ __all__ = [
     "count_requests",
     "generate",
     "log_normal_lengths",
+    "open_in_time",
     "read_trace",
     "report_on_trace",
 ]

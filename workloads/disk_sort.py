@@ -7,13 +7,14 @@ import pickle
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from itertools import islice
 from typing import IO
 
 from workloads.trace_records import Record
 
 PART = 20_000
 """Records of a part; one part is sorted in memory and never written."""
+MOST_IDS = 4_000_000
+"""Ids of blocks of a part, some 150 MB: a part of very long prompts has fewer records."""
 
 
 def sorted_on_disk(records: Iterable[Record], part: int = PART) -> Iterator[Record]:
@@ -21,8 +22,10 @@ def sorted_on_disk(records: Iterable[Record], part: int = PART) -> Iterator[Reco
     source = iter(records)
     with ExitStack() as files:
         parts: list[Iterator[Record]] = []
-        while taken := sorted(islice(source, part), key=_stamp):
-            if not parts and len(taken) < part:
+        ended = False
+        while not ended:
+            taken, ended = _part(source, part)
+            if ended and not parts:
                 yield from taken
                 return
             file = files.enter_context(tempfile.TemporaryFile(prefix="netkv-trace-"))
@@ -31,6 +34,18 @@ def sorted_on_disk(records: Iterable[Record], part: int = PART) -> Iterator[Reco
             file.seek(0)
             parts.append(_read_back(file, len(taken)))
         yield from heapq.merge(*parts, key=_stamp)
+
+
+def _part(source: Iterator[Record], records: int) -> tuple[list[Record], bool]:
+    """The next records, sorted, and whether they are the last ones."""
+    taken: list[Record] = []
+    ids = 0
+    while len(taken) < records and ids < MOST_IDS:
+        if (record := next(source, None)) is None:
+            return sorted(taken, key=_stamp), True
+        taken.append(record)
+        ids += len(record.block_ids or ())
+    return sorted(taken, key=_stamp), False
 
 
 def _read_back(file: IO[bytes], count: int) -> Iterator[Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ CUT_SHORT = 16
 
 def elements(file: TraceFile) -> Iterator[tuple[int, Any]]:
     """The elements of the array that a file is, each with the line it begins on. WorkloadError for any other JSON."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=without_doubles)
     pieces = file.pieces()
     text, at, number = next(pieces, ""), 0, 1
 
@@ -45,12 +46,14 @@ def elements(file: TraceFile) -> Iterator[tuple[int, Any]]:
             try:
                 value, end = decoder.raw_decode(text, at)
             except json.JSONDecodeError as problem:
-                more = next(pieces, "") if _goes_on(problem, text) else ""
+                more = _more(pieces, len(text) - at) if _goes_on(problem, text) else ""
                 if not more or len(text) - at + len(more) > LONGEST_LINE_BYTES:
                     raise WorkloadError(
                         f"{file.path}:{number + text.count(chr(10), at, problem.pos)}: not JSON: {problem.msg}"
                     ) from None
                 text, at = text[at:] + more, 0
+            except WorkloadError as problem:
+                raise WorkloadError(f"{file.path}:{number}: {problem}") from None
             except ValueError:
                 raise WorkloadError(
                     f"{file.path}:{number}: not JSON that can be read: a number of thousands of digits"
@@ -65,6 +68,28 @@ def elements(file: TraceFile) -> Iterator[tuple[int, Any]]:
     at += 1
     if skip(""):
         raise WorkloadError(f"{file.path}:{number}: not JSON: text after the array's end")
+
+
+def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these names and values. WorkloadError where a name is there twice: which value is meant?"""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise WorkloadError(f"{reprlib.repr(twice)} twice in one object: leave one of them")
+    return found
+
+
+def _more(pieces: Iterator[str], characters: int) -> str:
+    """What comes next, about as much as there is: an element that is read from its beginning each time is read few
+    times."""
+    found, count = [], 0
+    for piece in pieces:
+        found.append(piece)
+        count += len(piece)
+        if count >= characters:
+            break
+    return "".join(found)
 
 
 def _goes_on(problem: json.JSONDecodeError, text: str) -> bool:

@@ -20,6 +20,9 @@ from workloads.trace_survey import NAMES, block_tokens_of, clock_of
 WINDOW = 1000
 """Records that are looked at before the first request is given out, and within which they are sorted."""
 
+MOST_HELD_IDS = 4_000_000
+"""Ids of blocks in the window, some 150 MB: where prompts are so long that they exceed it, it holds fewer records."""
+
 
 @dataclass
 class _Tally:
@@ -67,7 +70,7 @@ class Trace:
             self._source = sorted_on_disk(source) if sort_all else source
             self._failure: WorkloadError | None = None
             self._window: list[tuple[float, int, Record]] = []
-            self._read = 0
+            self._read = self._held_ids = 0
             self._unordered, self._idless, self._few, self._conflicts = (_Tally() for _ in range(4))
             self._fill()
             if not self._window:
@@ -94,6 +97,7 @@ class Trace:
         last = -1.0
         while self._window:
             stamp, _, record = heapq.heappop(self._window)
+            self._held_ids -= len(record.block_ids or ())
             if stamp < last:
                 shown = self._shown(repr(record.stamp))
                 raise WorkloadError(
@@ -139,7 +143,10 @@ class Trace:
 
     def _shown(self, stamp: str) -> str:
         """A stamp as the file has it."""
-        return str(EPOCH + timedelta(microseconds=int(stamp))) if self.format.dated else stamp
+        try:
+            return str(EPOCH + timedelta(microseconds=int(stamp))) if self.format.dated else stamp
+        except OverflowError:  # the last hours of the year 9999 in another time zone
+            return stamp
 
     def _watched(self) -> Iterator[Record]:
         last = -1.0
@@ -151,7 +158,7 @@ class Trace:
 
     def _fill(self) -> None:
         """Read until the window is full; a line that cannot be read matters once the ones before it are given out."""
-        while self._failure is None and len(self._window) < WINDOW:
+        while self._failure is None and len(self._window) < WINDOW and self._held_ids < MOST_HELD_IDS:
             try:
                 record = next(self._source, None)
             except WorkloadError as problem:
@@ -160,6 +167,7 @@ class Trace:
             if record is None:
                 return
             self._read += 1
+            self._held_ids += len(record.block_ids or ())
             heapq.heappush(self._window, (record.stamp, self._read, record))
 
     def _request(self, record: Record) -> Request:

@@ -15,14 +15,18 @@ from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 from workloads.request import WorkloadError
+from workloads.timely_file import open_in_time
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 BOM = b"\xef\xbb\xbf"
 NAMES_OF_COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 
-LONGEST_LINE_BYTES = 1 << 25
-"""A line beyond 32 MiB is not one request: a prompt of 10 million tokens in blocks of 16 takes 6 MB."""
+LONGEST_LINE_BYTES = 1 << 23
+"""A line beyond 8 MiB is not one request: a prompt of 10 million tokens in blocks of 16 takes 6 MB. As lists in memory
+a line takes up to twenty times its length."""
+MOST_BLANK_LINES = 1_000_000
+"""In a row. A small compressed file can hold thousands of millions of them."""
 
 HEAD_BYTES = 512
 PIECE_BYTES = 1 << 16
@@ -52,10 +56,7 @@ class TraceFile:
         self.path = path
         self.number = 0
         """Of the line that was read last, from 1 on."""
-        try:
-            self._raw = path.open("rb")
-        except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
-            raise WorkloadError(f"{path}: {getattr(problem, 'strerror', None) or problem}") from None
+        self._raw = open_in_time(path)
         try:
             self.compression, self._content = self._opened()
             head = self._guarded(lambda: self._content.peek(HEAD_BYTES))[:HEAD_BYTES]
@@ -78,8 +79,15 @@ class TraceFile:
 
     def lines(self) -> Iterator[str]:
         """The lines with their ends; `number` counts them. WorkloadError for one that is no text or too long."""
+        blank = 0
         while line := self._guarded(lambda: self._content.readline(LONGEST_LINE_BYTES + 1)):
             self.number += 1
+            blank = 0 if line.strip() else blank + 1
+            if blank > MOST_BLANK_LINES:
+                raise WorkloadError(
+                    f"{self.path}:{self.number}: {MOST_BLANK_LINES:,} blank lines in a row: one request a line was"
+                    " expected"
+                )
             if len(line) > LONGEST_LINE_BYTES:
                 raise WorkloadError(
                     f"{self.path}:{self.number}: a line of more than {LONGEST_LINE_BYTES >> 20} MiB: one request a line"

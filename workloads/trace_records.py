@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from workloads.json_array import elements
+from workloads.json_array import elements, without_doubles
 from workloads.request import BLOCK_TOKENS, WorkloadError
 from workloads.trace_file import TraceFile
 
@@ -208,7 +208,9 @@ def _goes_on(line: str) -> bool:
 
 def _decoded(place: str, line: str) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line, object_pairs_hook=without_doubles)
+    except WorkloadError as problem:
+        raise WorkloadError(f"{place}: {problem}") from None
     except json.JSONDecodeError as problem:
         raise WorkloadError(f"{place}: not JSON: {problem.msg} at column {problem.colno}") from None
     except ValueError:  # the interpreter's own limit on the digits of a whole number

@@ -269,21 +269,29 @@ def run_folders(folder: Path) -> Sequence[Path]:
 
 
 def _read_object(folder: Path, name: str) -> Mapping[str, Any]:
+    _refuse_other_than_a_file(folder, name)
     try:
         found = json.loads((folder / name).read_text(encoding="utf-8"))
     except OSError as problem:
         raise StoreError(f"{folder}: not a run folder: {name}: {problem.strerror}") from None
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise StoreError(f"{folder}: {name} is damaged: {problem}") from None
     if not isinstance(found, dict):
         raise StoreError(f"{folder}: {name} is damaged: not an object")
     return found
 
 
+def _refuse_other_than_a_file(folder: Path, name: str) -> None:
+    """A pipe in the place of a file would be waited for."""
+    if (folder / name).exists() and not (folder / name).is_file():
+        raise StoreError(f"{folder}: not a run folder: {name}: an ordinary file was expected")
+
+
 def _read_columns(folder: Path, table: str) -> pd.DataFrame:
+    _refuse_other_than_a_file(folder, f"{table}.parquet")
     try:
         found = pd.read_parquet(folder / f"{table}.parquet")
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, NotImplementedError) as problem:
         raise StoreError(f"{folder}: not a run folder: {table}.parquet: {problem}") from None
     if missing := [name for name in COLUMNS[table] if name not in found]:
         raise StoreError(f"{folder}: {table}.parquet is damaged: no column {missing[0]}")

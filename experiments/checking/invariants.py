@@ -12,6 +12,7 @@ from experiments.checking import summary_invariants as summary
 from experiments.checking import time_invariants as time
 from experiments.checking.history import History, read_history, run_folders
 from experiments.checking.violation import Violation
+from experiments.running import StoreError
 
 Invariant = Callable[[History], Iterator[Violation]]
 """Yields whatever breaks it. Its docstring says what holds, with the tolerance where there is one."""
@@ -52,10 +53,23 @@ INVARIANTS: Mapping[str, Invariant] = MappingProxyType(
 """Every invariant by its name, in the order in which they are checked."""
 
 
+NOT_A_HISTORY = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What working out an invariant raises where a value has another type or size than any run writes."""
+
+
 def check_run(folder: Path) -> list[Violation]:
     """Everything in a run folder that breaks an invariant. StoreError when it is no run folder."""
     history = read_history(folder)
-    return [found.of(history.run, name) for name, holds in INVARIANTS.items() for found in holds(history)]
+    violations: list[Violation] = []
+    for name, holds in INVARIANTS.items():
+        try:
+            violations += [found.of(history.run, name) for found in holds(history)]
+        except NOT_A_HISTORY as problem:
+            raise StoreError(
+                f"{folder}: damaged: holds what no run writes, so {name} cannot be worked out"
+                f" ({type(problem).__name__}: {problem}): make the run again"
+            ) from None
+    return violations
 
 
 def check_folder(folder: Path) -> dict[str, list[Violation]]:

@@ -1,6 +1,6 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .bench_serve import VLLM_FIGURES, VLLM_SET_UP, arrays_of, set_up_of
-from .errors import ClusterError, SpecError, StoreError
+from .errors import ClusterError, SpecError, StoreError, one_line
 from .machine import git_commit, versions
 from .run_spec import RunSpec, make_spec, parse_settings, read_faults, read_spec, shortened
 from .store import (
@@ -58,6 +58,7 @@ __all__ = [
     "json_text",
     "make_spec",
     "new_folder",
+    "one_line",
     "open_world",
     "parse_settings",
     "peaks",

@@ -13,12 +13,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
+from experiments.running.bounded_yaml import MOST_BYTES, load_yaml
 from experiments.running.errors import SpecError
 from scenario import EMULATED_ONLY, TELEMETRY_FAULTS, Scenario, check_targets
 from scheduler import check_parameters, find_policy
 from simulator import SimulationSpec
 from testbed import EmulationSpec
 from topologies import did_you_mean
+from workloads import WorkloadError, open_in_time
 
 LONGEST_ECHO = 80
 
@@ -87,8 +89,10 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
         if not equals or not name.strip():
             raise SpecError(f"--set {shortened(setting)}: key=value was expected")
         try:
-            changes[name.strip()] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError):  # an impossible date, thousands of digits or brackets
+            changes[name.strip()] = load_yaml(text)
+        except yaml.MarkedYAMLError as problem:
+            raise SpecError(f"--set {shortened(setting)}: the value is not YAML: {problem.problem}") from None
+        except (yaml.YAMLError, ValueError):  # an impossible date, thousands of digits
             raise SpecError(f"--set {shortened(setting)}: the value is not YAML") from None
     return changes
 
@@ -105,9 +109,11 @@ def _load(path: Path) -> dict[str, Any]:
 def _parsed(path: Path) -> Any:
     """What is in a YAML file, of which JSON is a part."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise SpecError(f"{path}: {problem.strerror or problem}") from None
+        with open_in_time(path) as file:
+            text = file.read(MOST_BYTES + 1)
+        found = load_yaml(text.decode("utf-8"))
+    except (WorkloadError, OSError) as problem:
+        raise SpecError(str(problem)) from None
     except UnicodeDecodeError:
         raise SpecError(f"{path}: not UTF-8 text") from None
     except yaml.MarkedYAMLError as problem:
@@ -115,8 +121,6 @@ def _parsed(path: Path) -> Any:
         raise SpecError(f"{path}:{line}: not YAML: {problem.problem}") from None
     except (yaml.YAMLError, ValueError) as problem:  # ValueError: an impossible date, a number of thousands of digits
         raise SpecError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
-    except RecursionError:
-        raise SpecError(f"{path}: not YAML: nested too deep") from None
     return found
 
 

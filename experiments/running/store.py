@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,9 @@ PCAP = "pcap"
 
 MEASURED = "measured"
 """What only the wall clock knows of an analytic run has a file of its own; all others depend on the spec alone."""
+
+MOST_JSON_BYTES, MOST_TABLE_BYTES = 1 << 28, 1 << 34
+"""Of a file that is read back: the summary of 400,000 requests with all arrays has 200 MB."""
 
 LONGEST_PREFIX = 40
 """Characters of a run's name in that of its unfinished folder, so that the latter is no longer than a name may be."""
@@ -274,22 +278,35 @@ def read_table(folder: Path, table: str, columns: Sequence[str] | None = None) -
     import pandas as pd  # takes longer to load than all else, and who only writes does not need it
 
     try:
+        check_is_file(folder / f"{table}.parquet", MOST_TABLE_BYTES)
         return pd.read_parquet(folder / f"{table}.parquet", columns=None if columns is None else list(columns))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, NotImplementedError) as problem:
         raise StoreError(f"{folder}: not a run folder: {table}.parquet: {problem}") from None
 
 
 def read_json(folder: Path, name: str, kind: str = "run folder") -> dict[str, Any]:
     """A JSON object of a folder of some kind. StoreError when it is none, or the object is damaged."""
     try:
+        check_is_file(folder / name, MOST_JSON_BYTES)
         found = json.loads((folder / name).read_text(encoding="utf-8"))
     except OSError as problem:
-        raise StoreError(f"{folder}: not a {kind}: {name}: {problem.strerror}") from None
+        raise StoreError(f"{folder}: not a {kind}: {name}: {problem.strerror or problem}") from None
     except ValueError as problem:
         raise StoreError(f"{folder}: {name} is damaged: {problem}") from None
+    except RecursionError:
+        raise StoreError(f"{folder}: {name} is damaged: nested too deep") from None
     if not isinstance(found, dict):
         raise StoreError(f"{folder}: {name} is damaged: not an object")
     return found
+
+
+def check_is_file(path: Path, most_bytes: int) -> None:
+    """OSError unless a path is an ordinary file of at most so many bytes: a pipe in its place would not end."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("an ordinary file was expected")
+    if found.st_size > most_bytes:
+        raise OSError(f"{found.st_size >> 20:,} MiB, at most {most_bytes >> 20} were expected")
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -21,7 +20,7 @@ from experiments.running.code_identity import code_identity, digest_of
 from experiments.running.errors import StoreError
 from experiments.running.run_process import FinishedRun
 from experiments.running.run_spec import RunSpec
-from experiments.running.store import MEASURED, is_run, read_manifest, read_summary, read_table, write_files
+from experiments.running.store import MEASURED, is_run, read_json, read_manifest, read_summary, read_table, write_files
 from experiments.running.summary import slo_met
 from experiments.running.sweep_folder import CODE, hold, present, read_description
 from experiments.running.sweep_folder import DESCRIPTION as DESCRIPTION
@@ -156,19 +155,31 @@ def read_control(out: Path) -> pd.DataFrame | None:
 def _frames(out: Path, *, control: bool, columns: Sequence[str] | None = None) -> list[pd.DataFrame]:
     frames = []
     for name, given in read_description(out)["runs"].items():
+        if not isinstance(given, dict):
+            raise StoreError(f"{out}: {DESCRIPTION} is damaged: runs.{name}: an object of labels was expected")
         labels = dict(given)
         if bool(labels.pop(CONTROL, False)) != control:
             continue
         folder = out / RUNS / name
         if is_run(folder):
-            table, manifest = read_table(folder, "requests", columns), read_manifest(folder)
-            if (took_us := _measured_decision_us(folder)) is not None:
-                table["decision_us"] = took_us
-            slo = SloSpec.model_validate(manifest["spec"]["slo"])
-            frames.append(
-                table.assign(run=name, slo_met=slo_met(table, slo), **run_columns(folder, manifest), **labels)
-            )
+            frames.append(_frame(folder, labels, columns))
     return frames
+
+
+def _frame(folder: Path, labels: Mapping[str, Any], columns: Sequence[str] | None) -> pd.DataFrame:
+    """The requests of one run. StoreError where its folder holds what no run writes."""
+    table, manifest = read_table(folder, "requests", columns), read_manifest(folder)
+    try:
+        if (took_us := _measured_decision_us(folder)) is not None:
+            table["decision_us"] = took_us
+        slo = SloSpec.model_validate(manifest["spec"]["slo"])
+        return table.assign(run=folder.name, slo_met=slo_met(table, slo), **run_columns(folder, manifest), **labels)
+    except StoreError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as problem:
+        raise StoreError(
+            f"{folder}: damaged: holds what no run writes ({type(problem).__name__}: {problem}): make the run again"
+        ) from None
 
 
 def run_columns(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,7 +198,7 @@ def _measured_decision_us(folder: Path) -> float | None:
     place = folder / f"{MEASURED}.json"
     if not place.is_file():
         return None
-    found = json.loads(place.read_text(encoding="utf-8"))["decision_us"].get("p50")
+    found = read_json(folder, place.name)["decision_us"].get("p50")
     return None if found is None else float(found)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import reprlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -135,4 +136,4 @@ def _difference(before: Any, after: Any, place: str = "") -> str:
                 return f"{inner} is only in the {'new' if key not in before else 'old'} one"
             if before[key] != after[key]:
                 return _difference(before[key], after[key], inner)
-    return f"{place} was {before!r}, now {after!r}"
+    return f"{place} was {reprlib.repr(before)}, now {reprlib.repr(after)}"
