@@ -64,10 +64,11 @@ def _listen(path: str) -> socket.socket:
     """Bind to `path`. Replaces the socket of a killed controller, never one that is still served."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         if _is_abandoned(path):
             os.unlink(path)
         listener.bind(path)
+        os.chmod(path, 0o600)  # before anybody can connect: that takes a listener
         listener.listen(BACKLOG)
     except OSError as problem:
         listener.close()

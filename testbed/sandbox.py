@@ -54,7 +54,7 @@ def prepare_sandbox() -> None:
     run("sysctl", "-eqw", "net.ipv6.conf.default.disable_ipv6=1", "net.ipv6.conf.all.disable_ipv6=1")
     run("ip", "link", "set", "lo", "up")
     Path("/run/openvswitch").mkdir()
-    RUN_DIR.mkdir(mode=0o755)
+    RUN_DIR.mkdir(mode=0o700)
 
 
 def run(*command: str, deadline_s: float = 30.0) -> str:

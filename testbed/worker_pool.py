@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import reprlib
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,9 @@ HELLO_DEADLINE_S = 30.0
 BACKLOG = 4096
 """Pending connections of the control socket: all workers may connect before the first is accepted."""
 
+LONGEST_EVENT_BYTES = 1 << 24
+"""Of a worker: the times of 800,000 tokens."""
+
 MOST_OPENED_BEFORE = 1024
 """Most persistent connections that are opened before the first request. Every switch on a path has cached flows of each
 and has to revalidate them: with 4,096 between 64 hosts vswitchd was so slow that ARP failed. Beyond this number a
@@ -37,6 +42,25 @@ REAL_TIME = ("--realtime-priority", str(REALTIME_PRIORITY))
 Event = dict[str, Any]
 Tell = Callable[[str, int, dict[str, Any]], None]
 """Send a command to the worker of a role on an instance: `WorkerPool.tell`."""
+
+
+def control_socket(path: Path) -> socket.socket:
+    """A socket at a path for its owner alone."""
+    control = socket.socket(socket.AF_UNIX)
+    control.bind(str(path))
+    path.chmod(0o600)  # before anybody can connect: that takes a listener
+    return control
+
+
+def read_event(line: bytes) -> Event:
+    """The event that a line of a worker holds. TestbedError when it is none."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        event = None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise TestbedError(f"not an event: {reprlib.repr(line)}: a JSON object with a string `event` was expected")
+    return event
 
 
 def connects_before_first_request(roles: Roles, serving: ServingSpec) -> bool:
@@ -87,7 +111,7 @@ class WorkerPool:
     async def __aenter__(self) -> WorkerPool:
         self._control.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(
-            self._serve, path=str(self._control), limit=1 << 24, backlog=BACKLOG
+            self._serve, sock=control_socket(self._control), limit=LONGEST_EVENT_BYTES, backlog=BACKLOG
         )
         for role, instance in self._wanted:
             self.start(role, instance)
@@ -190,15 +214,26 @@ class WorkerPool:
             await asyncio.sleep(0.01)
 
     def dead(self) -> str:
-        """One line about a worker that has ended by itself; empty while all run."""
+        """One line about a worker that has ended by itself or broken the protocol; empty while all run."""
+        if self._fatal:
+            return self._fatal
         for (role, instance), process in self._processes.items():
             if process.poll() is not None:
                 return f"the {role} worker on {self._name(instance)} ended with exit code {process.returncode}"
         return ""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        hello = json.loads(await reader.readline() or b"{}")
-        if hello.get("event") != "hello":
+        """Hand the events of one worker on. One that says what none says ends the run: it is not read any further."""
+        try:
+            await self._listen(reader, writer)
+        except (TestbedError, ValueError, LookupError, TypeError) as problem:  # ValueError: a line beyond the limit
+            self._fatal = self._fatal or f"a worker does not keep to the protocol: {problem}"
+            self._ready.set()
+            self._connected.set()
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello = read_event(await reader.readline() or b"{}")
+        if hello["event"] != "hello":
             self._fatal = self._fatal or f"a worker could not start: {hello.get('error', hello)}"
             self._ready.set()
             return
@@ -211,7 +246,7 @@ class WorkerPool:
         while line := await _next_line(reader):
             if self._writers.get((role, instance)) is not writer:
                 return  # it was killed
-            event = json.loads(line)
+            event = read_event(line)
             if event["event"] in ("connected", "connect_failed"):
                 self._on_connected(instance, event)
             else:

@@ -93,6 +93,7 @@ def main() -> int:
     listener = channel.listen(arguments.address or "127.0.0.1", arguments.port)
     address, port = listener.getsockname()
     datagrams = channel.listen(address, port, socket.SOCK_DGRAM)
+    channel.drop_privileges(options.congestion_control)
     worker = BackgroundWorker(channel, Sink(channel.loop, listener, datagrams), options)
     handlers = {"flow_start": worker.start_flow, "flow_stop": worker.stop_flow, "report": worker.report}
     return channel.run(port, handlers)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from workers.command import Command, CommandError
 from workers.loop import READABLE, WRITABLE, Loop
+from workers.privileges import drop_privileges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -109,6 +110,13 @@ class ControlChannel:
                 os.sched_setscheduler(0, policy, os.sched_param(realtime_priority))
             except (OSError, OverflowError) as error:
                 self.fatal(f"cannot run at real-time priority {realtime_priority}: {error}")
+
+    def drop_privileges(self, congestion_control: str | None = None) -> None:
+        """Go on as nobody, when sockets are open and the priority is set; what the kernel refuses ends the worker."""
+        try:
+            drop_privileges(congestion_control)
+        except OSError as error:
+            self.fatal(f"cannot give up privileges: {error}")
 
     def fatal(self, error: str) -> NoReturn:
         """Tell the driver why the worker cannot start, and exit with code 2."""

@@ -150,6 +150,7 @@ def main() -> int:
     except ValueError as error:
         channel.fatal(str(error))
     listener = channel.listen(arguments.address or "127.0.0.1", arguments.port)
+    channel.drop_privileges()
     worker = DecodeWorker(channel, listener, batch, arguments.stripe_buffer_bytes)
     return channel.run(listener.getsockname()[1], {"expect": worker.expect, "cancel": worker.cancel})
 

@@ -116,6 +116,7 @@ def main() -> int:
     channel.set_realtime_priority(arguments.realtime_priority)
     options = StreamOptions.of(arguments)
     channel.check(options)
+    channel.drop_privileges(options.congestion_control)
     worker = PrefillWorker(channel, ConnectionPool(channel.loop, options, arguments.persistent_connections))
     handlers = {
         "prefill": worker.prefill,

@@ -10,6 +10,7 @@ import pytest
 
 from testbed.scheduling_priority import REALTIME_PRIORITY, realtime_thread
 from tests.support.workers_driver import Worker
+from workers.privileges import NOBODY
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("live_machine")]
 
@@ -18,6 +19,9 @@ pytestmark = [pytest.mark.live, pytest.mark.usefixtures("live_machine")]
 def test_a_worker_may_run_ahead_of_ordinary_processes(tmp_path: Path, role: str) -> None:
     with Worker(tmp_path, role, "h0", "--realtime-priority", "1") as worker:
         assert os.sched_getscheduler(worker.process.pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
+        status = Path(f"/proc/{worker.process.pid}/status").read_text()
+        assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
+        assert "NoNewPrivs:\t1" in status
         assert worker.quit() == 0
 
 
