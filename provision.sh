@@ -182,11 +182,11 @@ pip_install=("$venv/bin/python" -m pip install --no-deps --no-build-isolation --
 if stamped .netkv-packages "$packages_hash" && imports 'mininet, numpy, ryu, setuptools'; then
     echo "[2/3] Python packages: all present"
 else
-    echo "[2/3] Python packages: installing $(grep -c == requirements.lock) of them, pinned in requirements.lock (about half a minute)"
+    echo "[2/3] Python packages: installing $(grep -c == requirements.lock) of them, pinned by digest in requirements.lock (about half a minute)"
     rm -f -- "$venv/.netkv-packages"
     logged "$PYTHON" -I -m venv --clear "$venv"
-    logged "${pip_install[@]}" -r constraints-build.txt
-    logged "${pip_install[@]}" -r requirements.lock
+    logged "${pip_install[@]}" --require-hashes -r constraints-build.txt
+    logged "${pip_install[@]}" --require-hashes -r requirements.lock
     logged link_mininet
     logged "$venv/bin/python" -m pip check
     printf '%s\n' "$packages_hash" >"$venv/.netkv-packages"

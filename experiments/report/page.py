@@ -36,7 +36,7 @@ from experiments.report.rerun import again, origins
 from experiments.report.scenes import scenes
 from experiments.report.typesetting import WORLDS, prose, typeset
 from experiments.report.world_comparison import compare_runs, comparison_figures
-from experiments.running import StoreError, check_writable, strict
+from experiments.running import StoreError, check_writable, hand_over, make_folders, strict
 
 MOST_ROWS = 60
 """Rows of a figure's table that the page writes out; its CSV has all of them."""
@@ -115,9 +115,10 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
 def _write(out: Path, text: str) -> None:
     """Write the page beside its place and move it there in one step."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(out.parent)
         partial = out.with_name(f".{out.name[:40]}.partial")
         partial.write_text(text, encoding="utf-8")
+        hand_over(partial)
         partial.replace(out)
     except OSError as problem:
         raise StoreError(f"{out}: {problem.strerror or problem}") from None

@@ -2,6 +2,7 @@
 from .bench_serve import VLLM_FIGURES, VLLM_SET_UP, arrays_of, set_up_of
 from .errors import ClusterError, SpecError, StoreError, one_line
 from .machine import git_commit, versions
+from .ownership import hand_over, make_folders
 from .run_spec import RunSpec, make_spec, parse_settings, read_faults, read_spec, shortened
 from .store import (
     FAULTS,
@@ -54,8 +55,10 @@ __all__ = [
     "check_writable",
     "control_of",
     "git_commit",
+    "hand_over",
     "is_run",
     "json_text",
+    "make_folders",
     "make_spec",
     "new_folder",
     "one_line",

@@ -182,15 +182,24 @@ def existing_cluster(address: str) -> Iterator[Cluster]:
 
 @contextmanager
 def local_cluster(jobs: int, say: Say) -> Iterator[Cluster]:
-    """`jobs` worker processes on this machine, on loopback alone. Only the first may emulate: a machine carries one."""
+    """`jobs` worker processes on this machine, on loopback alone. Only the first may emulate: a machine carries one.
+
+    Dask runs whatever it is sent, and other users of this machine reach its loopback: so these processes talk TLS, with
+    a key that is made for this cluster and is in their memory only. Who has it not is refused.
+    """
     from distributed import Client, Nanny, Scheduler, SpecCluster
+    from distributed.security import Security
 
     _quiet()
     say(f"starting {jobs} worker processes")
-    workers = {job: {"cls": Nanny, "options": options} for job, options in enumerate(local_workers(jobs))}
-    scheduler = {"cls": Scheduler, "options": {**LOOPBACK, "port": 0}}
+    tls = {"protocol": "tls", "security": Security.temporary()}
+    options = [{**one, **tls} for one in local_workers(jobs)]
+    workers = {job: {"cls": Nanny, "options": one} for job, one in enumerate(options)}
+    scheduler = {"cls": Scheduler, "options": {**LOOPBACK, **tls, "port": 0}}
     with (
-        SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL) as cluster,
+        SpecCluster(
+            scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL, security=tls["security"]
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield Cluster(client, f"{jobs} local processes")

@@ -23,6 +23,7 @@ from experiments.running.bench_serve import arrays_of, set_up_of
 from experiments.running.columns import Columns, Table, columns_of, parquet_bytes
 from experiments.running.errors import StoreError
 from experiments.running.machine import describe_machine, git_commit, versions
+from experiments.running.ownership import hand_over, make_folders
 from experiments.running.run_spec import RunSpec, complaint
 from experiments.running.summary import summarise
 from experiments.running.token_times import Gaps, simulated_gaps, simulated_times, times_of_gaps
@@ -161,13 +162,14 @@ def new_folder(out: Path) -> Iterator[Path]:
     check_free(out)
     place = Path(os.path.abspath(out))  # `.` has a parent too
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(place.parent)
         partial = Path(tempfile.mkdtemp(prefix=f".{place.name[:LONGEST_PREFIX]}{PARTIAL}", dir=place.parent))
         try:
             yield partial
             partial.chmod(0o755)
             for entry in (*sorted(partial.rglob("*")), partial):
                 sync(entry)
+            hand_over(partial)
             os.rename(partial, place)
             sync(place.parent)
         except BaseException:
@@ -188,9 +190,10 @@ def write_new_file(place: Path, text: str) -> None:
     """Write a file where nothing is, with the folders that hold it. StoreError as `check_new_file`."""
     check_new_file(place)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(place.parent)
         with place.open("x", encoding="utf-8") as file:
             file.write(text)
+        hand_over(place)
     except OSError as problem:
         raise StoreError(f"{place}: {problem.strerror or problem}") from None
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from experiments.running.code_identity import difference_of_code
 from experiments.running.errors import SpecError, StoreError
+from experiments.running.ownership import hand_over, make_folders
 from experiments.running.store import check_writable, is_run, is_taken, read_json, sweep_away_partial, sync
 
 RUNS = "runs"
@@ -47,7 +48,7 @@ def hold(out: Path, description: Mapping[str, Any], *, resume: bool) -> Iterator
 def _take(out: Path, description: Mapping[str, Any], resume: bool, undo: ExitStack) -> None:
     for folder in reversed([folder for folder in (out, *out.parents) if not folder.exists()]):
         undo.callback(_remove_empty, folder)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folders(out)
     lock = undo.enter_context(_locked(out))
     undo.callback(os.unlink, lock.name)
     if (out / DESCRIPTION).exists():
@@ -110,6 +111,7 @@ def _write(description: Mapping[str, Any], out: Path) -> None:
     unfinished = out / UNFINISHED
     unfinished.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     sync(unfinished)
+    hand_over(unfinished)
     unfinished.rename(out / DESCRIPTION)
     sync(out)
 

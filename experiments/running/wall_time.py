@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from experiments.running.ownership import hand_over
 from experiments.running.store import sync
 
 TIMING = "timing.json"
@@ -65,4 +66,5 @@ def write_wall_time(spent: WallTime, out: Path) -> None:
     told = {name: round(value, 3) for name, value in asdict(spent).items()}
     unfinished.write_text(json.dumps(told | {"replaying_share": round(spent.replaying_share, 4)}) + "\n")
     sync(unfinished)
+    hand_over(unfinished)
     unfinished.rename(out / TIMING)

@@ -143,7 +143,7 @@ def reproduce(
         planned_runs,
         short,
     )
-    from experiments.running import RUNS, SpecError, read_sweep, run_sweep, strict
+    from experiments.running import RUNS, SpecError, hand_over, read_sweep, run_sweep, strict
 
     if profile not in PROFILES:
         raise SpecError(f"profile: {profile!r} is not one of {', '.join(PROFILES)}")
@@ -168,6 +168,8 @@ def reproduce(
     figures = [path for chart in paper_charts(frame) for path in draw_chart(chart, note, place)] if len(frame) else []
     said = answers(beside, requests)
     (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
+    drawn = [*figures, *(figure.with_suffix(".svg") for figure in figures)]
+    hand_over(place / CELLS_FILE, place / CONCLUSIONS, *drawn)
     if as_json:
         report = {
             "out": str(place), "left_out": left_out, "cells": strict(frame.to_dict("records")), "conclusions": said,

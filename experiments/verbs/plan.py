@@ -98,7 +98,7 @@ def plan(
 
 def _capacity(datapath: Datapath, calibrate: bool, file: Path | None) -> Capacity | None:
     """What was measured of a datapath, now or before; None without either option. SpecError for a file without it."""
-    from experiments.running import SpecError
+    from experiments.running import SpecError, hand_over
     from testbed import Capacity, measure_capacity
 
     if calibrate:
@@ -106,6 +106,7 @@ def _capacity(datapath: Datapath, calibrate: bool, file: Path | None) -> Capacit
         if file is not None:
             try:
                 file.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+                hand_over(file)
             except OSError as problem:
                 raise SpecError(f"--calibration {file}: {problem.strerror or problem}") from None
         return found

@@ -92,7 +92,7 @@ def sweep(
 
     from experiments.claims import claims_table, verdicts
     from experiments.questions import noise_sentence, note_on
-    from experiments.running import RUNS, read_control, read_sweep, run_sweep, strict
+    from experiments.running import RUNS, hand_over, read_control, read_sweep, run_sweep, strict
 
     chosen = _question(question, as_map)
     changes = changes_of(
@@ -137,6 +137,7 @@ def sweep(
             f" they are part of: {whose}."
         )
     (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
+    hand_over(table_file, place / CONCLUSIONS, *figures, *(figure.with_suffix(".svg") for figure in figures))
     judged = [verdict for verdict in verdicts([place], worlds) if verdict.measured]
     if as_json:
         report = _report(place, results, figures, because, said)

@@ -37,8 +37,14 @@ def provision(*args: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
+def entries(name: str) -> list[list[str]]:
+    """The words of each entry of a lock file: its pin and its digests."""
+    text = (ROOT / name).read_text().replace("\\\n", " ")
+    return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+
+
 def pins(name: str) -> dict[str, str]:
-    lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+    lines = [words[0] for words in entries(name)]
     matches = [PIN.fullmatch(line) for line in lines]
     assert None not in matches, f"not an exact pin: {lines[matches.index(None)]}"
     return {match["name"].lower().replace("_", "-"): match["version"] for match in matches if match}
@@ -74,6 +80,16 @@ def test_every_version_is_exact_and_the_two_files_agree() -> None:
     assert {name: lock[name] for name in lock.keys() & build.keys()} == {
         name: build[name] for name in lock.keys() & build.keys()
     }
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "constraints-build.txt"])
+def test_every_file_that_is_installed_has_its_digest_in_the_lock(name: str) -> None:
+    for pin, *digests in entries(name):
+        assert digests, pin
+        assert [one for one in digests if not re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one)] == []
+    installs = [line for line in (ROOT / "provision.sh").read_text().splitlines() if f"-r {name}" in line]
+    assert installs
+    assert [line for line in installs if "--require-hashes" not in line] == []
 
 
 def test_the_lock_covers_every_dependency_of_the_project() -> None:

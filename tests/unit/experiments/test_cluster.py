@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client
+from distributed import Client, default_client
+from distributed.security import Security
 
 from experiments.running import cluster, world_runner
-from experiments.running.cluster import EMULATION, existing_cluster, local_workers, run_on_worker
+from experiments.running.cluster import EMULATION, existing_cluster, local_cluster, local_workers, run_on_worker
 from experiments.running.code_identity import code_identity
 from experiments.running.errors import ClusterError
 from experiments.running.run_process import RunProcess, RunProcessError
@@ -329,3 +330,13 @@ def test_a_run_process_is_kept_for_the_next_run_and_tells_its_last_words() -> No
 def test_dask_is_loaded_only_where_it_is_used() -> None:
     loaded = "import sys, experiments.cli; sys.exit(bool({'dask', 'distributed'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, check=False).returncode == 0
+
+
+def test_local_workers_refuse_who_has_not_their_key() -> None:
+    """Other users of this machine reach its loopback, and Dask runs whatever it is sent."""
+    with local_cluster(1, lambda _: None):
+        address = default_client().scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        for strange, key in ((address.replace("tls", "tcp"), None), (address, Security.temporary())):
+            with pytest.raises((OSError, TypeError)):
+                Client(strange, security=key, timeout=5)
