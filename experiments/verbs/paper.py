@@ -182,8 +182,8 @@ def reproduce(
             console.print(_listing(beside))
         for sentence in said:
             console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
-    drawn = f"figures: {figures[0]} and {len(figures) - 1} more\n" if figures else ""
-    console.print(f"{drawn}cells:   {place / CELLS_FILE}\nruns:    {place / RUNS}", highlight=False, soft_wrap=True)
+    first = f"figures: {figures[0]} and {len(figures) - 1} more\n" if figures else ""
+    console.print(f"{first}cells:   {place / CELLS_FILE}\nruns:    {place / RUNS}", highlight=False, soft_wrap=True)
     if left_out:
         console.print(f"left out as invalid: {', '.join(left_out)}", highlight=False, soft_wrap=True)
         raise typer.Exit(1)
