@@ -1,0 +1,48 @@
+"""The log of the links: bytes from t = 0 on, whatever the controller counted before or forgot since."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from testbed.link_log import LinkLog
+from testbed.oracle_client import OracleClient, OracleUnavailableError
+
+
+class Answers:
+    """A client whose documents are these, one after another; None: there is no controller."""
+
+    def __init__(self, *counted: tuple[float, int] | None) -> None:
+        self._counted = list(counted)
+
+    def fetch(self) -> dict[str, Any]:
+        found = self._counted.pop(0)
+        if found is None:
+            raise OracleUnavailableError("no controller")
+        sampled_s, carried_bytes = found
+        link = {"utilisation": 0.5, "bytes": carried_bytes}
+        return {"sampled_monotonic_s": sampled_s, "links": {"tor0>agg0": link}}
+
+
+def logged(monkeypatch: Any, *counted: tuple[float, int] | None) -> list[tuple[float, float]]:
+    """Time and bytes of each row, in bytes of a system twice as fast; the run begins at 10 s."""
+    monkeypatch.setattr("testbed.link_log.SAMPLE_S", 0.0)
+    log = LinkLog(cast(OracleClient, Answers(*counted)), lambda at_s: at_s - 10.0, 2.0)
+
+    async def until_the_answers_end() -> None:
+        try:
+            await log.watch()
+        except IndexError:
+            return
+
+    asyncio.run(until_the_answers_end())
+    return [(row["time_s"], row["bytes"]) for row in log.rows]
+
+
+def test_bytes_count_from_the_first_sample_after_the_start(monkeypatch: Any) -> None:
+    assert logged(monkeypatch, (9.0, 50), (11.0, 100), (11.0, 100), (12.0, 130)) == [(1.0, 0.0), (2.0, 60.0)]
+
+
+def test_a_controller_that_was_started_anew_counts_on(monkeypatch: Any) -> None:
+    rows = logged(monkeypatch, (11.0, 100), (12.0, 130), None, (15.0, 20), (16.0, 25))
+    assert rows == [(1.0, 0.0), (2.0, 60.0), (5.0, 100.0), (6.0, 110.0)]
