@@ -42,8 +42,8 @@ PUBLIC = (
 is the second reference."""
 
 SHOWN_PUBLIC = ("round_robin", "least_loaded", "llmd_default", "llmd_topology", "dynamo_qos")
-"""Those that are run unless others are named: of all thirteen one of these, or one within 3 % of it, is the best in
-every regime on seeds that no sweep uses (docs/explanation/sweeps.md#regimes)."""
+"""Those that are run unless others are named: of all that turn no request away, one of these is the best in every
+regime (docs/explanation/sweeps.md#regimes)."""
 
 BASELINE = "baseline"
 REGIMES: Mapping[str, Changes] = {
