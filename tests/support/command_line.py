@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tests.support.paths import ROOT
@@ -38,6 +39,12 @@ FILES: dict[str, str | bytes] = {
     "deep.yaml": f"seed: {'[' * 1500}\n",
     "ouroboros.yaml": "fabric: &it {pods: *it}\n",
     "keys.yaml": "1: 2\n",
+    "bomb.yaml": "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefgh")),
+    "tag.yaml": "seed: !!int ''\n",
+    "twice.yaml": "seed: 1\npolicy: cla\nseed: 2\n",
+    "twice.jsonl": REQUEST.replace("0,", '0, "timestamp": 5,', 1),
+    "long.yaml": "#" * 300_000,
     "field.yaml": "fabric:\n  podz: 2\n",
     "pods.yaml": "fabric:\n  pods: 2.5\n",
     "file": "",

@@ -32,7 +32,7 @@ from workers.loop import READABLE, Loop
 from workers.prefill import PrefillWorker
 from workers.sink import Sink
 from workers.streams import ABORT, StreamOptions
-from workers.wire import ACK_BYTES, Header, WireError, pack_header, unpack_ack, unpack_header
+from workers.wire import ACK_BYTES, HEADER_BYTES, Header, WireError, pack_header, unpack_ack, unpack_header
 
 OPERATION = struct.Struct("!BBH")
 """One step of a peer or the driver: what, on which of three connections or requests, and with how many bytes."""
@@ -85,7 +85,7 @@ def _operations(case: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def read_as_wire(_: Path, case: bytes) -> None:
-    for size, unpack in ((44, unpack_header), (ACK_BYTES, unpack_ack)):
+    for size, unpack in ((HEADER_BYTES, unpack_header), (ACK_BYTES, unpack_ack)):
         with suppress(WireError):
             unpack(case[:size])
     loop, listener = Loop(), socket.create_server(("127.0.0.1", 0))
