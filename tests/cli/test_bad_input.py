@@ -100,7 +100,7 @@ BAD = [
     ((*RUN, "deep.yaml"), "deep.yaml:1: not YAML: nested deeper than 50"),
     ((*RUN, "ouroboros.yaml"), "ouroboros.yaml:1: not YAML: a field that holds itself: write it out"),
     ((*RUN, "keys.yaml"), "keys.yaml: 1: Keys should be strings"),
-    ((*RUN, "bomb.yaml"), "bomb.yaml:6: not YAML: more than 20,000 values, its aliases written out"),
+    ((*RUN, "bomb.yaml"), "bomb.yaml:5: not YAML: more than 20,000 values, its aliases written out"),
     ((*RUN, "tag.yaml"), "tag.yaml:1: not YAML: a tag (tag:yaml.org,2002:int), a plain value was expected: leave"),
     ((*RUN, "twice.yaml"), "twice.yaml:3: not YAML: 'seed' twice, first on line 1: leave one of them"),
     ((*RUN, "long.yaml"), "long.yaml: not YAML: longer than 256 KiB"),
