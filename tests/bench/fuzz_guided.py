@@ -16,6 +16,9 @@ import atheris
 
 READERS = ["workloads", "workers", "scheduler.oracle", "testbed.oracle_client", "experiments.running"]
 
+FIRST_CASES = 200
+"""Generated ones, from which the guided ones begin."""
+
 with atheris.instrument_imports(include=READERS):
     from tests.support.fuzzing.targets import TARGETS
 
@@ -23,7 +26,11 @@ with atheris.instrument_imports(include=READERS):
 def main() -> None:
     target = TARGETS[sys.argv.pop(1)]
     with tempfile.TemporaryDirectory(prefix="netkv-fuzz-") as folder:
-        atheris.Setup(sys.argv, lambda case: target.check(Path(folder), bytes(case)) and None)
+        corpus = Path(folder) / "cases"
+        corpus.mkdir()
+        for seed in range(FIRST_CASES):
+            (corpus / str(seed)).write_bytes(target.case(seed))
+        atheris.Setup([*sys.argv, str(corpus)], lambda case: target.check(Path(folder), bytes(case)) and None)
         atheris.Fuzz()
 
 
