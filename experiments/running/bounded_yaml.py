@@ -51,10 +51,9 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"{key.value[:40]!r} twice, first on line {seen[key.value]}: leave one of them",
-                        problem_mark=key.start_mark,
-                    )
+                    mark: Any = key.start_mark
+                    problem = f"{key.value[:40]!r} twice, first on line {seen[key.value]}: leave one of them"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
                 seen[key.value] = key.start_mark.line + 1
         return super().construct_mapping(node, deep)
 
@@ -64,7 +63,8 @@ class _Loader(yaml.SafeLoader):
             raise self._refusal(event, f"more than {MOST_NODES:,} values, its aliases written out")
 
     def _refusal(self, event: yaml.Event, problem: str) -> yaml.MarkedYAMLError:
-        return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
+        mark: Any = event.start_mark
+        return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def load_yaml(text: str) -> Any:
