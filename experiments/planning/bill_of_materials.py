@@ -50,9 +50,9 @@ def packages(lock: Path = LOCK) -> list[tuple[str, str, str]]:
 def licence_of(package: str) -> str:
     """What an installed package says of its licence, in a few words; "not said" where it says nothing."""
     fields = metadata(package)
-    if expression := fields.get("License-Expression"):
-        return str(expression)
-    stated = " ".join(str(fields.get("License") or "").split())
+    if "License-Expression" in fields:
+        return fields["License-Expression"]
+    stated = " ".join(fields["License"].split()) if "License" in fields else ""
     classified = [
         name.rpartition(" :: ")[2]
         for name in fields.get_all("Classifier") or []
