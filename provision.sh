@@ -193,7 +193,8 @@ else
 fi
 
 # A path, not an import hook: a hook comes after the folder that a command is typed in, whose own `scheduler` would win.
-logged "${pip_install[@]}" --config-settings editable_mode=compat --editable .
+# Without the constraints, whose digests pip would ask of this folder, too.
+logged env -u PIP_CONSTRAINT "${pip_install[@]}" --config-settings editable_mode=compat --editable .
 logged "$venv/bin/python" -I -c 'import experiments, mininet.net, numba, pandas, pyarrow, pydantic, matplotlib.pyplot'
 logged "$venv/bin/python" -I -W ignore -c '
 import eventlet.wsgi
