@@ -88,7 +88,7 @@ class WatchedPolicy:
 
     def _note(self, request: Request, candidates: WatchedCandidates, view: View, chosen: int | None) -> SeenDecision:
         kv_bytes = view.kv_bytes(request, candidates)
-        by_view_s = kv_bytes / view.available_Bps(candidates)
+        by_view_s = kv_bytes / (view.available_Bps(candidates) * view.achieved(candidates))
         latency_s = view.latency_s(candidates)
         own_terms = isinstance(self._policy, CostModel)
         if isinstance(self._policy, CostModel):
