@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +12,6 @@ from testbed.port_watch import PortWatch
 
 SAMPLE_S = 0.5
 """Between two rows of a link, wall seconds."""
-
 
 NOT_A_DOCUMENT = (LookupError, TypeError, AttributeError)
 """What reading the links of a document raises that is none."""
@@ -38,12 +37,17 @@ class LinkLog:
     async def watch(self) -> None:
         """Log until cancelled; in a thread, because the loop that calls this serves requests."""
         while True:
-            with suppress(OracleUnavailableError, *NOT_A_DOCUMENT):  # the scheduler's reader says what is wrong
+            with suppress(OracleUnavailableError):
                 self.rows += await asyncio.to_thread(self._new_rows)
             await asyncio.sleep(SAMPLE_S)
 
     def _new_rows(self) -> list[dict[str, Any]]:
         document = self._client.fetch()
+        with suppress(*NOT_A_DOCUMENT):  # the scheduler's reader says what is wrong
+            return self._rows_of(document)
+        return []
+
+    def _rows_of(self, document: Mapping[str, Any]) -> list[dict[str, Any]]:
         sampled_s = document["sampled_monotonic_s"]
         if sampled_s is None or sampled_s == self._last_s or self._real_s(sampled_s) < 0:
             return []
