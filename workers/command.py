@@ -16,6 +16,9 @@ RATE_MIN_BPS, RATE_MAX_BPS = 1e-3, 1e15  # the time of a datagram, and a pacing 
 ADDRESSES_MAX = 4096
 INTEGER_MAX = 2**64 - 1  # the widest field of the wire header
 
+SHOWN = 80
+"""Characters that an error shows of what the driver has sent."""
+
 
 class CommandError(ValueError):
     """A command that cannot be executed; its message is one line for the driver."""
@@ -83,7 +86,8 @@ class Command:
         raise self._error(name, "[IPv4 address, port]")
 
     def _error(self, name: str, wanted: str) -> CommandError:
-        return CommandError(f"{self.do}: {name!r} must be {wanted}, not {reprlib.repr(self.fields.get(name))}")
+        found = reprlib.repr(self.fields.get(name))[:SHOWN]
+        return CommandError(f"{self.do[:SHOWN]}: {name!r} must be {wanted}, not {found}")
 
 
 def _is_ipv4(host: str) -> bool:
