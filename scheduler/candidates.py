@@ -23,8 +23,7 @@ class Candidates:
     kv_use: those over its KV memory, 0-1. The last four may be old (`oracle.load_refresh_s`). What the scheduler counts
     by itself never is: outstanding, requests sent to it and not finished; prompt_tokens, their prompts; sent_since,
     requests sent to it since the load was looked at (0 when it is current). admission_wait_s, first_step_s: estimates
-    of the cost model, seconds. feasible: whether it is not known to be dead and could
-    ever hold the request.
+    of the cost model, seconds. feasible: whether it is not known to be dead and could ever hold the request.
     """
 
     prefill_id: int

@@ -72,10 +72,8 @@ def parse_document(document: Mapping[str, Any], link_names: Sequence[str]) -> Ne
         raise OracleError(f"links: {stranger[:80]}: no such link in this fabric")
     if not isinstance(down, Sequence) or not all(isinstance(name, str) for name in down):
         raise OracleError("links_down: a list of links was expected")
-    cut = set(down)
-    for at, name in enumerate(link_names) if cut else ():
-        if name in cut:
-            utilisation[at] = 1.0
+    if cut := set(down):
+        utilisation[[name in cut for name in link_names]] = 1.0
     return NetworkSample(sampled_s, np.minimum(utilisation, 1.0))
 
 

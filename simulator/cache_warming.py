@@ -1,8 +1,8 @@
 """What the prefix caches hold at t = 0 where a specification warms them: the same in both worlds.
 
 The requests before the first one of a run are served by the run's own policy in the fluid model of its fabric, without
-background traffic. What the decode instances hold in the end is handed to the run, and nothing else: no load, no
-transfer, no telemetry, no state of the policy.
+background traffic and faults. What the decode instances hold in the end is handed to the run, and nothing else: no
+load, no transfer, no telemetry, no state of the policy.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from scenario import CongestionSpec, Scenario
+from scenario import CongestionSpec, FaultsSpec, Scenario
 from scheduler import PolicyError, PrefixIndex
 from serving import POLICY_ERROR
 from simulator.path_choice import PathChoice
@@ -40,7 +40,7 @@ def warm_caches(scenario: Scenario, fabric: Fabric, roles: Roles, preceding: lis
     """
     if not preceding:
         return WarmCaches(None, {})
-    quiet = scenario.model_copy(update={"congestion": CongestionSpec(kind="none")})
+    quiet = scenario.model_copy(update={"congestion": CongestionSpec(kind="none"), "faults": FaultsSpec()})
     persistent = scenario.serving.connections == "persistent"
     transport = FluidTransport(fabric, PathChoice(scenario.seed, "hashed"), persistent, -quiet.lead_s)
     run = SimulatedRun(quiet, SimulationSpec(), fabric, roles, preceding, (), transport)

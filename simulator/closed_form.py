@@ -55,6 +55,7 @@ class ClosedFormTransport:
         self._foreign_total_Bps = 0.0
         self._carried_B = np.zeros(links)
         self.background_B = 0.0
+        self.avoided: frozenset[int] = frozenset()
 
     @property
     def flows(self) -> int:

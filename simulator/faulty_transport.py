@@ -52,7 +52,6 @@ class FaultyTransport(FluidTransport):
         self._shares: dict[int, float] = {}
         self._parts: dict[int, _Part] = {}  # by flow
         self._stalled: list[_Part] = []
-        self.avoided: frozenset[int] = frozenset()
 
     @property
     def flows(self) -> int:

@@ -28,22 +28,18 @@ class PathChoice:
         if paths == 1:
             return [(0, connections)]
         first = _mixed(_mixed(_mixed(self._seed) + owner) + number)
-        chosen: Iterable[int]
-        if self._hashed:
-            chosen = (_mixed(first + connection) * paths >> 64 for connection in range(connections))
-        else:
-            chosen = ((first + connection) % paths for connection in range(connections))
-        return sorted(Counter(chosen).items())
+        return sorted(Counter(self._chosen(first, connections, paths)).items())
 
     def detour(self, owner: int, number: int, home: int, connections: int, paths: list[int]) -> list[tuple[int, int]]:
         """`deal` of the connections of one path, `home`, to others by number, while a failed link is on it."""
         first = _mixed(_mixed(_mixed(_mixed(self._seed) + owner) + number) + home + 1)
-        chosen: Iterable[int]
+        return sorted(Counter(paths[at] for at in self._chosen(first, connections, len(paths))).items())
+
+    def _chosen(self, first: int, connections: int, paths: int) -> Iterable[int]:
+        """The path of each connection of a bundle whose names mix to `first`."""
         if self._hashed:
-            chosen = (_mixed(first + connection) * len(paths) >> 64 for connection in range(connections))
-        else:
-            chosen = ((first + connection) % len(paths) for connection in range(connections))
-        return sorted(Counter(paths[at] for at in chosen).items())
+            return (_mixed(first + connection) * paths >> 64 for connection in range(connections))
+        return ((first + connection) % paths for connection in range(connections))
 
     def without(self, owner: int, number: int) -> PathChoice:
         """The same choice, without what is known of this owner's connections: here nothing is."""

@@ -30,10 +30,11 @@ class Delivery(NamedTuple):
 class Transport(Protocol):
     """A network mode. Flows start and stop at the clock, which `advance` moves.
 
-    background_B: bytes of all background flows that have stopped.
+    background_B: bytes of all background flows that have stopped. avoided: links that the controller knows to be down.
     """
 
     background_B: float
+    avoided: frozenset[int]
 
     @property
     def flows(self) -> int:
@@ -88,6 +89,7 @@ class FluidTransport:
         self._background: dict[int, list[int]] = {}
         self._background_flows = 0
         self.background_B = 0.0
+        self.avoided: frozenset[int] = frozenset()
 
     @property
     def clock_s(self) -> float:

@@ -39,6 +39,9 @@ QUIT_DEADLINE_S = 5.0
 
 REAL_TIME = ("--realtime-priority", str(REALTIME_PRIORITY))
 
+NOT_THE_PROTOCOL = (TestbedError, ValueError, LookupError, TypeError)
+"""What reading an event raises that no worker of ours sends; ValueError: a line beyond the limit."""
+
 Event = dict[str, Any]
 Tell = Callable[[str, int, dict[str, Any]], None]
 """Send a command to the worker of a role on an instance: `WorkerPool.tell`."""
@@ -150,8 +153,8 @@ class WorkerPool:
     def _on_connected(self, instance: int, event: Event) -> None:
         self._connecting.discard(instance)
         if event["event"] == "connect_failed":
-            self._fatal = f"the prefill worker on {self._name(instance)}: {event['error']}"
-        if self._fatal or not self._connecting:
+            self._end_start(f"the prefill worker on {self._name(instance)}: {event['error']}")
+        elif not self._connecting:
             self._connected.set()
 
     async def __aexit__(self, *_: object) -> None:
@@ -223,37 +226,50 @@ class WorkerPool:
         return ""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hand the events of one worker on. One that says what none says ends the run: it is not read any further."""
+        """Hand the events of one worker on. One that says what none says is killed: it is as good as ended."""
         try:
-            await self._listen(reader, writer)
-        except (TestbedError, ValueError, LookupError, TypeError) as problem:  # ValueError: a line beyond the limit
-            self._fatal = self._fatal or f"a worker does not keep to the protocol: {problem}"
-            self._ready.set()
-            self._connected.set()
-
-    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        hello = read_event(await reader.readline() or b"{}")
-        if hello["event"] != "hello":
-            self._fatal = self._fatal or f"a worker could not start: {hello.get('error', hello)}"
-            self._ready.set()
+            hello = read_event(await reader.readline() or b"{}")
+            if hello["event"] != "hello":
+                raise TestbedError(f"{hello.get('error', hello)}")
+            role, instance = hello["role"], int(hello["name"][1:])
+        except NOT_THE_PROTOCOL as problem:
+            self._end_start(f"a worker could not start: {problem}")
             return
-        role, instance = hello["role"], int(hello["name"][1:])
         self._writers[role, instance] = writer
         if self._ready.is_set():
             self._on_restarted(role, instance)
         elif len(self._writers) == len(self._wanted):
             self._ready.set()
+        ended = "ended by itself"
+        try:
+            await self._listen(role, instance, reader, writer)
+        except NOT_THE_PROTOCOL as problem:
+            ended = f"does not keep to the protocol: {problem}"
+            self._processes[role, instance].kill()
+        if self._writers.get((role, instance)) is writer and not self._quitting:
+            del self._writers[role, instance]
+            line = f"the {role} worker on {self._name(instance)} {ended}"
+            self._end_start(line)
+            self._on_lost(role, instance, line)
+
+    def _end_start(self, problem: str) -> None:
+        """Who waits until all workers are there and connected waits no longer: it learns of the first problem."""
+        self._fatal = self._fatal or problem
+        self._ready.set()
+        self._connected.set()
+
+    async def _listen(
+        self, role: str, instance: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Hand events on until the worker ends, or was killed here."""
         while line := await _next_line(reader):
             if self._writers.get((role, instance)) is not writer:
-                return  # it was killed
+                return
             event = read_event(line)
             if event["event"] in ("connected", "connect_failed"):
                 self._on_connected(instance, event)
             else:
                 self._on_event(role, instance, event)
-        if self._writers.get((role, instance)) is writer and not self._quitting:
-            del self._writers[role, instance]
-            self._on_lost(role, instance, f"the {role} worker on {self._name(instance)} ended by itself")
 
     def _name(self, instance: int) -> str:
         return self._up.fabric.instances[instance].name

@@ -180,3 +180,12 @@ def test_a_policy_that_fails_on_the_way_is_named(tmp_path: Path, monkeypatch: py
         pytest.raises(PolicyError, match=r"workload.warm_requests: policy cold_feet:Fails failed .*: too warm"),
     ):
         world.run(wanted)
+
+
+def test_faults_of_the_run_are_not_those_of_the_requests_before_it() -> None:
+    dead = [{"at_s": 0.0, "kind": "decode_worker_killed", "target": f"h{decode}"} for decode in (2, 3)]
+    whole, faulty = scenario(250), scenario(250, faults=dead)
+    held = [
+        warm_caches(one, *one.build(), load_workload(one).preceding).evidence["warm_caches"] for one in (whole, faulty)
+    ]
+    assert held[0] == held[1]

@@ -134,3 +134,28 @@ def test_the_end_of_a_pool_is_no_loss(pool: WorkerPool, seen: Seen) -> None:
 
     asyncio.run(story())
     assert (seen.lost, seen.restarted) == ([], [])
+
+
+def test_a_worker_that_breaks_the_protocol_is_as_good_as_ended(
+    pool: WorkerPool, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its `received` comes as no event. What it held is lost, it is dead, and another takes its place."""
+    read = worker_pool.read_event
+    garbled = {"received": b"[]"}
+    monkeypatch.setattr(
+        worker_pool, "read_event", lambda line: read(garbled.pop("received", line) if b'"received"' in line else line)
+    )
+
+    async def story() -> None:
+        async with pool:
+            transfer(pool, 5)
+            await until(lambda: bool(seen.lost))
+            await until(lambda: pool._processes[WHO].poll() is not None)
+            await pool.revive()
+            transfer(pool, 6)
+            await until(lambda: seen.named("finished", 6))
+
+    asyncio.run(story())
+    ((role, instance, line),) = seen.lost
+    assert (role, instance) == WHO
+    assert "does not keep to the protocol: not an event: b'[]'" in line
