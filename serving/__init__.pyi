@@ -1,4 +1,5 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .attempts import STRIDE, Attempts
 from .background_evidence import offered_and_measured
 from .fault_record import FaultRecord, note_paths
 from .lifecycle import Hit, Lifecycle, Movers
@@ -7,6 +8,8 @@ from .prefill_queue import PrefillQueues
 
 __all__ = [
     "POLICY_ERROR",
+    "STRIDE",
+    "Attempts",
     "FaultRecord",
     "Hit",
     "Lifecycle",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from scenario import DETECTION_S, BackgroundFlow, Role, Scenario, fault_edges
 from scheduler import Decision, Policy, PrefixIndex
-from serving import POLICY_ERROR, FaultRecord, Lifecycle, Outcome
+from serving import POLICY_ERROR, Attempts, FaultRecord, Lifecycle, Outcome
 from simulator.decode_batch import BatchEvent, DecodeBatch, Joined
 from simulator.errors import StuckError
 from simulator.event_queue import EventQueue, Kind
@@ -30,9 +30,6 @@ PROGRESS_PARTS = 100
 
 NO_PATH = "no path was left between its instances"
 """The error of a transfer that waits for a link that never comes back."""
-
-ATTEMPTS = 1 << 40
-"""An event of a request that is tried once more has its number plus this: those of the first attempt are stale."""
 
 
 class SimulatedRun:
@@ -88,7 +85,7 @@ class SimulatedRun:
         self._batches = {decode_id: self._new_batch() for decode_id in roles.decode}
         self._booked_s = dict.fromkeys(roles.decode, math.inf)
         self._moving: dict[int, Decision] = {}
-        self._attempt: dict[int, int] = {}
+        self._attempts = Attempts()
         self._edges = fault_edges(scenario.fault_plan(fabric, roles, last_s))
         self._faults = FaultRecord(fabric, self._life)
         self._faulty = transport if isinstance(transport, FaultyTransport) else None
@@ -127,7 +124,7 @@ class SimulatedRun:
             self._now_s = delivery_s
             for request_id, at_s in transport.advance(delivery_s):
                 latency_s = self._fabric.spec.tier_latency_s(self._moving[request_id].tier)
-                events.book(at_s + latency_s, Kind.RECEIVED, self._named(request_id))
+                events.book(at_s + latency_s, Kind.RECEIVED, self._attempts.number(request_id))
             return
         if events.only_observers and delivery_s == math.inf:
             if self._give_up_stalled():
@@ -138,8 +135,8 @@ class SimulatedRun:
             case Kind.STEP_END:
                 self._apply(subject, self._batches[subject].advance(self._now_s))
             case Kind.RECEIVED:
-                if self._is_current(subject):
-                    self._receive(subject % ATTEMPTS)
+                if (current := self._attempts.request_of(subject)) is not None:
+                    self._receive(current)
             case Kind.FAULT:
                 self._change(subject)
             case Kind.REROUTE:
@@ -160,8 +157,8 @@ class SimulatedRun:
                 transport.advance(self._now_s)
                 self._observers.refresh(self._now_s)
             case Kind.PREFILLED:
-                if self._is_current(subject):
-                    self._end_prefill(subject % ATTEMPTS)
+                if (current := self._attempts.request_of(subject)) is not None:
+                    self._end_prefill(current)
             case Kind.ARRIVAL:
                 self._life.arrive(self._requests[subject])
 
@@ -189,7 +186,7 @@ class SimulatedRun:
         self._flows_seen += self._transport.flows
 
     def abandon(self, request_id: int, decode_id: int) -> None:
-        self._attempt[request_id] = self._attempt.get(request_id, 0) + 1
+        self._attempts.end(request_id)
         if self._moving.pop(request_id, None) is not None and self._faulty is not None:
             self._faulty.cancel(request_id)
 
@@ -197,7 +194,7 @@ class SimulatedRun:
         self._prefilling[request_id] = prefill_id, prefill_s
         self._prefill_busy.add(prefill_id)
         self._life.prefill_started(request_id, self._now_s)
-        self._event_queue.book(self._now_s + prefill_s, Kind.PREFILLED, self._named(request_id))
+        self._event_queue.book(self._now_s + prefill_s, Kind.PREFILLED, self._attempts.number(request_id))
 
     def _end_prefill(self, request_id: int) -> None:
         prefill_id, prefill_s = self._prefilling.pop(request_id)
@@ -263,7 +260,7 @@ class SimulatedRun:
         self._prefill_busy.discard(instance)
         for request_id in [one for one in self._prefilling if self._life.records[one].prefill_id == instance]:
             del self._prefilling[request_id]
-            self._attempt[request_id] = self._attempt.get(request_id, 0) + 1
+            self._attempts.end(request_id)
 
     def _give_up_stalled(self) -> bool:
         """Nothing can happen any more but for transfers without a path: these fail. Whether there were any."""
@@ -271,13 +268,6 @@ class SimulatedRun:
         for request_id in stalled:
             self._life.failed(request_id, NO_PATH, self._now_s)
         return bool(stalled)
-
-    def _named(self, request_id: int) -> int:
-        """The subject of an event of a request's present attempt."""
-        return request_id + ATTEMPTS * self._attempt.get(request_id, 0)
-
-    def _is_current(self, subject: int) -> bool:
-        return self._named(subject % ATTEMPTS) == subject
 
     def _report_progress(self, closed: int) -> None:
         if closed % self._report_every == 0:

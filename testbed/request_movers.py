@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from scenario import Scenario
 from scheduler import Decision, PrefixIndex
-from serving import Lifecycle
+from serving import Attempts, Lifecycle
 from testbed.fabric_up import FabricUp
 from testbed.run_clock import RunClock
 from testbed.worker_pool import DECODE_PORT, Event, Tell
@@ -22,10 +22,6 @@ from workloads import Request
 
 LATE_S = 0.02
 """A request that is issued later than this is counted as late: a tenth of a short transfer, real seconds."""
-
-
-ATTEMPTS = 1 << 30
-"""Workers know a request that is tried once more by its number plus this: what they report of the first is stale."""
 
 
 class RequestMovers:
@@ -59,7 +55,7 @@ class RequestMovers:
         self.lateness_s: list[float] = []
         self.least_round_trip_ms: dict[int, float] = {}
         self.done = asyncio.Event()
-        self._attempt: dict[int, int] = {}
+        self._attempts = Attempts()
         handlers: dict[str, Callable[[Event], None]] = {
             "prefill_started": self._on_prefill_started,
             "prefilled": self._on_prefilled,
@@ -90,12 +86,16 @@ class RequestMovers:
         self._tell(
             "prefill",
             prefill_id,
-            {"do": self._prefill, "request_id": self._named(request.request_id), "prefill_s": scaled_s},
+            {"do": self._prefill, "request_id": self._attempts.number(request.request_id), "prefill_s": scaled_s},
         )
 
     def transfer(self, request: Request, decision: Decision) -> None:
         emulated_bytes = round(decision.kv_bytes / self._up.spec.rate_scale)
-        moved = {"request_id": self._named(request.request_id), "bytes": emulated_bytes, "stripes": self._stripes}
+        moved = {
+            "request_id": self._attempts.number(request.request_id),
+            "bytes": emulated_bytes,
+            "stripes": self._stripes,
+        }
         tokens = {"context_tokens": request.input_length, "output_tokens": request.output_length}
         self._tell("decode", decision.decode_id, {"do": "expect", **moved, **tokens})
         if emulated_bytes:
@@ -106,19 +106,15 @@ class RequestMovers:
             self.life.sending(request.request_id, self._clock.now_s())
 
     def abandon(self, request_id: int, decode_id: int) -> None:
-        self._tell("decode", decode_id, {"do": "cancel", "request_id": self._named(request_id)})
-        self._attempt[request_id] = self._attempt.get(request_id, 0) + 1
-
-    def _named(self, request_id: int) -> int:
-        """What workers call the present attempt of a request."""
-        return request_id + ATTEMPTS * self._attempt.get(request_id, 0)
+        self._tell("decode", decode_id, {"do": "cancel", "request_id": self._attempts.number(request_id)})
+        self._attempts.end(request_id)
 
     def _if_current(self, handler: Callable[[Event], None]) -> Callable[[Event], None]:
         """Pass events of the present attempt of a request on, under its own number, and no others."""
 
         def pass_on(event: Event) -> None:
-            request_id = event["request_id"] % ATTEMPTS
-            if self._named(request_id) == event["request_id"]:
+            request_id = self._attempts.request_of(event["request_id"])
+            if request_id is not None:
                 handler({**event, "request_id": request_id})
 
         return pass_on

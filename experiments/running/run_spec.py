@@ -189,7 +189,7 @@ def complaint(problem: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{field}: no such field{_field_meant(first['loc'])}"
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = "a list was expected" if first["type"] == "tuple_type" else first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     shown = (
         f" (got {shortened(repr(given))})"

@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 
 from scheduler import PrefixIndex
+from serving import STRIDE
 from testbed.calibration import CALIBRATION_ID
 from testbed.fabric_up import FabricUp
-from testbed.request_movers import ATTEMPTS, RequestMovers
+from testbed.request_movers import RequestMovers
 from testbed.run_clock import RunClock
 from tests.support.analytic_runs import one_pair, prompt
 
@@ -69,16 +70,16 @@ def test_what_is_reported_of_an_attempt_that_is_over_is_not_passed_on() -> None:
     broken = {"request_id": 0, "error": "connection reset"}
     movers.handlers["transfer_failed"](broken)
     assert [command["do"] for command in told] == ["prefill", "expect", "transfer", "cancel", "expect", "transfer"]
-    assert [command["request_id"] for command in told] == [0, 0, 0, 0, ATTEMPTS, ATTEMPTS]
+    assert [command["request_id"] for command in told] == [0, 0, 0, 0, STRIDE, STRIDE]
     movers.handlers["transfer_failed"](broken)
     movers.handlers["received"]({"request_id": 0, "at_s": 3.0})
     assert not movers.life.done
-    movers.handlers["transfer_failed"]({**broken, "request_id": ATTEMPTS})
+    movers.handlers["transfer_failed"]({**broken, "request_id": STRIDE})
     assert (movers.life.done, movers.life.records[0].error) == (True, "connection reset")
 
 
 def test_second_attempts_are_told_from_calibration() -> None:
-    assert 1_000_000 < ATTEMPTS < CALIBRATION_ID / 1000
+    assert 1_000_000 < STRIDE < CALIBRATION_ID / 1000
 
 
 def test_what_a_decode_instance_holds_at_first_need_not_move() -> None:
