@@ -36,7 +36,8 @@ def change_column(reference: str, references: Sequence[str]) -> str:
 def tidy(
     requests: pd.DataFrame, axes: Sequence[str], references: Sequence[str], further: Further | None = None
 ) -> pd.DataFrame:
-    """One row a world, workload, value of the axes, policy and refresh interval. Invalid runs count for nothing.
+    """One row a world, workload, value of the axes, policy and refresh interval, in the order of the runs and ascending
+    intervals, whichever runs are invalid: these count for nothing.
 
     Only the pairs of an invalid run are lost: other policies keep theirs of its seed. `left_out` counts the invalid
     runs of a row, `ttft_change_seeds` the seeds that have pairs with the reference. A condition of which every run is
@@ -57,10 +58,12 @@ def tidy(
     given = requests.assign(refresh_s=refresh_numbers(requests["refresh_s"]))
     trusted = given[given["verdict"] != "invalid"]
     place = ["world", "workload", *axes]
+    policies = list(given["policy"].unique())
     rows = []
     for at, beside in trusted.groupby(place, dropna=False, sort=False):
         warm = counted(beside)
-        for (policy, refresh_s), group in warm.groupby(["policy", "refresh_s"], dropna=False, sort=False):
+        groups = warm.groupby(["policy", "refresh_s"], dropna=False, sort=False)
+        for (policy, refresh_s), group in sorted(groups, key=lambda one: (policies.index(one[0][0]), one[0][1])):
             row = {**dict(zip(place, at, strict=True)), "policy": policy, "refresh_s": refresh_s}
             row |= {"snapshots": group["snapshots"].min(), "correlation_s": group["correlation_s"].iloc[0]}
             row |= _counts(beside[beside["run"].isin(group["run"])]) | _means(group) | {"reference": references[0]}

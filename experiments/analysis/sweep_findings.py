@@ -72,7 +72,7 @@ class RetainedTelemetry:
 
 
 def retained_telemetry(rows: pd.DataFrame) -> RetainedTelemetry | None:
-    """None where the policy without telemetry was not run."""
+    """None where the policy without telemetry was not run, or has no valid run of a seed that all rows have."""
     gain_ms = Interval.of_row(rows.iloc[0], "telemetry_gain", "ms")
     shares = tuple(aged_changes(rows, "retained"))
     if math.isnan(gain_ms.value) or any(math.isnan(one.change.value) for one in shares):

@@ -94,9 +94,11 @@ def _answer(rows: pd.DataFrame) -> list[str]:
     """In three sentences: what telemetry is worth here, how much of it an old snapshot loses, and how sure that is."""
     retained = retained_telemetry(rows)
     if retained is None:
-        return [
-            f"without {WITHOUT_TELEMETRY} in the sweep nobody knows what telemetry is worth here, nor what age costs"
-        ]
+        if rows[f"ttft_change_{WITHOUT_TELEMETRY}_percent"].notna().any():
+            missing = f"without a seed that has valid runs of {WITHOUT_TELEMETRY} and at every refresh interval"
+        else:
+            missing = f"without {WITHOUT_TELEMETRY} in the sweep"
+        return [f"{missing} nobody knows what telemetry is worth here, nor what age costs"]
     return [_worth_of_fresh(rows, retained), _lost(rows, retained), _sureness(rows)]
 
 

@@ -108,8 +108,14 @@ def test_what_is_kept_of_the_gain_of_telemetry_itself() -> None:
     costs = said(made(0.1, telemetry_gain_ms=-20.0, telemetry_gain_low=-30.0, telemetry_gain_high=-10.0), made(60.0))
     assert "telemetry costs something here" in costs
     assert "2 runs fewer than were made, invalid" in said(made(0.1, left_out=2), made(60.0))
-    unknown = said(made(0.1, telemetry_gain_ms=math.nan), made(60.0))
-    assert "without netkv_static in the sweep nobody knows what telemetry is worth here" in unknown
+    unknown = {"telemetry_gain_ms": math.nan}
+    assert "without a seed that has valid runs of netkv_static and at every refresh interval nobody knows" in said(
+        made(0.1, **unknown), made(60.0)
+    )
+    not_run = dict.fromkeys((f"ttft_change_netkv_static_{name}" for name in ("percent", "low", "high", "p")), math.nan)
+    assert "without netkv_static in the sweep nobody knows what telemetry is worth here" in said(
+        made(0.1, **unknown, **not_run), made(60.0, **not_run)
+    )
 
 
 def test_telemetry_is_worth_its_gain_over_none() -> None:

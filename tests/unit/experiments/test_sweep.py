@@ -297,6 +297,13 @@ def test_invalid_runs_count_for_nothing(seen: pd.DataFrame) -> None:
     assert STALENESS.results(seen.assign(verdict="invalid")).empty
 
 
+def test_rows_keep_their_order_whichever_run_is_invalid(seen: pd.DataFrame) -> None:
+    whole = STALENESS.results(seen)[["policy", "refresh_s"]]
+    first = (seen["policy"] == "netkv_full") & (seen["refresh_s"] == 1.0) & (seen["seed"] == seen["seed"].min())
+    seen.loc[first, "verdict"] = "invalid"
+    pd.testing.assert_frame_equal(STALENESS.results(seen)[["policy", "refresh_s"]], whole)
+
+
 def test_an_invalid_run_takes_no_pairs_but_its_own(seen: pd.DataFrame) -> None:
     base = seen[seen["policy"] == "round_robin"]
     lost = pd.concat([seen, base.assign(policy="cla", run=base["run"] + "-cla")], ignore_index=True)
