@@ -1,6 +1,7 @@
-"""Calibration transfers: the rate of blobs on an idle fabric over the nominal rate of their path.
+"""Calibration transfers on an idle fabric: the rate of blobs over the nominal rate of their path, and round trips.
 
-They show whether the machine can carry the link rates of the specification, independent of the run's own load.
+They show whether the machine can carry the link rates of the specification, and how far the emulation's own delays are
+from those of a fabric, independent of the run's own load.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from testbed.fabric_up import FabricUp
 from testbed.worker_pool import DECODE_PORT, Event, Tell
@@ -25,11 +27,26 @@ GOOD = 0.9
 ATTEMPTS = 3
 """Other work may interrupt a transfer: one below `GOOD` is repeated, and the best one counts."""
 
+PINGS = 5
+PING_BYTES = 64
+"""A transfer of so little is over in a round trip or two; the least of some is that of an idle path."""
+
 TCP_PAYLOAD_SHARE = 1448 / 1514
 """Share of payload in a full Ethernet frame of TCP with timestamps (RFC 7323), as port counters count it."""
 
 Pair = tuple[int, int]
 OVER = {"transferred", "received", "finished"}
+
+
+class Delivered(NamedTuple):
+    """Blobs sent together: seconds from the first connection to the last byte, and the least round trip of their
+    connections, seconds, since each was opened; both infinite when one of them failed."""
+
+    duration_s: float
+    least_round_trip_s: float
+
+
+FAILED = Delivered(math.inf, math.inf)
 
 
 class BlobSender:
@@ -46,8 +63,8 @@ class BlobSender:
         self._events_of: dict[int, dict[str, Event]] = {}
         self._over = asyncio.Event()
 
-    async def send(self, pairs: Sequence[Pair], size_bytes: int) -> float:
-        """Seconds from the first connection to the last byte of one blob for each pair, all at once; inf on failure."""
+    async def send(self, pairs: Sequence[Pair], size_bytes: int) -> Delivered:
+        """One blob for each pair, all at once."""
         self._events_of = {CALIBRATION_ID + self._sent + number: {} for number in range(len(pairs))}
         self._sent += len(pairs)
         self._over.clear()
@@ -59,13 +76,14 @@ class BlobSender:
         try:
             await asyncio.wait_for(self._over.wait(), DEADLINE_S + 1)
         except TimeoutError:
-            return math.inf
+            return FAILED
         events = self._events_of.values()
         if any("transfer_failed" in events_seen for events_seen in events):
-            return math.inf
+            return FAILED
         started_s: float = min(events_seen["transferred"]["started_s"] for events_seen in events)
         ended_s: float = max(events_seen["received"]["at_s"] for events_seen in events)
-        return ended_s - started_s
+        least_s: float = min(events_seen["transferred"]["least_round_trip_s"] for events_seen in events)
+        return Delivered(ended_s - started_s, least_s)
 
     def on_event(self, event: Event) -> None:
         """Note an event of the current blobs; events of earlier ones are ignored."""
@@ -80,11 +98,14 @@ class BlobSender:
 
 
 class Calibration:
-    """Blobs between the nearest prefill and decode instances on different servers, alone on their path."""
+    """Blobs between prefill and decode instances that are alone on their path; the nearest on different servers tell
+    the rate."""
 
     def __init__(self, up: FabricUp, roles: Roles, stripes: int, tell: Tell) -> None:
         self._blobs = BlobSender(up, stripes, tell)
-        self._pair = calibration_pair(up, roles)
+        self._pair_of = nearest_pairs(up, roles)
+        self._pair = self._pair_of[min(self._pair_of, key=lambda tier: (tier == 0, tier))]
+        self._dilation = up.spec.time_dilation
         rate_bps = min(up.fabric.links[link].capacity_bps for link in up.fabric.paths(*self._pair)[0])
         self._payload_Bps = rate_bps / up.link_divisor / 8 * TCP_PAYLOAD_SHARE
         self.on_event = self._blobs.on_event
@@ -94,14 +115,22 @@ class Calibration:
         size_bytes = max(min(round(self._payload_Bps * IDEAL_S), MOST_BYTES), 1)
         best = 0.0
         for _ in range(ATTEMPTS):
-            best = max(best, size_bytes / self._payload_Bps / await self._blobs.send([self._pair], size_bytes))
+            took_s = (await self._blobs.send([self._pair], size_bytes)).duration_s
+            best = max(best, size_bytes / self._payload_Bps / took_s)
             if best >= GOOD:
                 break
         return best
 
+    async def round_trips_ms(self) -> dict[int, float]:
+        """Least round trip of `PINGS` blobs of one small frame, by tier, milliseconds of the real system."""
+        found = {}
+        for tier, pair in sorted(self._pair_of.items()):
+            least_s = min([(await self._blobs.send([pair], PING_BYTES)).least_round_trip_s for _ in range(PINGS)])
+            if math.isfinite(least_s):
+                found[tier] = least_s * 1e3 / self._dilation
+        return found
 
-def calibration_pair(up: FabricUp, roles: Roles) -> Pair:
-    """A prefill and a decode instance on two different servers where possible, at the lowest tier."""
-    pairs = [(p, d) for p in roles.prefill for d in roles.decode if p != d]
-    tier_of = {pair: up.fabric.tier(*pair) for pair in pairs}
-    return min(pairs, key=lambda pair: (tier_of[pair] == 0, tier_of[pair], pair))
+
+def nearest_pairs(up: FabricUp, roles: Roles) -> dict[int, Pair]:
+    """A prefill and a decode instance of every tier at which there are two."""
+    return {up.fabric.tier(p, d): (p, d) for p in reversed(roles.prefill) for d in reversed(roles.decode) if p != d}

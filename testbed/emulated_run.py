@@ -77,6 +77,8 @@ class EmulatedRun:
     async def run(self) -> Outcome:
         async with self._pool:
             calibrated = [await self._calibration.measure()]
+            idle_ms = await self._calibration.round_trips_ms()
+            self._outcome.evidence["idle_round_trip_ms"] = {str(tier): ms for tier, ms in idle_ms.items()}
             ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_ms / 1e3, self._up.split)
             for client in self._oracle_clients:
                 client.connect()
@@ -169,7 +171,6 @@ class EmulatedRun:
             "datapath": self._up.datapath,
             "late_requests": sum(late_s > LATE_S for late_s in movers.lateness_s),
             "arrival_lateness_p99_ms": lateness_ms[int(0.99 * (len(lateness_ms) - 1))] if lateness_ms else 0.0,
-            "least_round_trip_ms": {str(tier): ms for tier, ms in sorted(movers.least_round_trip_ms.items())},
             "oracle_refusals": self._oracle.refused,
             "paced_background": self._background.paced_share,
             "background_bytes": self._background.emulated_bytes,

@@ -204,7 +204,7 @@ def bring_up(
         up.net = Mininet(
             topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, shape=shape, split=up.split),
             switch=lambda name, **given: kind(
-                name, datapath="kernel" if spec.datapath == "kernel" else "user", **given
+                name, datapath="kernel" if spec.datapath == "kernel" else "user", batch=not own, **given
             ),
             controller=lambda name: RemoteController(name, ip="127.0.0.1", port=spec.controller_port),
             build=True,

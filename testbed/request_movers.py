@@ -7,7 +7,6 @@ seconds of the real system from t = 0.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -28,8 +27,7 @@ class RequestMovers:
     """Moves the requests of one run. `handlers` are for the events of prefill and decode workers, by name.
 
     `done` is set once no request of `life` is open. `request_gaps_ms`: the gaps between the tokens of each
-    finished request; `lateness_s`: how late each request was issued; `least_round_trip_ms`: of all connections that had
-    a transfer, by tier, in time of the real system.
+    finished request; `lateness_s`: how late each request was issued.
     """
 
     def __init__(
@@ -53,7 +51,6 @@ class RequestMovers:
         )
         self.request_gaps_ms: dict[int, list[float]] = {}
         self.lateness_s: list[float] = []
-        self.least_round_trip_ms: dict[int, float] = {}
         self.done = asyncio.Event()
         self._attempts = Attempts()
         handlers: dict[str, Callable[[Event], None]] = {
@@ -135,9 +132,6 @@ class RequestMovers:
     def _on_transferred(self, event: Event) -> None:
         facts = {name: event[name] for name in ("source_ports", "retransmitted", "wire_bytes")}
         self.life.sending(event["request_id"], self._clock.real_s(event["started_s"]), **facts)
-        tier = self.life.decisions[event["request_id"]]["tier"]
-        least_ms = self.least_round_trip_ms.get(tier, math.inf)
-        self.least_round_trip_ms[tier] = min(least_ms, event["least_round_trip_s"] * 1e3 / self._clock.dilation)
 
     def _on_received(self, event: Event) -> None:
         self.life.received(event["request_id"], self._clock.real_s(event["at_s"]))

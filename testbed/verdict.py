@@ -76,7 +76,7 @@ PACED_LEAST = 0.85
 get less than they ask for, as they would on real links."""
 
 ROUND_TRIP_SHARE = 0.1
-"""Least round trip of the farthest tier over the median KV transfer: the fluid model has none, a fabric one of
+"""Idle round trip of the farthest tier over the median KV transfer: the fluid model has none, a fabric one of
 microseconds. Measured with the default load: 0.006 with datapath=afxdp, 0.05 with datapath=user."""
 
 PATHS_MISMATCH = 0.2
@@ -88,7 +88,10 @@ LEVELS_CLIMBED = {2: 1, 3: 2}
 LEAST_BYTES = 1_000_000
 """With fewer bytes neither conservation nor paths are judged."""
 
-LESS_WORK = "stop other work on this machine, or raise emulation.time_dilation"
+OTHER_WORK = "stop other work on this machine"
+"""In the text of every reason that a busy machine explains."""
+
+LESS_WORK = f"{OTHER_WORK}, or raise emulation.time_dilation"
 """The remedy where processors were too slow for the run."""
 
 
@@ -272,12 +275,12 @@ def _traffic(outcome: Outcome) -> Iterator[VerdictReason]:
         )
         yield VerdictReason("paced_background", text, False, PACED_LEAST / max(paced, 1e-3))
     transfers_ms = sorted(r.kv_transfer_ms for r in outcome.requests if r.kv_bytes and r.kv_transfer_ms > 0)
-    if transfers_ms and (least_ms := evidence.get("least_round_trip_ms")):
-        share = max(least_ms.values()) / transfers_ms[len(transfers_ms) // 2]
+    if transfers_ms and (idle_ms := evidence.get("idle_round_trip_ms")):
+        share = max(idle_ms.values()) / transfers_ms[len(transfers_ms) // 2]
         evidence["round_trip_share"] = share
         if share > ROUND_TRIP_SHARE:
             text = (
-                f"the least round trip, {max(least_ms.values()):.1f} ms, was {share:.0%} of the median KV transfer"
+                f"the idle round trip, {max(idle_ms.values()):.1f} ms, was {share:.0%} of the median KV transfer"
                 f" (limit {ROUND_TRIP_SHARE:.0%}); lower emulation.rate_scale, or raise emulation.time_dilation"
             )
             yield VerdictReason("round_trip", text, False, share / ROUND_TRIP_SHARE)

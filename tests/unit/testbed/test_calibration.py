@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import Any
 
-from testbed.calibration import CALIBRATION_ID, BlobSender
+from testbed.calibration import CALIBRATION_ID, FAILED, BlobSender, Delivered
 
 
 class FakeUp:
@@ -32,31 +32,31 @@ class Fabric:
             self.hear(request_id, "transfer_failed", error="refused")
             return
         self.hear(request_id, "received", at_s=self.ends_s[number])
-        self.hear(request_id, "transferred", started_s=float(number))
+        self.hear(request_id, "transferred", started_s=float(number), least_round_trip_s=0.01 * (number + 1))
         self.hear(request_id, "finished")
 
     def hear(self, request_id: int, event: str, **fields: Any) -> None:
         self.blobs.on_event({"event": event, "request_id": request_id, **fields})
 
-    def send(self, pairs: int) -> float:
+    def send(self, pairs: int) -> Delivered:
         return asyncio.run(self.blobs.send([(k, k + 8) for k in range(pairs)], 1000))
 
 
 def test_blobs_sent_together_take_from_the_first_start_to_the_last_byte() -> None:
     fabric = Fabric(5.0, 3.0)
-    assert fabric.send(2) == 5.0
+    assert fabric.send(2) == (5.0, 0.01)
     addressed = [(role, instance, command.get("address")) for role, instance, command in fabric.told]
     assert addressed[:2] == [("decode", 8, None), ("prefill", 0, ["10.0.0.8", 7001])]
 
 
 def test_a_blob_that_fails_makes_the_time_infinite() -> None:
-    assert Fabric(5.0, math.inf).send(2) == math.inf
+    assert Fabric(5.0, math.inf).send(2) == FAILED
 
 
 def test_every_blob_is_a_request_of_its_own_and_earlier_ones_do_not_matter() -> None:
     fabric = Fabric(2.0)
-    assert fabric.send(1) == 2.0
+    assert fabric.send(1) == (2.0, 0.01)
     fabric.hear(CALIBRATION_ID, "received", at_s=99.0)
-    assert fabric.send(1) == 2.0
+    assert fabric.send(1) == (2.0, 0.01)
     ids = [command["request_id"] for _, _, command in fabric.told if command["do"] == "transfer"]
     assert ids == [CALIBRATION_ID, CALIBRATION_ID + 1]

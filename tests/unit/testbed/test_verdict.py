@@ -30,7 +30,7 @@ GOOD: dict[str, Any] = {
     "softnet_squeezes": 0,
     "telemetry_error": 0.004,
     "paced_background": 0.98,
-    "least_round_trip_ms": {"1": 0.3, "3": 1.2},
+    "idle_round_trip_ms": {"1": 0.3, "3": 1.2},
 }
 
 
