@@ -18,7 +18,7 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import OVSSwitch, RemoteController
 
-from testbed.afxdp import AfxdpSwitch, check_machine, prepare_daemon, reserve_processor
+from testbed.afxdp import AfxdpSwitch, check_machine, last_processor, prepare_daemon, reserve_processor
 from testbed.child_python import child_python
 from testbed.datapath import choose_datapath
 from testbed.emulation import EmulationSpec
@@ -29,7 +29,7 @@ from testbed.per_switch_daemon import PerSwitchDaemonSwitch
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import start_switches
 from topologies import FABRIC_PREFIX, Fabric, Link, Shape, ShapingError, instance_ip
-from topologies.mininet import FatTreeTopo, interface_of, meter_of
+from topologies.mininet import FatTreeTopo, interface_of, joining_middles, meter_of
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
 CONTROLLER_LOG = RUN_DIR / "controller.log"
@@ -186,7 +186,7 @@ def bring_up(
     up = FabricUp(fabric, spec, poll_s, ecmp_seed)
     if up.split:
         check_machine(fabric.spec.switch_ports)
-        processor = reserve_processor()
+        processor = last_processor()
     say("starting Open vSwitch")
     own = spec.vswitchd == "own"
     start_switches([switch.name for switch in fabric.switches] if own else [""])
@@ -210,7 +210,8 @@ def bring_up(
             build=True,
             waitConnected=False,
         )
-        up.net.start()
+        with joining_middles(up.net.links, spec.bringup_deadline_s):
+            up.net.start()
     except ShapingError as problem:
         raise TestbedError(str(problem)) from None
     for instance in fabric.instances:
@@ -220,6 +221,8 @@ def bring_up(
     say("waiting for the controller")
     up.wait_until_programmed(spec.bringup_deadline_s)
     up.check_rates()
+    if up.split:
+        reserve_processor(processor)
     return up
 
 

@@ -11,7 +11,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from subprocess import Popen, TimeoutExpired
+from tempfile import TemporaryFile
 from typing import Any
 
 from mininet.link import Intf, TCIntf
@@ -79,7 +83,8 @@ class ShapedLink(MininetLink):
 class SplitLink(MininetLink):
     """A link between ports of AF_XDP: two cables, and between their middles the shapers of both directions.
 
-    A host shapes what it sends in its own namespace, as on any link, so that its TCP sees the queue.
+    A host shapes what it sends in its own namespace, as on any link, so that its TCP sees the queue. The middles carry
+    nothing before `joining_middles` has joined them.
     """
 
     def __init__(self, node1: Node, node2: Node, shape: Shape, **params: Any) -> None:
@@ -95,7 +100,7 @@ class SplitLink(MininetLink):
                 _run_on(one, f"{_offloads_off(one.name)} && {shaping_command(one.name, shape)}")
             else:
                 shapers.append(shaping_command(middle_of(other.name), shape))
-        _run(str(self), " && ".join([*offloads, *ups, *handovers, *shapers]))
+        self.join_middles = " && ".join([*offloads, *ups, *handovers, *shapers])
 
     @classmethod
     def makeIntfPair(
@@ -117,6 +122,28 @@ class SplitLink(MininetLink):
             middle = f"ip link add {middle_of(name)} {one_queue} type veth"
             commands.append(f"{middle} peer name {name}{given} {one_queue}{place}")
         _run(f"{intfname1}<->{intfname2}", " && ".join(commands))
+
+
+@contextmanager
+def joining_middles(links: Iterable[MininetLink], deadline_s: float) -> Iterator[None]:
+    """Join the middles of all split links and shape them, in a process beside what is done meanwhile: a switch opens
+    its ports in about that time. ShapingError with what a command that fails says, or when the deadline has passed."""
+    with TemporaryFile("w+") as script, TemporaryFile("w+") as said:
+        for link in links:
+            if isinstance(link, SplitLink):
+                script.write(f"{link.join_middles} || {{ echo '{link}' >&2; exit 1; }}\n")
+        script.seek(0)
+        with Popen(["sh"], stdin=script, stdout=said, stderr=said) as joining:
+            try:
+                yield
+                joining.wait(deadline_s)
+            except TimeoutExpired:
+                raise ShapingError(f"the links were not joined and shaped within {deadline_s:g} s") from None
+            finally:
+                joining.kill()
+        if joining.returncode:  # without an error tc may say that interfaces appeared while it looked
+            said.seek(0)
+            raise ShapingError(f"joining and shaping a link said: {' '.join(said.read().split())}")
 
 
 def _offloads_off(interface: str) -> str:

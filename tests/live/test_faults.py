@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.support.live.killing_policy import VICTIM
+from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
 from tests.support.paths import ROOT
 from tests.support.run_histories import assert_no_violation
 
@@ -75,7 +76,7 @@ def test_workers_are_killed_and_hang_and_the_run_keeps_its_record(tmp_path: Path
         {"at_s": 3.0, "kind": "prefill_worker_killed", "target": "h0", "for_s": 2.0},
         {"at_s": 4.0, "kind": "worker_hung", "target": "h6", "for_s": 1.0},
     ]
-    run = faulty_run(tmp_path, faults, "--set", f"serving.retry={retry}")
+    run = faulty_run(tmp_path, faults, "--set", f"serving.retry={retry}", *ON_A_SMALL_FABRIC)
     rows, requests = table(run, "faults"), table(run, "requests")
     failed = {number for ids in rows["failed_ids"] for number in ids}
     retried = {number for ids in rows["retried_ids"] for number in ids}
@@ -94,7 +95,7 @@ def test_workers_are_killed_and_hang_and_the_run_keeps_its_record(tmp_path: Path
 
 def test_a_worker_that_dies_unplanned_costs_its_requests_and_not_the_run(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    made = command(out, "--policy", "tests.support.live.killing_policy:KillsAWorker")
+    made = command(out, "--policy", "tests.support.live.killing_policy:KillsAWorker", *ON_A_SMALL_FABRIC)
     done = subprocess.run(made, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 1, done.stderr
     manifest = json.loads((out / "manifest.json").read_text())

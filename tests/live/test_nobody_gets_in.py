@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
 from tests.support.paths import ROOT
 from workers.privileges import CAP_NET_ADMIN, NOBODY
 
@@ -23,6 +24,10 @@ TABLES = ("tcp", "tcp6", "udp", "udp6", "raw")
 ROLES = {"workers.prefill", "workers.decode"}
 SUDO_USER = 12_345
 DEADLINE_S = 180.0
+SHORT = (
+    *(*ON_A_SMALL_FABRIC, "--requests", "20", "--set", "workload.max_input_tokens=8000"),
+    *("--set", "workload.max_output_tokens=8", "--set", "workload.speedup=2"),
+)
 
 
 @dataclass
@@ -86,7 +91,7 @@ def look(seen: Seen, pid: int) -> None:
 def seen(live_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """A short run, looked at while it goes on."""
     found = Seen(tmp_path_factory.mktemp("run") / "results" / "run")
-    command = [sys.executable, "-m", "experiments.cli", "run", "--requests", "40", "--out", str(found.out)]
+    command = [sys.executable, "-m", "experiments.cli", "run", *SHORT, "--out", str(found.out)]
     environment = os.environ | {"SUDO_UID": str(SUDO_USER), "SUDO_GID": str(SUDO_USER)}
     until_s = time.monotonic() + DEADLINE_S
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as run:

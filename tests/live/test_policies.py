@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
+
 pytestmark = pytest.mark.live
 
 NETKV = Path(sys.executable).with_name("netkv")
@@ -35,24 +37,11 @@ class Hangs:
 def run(policy: str, folder: Path) -> tuple[int, str]:
     (folder / "their_live_policies.py").write_text(POLICIES)
     small = ("--requests", "12", "--set", "workload.max_input_tokens=4096", "--set", "workload.max_output_tokens=64")
+    command = [str(NETKV), "run", "--policy", f"their_live_policies:{policy}", *ON_A_SMALL_FABRIC, *small]
     done = subprocess.run(
-        [
-            NETKV,
-            "run",
-            "--policy",
-            f"their_live_policies:{policy}",
-            *small,
-            "--set",
-            "policy_limit_s=1",
-            "--out",
-            "run",
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+        [*command, "--set", "policy_limit_s=1", "--out", "run"],
+        cwd=folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+    )  # fmt: skip
     return done.returncode, done.stderr
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from experiments.questions import QUESTIONS
 from experiments.running.sweep import read_sweep
+from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
 
 pytestmark = pytest.mark.live
 
@@ -24,6 +25,7 @@ def test_the_emulated_ablation_has_the_tables_of_the_analytic_world(tmp_path: Pa
     done = subprocess.run(
         [
             NETKV, "sweep", "ablation", "--policies", "cla_star,netkv_full", "--requests", "10", "--seed", "3",
+            *ON_A_SMALL_FABRIC,
             "--set", "workload.profile=rag", "--set", "workload.max_output_tokens=8", "--set", "workload.speedup=3",
             "--out", out, "--json",
         ],

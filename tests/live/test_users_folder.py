@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.foreign_folders import POLICY, fill
+from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
 
 pytestmark = pytest.mark.live
 
 NETKV = Path(sys.executable).with_name("netkv")
 DEADLINE_S = 240
-SHORT = ("--requests", "3", "--set", "workload.max_output_tokens=4")
+SHORT = (*ON_A_SMALL_FABRIC, "--requests", "3", "--set", "workload.max_output_tokens=4")
 
 
 def test_sandbox_controller_and_workers_are_ours(tmp_path: Path) -> None:

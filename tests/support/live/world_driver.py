@@ -13,12 +13,13 @@ import sys
 from scenario import CongestionSpec, Scenario, WorkloadSpec
 from testbed.emulated_world import EmulatedWorld
 from testbed.emulation import EmulationSpec
+from tests.support.live.small_fabric import SMALL_FABRIC
 
 
 def scenario(requests: int) -> Scenario:
     """Short answers to a brisk stream of requests, no background load."""
     workload = WorkloadSpec(requests=requests, rate_rps=4.0, max_output_tokens=16, max_input_tokens=8_000)
-    return Scenario(workload=workload, congestion=CongestionSpec(kind="none"))
+    return Scenario(fabric=SMALL_FABRIC, workload=workload, congestion=CongestionSpec(kind="none"))
 
 
 def main() -> None:
