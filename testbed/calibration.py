@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from statistics import median
 from typing import NamedTuple
 
 from testbed.fabric_up import FabricUp
@@ -29,7 +30,7 @@ ATTEMPTS = 3
 
 PINGS = 5
 PING_BYTES = 64
-"""A transfer of so little is over in a round trip or two; the least of some is that of an idle path."""
+"""Blobs of so little take next to no time but what every transfer takes beside its bytes."""
 
 TCP_PAYLOAD_SHARE = 1448 / 1514
 """Share of payload in a full Ethernet frame of TCP with timestamps (RFC 7323), as port counters count it."""
@@ -121,14 +122,17 @@ class Calibration:
                 break
         return best
 
-    async def round_trips_ms(self) -> dict[int, float]:
-        """Least round trip of `PINGS` blobs of one small frame, by tier, milliseconds of the real system."""
-        found = {}
+    async def idle(self) -> dict[str, dict[str, float]]:
+        """By tier, milliseconds of the real system, of `PINGS` blobs of one small frame a stripe: `idle_round_trip_ms`,
+        the least, and `idle_transfer_ms`, what the middle one took from the first connection to the last byte."""
+        round_trip_ms, transfer_ms = {}, {}
         for tier, pair in sorted(self._pair_of.items()):
-            least_s = min([(await self._blobs.send([pair], PING_BYTES)).least_round_trip_s for _ in range(PINGS)])
-            if math.isfinite(least_s):
-                found[tier] = least_s * 1e3 / self._dilation
-        return found
+            pings = [await self._blobs.send([pair], PING_BYTES) for _ in range(PINGS)]
+            if all(math.isfinite(ping.duration_s) for ping in pings):
+                real_ms = 1e3 / self._dilation
+                round_trip_ms[str(tier)] = min(ping.least_round_trip_s for ping in pings) * real_ms
+                transfer_ms[str(tier)] = median(ping.duration_s for ping in pings) * real_ms
+        return {"idle_round_trip_ms": round_trip_ms, "idle_transfer_ms": transfer_ms}
 
 
 def nearest_pairs(up: FabricUp, roles: Roles) -> dict[int, Pair]:

@@ -77,8 +77,7 @@ class EmulatedRun:
     async def run(self) -> Outcome:
         async with self._pool:
             calibrated = [await self._calibration.measure()]
-            idle_ms = await self._calibration.round_trips_ms()
-            self._outcome.evidence["idle_round_trip_ms"] = {str(tier): ms for tier, ms in idle_ms.items()}
+            self._outcome.evidence |= await self._calibration.idle()
             ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_ms / 1e3, self._up.split)
             for client in self._oracle_clients:
                 client.connect()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.comparing.recorded_run import MODELS
+from experiments.comparing.recorded_run import REPLAY, measured_models
 from experiments.drawing import (
     EMULATED_TRANSFER,
     MODEL_STYLES,
@@ -22,13 +22,13 @@ COMPARISON_TITLE = "How far is the fluid model from the emulation?"
 LEAST_ERROR_PERCENT = 0.1
 """Smaller errors are drawn here: the axis is logarithmic."""
 
-NEAREST = modelled_transfer(MODELS[-1], "fluid replay")
+NEAREST = modelled_transfer(REPLAY, "fluid replay")
 """The model that the scatter compares with."""
 
 
 def error_distribution(table: pd.DataFrame, model: str) -> tuple[list[float], list[float]]:
     """Absolute errors of a model in percent, ascending, and for each the share of transfers within it, in percent."""
-    errors = np.sort(np.abs(table[EMULATED_TRANSFER.column] / table[model] - 1))
+    errors = np.sort(np.abs(table[EMULATED_TRANSFER.column] / table[model] - 1).dropna())
     shares = 100 * np.arange(1, len(errors) + 1) / len(errors)
     return (100 * errors).clip(LEAST_ERROR_PERCENT).tolist(), shares.tolist()
 
@@ -58,7 +58,7 @@ def draw_comparison(table: pd.DataFrame, report: dict[str, Any], out: Path) -> l
         scatter.set(xscale="log", yscale="log", xlabel=NEAREST.label, ylabel=EMULATED_TRANSFER.label)
         scatter.set_title("Each point a transfer; above the line the emulation took longer")
         scatter.legend()
-        for model in MODELS:
+        for model in measured_models(table):
             style = MODEL_STYLES[model]
             errors, shares = error_distribution(table, model)
             distribution.plot(errors, shares, color=style.colour, linestyle=style.dash, label=style.label)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from experiments.analysis import paired_change
 from experiments.comparing.independent_runs import Pair, interval_of
-from experiments.comparing.recorded_run import MODELS, RecordedRun
+from experiments.comparing.recorded_run import REPLAY, RecordedRun
 from scheduler import POLICIES, TELEMETRY_POLICIES
 
 WAYS = ("emulated", "same_decisions", "own_decisions")
@@ -51,7 +51,7 @@ def _three_ways(pair: Pair, runs: Sequence[RecordedRun], table: pd.DataFrame) ->
     spec = pair.emulated.spec
     (folder, *_) = [run.folder.name for run in runs if run.spec == spec]
     ours, theirs = (one.requests.set_index("request_id") for one in (pair.emulated, pair.analytic))
-    replayed_ms = 1e3 * table[table["run"] == folder].set_index("request_id")[MODELS[-1]]
+    replayed_ms = 1e3 * table[table["run"] == folder].set_index("request_id")[REPLAY]
     longer_ms = (ours["kv_transfer_ms"] - replayed_ms.reindex(ours.index)).fillna(0.0)
     both = (ours["status"] == "completed") & (theirs["status"].reindex(ours.index) == "completed")
     reads = spec.policy in TELEMETRY_POLICIES or spec.policy not in POLICIES

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,13 @@ FRAME_B = 1514
 PAYLOAD_B = 1448
 """Of a full Ethernet frame, and of that what TCP with timestamps delivers (RFC 7323): the shaper counts the former."""
 
-MODELS = ("closed_form", "fluid_ideal", "fluid_paths", "fluid_frames")
+MODELS = ("closed_form", "fluid_ideal", "fluid_paths", "fluid_frames", "fluid_latency")
 """Models from the roughest to the nearest: tier bandwidth over an even share; max-min with ideal spreading; with the
-paths that were taken; with the headers of frames as well. `fluid_frames` is the replay."""
+paths that were taken; with the headers of frames as well; with what the emulation adds to every transfer
+(`RecordedRun.latency_s`), which a real fabric does not."""
+
+REPLAY = "fluid_frames"
+"""The model that errors are against: what a transfer would have taken with no delay but its bytes."""
 
 NEEDED = ("transfer_started_s", "source_ports", "paths")
 NEEDED_OF_PATHS = (
@@ -42,7 +47,8 @@ NEEDED_OF_PATHS = (
 @dataclass(frozen=True)
 class RecordedRun:
     """`transfers`: a row a transfer that moved bytes: request_id, start_s, taken_s, kv_bytes, source, target, tier,
-    connections. `connections`: the table `paths`."""
+    connections. `connections`: the table `paths`. `idle_transfer_s`: of a transfer of next to nothing on the idle
+    fabric, by tier."""
 
     folder: Path
     spec: RunSpec
@@ -50,10 +56,13 @@ class RecordedRun:
     fabric: Fabric
     transfers: pd.DataFrame
     connections: pd.DataFrame
+    idle_transfer_s: dict[str, float] = field(default_factory=dict)
 
     def replayed_s(self, model: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """How long each of `transfers` would have taken on one of the models of `MODELS`, seconds."""
-        frames = FRAME_B / PAYLOAD_B if model == "fluid_frames" else 1.0
+        if model == "fluid_latency":
+            return self.replayed_s(REPLAY) + self.latency_s()
+        frames = FRAME_B / PAYLOAD_B if model == REPLAY else 1.0
         rows = self.transfers
         recorded = [
             RecordedTransfer(*row)
@@ -66,6 +75,17 @@ class RecordedRun:
         ]
         finish_s = replay_recorded(self._transport(model), recorded, self._background())
         return np.array([finish_s[one.request_id] - max(one.start_s, 0.0) for one in recorded])
+
+    def latency_s(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """What each of `transfers` takes beside its bytes, seconds of the real system: a transfer of next to nothing on
+        the idle fabric before the run, by tier, and one frame on every link of a path but the slowest, which the next
+        frame of the transfer follows. NaN in a run that did not measure the former."""
+        links, scale = self.fabric.links, self.spec.emulation.rate_scale
+        found = []
+        for source, target, tier in self.transfers[["source", "target", "tier"]].itertuples(index=False):
+            frames_s = [8 * FRAME_B * scale / links[link].capacity_bps for link in self.fabric.paths(source, target)[0]]
+            found.append(self.idle_transfer_s.get(str(tier), math.nan) + sum(frames_s) - max(frames_s))
+        return np.array(found)
 
     def _transport(self, model: str) -> Transport:
         if model == "closed_form":
@@ -97,7 +117,8 @@ def read_recorded(folder: Path) -> RecordedRun:
     transfers = _transfers(decisions, requests)
     if transfers.empty:
         raise StoreError(f"{folder}: no KV transfer was finished")
-    return RecordedRun(folder, spec, str(manifest["verdict"]), spec.build()[0], transfers, connections)
+    idle_s = {tier: took_ms / 1e3 for tier, took_ms in manifest["evidence"].get("idle_transfer_ms", {}).items()}
+    return RecordedRun(folder, spec, str(manifest["verdict"]), spec.build()[0], transfers, connections, idle_s)
 
 
 def _transfers(decisions: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
@@ -119,6 +140,11 @@ def read_connections(folder: Path) -> pd.DataFrame:
     if missing := [name for name in NEEDED_OF_PATHS if name not in found.columns]:
         raise StoreError(f"{folder}: paths.parquet lacks {', '.join(missing)}: an older run; make it again")
     return found.assign(rate_bps=found["rate_bps"].astype(float))
+
+
+def measured_models(table: pd.DataFrame) -> list[str]:
+    """Those of `MODELS` that say something of a table's transfers: the last needs runs that measured their latency."""
+    return [model for model in MODELS if table[model].notna().any()]
 
 
 def sharers(transfers: pd.DataFrame, connections: pd.DataFrame) -> list[int]:

@@ -94,6 +94,7 @@ MODEL_STYLES = {
     "fluid_ideal": Style("Fluid, ideal spreading", "#56B4E9", "-."),
     "fluid_paths": Style("Fluid, paths taken", "#0072B2", "--"),
     "fluid_frames": Style("Fluid, paths and headers", "#D55E00", "-"),
+    "fluid_latency": Style("Fluid, with the emulation's latency", "#009E73", "-"),
 }
 """Of the models of `netkv compare`, from the roughest to the nearest."""
 

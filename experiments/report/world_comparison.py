@@ -13,12 +13,14 @@ from experiments.comparing import (
     COMPARISON_TITLE,
     MODELS,
     NEAREST,
+    REPLAY,
     IndependentRun,
     diagonal,
     error_distribution,
     gains_report,
     in_words,
     independent_report,
+    measured_models,
     models_report,
     one_a_specification,
     pair_up,
@@ -148,7 +150,7 @@ def _scatter(table: pd.DataFrame) -> Any:
         style = TIER_STYLES[int(str(tier))]
         hover = [
             f"<b>request {row['request_id']}</b>, {plain(row['run'])}<br>{row['kv_bytes'] / 1e9:.2f} GB, {style.label}"
-            f"<br>{1e3 * row['taken_s']:.0f} ms emulated, {1e3 * row[MODELS[-1]]:.0f} in the model"
+            f"<br>{1e3 * row['taken_s']:.0f} ms emulated, {1e3 * row[REPLAY]:.0f} in the model"
             f" ({row['error']:+.0%})"
             for row in rows.to_dict("records")
         ]
@@ -169,7 +171,7 @@ def _scatter(table: pd.DataFrame) -> Any:
 
 def _distribution(table: pd.DataFrame) -> Any:
     plot = new_plot(TRANSFER_ERROR.label, SHARE_OF_TRANSFERS.label, height=360, showlegend=True)
-    for model in MODELS:
+    for model in measured_models(table):
         style = MODEL_STYLES[model]
         errors, shares = error_distribution(table, model)
         plot.add_scatter(

@@ -59,6 +59,9 @@ def _text(report: dict[str, Any]) -> str:
         lines += [
             _row(f"{title} {name}" if title == "tier" else name, found) for name, found in replay[section].items()
         ]
+    if nearest := replay["less_latency"]:
+        lines += ["", "The same, less what the emulation adds to every transfer", HEAD, _row("all", nearest)]
+        lines += [_row(name, found) for name, found in nearest["by_size"].items()]
     lines += ["", "Models: the error left by each", HEAD]
     lines += [_row(model["model"], model) for model in report["models"]]
     lines += ["", "Independent: each world makes its own decisions"]

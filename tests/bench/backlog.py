@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.comparing.comparison import run_folders
-from experiments.comparing.recorded_run import MODELS, RecordedRun, read_recorded
+from experiments.comparing.recorded_run import REPLAY, RecordedRun, read_recorded
 from experiments.comparing.replay_error import replay_table
 
 BEFORE_S = 0.3
@@ -34,7 +34,7 @@ def table_of(run: RecordedRun) -> pd.DataFrame:
         )
         for number, start_s, taken_s in rows[["request_id", "start_s", "taken_s"]].itertuples(index=False)
     ]
-    return pd.DataFrame({"met": met, "taken_s": rows["taken_s"], "fluid_s": rows[MODELS[-1]]})
+    return pd.DataFrame({"met": met, "taken_s": rows["taken_s"], "fluid_s": rows[REPLAY]})
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from experiments.comparing.recorded_run import MODELS, read_recorded
+from experiments.comparing.recorded_run import REPLAY, read_recorded
 from experiments.comparing.replay_error import errors_of, makespan_errors, replay_table
 from experiments.drawing.static_style import paper
 from experiments.running.errors import StoreError
@@ -79,7 +79,7 @@ def row_of(table: pd.DataFrame) -> Mapping[str, Any]:
     """The figures of a cell."""
     medians = [errors_of(rows["error"])["median_abs_error"] for _, rows in table.groupby("run")]
     large = table[table["kv_bytes"] >= 1e9]
-    model_s = table[MODELS[-1]]
+    model_s = table[REPLAY]
     return {
         "runs": table["run"].nunique(),
         **errors_of(table["error"]),

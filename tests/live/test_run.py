@@ -97,6 +97,14 @@ def test_bytes_on_the_wire_are_the_scaled_blobs_and_their_headers(run: Path) -> 
     assert 0 < headers.iloc[0] <= 4 * 64
 
 
+def test_the_idle_fabric_was_measured_by_tier_before_the_run(run: Path) -> None:
+    evidence = json.loads((run / "manifest.json").read_text())["evidence"]
+    round_trip_ms, transfer_ms = evidence["idle_round_trip_ms"], evidence["idle_transfer_ms"]
+    assert list(round_trip_ms) == list(transfer_ms) == ["1", "2", "3"]
+    assert 0 < round_trip_ms["1"] < round_trip_ms["3"] < 30
+    assert all(0 < round_trip_ms[tier] < 2 * transfer_ms[tier] for tier in round_trip_ms)
+
+
 def test_every_stripe_has_a_source_port_of_its_own(run: Path) -> None:
     decisions = pd.read_parquet(run / "decisions.parquet")
     moved = decisions[decisions["kv_bytes"] > 0]

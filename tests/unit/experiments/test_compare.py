@@ -230,6 +230,27 @@ def test_compare_prints_json_with_the_contracts_names_and_writes_figures(tmp_pat
     ]  # fmt: skip
 
 
+def test_what_the_emulation_adds_to_every_transfer_is_a_model_of_its_own(tmp_path: Path) -> None:
+    run = write_emulated(tmp_path / "run")
+    report, table = compare_folders(run, None, invalid=False)
+    assert report["replay"]["less_latency"] is None
+    manifest = json.loads((run / "manifest.json").read_text())
+    taken_s, fluid_s = table[["taken_s", "fluid_frames"]].iloc[0]
+    frame_s = 8 * 1514 * 5000  # of real time on a link of 1 bit/s
+    followed_s = 2 * frame_s / 3.6e12 + frame_s / 200e9  # all links of the path but one of its NICs, the slowest
+    manifest["evidence"]["idle_transfer_ms"] = {"1": 1e3 * (taken_s - fluid_s - followed_s)}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    report, table = compare_folders(run, None, invalid=False)
+    assert table["fluid_latency"].to_numpy() == pytest.approx(taken_s)
+    nearest = report["replay"]["less_latency"]
+    assert (nearest["count"], nearest["p90_abs_error"]) == (2, pytest.approx(0, abs=1e-9))
+    assert nearest["total_error"] == pytest.approx(0, abs=1e-9)
+    assert [model["model"] for model in report["models"]][-1] == "fluid_latency"
+    assert report["replay"]["kv_transfer"]["median_abs_error"] == pytest.approx(SLOW - 1)
+    done = CliRunner().invoke(app, ["compare", str(run)], catch_exceptions=False)
+    assert "The same, less what the emulation adds to every transfer" in done.stdout
+
+
 def test_policies_of_a_sweep_are_ranked_in_both_worlds(tmp_path: Path) -> None:
     for policy in ("cla", "round_robin", "netkv_static"):
         write_emulated(tmp_path / "sweep" / "runs" / policy, policy)
