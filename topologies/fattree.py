@@ -6,14 +6,23 @@ way up is ECMP. Ports: on a switch the ports to lower nodes come first (1..n), t
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from topologies.fabric import Fabric, FabricSpec, Instance, Level, Link, Switch
 
 INSTANCE_PORT = 0
 """Mininet numbers the only interface of a host 0."""
 
+KEPT_FABRICS = 8
+"""Fabrics that are remembered: a sweep checks and makes hundreds of runs on a few."""
 
+
+@lru_cache(maxsize=KEPT_FABRICS)
 def build_fattree(spec: FabricSpec) -> Fabric:
-    """Build the fabric of `spec`. The same specification always gives the same graph, names and ports."""
+    """The fabric of `spec`, immutable. The same specification always gives the same graph, names and ports.
+
+    Asked for again, it is the same object, with the paths that were found on it.
+    """
     instances = tuple(
         Instance(index, pod, rack, server, slot)
         for index, (pod, rack, server, slot) in enumerate(
