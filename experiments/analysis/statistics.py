@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from experiments.analysis.percentiles import value_at_percent
+from experiments.analysis.percentiles import values_at_percent
 
 Floats = NDArray[np.float64]
 Units = NDArray[np.int64]
@@ -31,11 +33,17 @@ WARM_UP_SHARE = 0.1
 """Share of each run's requests, from its front, that no statistic counts: queues and caches fill meanwhile. What that
 does to a figure is measured in docs/explanation/intervals.md."""
 
+MOST_AT_ONCE = 100_000
+"""Numbers in a table of resampled rows: it stays in a processor's cache."""
+
 LEAST_UNITS = 8
 """With fewer seeds than this, each run is cut into just so many blocks of consecutive requests that there are as many
 units. Fewer units make intervals too wide to decide anything once several comparisons are corrected for, more of them
 make blocks too short to be independent: docs/explanation/intervals.md has the coverage of either."""
 
+
+KEYS = ["seed", "request_id"]
+"""What names a request in every policy's runs."""
 
 Bounds = tuple[float, float]
 """Between which values a figure can be at all; no interval of it reaches beyond them."""
@@ -126,19 +134,27 @@ def counted(requests: pd.DataFrame, warm_up: float = WARM_UP_SHARE) -> pd.DataFr
 
 def units_of(requests: pd.DataFrame) -> Units:
     """The unit of each row, numbered from 0: its `seed`, or with few seeds its block of consecutive `request_id`."""
-    seeds, seed_of = np.unique(requests["seed"].to_numpy(), return_inverse=True)
-    if len(seeds) >= LEAST_UNITS or not len(requests):
+    return _units(*(requests[name].to_numpy() for name in KEYS))
+
+
+def _units(seed: NDArray[Any], numbers: NDArray[Any]) -> Units:
+    seeds, seed_of = np.unique(seed, return_inverse=True)
+    if len(seeds) >= LEAST_UNITS or not len(seed):
         return seed_of.astype(np.int64)
-    in_run = requests["request_id"].groupby(seed_of).rank(method="dense").to_numpy() - 1
-    length = requests["request_id"].groupby(seed_of).transform("nunique").to_numpy()
-    blocks = np.minimum(math.ceil(LEAST_UNITS / len(seeds)), length)
-    _, unit_of = np.unique(np.stack([seed_of, in_run * blocks // length]), axis=1, return_inverse=True)
-    return unit_of.reshape(-1).astype(np.int64)
+    unit_of = seed_of * LEAST_UNITS
+    for one in range(len(seeds)):
+        (rows,) = np.nonzero(seed_of == one)
+        distinct, in_run = np.unique(numbers[rows], return_inverse=True)
+        unit_of[rows] += in_run * min(math.ceil(LEAST_UNITS / len(seeds)), len(distinct)) // len(distinct)
+    return np.unique(unit_of, return_inverse=True)[1].astype(np.int64)
 
 
+@lru_cache(maxsize=16)
 def resamples(count: int, seed: int = 0) -> NDArray[np.int64]:
-    """How often each of `count` units is in each resample of the bootstrap, shape [RESAMPLES, count]."""
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    """How often each of `count` units is in each resample of the bootstrap, shape [RESAMPLES, count]; read only."""
+    often = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    often.flags.writeable = False
+    return often
 
 
 def paired_change(baseline: pd.DataFrame, other: pd.DataFrame, column: str, seed: int = 0) -> Change:
@@ -201,9 +217,8 @@ def growth(baseline: pd.DataFrame, other: pd.DataFrame, column: str, over: str) 
 
     Over the requests that completed in both; `over` is a column of `baseline`. NaN where it does not vary.
     """
-    keys = ["seed", "request_id"]
     done = [frame[frame["status"] == "completed"] for frame in (baseline, other)]
-    pairs = done[0][[*keys, column, over]].merge(done[1][[*keys, column]], on=keys, suffixes=("_before", "_after"))
+    pairs = done[0][[*KEYS, column, over]].merge(done[1][[*KEYS, column]], on=KEYS, suffixes=("_before", "_after"))
     at, rise = pairs[over].to_numpy(dtype=float), (pairs[f"{column}_after"] - pairs[f"{column}_before"]).to_numpy()
     units = units_of(pairs)
     sums = np.stack([np.bincount(units, part) for part in (np.ones(len(at)), at, rise, at * rise, at**2)], axis=1)
@@ -251,18 +266,44 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in corrected]
 
 
-def _pairs(baseline: pd.DataFrame, other: pd.DataFrame, column: str) -> tuple[Floats, Floats, Units]:
-    """Both columns over the requests in both, and the unit of each."""
-    keys = ["seed", "request_id"]
-    pairs = baseline[[*keys, column]].merge(other[[*keys, column]], on=keys, suffixes=("_before", "_after"))
-    before, after = (pairs[f"{column}_{which}"].to_numpy(dtype=float) for which in ("before", "after"))
-    return before, after, units_of(pairs)
+def _pairs(
+    baseline: pd.DataFrame, other: pd.DataFrame, column: str, *, completed: bool = False
+) -> tuple[Floats, Floats, Units]:
+    """Both columns over the requests in both, and the unit of each.
+
+    `completed`: over those that completed in both and have the figure; an answer of one token has no TBT.
+    """
+    mine, theirs = (_keys_and_values(frame, column, completed=completed) for frame in (baseline, other))
+    if _same_requests(mine, theirs):
+        return mine[2], theirs[2], _units(*mine[:2])
+    tables = [pd.DataFrame(dict(zip((*KEYS, "value"), found, strict=True))) for found in (mine, theirs)]
+    pairs = tables[0].merge(tables[1], on=KEYS, suffixes=("_before", "_after"))
+    return pairs["value_before"].to_numpy(), pairs["value_after"].to_numpy(), units_of(pairs)
 
 
 def _completed_pairs(baseline: pd.DataFrame, other: pd.DataFrame, column: str) -> tuple[Floats, Floats, Units]:
-    """The same over the requests that completed in both and have the figure: an answer of one token has no TBT."""
-    done = [frame[frame["status"] == "completed"].dropna(subset=[column]) for frame in (baseline, other)]
-    return _pairs(done[0], done[1], column)
+    return _pairs(baseline, other, column, completed=True)
+
+
+Keyed = tuple[NDArray[Any], NDArray[Any], Floats]
+"""The seed and the number of each request, and a figure of it."""
+
+
+def _keys_and_values(frame: pd.DataFrame, column: str, *, completed: bool) -> Keyed:
+    seed, number = (frame[name].to_numpy() for name in KEYS)
+    values = frame[column].to_numpy(dtype=float)
+    if not completed:
+        return seed, number, values
+    kept = (frame["status"] == "completed").to_numpy(dtype=bool) & ~np.isnan(values)
+    return seed[kept], number[kept], values[kept]
+
+
+def _same_requests(mine: Keyed, theirs: Keyed) -> bool:
+    """Whether both hold the same requests, each once and in order: then the rows are pairs as they are."""
+    if not all(np.array_equal(one, other) for one, other in zip(mine[:2], theirs[:2], strict=True)):
+        return False
+    next_seed, next_number = (np.diff(key) for key in mine[:2])
+    return bool(((next_seed > 0) | ((next_seed == 0) & (next_number > 0))).all())
 
 
 def _per_unit(units: Units, before: Floats, after: Floats) -> Floats:
@@ -295,7 +336,13 @@ def _percentiles(values: Floats, units: Units, percent: float) -> Callable[[NDAr
     """A percentile of the rows of resampled units, by how often each unit was drawn."""
     order = np.argsort(values, kind="stable")
     in_order, unit_in_order = values[order], units[order]
-    return lambda often: np.array([value_at_percent(in_order, np.cumsum(row[unit_in_order]), percent) for row in often])
+    rows = max(MOST_AT_ONCE // max(len(values), 1), 1)
+
+    def percentiles(often: NDArray[np.int64]) -> Floats:
+        parts = (often[first : first + rows, unit_in_order] for first in range(0, len(often), rows))
+        return np.concatenate([values_at_percent(in_order, np.cumsum(part, axis=1), percent) for part in parts])
+
+    return percentiles
 
 
 def _bootstrap(units: Units, statistic: Callable[[NDArray[np.int64]], Floats], seed: int) -> tuple[float, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -11,10 +13,14 @@ import pytest
 
 from experiments.questions import QUESTIONS, Question
 from experiments.questions.question import TUNED_CLA_STAR, note_on
+from experiments.running import Condition
 from experiments.running.errors import SpecError
 from scheduler.policy import POLICIES, TELEMETRY_POLICIES
 from tests.support.paths import ROOT
 from workloads import PROFILES as WORKLOADS
+
+pytestmark = pytest.mark.xdist_group("questions")
+"""On one processor: what many tests look at is planned once."""
 
 AXES = {
     "staleness": [],
@@ -42,8 +48,18 @@ asked = pytest.mark.parametrize("question", QUESTIONS.values(), ids=list(QUESTIO
 
 def runs(question: Question, world: str = "analytic", profile: str = "quick", **changes: Any) -> Any:
     """The conditions of a question's own policies, but for a control run; `__` stands for the dot in a field's name."""
+    if not changes:
+        return planned(question.name, world, profile)
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
-    made = question.conditions(profile, question.policies, (world,), dotted)
+    return without_control(question.conditions(profile, question.policies, (world,), dotted))
+
+
+@cache
+def planned(name: str, world: str, profile: str) -> list[Condition]:
+    return without_control(QUESTIONS[name].conditions(profile, QUESTIONS[name].policies, (world,), {}))
+
+
+def without_control(made: Sequence[Condition]) -> list[Condition]:
     return [condition for condition in made if "control" not in condition.labels]
 
 
@@ -89,7 +105,7 @@ def test_labels_are_what_the_specification_says(question: Question, profile: str
         labels, spec = condition.labels, condition.spec
         assert list(labels) == ["world", "workload", "seed", "refresh_s", *AXES[question.name]]
         assert (labels["world"], labels["workload"], labels["seed"]) == (world, spec.workload.profile, spec.seed)
-        refresh = spec.model_dump(mode="json")["oracle"]["refresh_s"] if spec.policy in TELEMETRY_POLICIES else None
+        refresh = spec.oracle.model_dump(mode="json")["refresh_s"] if spec.policy in TELEMETRY_POLICIES else None
         assert labels["refresh_s"] == refresh
         axes = {
             "time_scale_s": spec.congestion.mean_off_s,
