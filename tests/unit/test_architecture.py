@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.processor_groups import group_of
 
 PACKAGES = (
     *("topologies", "workloads", "scenario", "scheduler", "serving"),
@@ -233,6 +234,12 @@ def test_what_needs_root_is_in_a_folder_of_its_own(folder: str) -> None:
         path for path in TESTS if path.is_relative_to(ROOT / "tests" / folder) and path != Path(__file__).resolve()
     ]
     assert [name_of(path) for path in files if "mark.live" in path.read_text(encoding="utf-8")] == []
+
+
+def test_a_group_of_tests_is_named_where_it_is_looked_for() -> None:
+    named = [path for path in TESTS if "mark.xdist_group(" in path.read_text(encoding="utf-8")]
+    assert [name_of(path) for path in named if path != Path(__file__).resolve() and not group_of(name_of(path))] == []
+    assert {group_of(name_of(path)) for path in named} >= {"workers", "ports"}
 
 
 def test_no_two_modules_or_classes_share_a_name() -> None:

@@ -19,7 +19,7 @@ from scheduler.policy import POLICIES, TELEMETRY_POLICIES
 from tests.support.paths import ROOT
 from workloads import PROFILES as WORKLOADS
 
-pytestmark = pytest.mark.xdist_group("questions")
+pytestmark = pytest.mark.xdist_group("planned questions")
 """On one processor: what many tests look at is planned once."""
 
 AXES = {
