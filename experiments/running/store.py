@@ -26,7 +26,7 @@ from experiments.running.machine import describe_machine, git_commit, versions
 from experiments.running.ownership import hand_over, make_folders
 from experiments.running.run_spec import RunSpec, complaint
 from experiments.running.summary import summarise
-from experiments.running.token_times import Gaps, simulated_gaps, simulated_times, times_of_gaps
+from experiments.running.token_times import Gaps, TokenTimes, simulated_gaps, simulated_times, times_of_gaps
 from scheduler import Decision
 from serving import Outcome, RequestRecord
 
@@ -106,9 +106,7 @@ def render_run(
         spec.slo,
         outcome.token_gap_counts,
         tables["decisions"],
-        simulated_times(requests, spec.model.step_s)
-        if spec.world == "analytic"
-        else times_of_gaps(requests, outcome.request_gaps_ms),
+        _token_times(spec, outcome, requests),
     )
     if detailed:
         summary |= arrays_of(requests, request_gaps_ms(spec, requests, outcome.request_gaps_ms))
@@ -133,6 +131,17 @@ def render_run(
     if measured is not None:
         files[f"{MEASURED}.json"] = json_text(measured).encode()
     return files
+
+
+def _token_times(spec: RunSpec, outcome: Outcome, requests: Columns) -> TokenTimes | None:
+    """When tokens came; None for an analytic run that lost workers or tried requests again, whose batches the table of
+    requests does not tell."""
+    if spec.world == "emulated":
+        return times_of_gaps(requests, outcome.request_gaps_ms)
+    kinds = {fault["kind"] for fault in outcome.faults}
+    if kinds & {"decode_worker_killed", "prefill_worker_killed"} or (kinds and spec.serving.retry):
+        return None
+    return simulated_times(requests, spec.model.step_s)
 
 
 def request_gaps_ms(spec: RunSpec, requests: Table, measured: Gaps) -> Gaps:

@@ -104,8 +104,9 @@ def peaks(requests: Table, token_times: TokenTimes | None) -> dict[str, Any]:
     at_once = np.arange(1, len(arrived_s) + 1) - np.searchsorted(ended_s, arrived_s, "right")
     most_tokens = None
     if token_times is not None:
-        seconds = np.floor(token_times.at_s - arrived_s[0]).astype(np.int64)
-        most_tokens = float(np.bincount(seconds, weights=token_times.tokens).max(initial=0.0))
+        counted = token_times.tokens > 0  # steps of requests that were lost may come before the first arrival
+        seconds = np.floor(token_times.at_s[counted] - arrived_s[0]).astype(np.int64)
+        most_tokens = float(np.bincount(seconds, weights=token_times.tokens[counted]).max(initial=0.0))
     return {"max_output_tokens_per_s": most_tokens, "max_concurrent_requests": int(at_once.max())}
 
 

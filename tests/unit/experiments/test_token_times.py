@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from dataclasses import asdict, fields
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.running.store import render_run
 from experiments.running.summary import peaks
 from experiments.running.token_times import TokenTimes, simulated_gaps, simulated_times, times_of_gaps
 from scenario import ServingSpec, WorkloadSpec
 from serving import Outcome, RequestRecord
 from tests.support.analytic_runs import STEP_S, one_pair, play, prompt, run, small
-from tests.support.made_runs import frame, lost, record
+from tests.support.made_runs import frame, lost, record, spec
 
 
 def table_of(outcome: Outcome) -> dict[str, list[Any]]:
@@ -81,3 +83,24 @@ def test_peaks_by_hand() -> None:
     times = TokenTimes(np.array([10.2, 10.9, 11.0, 12.5]), np.array([1, 1, 4, 1]))
     assert peaks(requests, times) == {"max_output_tokens_per_s": 4.0, "max_concurrent_requests": 2}
     assert peaks(requests, None)["max_output_tokens_per_s"] is None
+
+
+def test_a_lost_request_before_the_first_that_completed_adds_no_peak() -> None:
+    """It was decoded until its instance died, before the first arrival that counts."""
+    requests = frame(lost(0, "failed", "killed"), record(1, timestamp_s=5.0, e2el_ms=1000.0))
+    times = TokenTimes(np.array([0.5, 0.6, 5.5]), np.array([0, 0, 2]))
+    assert peaks(requests, times) == {"max_output_tokens_per_s": 2.0, "max_concurrent_requests": 1}
+
+
+@pytest.mark.parametrize("kind", ["decode_worker_killed", "prefill_worker_killed"])
+def test_of_a_run_that_lost_a_worker_nobody_knows_when_tokens_came(kind: str) -> None:
+    """The table of requests does not tell when those that were lost left the batch."""
+
+    def most_tokens(target: str, at_s: float) -> Any:
+        made = spec(workload__requests=12, faults=[{"at_s": at_s, "kind": kind, "target": target}])
+        files = render_run(made, run(made.scenario), {"verdict": "valid", "reasons": []})
+        return json.loads(files["summary.json"])["max_output_tokens_per_s"]
+
+    target = "h0" if kind.startswith("prefill") else "h2"
+    assert most_tokens(target, 1.0) is None
+    assert most_tokens(target, 1e6) > 0, "the fault never began"
