@@ -1,6 +1,16 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from . import margins
 from .best_of_several import BestOfSeveral, against_best, best_of_other_seeds, what_binds
+from .degradation import (
+    FAILED_LOSS,
+    MEASURES,
+    SLO_LOSS,
+    TTFT_LOSS,
+    Measure,
+    against_whole,
+    gentlest_of_other_seeds,
+    loss,
+)
 from .findings import cache_aware_penalty, invariance, largest_gain, overhead, retention, tiers_kept
 from .interval import Interval
 from .percentiles import weighted_percentiles
@@ -69,11 +79,15 @@ from .wording import CAVEAT, OF_TTFT, beside_claim, percent_change, refresh_name
 __all__ = [
     "CAVEAT",
     "CONFIDENCE",
+    "FAILED_LOSS",
+    "MEASURES",
     "NEVER",
     "OF_TTFT",
     "POWER",
     "SHARE",
     "SHARE_DIFFERENCE",
+    "SLO_LOSS",
+    "TTFT_LOSS",
     "WITHOUT_TELEMETRY",
     "AgedChange",
     "BestOfSeveral",
@@ -82,10 +96,12 @@ __all__ = [
     "Further",
     "GainFit",
     "Interval",
+    "Measure",
     "RetainedTelemetry",
     "ablation_steps",
     "against_best",
     "against_freshest",
+    "against_whole",
     "aged_changes",
     "available",
     "beside_claim",
@@ -99,6 +115,7 @@ __all__ = [
     "fieller",
     "fit_gain",
     "gains",
+    "gentlest_of_other_seeds",
     "growth",
     "herd_ratio",
     "holm",
@@ -111,6 +128,7 @@ __all__ = [
     "largest_gain",
     "largest_row_gain",
     "longest_staleness_s",
+    "loss",
     "margins",
     "mean_interval",
     "mean_kept",

@@ -25,7 +25,8 @@ WITHOUT_TELEMETRY = "netkv_static"
 """NetKV with nominal bandwidths: what NetKV-Full does without a snapshot."""
 
 Further = Callable[[pd.DataFrame, pd.DataFrame], Mapping[str, float | str]]
-"""Figures of a row that only one question has: of its requests, and all those of the same world, workload and axes."""
+"""Figures of a row that only one question has: of its requests, and all those of the same world, workload and axes; or,
+as `across`, all those of the same world and workload."""
 
 
 def change_column(reference: str, references: Sequence[str]) -> str:
@@ -34,7 +35,11 @@ def change_column(reference: str, references: Sequence[str]) -> str:
 
 
 def tidy(
-    requests: pd.DataFrame, axes: Sequence[str], references: Sequence[str], further: Further | None = None
+    requests: pd.DataFrame,
+    axes: Sequence[str],
+    references: Sequence[str],
+    further: Further | None = None,
+    across: Further | None = None,
 ) -> pd.DataFrame:
     """One row a world, workload, value of the axes, policy and refresh interval, in the order of the runs and ascending
     intervals, whichever runs are invalid: these count for nothing.
@@ -60,6 +65,7 @@ def tidy(
     place = ["world", "workload", *axes]
     policies = list(given["policy"].unique())
     rows = []
+    everywhere = dict(iter(counted(given).groupby(place[:2], dropna=False))) if across else {}
     for at, beside in trusted.groupby(place, dropna=False, sort=False):
         warm = counted(beside)
         groups = warm.groupby(["policy", "refresh_s"], dropna=False, sort=False)
@@ -75,7 +81,9 @@ def tidy(
                 row[f"{prefix}_p"] = math.nan if policy == reference else change.p
                 if reference == references[0]:
                     row["ttft_change_seeds"] = len(change_seeds(warm[warm["policy"] == reference], group))
-            rows.append(row | dict(further(group, warm) if further else {}))
+            row |= further(group, warm) if further else {}
+            row |= across(group, everywhere[at[:2]]) if across else {}
+            rows.append(row)
     results = pd.DataFrame(rows)
     if len(results):
         keys = [*place, "policy", "refresh_s"]

@@ -80,6 +80,8 @@ class EmulatedCut:
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     seeds: Sequence[int] | None = None
     workloads: Sequence[str] | None = None
+    policies: Sequence[str] | None = None
+    """Of the question's own; whoever names policies gets those."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,8 @@ class Question:
 
     `asks`: one line for the help. `policies`: those that are run unless others are named. `references`: changes are
     against each of them; the first is that of `ttft_change_percent`. `further`: figures of a row that only this
-    question has. `table`, `sentences`, `charts`: the results as a person reads them; `request_charts`: charts that need
-    every request.
+    question has, from the requests beside it; `across`: the same from those with every value of the axes. `table`,
+    `sentences`, `charts`: the results as a person reads them; `request_charts`: charts that need every request.
     """
 
     name: str
@@ -145,11 +147,12 @@ class Question:
     sentences: Callable[[pd.DataFrame], list[str]]
     charts: Callable[[pd.DataFrame], list[Chart]]
     further: Further | None = None
+    across: Further | None = None
     request_charts: Callable[[pd.DataFrame], list[Chart]] = _no_charts
 
     def results(self, requests: pd.DataFrame) -> pd.DataFrame:
         """The tidy frame of `experiments.running.sweep.read_sweep`'s: see `experiments.analysis.results.tidy`."""
-        return tidy(requests, [axis.label for axis in self.axes], self.references, self.further)
+        return tidy(requests, [axis.label for axis in self.axes], self.references, self.further, self.across)
 
     def draw(self, results: pd.DataFrame, out: Path, note: str) -> list[Path]:
         """Write the charts of the results into the folder `out`, with a note on the runs. Returns the files."""
@@ -188,6 +191,8 @@ class Question:
     ) -> Iterator[Condition]:
         cut = chosen.emulated if world == "emulated" else EmulatedCut()
         axes = [axis.values({**chosen.axes, **cut.axes}[axis.label], given) for axis in self.axes]
+        if cut.policies and set(policies) == set(self.policies):
+            policies = dict.fromkeys(cut.policies)
         seeds = (given["seed"],) if "seed" in given else cut.seeds or chosen.seeds
         workloads: Sequence[str | None] = cut.workloads or chosen.workloads or (None,)
         if "workload.trace" in given:

@@ -68,14 +68,26 @@ def axis_column(label: str, heading: str) -> Column:
     return heading, lambda row: f"{row[label]:g}"
 
 
-def listing(results: pd.DataFrame, title: str, columns: Sequence[Column], note: str = "") -> Table:
-    """A row a policy and condition, in a section a world and workload where there are several; `note`: at its foot."""
+def listing(
+    results: pd.DataFrame,
+    title: str,
+    columns: Sequence[Column],
+    note: str = "",
+    *,
+    compared: str | None = None,
+    change: str = "ttft_change",
+) -> Table:
+    """A row a policy and condition, in a section a world and workload where there are several; `note`: at its foot.
+
+    `compared`: what the changes are, where it is not the mean TTFT against the reference; `change`: what their columns
+    begin with.
+    """
     failed = int((results["requests"] - results["completed"]).sum())
     reference = results["reference"].iloc[0]
     table = _empty(
         title,
-        f"times in ms; change: mean TTFT against {reference}, 95 % interval; {failed or 'no'} requests failed"
-        f"{_notes(results)}{note}",
+        f"times in ms; {compared or f'change: mean TTFT against {reference}'}, 95 % interval; {failed or 'no'} requests"
+        f" failed{_notes(results, change)}{note}",
     )
     table.add_column("policy", no_wrap=True)
     for heading, _ in columns:
@@ -117,12 +129,12 @@ def _section(world: object, workload: object, rows: pd.DataFrame) -> str:
     return f"{world}, {workload}:" if rows["world"].nunique() > 1 else f"{workload}:"
 
 
-def _notes(results: pd.DataFrame) -> str:
+def _notes(results: pd.DataFrame, change: str = "ttft_change") -> str:
     """The smallest changes that the comparisons could have detected, and how many runs of these rows do not count.
 
     The sweep's conclusions name those runs and say why.
     """
-    text, could = "", results["ttft_change_detectable"].dropna()
+    text, could = "", results[f"{change}_detectable"].dropna()
     if len(could):
         ends = list(dict.fromkeys((f"{could.min():.1f}", f"{could.max():.1f}")))
         text += f"; smallest change detectable ({100 * POWER:.0f} % power): {' to '.join(ends)} %"

@@ -22,6 +22,7 @@ FIGURE_NAMES = {
     "ablation": "Figure 4 · Ablation",
     "scale": "Figure 5 · Scalability",
     "regimes": "Regimes",
+    "faults": "Faults",
 }
 """By question, in the paper's order."""
 

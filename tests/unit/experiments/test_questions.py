@@ -30,6 +30,7 @@ AXES = {
     "ablation": [],
     "scale": ["gpus"],
     "regimes": ["regime"],
+    "faults": ["faults"],
 }
 QUICK_RUNS = {  # emulated, analytic
     "staleness": (18, 18),
@@ -39,6 +40,7 @@ QUICK_RUNS = {  # emulated, analytic
     "ablation": (3 * 5, 4 * 5 * 5),
     "scale": (2 * 3, 5 * 5 * 3),
     "regimes": (2 * 9, 9 * 16 * 9),
+    "faults": (4 * 4, 5 * 8 * 16),
 }
 MOST_ON_PACKETS = 18
 """Runs of about 20 s of a quick sweep that is meant to end within eight minutes."""
@@ -82,6 +84,15 @@ def regime_by_hand(spec: Any) -> str:
     return by_kind.get(spec.congestion.kind) or ("hot_spots" if spec.congestion.hot_spots > 1 else "baseline")
 
 
+def faults_by_hand(spec: Any) -> str:
+    """What a specification has break."""
+    frozen = [event.kind for event in spec.faults.events] == ["telemetry_frozen"]
+    drawn = set(spec.faults.random.kinds) if spec.faults.random.rate else set()
+    names = {(False, ()): "none", (True, ()): "telemetry_loss", (False, ("link_down",)): "link_down"}
+    names |= {(True, ("link_down",)): "link_stale", (False, ("decode_worker_killed",)): "worker_loss"}
+    return names[frozen, tuple(drawn)]
+
+
 # Runs and their labels
 
 
@@ -114,6 +125,7 @@ def test_labels_are_what_the_specification_says(question: Question, profile: str
             "sharing": spec.workload.sharing,
             "gpus": spec.fabric.gpus,
             "regime": regime_by_hand(spec),
+            "faults": faults_by_hand(spec),
         }
         assert {name: labels[name] for name in AXES[question.name]} == {
             name: axes[name] for name in AXES[question.name]
@@ -254,6 +266,8 @@ def test_a_value_of_the_users_own_replaces_the_profiles(question: str, field: st
         ("staleness_map", {"congestion.mean_on_s": 2}, "congestion.mean_on_s: the sweep varies it"),
         ("regimes", {"serving.batch_slots": 9}, "serving.batch_slots: the sweep varies it"),
         ("regimes", {"congestion.kind": "incast"}, "congestion.kind: the sweep varies it"),
+        ("faults", {"faults.random.rate": 1.0}, "faults.random.rate: the sweep varies it"),
+        ("faults", {"faults": []}, "faults: the sweep varies it"),
         ("prefix", {"workload.trace": "/dev/null"}, "workload.trace: a trace shares what it shares"),
         ("topology", {"fabric.tor_oversubscription": 0.5}, "tor_oversubscription: 0.5 is below 1"),
         ("ablation", {"workload.requests": 0}, "workload.requests: "),

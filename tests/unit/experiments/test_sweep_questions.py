@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from experiments.analysis.results import gains
 from experiments.cli import app
+from experiments.drawing import style_of
 from experiments.questions import QUESTIONS, Question, SweepProfile
 from experiments.running.sweep import read_sweep, run_sweep
 
@@ -40,6 +41,7 @@ TINY = {
     "ablation": SweepProfile((0, 1), CHANGES, workloads=("rag", "long_context")),
     "scale": SweepProfile((0,), CHANGES, axes={"gpus": (64, 128)}),
     "regimes": SweepProfile((0, 1), CHANGES, axes={"regime": ("baseline", "decode_slots", "shuffle")}),
+    "faults": SweepProfile((0, 1), CHANGES, axes={"faults": ("none", "link_down", "link_stale")}),
 }  # fmt: skip
 FIGURES = {
     "staleness": ["staleness", "prediction_error"],
@@ -49,6 +51,7 @@ FIGURES = {
     "ablation": ["ablation"],
     "scale": ["scale"],
     "regimes": ["regimes", "regimes-public"],
+    "faults": ["faults", "faults-slo"],
 }
 
 each = pytest.mark.parametrize("name", list(QUESTIONS))
@@ -199,14 +202,14 @@ def test_table_and_sentences_name_what_was_compared(ask: Ask, name: str) -> None
 
 @each
 def test_a_router_of_the_public_has_its_place_in_table_figure_and_words(ask: Ask, name: str, tmp_path: Path) -> None:
-    seen = ask(name).seen
+    seen, question = ask(name).seen, QUESTIONS[name]
+    added = "paper_full" if "aibrix_decode" in question.policies else "aibrix_decode"
     other = seen[seen["policy"] == "netkv_full"]
-    other = other.assign(policy="aibrix_decode", run=other["run"] + "-aibrix")
-    question = QUESTIONS[name]
+    other = other.assign(policy=added, run=other["run"] + "-added")
     results = question.results(pd.concat([seen, other]))
     written = question.draw(results, tmp_path, "")
-    assert any("aibrix_decode" in path.name + path.read_text() for path in written if path.suffix == ".svg")
-    rows = results[results["policy"] == "aibrix_decode"]
+    assert any(style_of(added).label in path.name + path.read_text() for path in written if path.suffix == ".svg")
+    rows = results[results["policy"] == added]
     assert len(rows) == len(results[results["policy"] == "netkv_full"])
 
 
