@@ -6,6 +6,7 @@ counters of the links. Which flows exist, and why, is the caller's business.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -45,6 +46,15 @@ class FluidNetwork:
         self._completed: list[Completion] = []
         self._private_link_of: dict[int, int] = {}  # a cap on the rate of a flow is a link that only it crosses
         self._idle_private_links: list[int] = []
+
+    def fork(self) -> FluidNetwork:
+        """A copy that goes on by itself from this instant."""
+        copied = copy.copy(self)
+        copied._tables = type(self._tables)(*(table.copy() for table in self._tables))
+        copied._ended = self._ended.copy()
+        copied._slot_of, copied._private_link_of = dict(self._slot_of), dict(self._private_link_of)
+        copied._completed, copied._idle_private_links = list(self._completed), list(self._idle_private_links)
+        return copied
 
     @property
     def clock_s(self) -> float:

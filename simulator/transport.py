@@ -98,9 +98,12 @@ class FluidTransport:
 
     def fork(self, choice: PathChoice | None = None) -> FluidTransport:
         """A copy that goes on by itself from this instant; flows that start later choose their paths by `choice`."""
-        shared = {id(part): part for part in (self._fabric, self._choice)}
-        copied = copy.deepcopy(self, shared)
+        copied = copy.copy(self)
         copied._choice = self._choice if choice is None else choice
+        copied._persistent = copy.deepcopy(self._persistent)
+        copied._network = self._network.fork()
+        copied._transfer_of, copied._flows_left = dict(self._transfer_of), dict(self._flows_left)
+        copied._background = {flow: list(parts) for flow, parts in self._background.items()}
         return copied
 
     @property

@@ -11,16 +11,23 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 from tests.support.foreign_folders import PACKAGES, POLICY, fill
 from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.xdist_group("installed")
+"""On one processor: it is installed and compiled once each way."""
 
 NOT_INSTALLED = shutil.ignore_patterns(
     *(".*", "__pycache__", "*.egg-info", "build", "dist", "results", "docs", "tests", "vm")
 )
 DEADLINE_S = 240
 """Compiling the inner loops anew takes seconds, and the machine may be busy."""
+
+FONTS = {"MPLCONFIGDIR": matplotlib.get_cachedir()}
+"""Without their list in the foreign home, Matplotlib would search this machine for fonts again in every process."""
 
 Done = subprocess.CompletedProcess[str]
 
@@ -63,7 +70,7 @@ def netkv(bin_folder: Path) -> Callable[..., Done]:
         return subprocess.run(
             [str(bin_folder / "netkv"), *arguments],
             cwd=folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C", **environment},
+            env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C", **FONTS, **environment},
         )  # fmt: skip
 
     return run

@@ -1,7 +1,7 @@
 """Tests of one `xdist_group` run one after another on one processor, by how pytest-xdist deals its work.
 
-pytest-xdist 3.8 writes the group into a private field of each test, which pytest 9.2 reads no longer: `--dist loadgroup`
-alone keeps nothing together, and what a module makes once is made on every processor.
+pytest-xdist 3.8 writes the group into a private field of each test, which pytest 9.2 reads no longer: by itself
+`--dist loadgroup` keeps nothing together, and what a module makes once is made on every processor.
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ from tests.support.paths import ROOT
 from tests.support.run_histories import Records, analytic_folder, as_emulated, assert_no_violation
 from tests.support.small_sweeps import small_conditions, sweep_in
 
+pytestmark = pytest.mark.xdist_group("checking")
+"""On one processor: its runs are made once."""
+
 BUSY = {
     **{"workload__requests": 120, "workload__speedup": 3.0, "workload__max_output_tokens": 100},
     **{"serving__batch_slots": 3, "serving__kv_memory_tokens": 40_000, "simulation__link_sample_s": 1.0},
@@ -37,6 +40,16 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def records(busy: Path) -> Records:
     return Records.of(busy)
+
+
+@pytest.fixture(scope="module")
+def busy_emulated(busy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with what an emulated one has beside; every invariant holds."""
+    made = Records.of(busy)
+    as_emulated(made)
+    folder = made.write(tmp_path_factory.mktemp("emulated") / "true")
+    assert_no_violation(folder)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -302,10 +315,9 @@ def test_a_record_that_was_tampered_with_is_named(
 
 @pytest.mark.parametrize(("invariant", "tamper"), TAMPERED_EMULATED, ids=names(TAMPERED_EMULATED))
 def test_a_record_of_an_emulated_run_that_was_tampered_with_is_named(
-    invariant: str, tamper: Callable[[Records], None], records: Records, tmp_path: Path
+    invariant: str, tamper: Callable[[Records], None], busy_emulated: Path, tmp_path: Path
 ) -> None:
-    as_emulated(records)
-    assert_no_violation(records.write(tmp_path / "true"))
+    records = Records.of(busy_emulated)
     tamper(records)
     assert invariant in {found.invariant for found in check_run(records.write(tmp_path / "run"))}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,16 @@ from tests.support.paths import ROOT
 
 
 def found_in(sweeps: Sweeps, claim: str, world: str = "analytic") -> ClaimVerdict:
-    found = [verdict for verdict in verdicts([sweeps.place]) if (verdict.claim, verdict.world) == (claim, world)]
+    files = frozenset((path, path.stat().st_mtime_ns) for path in sweeps.place.rglob("*"))
+    found = [one for one in judged(sweeps.place, files) if (one.claim, one.world) == (claim, world)]
     assert len(found) == 1
     return found[0]
+
+
+@lru_cache(maxsize=1)
+def judged(place: Path, files: frozenset[tuple[Path, int]]) -> list[ClaimVerdict]:
+    """Every verdict, found once for the same files."""
+    return verdicts([place])
 
 
 @pytest.fixture

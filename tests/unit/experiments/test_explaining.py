@@ -18,6 +18,9 @@ from scheduler import Dispatcher, NetworkSample
 from tests.support.made_runs import spec
 from tests.support.run_histories import Records, analytic_folder, as_emulated
 
+pytestmark = pytest.mark.xdist_group("explaining")
+"""On one processor: its runs are made once."""
+
 CLOSEST = """
 class Closest:
     def select(self, request, candidates, view):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from scenario import CongestionSpec, OracleSpec, Scenario, WorkloadSpec
 from scheduler.view import BACKGROUND_COMPETITORS
 from tests.support.analytic_runs import run
 from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.xdist_group("refresh theory")
+"""On one processor: its runs are made once."""
 
 PAGE = ROOT / "docs" / "explanation" / "refresh-theory.md"
 DATA = ROOT / "docs" / "data"
@@ -155,6 +159,7 @@ CONGESTIONS = (
 )
 
 
+@cache
 def mean_transfer_ms(policy: str, congestion: CongestionSpec, refresh_s: float) -> float:
     """Over three seeds that nothing was chosen on."""
     scenarios = [

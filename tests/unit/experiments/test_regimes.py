@@ -15,6 +15,9 @@ from experiments.running import RunSpec
 from scheduler import POLICIES
 from simulator import AnalyticWorld
 
+pytestmark = pytest.mark.xdist_group("regimes")
+"""On one processor: its runs are made once."""
+
 QUESTION = QUESTIONS["regimes"]
 
 
@@ -28,6 +31,7 @@ def made(regime: str, policy: str, seed: int = 0) -> pd.DataFrame:
     return frame[frame["status"] == "completed"]
 
 
+@cache
 def spec_of(regime: str, policy: str, seed: int = 0) -> RunSpec:
     conditions = QUESTION.conditions("quick", [policy], ("analytic",), {"seed": seed})
     (spec,) = (condition.spec for condition in conditions if condition.labels["regime"] == regime)
