@@ -7,10 +7,13 @@ needed to test what a page does with them.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
+from experiments.cli import app
 from experiments.questions import QUESTIONS
 from experiments.running.run_spec import RunSpec
 from experiments.running.store import write_run
@@ -76,6 +79,22 @@ def hostile_sweep(out: Path) -> Path:
         spec = spec.model_copy(update={"workload": workload})
         conditions.append(Condition(f"{condition.name}{ATTACK.replace('/', ' ')}", spec, labels))
     return write_sweep(out, conditions, verdict="suspect", error=ATTACK)
+
+
+@dataclass(frozen=True)
+class MadeReport:
+    """A report as `netkv report --json` makes it: the page, and what the command said of it."""
+
+    page: Path
+    said: dict[str, Any]
+
+
+def made_report(folder: Path, *options: str) -> MadeReport:
+    """The report on a folder, beside it."""
+    page = folder.parent / f"{folder.name}.html"
+    done = CliRunner().invoke(app, ["report", str(folder), "--out", str(page), "--json", *options])
+    assert done.exit_code == 0, done.output
+    return MadeReport(page, json.loads(done.output))
 
 
 def outcome_of(spec: RunSpec) -> Outcome:

@@ -29,7 +29,14 @@ from experiments.running.run_spec import make_spec, parse_settings
 from experiments.running.store import write_run
 from experiments.running.worlds import open_world
 from simulator.path_choice import TRANSFER, PathChoice
-from tests.support.report_folders import ATTACK, SLOWER, hostile_sweep, staleness_conditions, write_sweep
+from tests.support.report_folders import (
+    ATTACK,
+    SLOWER,
+    MadeReport,
+    made_report,
+    staleness_conditions,
+    write_sweep,
+)
 
 pytestmark = pytest.mark.xdist_group("report")
 
@@ -78,25 +85,14 @@ class Page(HTMLParser):
         return found
 
 
-def reported(folder: Path, *options: str) -> tuple[Page, dict[str, object], str]:
-    out = folder.parent / f"{folder.name}.html"
-    done = CliRunner().invoke(app, ["report", str(folder), "--out", str(out), "--json", *options])
-    assert done.exit_code == 0, done.output
-    text = out.read_text(encoding="utf-8")
-    return Page(text), json.loads(done.output), text
+def parsed(report: MadeReport) -> tuple[Page, dict[str, object], str]:
+    text = report.page.read_text(encoding="utf-8")
+    return Page(text), report.said, text
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds a sweep in both worlds."""
-    folder = tmp_path_factory.mktemp("results")
-    write_sweep(folder / "staleness", staleness_conditions(("emulated", "analytic")))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def page(results: Path) -> tuple[Page, dict[str, object], str]:
-    return reported(results)
+def page(report: MadeReport) -> tuple[Page, dict[str, object], str]:
+    return parsed(report)
 
 
 def test_one_file_holds_every_section_and_loads_nothing(page: tuple[Page, dict[str, object], str]) -> None:
@@ -266,7 +262,7 @@ def test_the_commands_make_the_very_specifications_again(results: Path) -> None:
 
 def test_a_single_run_is_a_report_too_and_says_what_it_lacks(results: Path, tmp_path: Path) -> None:
     run = next(run for sweep in collect(results) for run in sweep.runs if run.spec.world == "analytic")
-    found, said, text = reported(run.folder)
+    found, said, text = parsed(made_report(run.folder))
     (run.folder.parent / f"{run.folder.name}.html").unlink()
     assert said["sweeps"] == [{"name": run.name, "question": "", "runs": 1}]
     assert said["figures"] == []
@@ -308,16 +304,15 @@ def test_bad_folders_are_refused(tmp_path: Path, results: Path, what: str) -> No
 
 def test_runs_that_cannot_be_trusted_are_in_no_figure(tmp_path: Path) -> None:
     write_sweep(tmp_path / "sweep", staleness_conditions(("emulated",)), verdict="invalid", error="it broke")
-    found, said, _ = reported(tmp_path / "sweep")
+    found, said, _ = parsed(made_report(tmp_path / "sweep"))
     assert said["figures"] == ["evidence"]
     assert said["replayed"] == 0
     assert "it broke" in found.text
     assert "No run of this folder can be trusted" in found.text
 
 
-def test_what_a_user_wrote_is_text_everywhere(tmp_path: Path) -> None:
-    hostile_sweep(tmp_path / "sweep")
-    found, _, text = reported(tmp_path / "sweep")
+def test_what_a_user_wrote_is_text_everywhere(hostile_report: MadeReport) -> None:
+    found, _, text = parsed(hostile_report)
     assert len(found.scripts) == 4  # none was closed early and none came in
     assert "img" not in found.tags
     assert ATTACK in found.text  # as text it is shown

@@ -16,10 +16,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from experiments.report.page import write_report
-from tests.support.report_folders import POLICY, hostile_sweep, staleness_conditions, write_sweep
+from tests.support.report_folders import POLICY, MadeReport
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.xdist_group("report")
 
 CHROMIUM, DRIVER = "chromium", "chromedriver"
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -109,12 +108,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("results")
-    write_sweep(folder / "staleness", staleness_conditions(("emulated", "analytic")))
-    place = folder / "report.html"
-    write_report(folder, place)
-    return place
+def page(report: MadeReport) -> Path:
+    return report.page
 
 
 def test_it_loads_without_a_complaint_and_asks_for_nothing(browser: Browser, page: Path) -> None:
@@ -325,10 +320,8 @@ def test_text_stands_out_from_its_ground(browser: Browser, page: Path) -> None:
     assert browser.run(CONTRAST) == []
 
 
-def test_nothing_that_a_user_wrote_runs(browser: Browser, tmp_path: Path) -> None:
-    hostile_sweep(tmp_path / "sweep")
-    place = tmp_path / "report.html"
-    write_report(tmp_path, place)
+def test_nothing_that_a_user_wrote_runs(browser: Browser, hostile_report: MadeReport) -> None:
+    place = hostile_report.page
     browser.open(place)
     for key in browser.run("return [...document.querySelectorAll('[data-figure]')].map((card) => card.dataset.figure)"):
         browser.draw(key)
