@@ -27,8 +27,12 @@ def versions() -> dict[str, str]:
     return found
 
 
+@lru_cache
 def git_commit() -> str | None:
-    """The commit of the project, with `-dirty` when the work tree differs from it; None outside a checkout."""
+    """The commit of the project, with `-dirty` when the work tree differs from it; None outside a checkout.
+
+    As this process first found it: what it runs is what it had loaded, whatever is committed meanwhile.
+    """
     root = str(Path(__file__).parents[2])
     commit = _said("git", "-C", root, "rev-parse", "HEAD")
     if not commit:

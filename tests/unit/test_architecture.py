@@ -6,7 +6,7 @@ import ast
 import importlib
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -79,10 +79,16 @@ def test_every_package_has_modules() -> None:
     assert {package_of(path) for path in MODULES} == set(PACKAGES)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_package_imports_only_packages_before_it(path: Path) -> None:
-    below = PACKAGES[PACKAGES.index(package_of(path)) + 1 :]
-    assert sorted(imported_roots(path) & {*below, "tests"}) == []
+def offences(paths: Iterable[Path], found_in: Callable[[Path], Iterable[str]]) -> dict[str, list[str]]:
+    """What a rule finds in each module, those without an offence left out."""
+    return {name_of(path): sorted(found) for path in paths if (found := set(found_in(path)))}
+
+
+def test_a_package_imports_only_packages_before_it() -> None:
+    def from_below(path: Path) -> set[str]:
+        return imported_roots(path) & {*PACKAGES[PACKAGES.index(package_of(path)) + 1 :], "tests"}
+
+    assert offences(MODULES, from_below) == {}
 
 
 def part_of(dotted: str) -> str:
@@ -101,21 +107,24 @@ def own_imports(path: Path) -> Iterator[str]:
             yield node.module
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_another_package_is_imported_through_its_public_names(path: Path) -> None:
-    mine = part_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    inner = {name for name in own_imports(path) if part_of(name) != mine and name != part_of(name)}
-    assert sorted(name for name in inner if not name.startswith(BY_THEIR_OWN_NAME)) == []
+def test_another_package_is_imported_through_its_public_names() -> None:
+    def inner(path: Path) -> set[str]:
+        mine = part_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        names = {name for name in own_imports(path) if part_of(name) != mine and name != part_of(name)}
+        return {name for name in names if not name.startswith(BY_THEIR_OWN_NAME)}
+
+    assert offences(MODULES, inner) == {}
 
 
-@pytest.mark.parametrize("path", modules_of("experiments"), ids=name_of)
-def test_a_part_of_experiments_imports_only_parts_before_it(path: Path) -> None:
-    mine = part_of(".".join(path.relative_to(ROOT).with_suffix("").parts)).rpartition(".")[2]
-    if mine == "experiments":
-        return
-    after = PARTS_OF_EXPERIMENTS[PARTS_OF_EXPERIMENTS.index(mine) + 1 :]
-    used = {part_of(name).rpartition(".")[2] for name in own_imports(path)}
-    assert sorted(used & {*after, "experiments"}) == []
+def test_a_part_of_experiments_imports_only_parts_before_it() -> None:
+    def from_after(path: Path) -> set[str]:
+        mine = part_of(".".join(path.relative_to(ROOT).with_suffix("").parts)).rpartition(".")[2]
+        if mine == "experiments":
+            return set()
+        after = PARTS_OF_EXPERIMENTS[PARTS_OF_EXPERIMENTS.index(mine) + 1 :]
+        return {part_of(name).rpartition(".")[2] for name in own_imports(path)} & {*after, "experiments"}
+
+    assert offences(modules_of("experiments"), from_after) == {}
 
 
 @pytest.mark.parametrize("package", [*PACKAGES, *(f"experiments.{part}" for part in PARTS_OF_EXPERIMENTS[:-1])])
@@ -148,28 +157,33 @@ def test_ryu_and_os_ken_are_known_only_to_the_controller() -> None:
     assert sorted(user for user in users if not user.startswith(RYU_USERS)) == []
 
 
-@pytest.mark.parametrize("path", modules_of("simulator"), ids=name_of)
-def test_the_simulator_starts_no_process(path: Path) -> None:
-    assert sorted(imported_roots(path) & {"mininet", "subprocess", "multiprocessing", "socket", "asyncio"}) == []
+def test_the_simulator_starts_no_process() -> None:
+    starting = {"mininet", "subprocess", "multiprocessing", "socket", "asyncio"}
+    assert offences(modules_of("simulator"), lambda path: imported_roots(path) & starting) == {}
 
 
-@pytest.mark.parametrize("path", modules_of("topologies", "workers"), ids=name_of)
-def test_what_a_bare_interpreter_runs_needs_the_standard_library_only(path: Path) -> None:
+def test_what_a_bare_interpreter_runs_needs_the_standard_library_only() -> None:
     """Without our environment `mn --custom` loads the topology, and hosts start their workers sooner."""
-    own = {package_of(path), "topologies", *({"mininet"} if path.name == "mininet.py" else set())}
-    assert sorted(imported_roots(path) - own - set(sys.stdlib_module_names)) == []
+
+    def further(path: Path) -> set[str]:
+        own = {package_of(path), "topologies", *({"mininet"} if path.name == "mininet.py" else set())}
+        return imported_roots(path) - own - set(sys.stdlib_module_names)
+
+    assert offences(modules_of("topologies", "workers"), further) == {}
 
 
-@pytest.mark.parametrize("path", modules_of("scheduler"), ids=name_of)
-def test_the_scheduler_has_no_clock_but_the_injected_stopwatch(path: Path) -> None:
-    assert sorted(imported_roots(path) & {"datetime", "sched", "threading", "asyncio"}) == []
-    clocks = {
-        node.attr
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "time"
-    }
-    assert clocks <= {"perf_counter_ns"}
-    assert not [name for name in imports(path) if name.startswith("time.")]
+def test_the_scheduler_has_no_clock_but_the_injected_stopwatch() -> None:
+    def clocks(path: Path) -> set[str]:
+        read = {
+            node.attr
+            for node in ast.walk(tree_of(path))
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "time"
+        }
+        imported = {name for name in imports(path) if name.startswith("time.")}
+        timers = imported_roots(path) & {"datetime", "sched", "threading", "asyncio"}
+        return (read - {"perf_counter_ns"}) | imported | timers
+
+    assert offences(modules_of("scheduler"), clocks) == {}
 
 
 def private_names(package: str) -> set[str]:
@@ -193,38 +207,41 @@ def test_there_are_private_names_to_keep_out_of() -> None:
     assert all(PRIVATE[package] for package in PACKAGES)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_no_module_reaches_into_another_packages_private_names(path: Path) -> None:
-    package = package_of(path)
-    foreign = set().union(*(PRIVATE[other] for other in PACKAGES if other != package)) - PRIVATE[package]
-    reached = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)} & foreign
-    imported = {
-        name
-        for name in imports(path)
-        if name.partition(".")[0] in PACKAGES and any(part.startswith("_") for part in name.split("."))
-        if name.partition(".")[0] != package
-    }
-    assert sorted(reached | imported) == []
+def test_no_module_reaches_into_another_packages_private_names() -> None:
+    def reached(path: Path) -> set[str]:
+        package = package_of(path)
+        foreign = set().union(*(PRIVATE[other] for other in PACKAGES if other != package)) - PRIVATE[package]
+        used = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)} & foreign
+        imported = {
+            name
+            for name in imports(path)
+            if name.partition(".")[0] in PACKAGES and any(part.startswith("_") for part in name.split("."))
+            if name.partition(".")[0] != package
+        }
+        return used | imported
+
+    assert offences(MODULES, reached) == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_opens_by_saying_what_it_owns_and_stays_readable(path: Path) -> None:
-    assert ast.get_docstring(tree_of(path))
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+def test_a_module_opens_by_saying_what_it_owns_and_stays_readable() -> None:
+    assert [name_of(path) for path in MODULES if not ast.get_docstring(tree_of(path))] == []
+    lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: count for name, count in lines.items() if count > LONGEST_FILE} == {}
 
 
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name_of)
-def test_tests_share_by_their_support_alone(path: Path) -> None:
+def test_tests_share_by_their_support_alone() -> None:
     """No test imports another test, also not in a program that it runs."""
-    if path == Path(__file__).resolve():
-        return
-    used = {name for name in imports(path) if name.startswith("tests.")}
-    assert sorted(name for name in used if not name.startswith("tests.support")) == []
-    for folder in ("unit", "cli", "live", "optional"):
-        assert f"from tests.{folder}" not in path.read_text(encoding="utf-8")
+
+    def others(path: Path) -> set[str]:
+        used = {name for name in imports(path) if name.startswith("tests.")}
+        text = path.read_text(encoding="utf-8")
+        programs = {folder for folder in ("unit", "cli", "live", "optional") if f"from tests.{folder}" in text}
+        return {name for name in used if not name.startswith("tests.support")} | programs
+
+    assert offences((path for path in TESTS if path != Path(__file__).resolve()), others) == {}
 
 
 @pytest.mark.parametrize("folder", ["unit", "cli"])
