@@ -73,7 +73,8 @@ class PolicyComparison:
 def read_evidence(folders: Sequence[Path]) -> list[ClaimSweep]:
     """Every sweep once, in the order of their paths, without invalid runs and the warm-up. StoreError for no sweep.
 
-    Runs of too few telemetry snapshots are left out, too (`experiments.analysis.informed`).
+    Runs of too few telemetry snapshots are left out, too (`experiments.analysis.informed`), and those with faults, of
+    which the paper claims nothing.
 
     A folder that holds sweeps instead of being one stands for all of them.
     """
@@ -95,9 +96,10 @@ def _read(folder: Path) -> ClaimSweep:
     requests = requests[[*COLUMNS, *labels]].assign(refresh_s=refresh_numbers(requests["refresh_s"]))
     if "gpus" in own:
         requests["decision_us"] = _decision_us(folder, requests)
-    return ClaimSweep(
-        str(folder), str(description.get("question")), informed(counted(requests)), own, _specs(folder, description)
-    )
+    specs = _specs(folder, description)
+    whole = {name for name, spec in specs.items() if not spec.faults.kinds}
+    trusted = informed(counted(requests[requests["run"].isin(whole)]))
+    return ClaimSweep(str(folder), str(description.get("question")), trusted, own, specs)
 
 
 def _specs(folder: Path, description: Mapping[str, Any]) -> dict[str, RunSpec]:

@@ -371,6 +371,17 @@ def test_without_a_measurement_each_claim_says_what_to_run(sweeps: Sweeps) -> No
             assert f"--world {verdict.world}`" in verdict.sentence
 
 
+def test_runs_with_faults_never_count(sweeps: Sweeps) -> None:
+    """The paper claims nothing of them."""
+    frozen = [{"at_s": 0, "kind": "telemetry_frozen"}]
+    for seed in range(SEEDS):
+        sweeps.run("faults", "round_robin", seed, labels={"faults": "telemetry_loss"}, faults=frozen)
+        sweeps.run("faults", "netkv_full", seed, labels={"faults": "telemetry_loss"}, faults=frozen, ttft=less(40))
+    assert not found_in(sweeps, "C4").measured
+    sweeps.pair("faults", "round_robin", labels={"faults": "none"}, ttft=less(10))
+    assert found_in(sweeps, "C4").value == pytest.approx(10, abs=1)
+
+
 def test_invalid_runs_never_count(sweeps: Sweeps) -> None:
     sweeps.pair("topology", "round_robin", ttft=less(5), labels={"at": 0})
     sweeps.pair("topology", "round_robin", ttft=less(40), labels={"at": 1}, verdict="invalid")
