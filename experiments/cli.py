@@ -1,6 +1,6 @@
 """The command line: a verb a file, and one line with exit code 2 for whatever a user can get wrong.
 
-Exit code 3, with one line, for what breaks while a run is under way.
+Exit code 3, with one line, for what breaks while a run is under way and for what the machine runs out of.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from typing import NoReturn
 
 import typer
 
+from experiments.running import shortage_behind
 from experiments.verbs.check import check
 from experiments.verbs.clean import clean
 from experiments.verbs.compare import compare
@@ -32,6 +34,10 @@ GC_THRESHOLD = 50_000
 """New objects between two garbage collections. What imports make stays: with Python's 700, looking through it again and
 again takes a tenth of a short run."""
 
+SPARE_B = 1 << 24
+"""Address space that is given back when a command ends, so that one without memory can still say so. Nothing writes to
+it, so it takes no memory."""
+
 BAD_INPUT, BROKEN_RUN = 2, 3
 """Exit codes, beside 0 (what was asked holds) and 1 (it was done, and does not hold)."""
 
@@ -49,7 +55,7 @@ app.add_typer(trace, name="trace")
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM: unwinds every context on its way out, so that nothing is left behind."""
+    """SIGINT, SIGTERM or SIGHUP: unwinds every context on its way out, so that nothing is left behind."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -57,22 +63,36 @@ class Interrupted(BaseException):
 
 
 def main() -> None:
-    """Entry point of `netkv`: exit code of the verb, 2 for bad input, 3 for a broken run, 130 or 143 if interrupted."""
+    """Entry point: exit code of the verb, 2 for bad input, 3 for a broken run, 128 and the signal if interrupted."""
     gc.set_threshold(GC_THRESHOLD)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup(1)
+            signal.signal(number, _interrupt)
+    spare = bytearray(SPARE_B)
     try:
-        app()
+        try:
+            app()
+        finally:
+            del spare
     except Interrupted as problem:
         typer.echo("netkv: interrupted; finished runs are kept (--resume continues a sweep)", err=True)
         sys.exit(problem.exit_code)
     except SystemExit:
         raise
+    except MemoryError as problem:
+        problem.__traceback__ = None  # gives back what its frames hold, so that there is memory to say it
+        _end_for(shortage_behind(problem))
     except bad_input() as problem:
         from experiments.running import one_line
 
-        typer.echo(f"netkv: {one_line(str(problem))}", err=True)
-        sys.exit(BROKEN_RUN if isinstance(problem, broken_run()) else BAD_INPUT)
+        shortage = shortage_behind(problem)
+        remedy = f" ({shortage.remedy})" if shortage else ""
+        typer.echo(f"netkv: {one_line(f'{problem}{remedy}')}", err=True)
+        sys.exit(BROKEN_RUN if shortage or isinstance(problem, broken_run()) else BAD_INPUT)
+    except Exception as problem:
+        if (shortage := shortage_behind(problem)) is None:
+            raise
+        _end_for(shortage)
 
 
 def bad_input() -> tuple[type[Exception], ...]:
@@ -92,10 +112,16 @@ def bad_input() -> tuple[type[Exception], ...]:
 
 def broken_run() -> tuple[type[Exception], ...]:
     """The errors that end a run which had begun, whatever the user asked for."""
+    from experiments.running import BrokenClusterError
     from simulator import StuckError
     from testbed import BrokenRunError
 
-    return BrokenRunError, StuckError
+    return BrokenRunError, StuckError, BrokenClusterError
+
+
+def _end_for(shortage: object) -> NoReturn:
+    typer.echo(f"netkv: {shortage}", err=True)
+    sys.exit(BROKEN_RUN)
 
 
 def _interrupt(number: int, _: object) -> None:

@@ -24,6 +24,7 @@ from .results import (
     change_column,
     gains,
     informed,
+    measured_apart,
     refresh_numbers,
     tidy,
 )
@@ -132,6 +133,7 @@ __all__ = [
     "margins",
     "mean_interval",
     "mean_kept",
+    "measured_apart",
     "most_loss_s",
     "order_is_certain",
     "overhead",

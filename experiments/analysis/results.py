@@ -96,6 +96,17 @@ def tidy(
     return results
 
 
+def measured_apart(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of `tidy` that are the same for the same specifications, and what only the wall clock knows of the others.
+
+    The first have no `decision_us` in the analytic world; the second are that column of those rows, with their keys.
+    """
+    analytic = results["world"] == "analytic"
+    keys = list(results.columns[: list(results.columns).index("snapshots")])
+    apart = results.loc[analytic, [*keys, "decision_us"]]
+    return results.assign(decision_us=results["decision_us"].mask(analytic)), apart
+
+
 def change_seeds(baseline: pd.DataFrame, other: pd.DataFrame) -> set[int]:
     """The seeds that both have runs of."""
     return set(baseline["seed"]) & set(other["seed"])

@@ -1,9 +1,10 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .bench_serve import VLLM_FIGURES, VLLM_SET_UP, arrays_of, set_up_of
-from .errors import ClusterError, SpecError, StoreError, one_line
+from .errors import BrokenClusterError, ClusterError, SpecError, StoreError, one_line
 from .machine import git_commit, versions
 from .ownership import hand_over, make_folders
 from .run_spec import RunSpec, make_spec, parse_settings, read_faults, read_spec, shortened
+from .shortage import shortage_behind
 from .store import (
     FAULTS,
     MEASURED,
@@ -15,6 +16,7 @@ from .store import (
     check_writable,
     is_run,
     json_text,
+    new_files,
     new_folder,
     read_manifest,
     read_summary,
@@ -22,6 +24,7 @@ from .store import (
     request_gaps_ms,
     spec_of,
     strict,
+    sweep_away_partial,
     write_json,
     write_new_file,
     write_run,
@@ -43,6 +46,7 @@ __all__ = [
     "SNAPSHOTS",
     "VLLM_FIGURES",
     "VLLM_SET_UP",
+    "BrokenClusterError",
     "ClusterError",
     "Condition",
     "Gaps",
@@ -60,6 +64,7 @@ __all__ = [
     "json_text",
     "make_folders",
     "make_spec",
+    "new_files",
     "new_folder",
     "one_line",
     "open_world",
@@ -78,11 +83,13 @@ __all__ = [
     "run_columns",
     "run_sweep",
     "set_up_of",
+    "shortage_behind",
     "shortened",
     "slo_met",
     "spec_of",
     "strict",
     "summarise",
+    "sweep_away_partial",
     "times_of_gaps",
     "verdict_of",
     "versions",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
 import threading
 import time
 import uuid
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from experiments.running.code_identity import OtherCodeError, code_identity, difference_of_code
-from experiments.running.errors import ClusterError
+from experiments.running.errors import BrokenClusterError, ClusterError
 from experiments.running.run_process import FinishedRun, RunProcess, RunProcessError, UnwantedError
 
 if TYPE_CHECKING:  # a worker, which imports this module, passes runs on without knowing them
@@ -52,7 +53,8 @@ class Cluster:
     def run_all(self, specs: Mapping[str, RunSpec], say: Say) -> Iterator[tuple[str, FinishedRun]]:
         """Every run by its name, in the order in which they end. Emulated ones first: their machines do nothing else.
 
-        The error of the first run that fails; ClusterError when the workers cannot run them, run other code, or go.
+        The error of the first run that fails; ClusterError when the workers cannot run them or run other code,
+        BrokenClusterError when they go.
         """
         code = code_identity()
         for world in ("emulated", "analytic"):
@@ -83,7 +85,7 @@ class Cluster:
                 ended.clear()
                 had_slots_s = time.monotonic() if slots else had_slots_s
                 if time.monotonic() - had_slots_s > PATIENCE_S:
-                    raise ClusterError(f"{self._place}: no worker has been left for {PATIENCE_S:g} s")
+                    raise BrokenClusterError(f"{self._place}: no worker has been left for {PATIENCE_S:g} s")
                 if not running:
                     time.sleep(POLL_S)
                     continue
@@ -98,7 +100,7 @@ class Cluster:
                     except RunProcessError as problem:
                         deaths[name] += 1
                         if deaths[name] == MOST_DEATHS:
-                            raise ClusterError(f"{name}: given up: {MOST_DEATHS} times {problem}") from None
+                            raise BrokenClusterError(f"{name}: given up: {MOST_DEATHS} times {problem}") from None
                         waiting.appendleft(name)
             yield from ended
         except FuturesCancelledError:
@@ -125,7 +127,7 @@ class Cluster:
         try:
             return answered(future.result())
         except KilledWorker as problem:
-            raise ClusterError(f"{name}: given up: {problem.allowed_failures + 1} workers died of it") from None
+            raise BrokenClusterError(f"{name}: given up: {problem.allowed_failures + 1} workers died of it") from None
         except OtherCodeError as problem:
             raise ClusterError(
                 f"{self._place}: a worker has other code or another trace than this machine: {problem}"
@@ -138,8 +140,8 @@ class Cluster:
             raise self._gone() from None
         return found
 
-    def _gone(self) -> ClusterError:
-        return ClusterError(f"{self._place}: the scheduler is gone")
+    def _gone(self) -> BrokenClusterError:
+        return BrokenClusterError(f"{self._place}: the scheduler is gone")
 
     def _slots(self, world: str) -> int:
         """How many runs of a world the workers can have at a time."""
@@ -185,7 +187,8 @@ def local_cluster(jobs: int, say: Say) -> Iterator[Cluster]:
     """`jobs` worker processes on this machine, on loopback alone. Only the first may emulate: a machine carries one.
 
     Dask runs whatever it is sent, and other users of this machine reach its loopback: so these processes talk TLS, with
-    a key that is made for this cluster and is in their memory only. Who has it not is refused.
+    a key that is made for this cluster and is in their memory only. Who has it not is refused. What they write to disk
+    is where this process has its temporary files.
     """
     from distributed import Client, Nanny, Scheduler, SpecCluster
     from distributed.security import Security
@@ -208,6 +211,7 @@ def local_cluster(jobs: int, say: Say) -> Iterator[Cluster]:
 def local_workers(jobs: int) -> list[dict[str, Any]]:
     """The options of each worker of this machine, of one thread and without a limit to its memory."""
     options = {**LOOPBACK, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+    options["env"] = {"TMPDIR": tempfile.gettempdir()}
     return [{**options, "resources": {} if job else {EMULATION: 1}} for job in range(jobs)]
 
 

@@ -1,4 +1,7 @@
-"""What a user can get wrong around a run. The command line turns each of these into one line and exit code 2."""
+"""What a user can get wrong around a run. The command line turns each of these into one line and exit code 2.
+
+Exit code 3 for a `BrokenClusterError`, and where a shortage of the machine is behind one (`shortage_behind`).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,10 @@ class StoreError(ValueError):
 class ClusterError(RuntimeError):
     """A cluster that cannot be reached or cannot do the work; the message names it and, where there is one, the
     remedy."""
+
+
+class BrokenClusterError(ClusterError):
+    """A cluster that failed its sweep when that was under way: workers or processes died of a run, or all are gone."""
 
 
 def one_line(text: str) -> str:

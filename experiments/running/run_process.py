@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import tempfile
 import time
@@ -111,6 +112,7 @@ class RunProcess:
         self._log.seek(self._log_start)  # what earlier runs have printed says nothing of this one
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        ended += " (out of memory?)" if code == -signal.SIGKILL else ""  # that is what the kernel then sends
         return f"the process of the run {ended}: {lines[-1] if lines else 'it left no message'}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
@@ -172,8 +173,9 @@ def new_folder(out: Path) -> Iterator[Path]:
     place = Path(os.path.abspath(out))  # `.` has a parent too
     try:
         make_folders(place.parent)
-        partial = Path(tempfile.mkdtemp(prefix=f".{place.name[:LONGEST_PREFIX]}{PARTIAL}", dir=place.parent))
-        try:
+        prefix = f".{place.name[:LONGEST_PREFIX]}"
+        sweep_away_partial(place.parent, prefix)
+        with partial_folder(place.parent, prefix) as partial:
             yield partial
             partial.chmod(0o755)
             for entry in (*sorted(partial.rglob("*")), partial):
@@ -181,11 +183,48 @@ def new_folder(out: Path) -> Iterator[Path]:
             hand_over(partial)
             os.rename(partial, place)
             sync(place.parent)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
     except OSError as problem:
         raise StoreError(f"{out}: {problem.strerror or problem}") from None
+
+
+@contextmanager
+def partial_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A hidden folder that vanishes at the end of the context unless it got another name. OSError.
+
+    It is locked: what the kernel has unlocked, because its process was killed, may be swept away.
+    """
+    partial = Path(tempfile.mkdtemp(prefix=f"{prefix}{PARTIAL}", dir=parent))
+    handle = None
+    try:
+        handle = os.open(partial, os.O_RDONLY)
+        with suppress(OSError):  # a shared file system that has no locks
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+@contextmanager
+def new_files(folder: Path) -> Iterator[Path]:
+    """A hidden folder to fill, whose files move into `folder` at the end of the context, over those of their names.
+
+    Each is on the disk before it gets its name, so what is there is whole: the new file, or the one before it. Where
+    the context fails none is moved. StoreError when they cannot be written.
+    """
+    try:
+        with partial_folder(folder, ".files") as partial:
+            yield partial
+            files = sorted(partial.iterdir())
+            for file in files:
+                sync(file)
+            hand_over(partial)
+            for file in files:
+                file.rename(folder / file.name)
+            sync(folder)
+    except OSError as problem:
+        raise StoreError(f"{folder}: {problem.strerror or problem}") from None
 
 
 def check_new_file(place: Path) -> None:
@@ -207,10 +246,31 @@ def write_new_file(place: Path, text: str) -> None:
         raise StoreError(f"{place}: {problem.strerror or problem}") from None
 
 
-def sweep_away_partial(parent: Path) -> None:
-    """Remove the unfinished folders that killed writers have left in a folder. Nobody may be writing there."""
-    for left in parent.glob(f".*{PARTIAL}*"):
-        shutil.rmtree(left, ignore_errors=True)
+def sweep_away_partial(parent: Path, prefix: str = "") -> list[Path]:
+    """Remove the unfinished folders that killed writers have left in a folder, and name them.
+
+    With `prefix` only those that were made with it. What somebody is still writing is left alone.
+    """
+    removed = []
+    for left in sorted(parent.glob(f".*{PARTIAL}*")):
+        if left.name.startswith(f"{prefix}{PARTIAL}" if prefix else ".") and _is_abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
+            removed.append(left)
+    return removed
+
+
+def _is_abandoned(partial: Path) -> bool:
+    try:
+        handle = os.open(partial, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        return problem.errno not in (errno.EAGAIN, errno.EACCES, errno.EBADF)
+    finally:
+        os.close(handle)
+    return True
 
 
 def sync(place: Path) -> None:
@@ -250,6 +310,8 @@ def check_writable(folder: Path, out: Path) -> None:
     home = next(place for place in (folder, *folder.parents) if place.exists())
     if not home.is_dir():
         raise StoreError(f"{out}: {home} is a file, not a folder")
+    if os.statvfs(home).f_flag & os.ST_RDONLY:
+        raise StoreError(f"{out}: {home} is mounted read-only (choose another place)")
     if not os.access(home, os.W_OK | os.X_OK):
         raise StoreError(f"{out}: no permission to write in {home}")
 

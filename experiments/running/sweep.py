@@ -22,7 +22,7 @@ from experiments.running.run_process import FinishedRun
 from experiments.running.run_spec import RunSpec
 from experiments.running.store import MEASURED, is_run, read_json, read_manifest, read_summary, read_table, write_files
 from experiments.running.summary import slo_met
-from experiments.running.sweep_folder import CODE, hold, present, read_description
+from experiments.running.sweep_folder import CODE, hold, present, read_description, scratch
 from experiments.running.sweep_folder import DESCRIPTION as DESCRIPTION
 from experiments.running.sweep_folder import RUNS as RUNS
 from experiments.running.wall_time import read_wall_time, write_wall_time
@@ -84,7 +84,7 @@ def run_sweep(
         with _Narrator(missing, len(conditions), console) as narrator:
             runs = _here(missing, narrator) if jobs == 1 and dask is None else _elsewhere(missing, narrator, jobs, dask)
             spent = read_wall_time(out)
-            with closing(runs):
+            with scratch(out), closing(runs):
                 for condition, run in runs:
                     writing_s = -time.monotonic()
                     write_files(out / RUNS / condition.name, run.files)

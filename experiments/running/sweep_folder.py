@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import reprlib
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,15 @@ from typing import IO, Any
 from experiments.running.code_identity import difference_of_code
 from experiments.running.errors import SpecError, StoreError
 from experiments.running.ownership import hand_over, make_folders
-from experiments.running.store import check_writable, is_run, is_taken, read_json, sweep_away_partial, sync
+from experiments.running.store import (
+    check_writable,
+    is_run,
+    is_taken,
+    partial_folder,
+    read_json,
+    sweep_away_partial,
+    sync,
+)
 
 RUNS = "runs"
 DESCRIPTION = "sweep.json"
@@ -57,7 +66,24 @@ def _take(out: Path, description: Mapping[str, Any], resume: bool, undo: ExitSta
     else:
         undo.callback(_forget_unless_begun, out, description["runs"])
         _write(description, out)
-    sweep_away_partial(out / RUNS)
+    for folder in (out, out / RUNS):
+        sweep_away_partial(folder)
+
+
+@contextmanager
+def scratch(out: Path) -> Iterator[None]:
+    """The temporary files of this process and of local workers are in `out` during the context, in a hidden folder.
+
+    In the system's own place nobody would remove what is left after SIGKILL; from here the next process that continues
+    the sweep does.
+    """
+    before = tempfile.tempdir
+    with partial_folder(out, ".scratch") as folder:
+        tempfile.tempdir = os.path.abspath(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def present(out: Path, names: Collection[str]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from experiments.running.errors import StoreError
 from experiments.running.ownership import hand_over
 from experiments.running.store import sync
 
@@ -61,10 +62,13 @@ def read_wall_time(out: Path) -> WallTime:
 
 
 def write_wall_time(spent: WallTime, out: Path) -> None:
-    """Replace `timing.json`."""
+    """Replace `timing.json`. StoreError when it cannot be written."""
     unfinished = out / UNFINISHED
     told = {name: round(value, 3) for name, value in asdict(spent).items()}
-    unfinished.write_text(json.dumps(told | {"replaying_share": round(spent.replaying_share, 4)}) + "\n")
-    sync(unfinished)
-    hand_over(unfinished)
-    unfinished.rename(out / TIMING)
+    try:
+        unfinished.write_text(json.dumps(told | {"replaying_share": round(spent.replaying_share, 4)}) + "\n")
+        sync(unfinished)
+        hand_over(unfinished)
+        unfinished.rename(out / TIMING)
+    except OSError as problem:
+        raise StoreError(f"{out / TIMING}: {problem.strerror or problem}") from None

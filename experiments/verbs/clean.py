@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +16,13 @@ def clean(
     There is nothing else: the kernel removes a sandbox with the process that started it. A run in progress is left
     alone.
     """
+    from experiments.running import sweep_away_partial
     from testbed import reclaim, require_root
 
     require_root()
     typer.echo("send buffer: restored" if reclaim() else "send buffer: nothing to restore")
-    partial = sorted(results.rglob(".*.partial-*")) if results.is_dir() else []
+    parents = sorted({folder.parent for folder in results.rglob(".*.partial-*")}) if results.is_dir() else []
+    partial = [folder for parent in parents for folder in sweep_away_partial(parent)]
     for folder in partial:
-        shutil.rmtree(folder)
         typer.echo(f"removed {folder}")
     typer.echo(f"half-written runs: {len(partial) or 'none'}")

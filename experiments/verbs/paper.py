@@ -143,7 +143,7 @@ def reproduce(
         planned_runs,
         short,
     )
-    from experiments.running import RUNS, SpecError, hand_over, read_sweep, run_sweep, strict
+    from experiments.running import RUNS, SpecError, new_files, read_sweep, run_sweep, strict
 
     if profile not in PROFILES:
         raise SpecError(f"profile: {profile!r} is not one of {', '.join(PROFILES)}")
@@ -163,13 +163,14 @@ def reproduce(
     left_out = sorted(requests.loc[requests["verdict"] == "invalid", "run"].unique())
     beside = cells_beside(requests, tuple(tables))
     frame = cells_frame(beside)
-    frame.to_csv(place / CELLS_FILE, index=False)
     note = f"{requests['run'].nunique()} runs, {requests['seed'].nunique()} seeds."
-    figures = [path for chart in paper_charts(frame) for path in draw_chart(chart, note, place)] if len(frame) else []
     said = answers(beside, requests)
-    (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
-    drawn = [*figures, *(figure.with_suffix(".svg") for figure in figures)]
-    hand_over(place / CELLS_FILE, place / CONCLUSIONS, *drawn)
+    with new_files(place) as partial:
+        frame.to_csv(partial / CELLS_FILE, index=False)
+        charts = paper_charts(frame) if len(frame) else []
+        drawn = [path for chart in charts for path in draw_chart(chart, note, partial)]
+        (partial / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
+    figures = [place / path.name for path in drawn]
     if as_json:
         report = {
             "out": str(place), "left_out": left_out, "cells": strict(frame.to_dict("records")), "conclusions": said,

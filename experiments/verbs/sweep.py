@@ -91,9 +91,10 @@ def sweep(
     """
     from rich.console import Console
 
+    from experiments.analysis import measured_apart
     from experiments.claims import claims_table, verdicts
     from experiments.questions import noise_sentence, note_on
-    from experiments.running import RUNS, hand_over, read_control, read_sweep, run_sweep, strict
+    from experiments.running import MEASURED, RUNS, new_files, read_control, read_sweep, run_sweep, strict
 
     chosen = _question(question, as_map)
     changes = changes_of(
@@ -125,9 +126,7 @@ def sweep(
             typer.echo(_in_a_line(place, seen, left_out))
         raise typer.Exit(1)
     table_file = place / f"{chosen.name}.csv"
-    results.to_csv(table_file, index=False)
     note = note_on(conditions, left_out)
-    figures = [*chosen.draw(results, place, note), *chosen.draw_requests(seen, place, note)]
     said = chosen.sentences(results)
     if noise := noise_sentence(seen, read_control(place)):
         said.append(noise)
@@ -137,8 +136,14 @@ def sweep(
             f"{len(left_out)} of {seen['run'].nunique()} runs are left out as invalid, with no more than the pairs that"
             f" they are part of: {whose}."
         )
-    (place / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
-    hand_over(table_file, place / CONCLUSIONS, *figures, *(figure.with_suffix(".svg") for figure in figures))
+    with new_files(place) as partial:
+        table, measured = measured_apart(results)
+        table.to_csv(partial / table_file.name, index=False)
+        if len(measured):
+            measured.to_csv(partial / f"{MEASURED}.csv", index=False)
+        drawn = [*chosen.draw(results, partial, note), *chosen.draw_requests(seen, partial, note)]
+        (partial / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
+    figures = [place / figure.name for figure in drawn]
     judged = [verdict for verdict in verdicts([place], worlds) if verdict.measured]
     if as_json:
         report = _report(place, results, figures, because, said)
@@ -150,8 +155,8 @@ def sweep(
             console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
         if judged:
             console.print(claims_table(judged, "The paper's claims, by this sweep alone"))
-    drawn = f"figure:  {figures[0]} (and .svg)\n" if figures else ""
-    console.print(f"{drawn}table:   {table_file}\nruns:    {place / RUNS}", highlight=False, soft_wrap=True)
+    shown = f"figure:  {figures[0]} (and .svg)\n" if figures else ""
+    console.print(f"{shown}table:   {table_file}\nruns:    {place / RUNS}", highlight=False, soft_wrap=True)
     if left_out:
         console.print(f"left out as invalid: {', '.join(left_out)}", highlight=False, soft_wrap=True)
     if quiet and not as_json:
