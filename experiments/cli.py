@@ -86,8 +86,8 @@ def main() -> None:
         from experiments.running import one_line
 
         shortage = shortage_behind(problem)
-        remedy = f" ({shortage.remedy})" if shortage else ""
-        typer.echo(f"netkv: {one_line(f'{problem}{remedy}')}", err=True)
+        said = shortage.added_to(str(problem)) if shortage else str(problem)
+        typer.echo(f"netkv: {one_line(said)}", err=True)
         sys.exit(BROKEN_RUN if shortage or isinstance(problem, broken_run()) else BAD_INPUT)
     except Exception as problem:
         if (shortage := shortage_behind(problem)) is None:

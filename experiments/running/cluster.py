@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from experiments.running.code_identity import OtherCodeError, code_identity, difference_of_code
@@ -199,13 +199,18 @@ def local_cluster(jobs: int, say: Say) -> Iterator[Cluster]:
     options = [{**one, **tls} for one in local_workers(jobs)]
     workers = {job: {"cls": Nanny, "options": one} for job, one in enumerate(options)}
     scheduler = {"cls": Scheduler, "options": {**LOOPBACK, **tls, "port": 0}}
-    with (
-        SpecCluster(
-            scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL, security=tls["security"]
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield Cluster(client, f"{jobs} local processes")
+    place = f"{jobs} local processes"
+    with ExitStack() as held:
+        try:
+            cluster = held.enter_context(
+                SpecCluster(
+                    scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL, security=tls["security"]
+                )
+            )
+            client = held.enter_context(Client(cluster))
+        except Exception as problem:  # of any kind: one of them was killed, or the machine is short of something
+            raise BrokenClusterError(f"{place}: one ended while they were started: {problem}") from problem
+        yield Cluster(client, place)
 
 
 def local_workers(jobs: int) -> list[dict[str, Any]]:

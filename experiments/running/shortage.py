@@ -29,13 +29,18 @@ SIGNS_OF_NO_MEMORY = (
 
 @dataclass(frozen=True)
 class Shortage:
-    """What is short, with the place where one is known, and what to do about it."""
+    """What is short, what to do about it, and the file where one is known."""
 
     what: str
     remedy: str
+    place: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what} ({self.remedy})"
+        return f"{self.place}{': ' * bool(self.place)}{self.what} ({self.remedy})"
+
+    def added_to(self, complaint: str) -> str:
+        """A complaint that came of it, with what that leaves out."""
+        return f"{complaint} ({self.remedy})" if self.what in complaint else f"{complaint}: {self.what} ({self.remedy})"
 
 
 def shortage_behind(problem: BaseException) -> Shortage | None:
@@ -44,8 +49,8 @@ def shortage_behind(problem: BaseException) -> Shortage | None:
         if isinstance(one, MemoryError) or any(sign in str(one).lower() for sign in SIGNS_OF_NO_MEMORY):
             return Shortage("out of memory", MEMORY)
         if isinstance(one, OSError) and one.errno in REMEDIES:
-            place = f"{one.filename}: " if isinstance(one.filename, str) else ""
-            return Shortage(f"{place}{one.strerror}", REMEDIES[one.errno])
+            place = one.filename if isinstance(one.filename, str) else ""
+            return Shortage(str(one.strerror), REMEDIES[one.errno], place)
     return None
 
 

@@ -84,8 +84,7 @@ class World:
 
     def namespaces(self) -> set[str]:
         """The namespaces in which they live, without the host's own."""
-        host = {_namespace("self", kind) for kind in NAMESPACE_KINDS}
-        return {_namespace(str(pid), kind) for pid in self.processes() for kind in NAMESPACE_KINDS} - host - {""}
+        return namespaces_of(self._mark)
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +106,12 @@ class World:
 def processes_with(mark: str) -> set[int]:
     """Every living process whose environment holds a mark such as `NAME=value`."""
     return {pid for pid in _processes() if mark in _environment(pid)}
+
+
+def namespaces_of(mark: str) -> set[str]:
+    """The namespaces, other than the host's, in which processes with a mark live."""
+    host = {_namespace("self", kind) for kind in NAMESPACE_KINDS}
+    return {_namespace(str(pid), kind) for pid in processes_with(mark) for kind in NAMESPACE_KINDS} - host - {""}
 
 
 def sandboxes_of(mark: str) -> set[str]:

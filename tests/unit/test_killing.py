@@ -1,0 +1,112 @@
+"""Something is killed at random moments: the first ones of `python -m tests.bench.kill_anything`, and its parts."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.killing.plan import (
+    COMMAND_LINE,
+    JOBS,
+    RUN,
+    SIGNALS,
+    SWEEP,
+    Moment,
+    allowed_codes,
+    moments,
+    role_of,
+    victim,
+)
+from tests.support.killing.trial import KillingGround, killing_ground
+
+pytestmark = pytest.mark.xdist_group("killing")
+
+DOZEN = 12
+SEED = random.randrange(2**32)
+SPAWNED = "python -c from multiprocessing.spawn import spawn_main"
+BELOW = {
+    11: f"{SPAWNED}; spawn_main(3)",
+    12: f"{SPAWNED}; spawn_main(4)",
+    13: "python -P -m experiments.running.world_runner",
+}
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[KillingGround]:
+    with killing_ground() as made:
+        yield made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(DOZEN))
+def test_what_is_killed_leaves_nothing_and_goes_on(ground: KillingGround, number: int) -> None:
+    moment = moments(SEED, DOZEN)[number]
+    print(f"python -m tests.bench.kill_anything --seed {SEED} --only {number}")
+    assert ground.kill(moment).faults == (), str(moment)
+
+
+# The plan
+
+
+def test_a_moment_is_its_seed_and_number() -> None:
+    assert moments(5, 100) == moments(5, 200)[:100] != moments(6, 100)
+
+
+@pytest.mark.parametrize("world", ["analytic", "emulated"])
+def test_a_hundred_moments_reach_every_command_and_process_with_every_signal(world: str) -> None:
+    made = moments(7, 100, world)
+    assert set(Counter(moment.signals for moment in made).values()) == {20}
+    assert {moment.command for moment in made} == {RUN, SWEEP, JOBS}
+    below = [moment for moment in made if moment.below]
+    assert {moment.command for moment in below} == ({JOBS} if world == "analytic" else {RUN, SWEEP, JOBS})
+    assert {moment.signals for moment in below} == set(SIGNALS)
+    assert min(moment.at for moment in made) < 0.1
+    assert max(moment.at for moment in made) > 0.9
+
+
+def moment_with(below: bool, pick: float) -> Moment:
+    return Moment(0, JOBS, (signal.SIGKILL,), below, 0.5, pick, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("below", "pick", "hit"),
+    [
+        (False, 0.9, (10, COMMAND_LINE)),
+        (True, 0.0, (11, "Dask worker")),
+        (True, 0.3, (12, "Dask worker")),
+        (True, 0.6, (13, "run process")),
+    ],
+)
+def test_each_role_is_as_likely_as_every_other(below: bool, pick: float, hit: tuple[int, str]) -> None:
+    assert victim(moment_with(below, pick), 10, BELOW) == hit
+
+
+def test_where_nothing_is_below_the_command_line_is_hit() -> None:
+    assert victim(moment_with(True, 0.5), 10, {}) == (10, COMMAND_LINE)
+
+
+@pytest.mark.parametrize(
+    ("command", "role"),
+    [
+        ("/usr/bin/python3 -I -S /netkv/testbed/send_buffer.py", "guardian"),
+        ("ovs-vswitchd unix:/run/openvswitch/db.sock --pidfile", "vswitchd"),
+        ("python -P -m testbed.sandbox_main", "sandbox"),
+        ("python -P -m controller /run/netkv/controller.json", "controller"),
+        ("python -I -S -c import runpy workers.decode 3", "worker"),
+        ("git rev-parse HEAD", "other"),
+    ],
+)
+def test_a_process_is_known_by_its_command(command: str, role: str) -> None:
+    assert role_of(command) == role
+
+
+def test_bad_input_is_never_the_answer_to_a_kill() -> None:
+    for world in ("analytic", "emulated"):
+        for role in (COMMAND_LINE, "Dask worker", "vswitchd"):
+            assert all(2 not in allowed_codes(signals, role, world) for signals in SIGNALS)
+    assert allowed_codes((signal.SIGHUP,), COMMAND_LINE, "analytic") == {0, 129, -1}
+    assert allowed_codes((signal.SIGSTOP, signal.SIGKILL), COMMAND_LINE, "analytic") == {0, -9}
