@@ -6,7 +6,7 @@ Each moment sends SIGKILL, SIGTERM, SIGINT, SIGHUP, or SIGSTOP and then SIGKILL 
 `netkv sweep --jobs 2`, or to a process below it. After it no process, temporary file, interface, namespace, mount or
 setting may be left, every run's folder must pass `netkv check`, and after `--resume` the analytic tables must be the
 bytes of an undisturbed sweep. Prints the seed, a line for each fault, and how often who was hit by what; exit code 1
-when there was a fault. The emulated world needs root, and real time.
+when there was a fault. Ctrl-C ends it with the figures so far. The emulated world needs root, and real time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import random
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 
 from tests.support.killing.plan import moments, name_of
 from tests.support.killing.trial import killing_ground
@@ -35,7 +36,7 @@ def main() -> int:
     hits: Counter[str] = Counter()
     codes: Counter[int] = Counter()
     faulty, late, began_s = 0, 0, time.monotonic()
-    with killing_ground(options.world) as ground:
+    with suppress(KeyboardInterrupt), killing_ground(options.world) as ground:
         for moment in planned:
             ended = ground.kill(moment)
             for fault in ended.faults:

@@ -21,7 +21,7 @@ from tests.support.killing.plan import (
     role_of,
     victim,
 )
-from tests.support.killing.trial import KillingGround, killing_ground
+from tests.support.killing.trial import KillingGround, killing_ground, without_last_words
 
 pytestmark = pytest.mark.xdist_group("killing")
 
@@ -110,3 +110,9 @@ def test_bad_input_is_never_the_answer_to_a_kill() -> None:
             assert all(2 not in allowed_codes(signals, role, world) for signals in SIGNALS)
     assert allowed_codes((signal.SIGHUP,), COMMAND_LINE, "analytic") == {0, 129, -1}
     assert allowed_codes((signal.SIGSTOP, signal.SIGKILL), COMMAND_LINE, "analytic") == {0, -9}
+
+
+def test_an_interpreter_that_is_interrupted_while_it_starts_is_no_fault_and_any_other_traceback_is() -> None:
+    start = 'Traceback (most recent call last):\n  File "re/_compiler.py", line 579, in _code\n    charmap[i] = 1\n'
+    assert without_last_words(f"{start}KeyboardInterrupt\nnetkv: one line\n") == "netkv: one line\n"
+    assert "Traceback" in without_last_words(f"{start}KeyError: 3\n")

@@ -14,10 +14,10 @@ SIGNALS: tuple[Signals, ...] = (
 )
 
 RUN, SWEEP, JOBS = "run", "sweep", "sweep --jobs 2"
-SHARES = {RUN: 0.2, SWEEP: 0.3, JOBS: 0.5}
+SHARES = {RUN: 0.3, SWEEP: 0.3, JOBS: 0.4}
 """Of the moments. What is below the command line in the analytic world is there with --jobs alone."""
 
-BELOW = 0.6
+BELOW = 0.7
 """Share of the moments that hit a process below the command line, where there can be one."""
 
 LONGEST_STOP_S = 0.5

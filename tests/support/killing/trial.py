@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,9 +37,8 @@ ENDS_S = 120.0
 """Guards against hanging, no more."""
 
 GONE_S = 30.0
-REQUESTS = {"analytic": 40, "emulated": 20}
-LEFT_FOR_THE_NEXT = (".lock", ".sweep.json", ".timing.json")
-"""Of a sweep whose process was killed; the next process that continues it takes them away."""
+REQUESTS = 10
+LAST_WORDS = re.compile(r"Traceback \(most recent call last\):\n(?:  .*\n)+KeyboardInterrupt\n")
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ class KillingGround:
             self._reference[command] = tables(out)
 
     def _arguments(self, command: str, out: Path) -> list[str]:
-        what = {RUN: ["run"]}.get(command, ["sweep", "staleness", "--policies", "round_robin,netkv_full"])
+        what = ["run"] if command == RUN else ["sweep", "staleness", "--policies", "round_robin,netkv_full"]
         jobs = ["--jobs", "2"] if command == JOBS else []
-        size = ["--requests", str(REQUESTS[self._world]), "--seed", "1"]
+        size = ["--requests", str(REQUESTS), "--seed", "1", "--refresh", "1"]
         return [*what, "--world", self._world, *size, *jobs, "--out", str(out), "--quiet"]
 
     def _start(self, command: str, out: Path, temporary: Path, mark: str) -> subprocess.Popen[str]:
@@ -154,10 +154,11 @@ class KillingGround:
     def _faults(self, moment: Moment, role: str, code: int, said: str) -> Iterator[str]:
         if code not in allowed_codes(moment.signals, role, self._world):
             yield f"exit code {code}: {said[-300:]}"
-        if "Traceback" in said and not began(said):
-            yield f"traceback: {said[-600:]}"
-        if code == 3 and len(said.splitlines()) != 1:
-            yield f"more than one line: {said[-600:]}"
+        own = without_last_words(said)
+        if "Traceback" in own:
+            yield f"traceback: {own[-600:]}"
+        if code == 3 and len(own.splitlines()) != 1:
+            yield f"more than one line: {own[-600:]}"
 
     def _left(self, temporary: Path) -> list[str]:
         faults = [f"temporary file left: {place}" for place in sorted(temporary.rglob("*"))]
@@ -218,9 +219,10 @@ def tables(out: Path) -> dict[str, bytes]:
     return {str(place.relative_to(out)): place.read_bytes() for place in visible if place.stem != MEASURED}
 
 
-def began(said: str) -> bool:
-    """Whether a traceback is that of an interpreter which was interrupted before `main` had the signals."""
-    return "KeyboardInterrupt" in said and ", in main" not in said
+def without_last_words(said: str) -> str:
+    """What was said, without the traceback of an interpreter that SIGINT met before it had handlers: nobody can stop
+    that one, in the command line before `main` or in a worker that is being started."""
+    return LAST_WORDS.sub("", said)
 
 
 def command_of(pid: int) -> str:

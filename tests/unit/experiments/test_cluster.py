@@ -23,7 +23,7 @@ from distributed.security import Security
 from experiments.running import cluster, world_runner
 from experiments.running.cluster import EMULATION, existing_cluster, local_cluster, local_workers, run_on_worker
 from experiments.running.code_identity import code_identity
-from experiments.running.errors import ClusterError
+from experiments.running.errors import BrokenClusterError, ClusterError
 from experiments.running.run_process import RunProcess, RunProcessError
 from experiments.running.sweep import Condition
 from experiments.running.world_runner import WorldRunner, answered, ordered
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.xdist_group("cluster")
 CONDITIONS = small_conditions()
 POLICY = "tests.support.cluster_policies"
 MARK = "NETKV_TEST_CLUSTER"
-INTERRUPTED = 130
+INTERRUPTED = 128
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, address: str) ->
 @pytest.mark.slow
 def test_a_run_that_always_kills_its_worker_is_named_and_the_others_are_kept(tmp_path: Path, address: str) -> None:
     made = [CONDITIONS[0], *theirs("Murderous", workload__requests=2)]
-    with pytest.raises(ClusterError, match=r"^Murderous-0: given up: 2 workers died of it$"):
+    with pytest.raises(BrokenClusterError, match=r"^Murderous-0: given up: 2 workers died of it$"):
         sweep_in(tmp_path, made, dask=address)
     assert [name for name in kept(tmp_path) if name.endswith("summary.json")] == [f"{CONDITIONS[0].name}/summary.json"]
     with Client(address) as client:
@@ -147,7 +147,7 @@ def test_a_run_that_always_kills_its_process_is_named(
 ) -> None:
     monkeypatch.setattr(cluster, "MOST_DEATHS", 2)
     died = "the process of the run was killed by signal 11: it left no message"
-    with pytest.raises(ClusterError, match=f"^Fatal-0: given up: 2 times {died}$"):
+    with pytest.raises(BrokenClusterError, match=f"^Fatal-0: given up: 2 times {died}$"):
         sweep_in(tmp_path, theirs("Fatal", workload__requests=2), dask=address)
 
 
@@ -167,7 +167,7 @@ def test_the_scheduler_is_gone(tmp_path: Path) -> None:
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=60)
         killer.start()
-        with pytest.raises(ClusterError, match=f"^{address}: the scheduler is gone$"):
+        with pytest.raises(BrokenClusterError, match=f"^{address}: the scheduler is gone$"):
             sweep_in(tmp_path / "sweep", made, dask=address)
         killer.join()
 
@@ -265,7 +265,9 @@ def marked(mark: str) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL], ids=["interrupted", "hung up", "killed"]
+)
 def test_an_ended_sweep_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     mark, out = uuid.uuid4().hex, tmp_path / "sweep"
     command = [sys.executable, "-c", "from experiments.cli import main; main()", "sweep", "staleness"]
@@ -285,8 +287,8 @@ def test_an_ended_sweep_leaves_no_process(tmp_path: Path, number: signal.Signals
     _, said = started.communicate(timeout=60)
     wait_until(lambda: not marked(mark), "the end of every process")
     assert len(kept(out)) >= 5
-    if number is signal.SIGINT:
-        assert started.returncode == INTERRUPTED
+    if number is not signal.SIGKILL:
+        assert started.returncode == INTERRUPTED + number
         assert said == "netkv: interrupted; finished runs are kept (--resume continues a sweep)\n"
 
 
@@ -302,6 +304,16 @@ def test_a_run_that_nobody_waits_for_is_ended_on_its_worker(address: str) -> Non
             time.sleep(1.0)
             assert lost.status == "pending"
         wait_until(lambda: sum(observer.run(at_work).values()) == 0, "the end of the run")
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distributed.nanny.WorkerProcess._run", dies_at_once)
+    with pytest.raises(BrokenClusterError, match=r"^1 local processes: one ended while they were started: "):
+        local_cluster(1, lambda _: None).__enter__()
+
+
+def dies_at_once(*_: Any, **__: Any) -> None:
+    os._exit(1)
 
 
 # One process, one machine
@@ -325,6 +337,14 @@ def test_a_run_process_is_kept_for_the_next_run_and_tells_its_last_words() -> No
         assert not process.usable
     finally:
         process.close()
+
+
+def test_a_run_process_that_the_kernel_killed_says_what_that_may_mean() -> None:
+    process = RunProcess()
+    os.kill(process._child.pid, signal.SIGKILL)
+    with pytest.raises(RunProcessError, match=r"was killed by signal 9 \(out of memory\?\): it left no message$"):
+        process.run(ordered(CONDITIONS[0].spec, code_identity()))
+    process.close()
 
 
 def test_dask_is_loaded_only_where_it_is_used() -> None:
