@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,6 +98,7 @@ def against_whole(group: pd.DataFrame, beside: pd.DataFrame, axis: str, without:
     """
     kind, policy = group[axis].iloc[0], group["policy"].iloc[0]
     found: dict[str, float | str] = {}
+    beside = beside[[*KEYS, "policy", "status", "ttft_ms", "slo_met", axis]]
     broken = beside[beside[axis] == kind]
     whole = beside[beside[axis] == without]
     if kind == without:
@@ -108,10 +108,10 @@ def against_whole(group: pd.DataFrame, beside: pd.DataFrame, axis: str, without:
         own = pairs[pairs["policy"] == policy]
         chosen = gentlest_of_other_seeds(pairs, measure) if len(pairs) else {}
         others = pairs[pairs["policy"] == pairs["seed"].map(chosen)] if chosen else pairs
-        names = sorted(chosen.values(), key=list(dict.fromkeys(pairs["policy"])).index)
+        names = sorted(chosen.values(), key=list(pairs["policy"].unique()).index)
         most = max(dict.fromkeys(names), key=names.count) if names else ""
         found |= {f"{measure.name}_gentlest": most, f"{measure.name}_gentlest_seeds": names.count(most)}
-        lost = _bootstrapped(own, _sums(own), partial(measure.of))
+        lost = _bootstrapped(own, _sums(own), measure.of)
         found |= _columns(f"{measure.name}_loss", measure, lost)
         found |= _columns(f"{measure.name}_excess", measure, excess(own, others, measure))
     return found

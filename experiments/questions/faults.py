@@ -15,8 +15,8 @@ from collections.abc import Mapping
 import pandas as pd
 from rich.table import Table
 
-from experiments.analysis import against_whole
-from experiments.drawing import Chart, HeatMap, Quantity, Scale, in_order, place_among, style_of
+from experiments.analysis import SLO_LOSS, TTFT_LOSS, against_whole
+from experiments.drawing import Chart, HeatMap, Quantity, Scale, place_among, style_of
 from experiments.questions import faults_wording
 from experiments.questions.question import Axis, Changes, EmulatedCut, Question, SweepProfile, reads_telemetry
 from experiments.questions.regimes import NETKV, PUBLIC
@@ -144,32 +144,33 @@ def table(results: pd.DataFrame) -> Table:
 
 def charts(results: pd.DataFrame) -> list[Chart]:
     """What faults do to the mean TTFT, and to the requests that are served within their SLO, by policy."""
-    kinds = [name for name in FAULTS if name in set(results["faults"]) and name != NONE]
-    policies = list(reversed(in_order(results["policy"])))
-    across = place_among("fault_place", "What fails", [SHOWN[name] for name in kinds])
-    down = place_among("policy_place", "Policy", [style_of(name).label for name in policies])
-    placed = results[results["faults"] != NONE].assign(
-        fault_place=lambda rows: rows["faults"].map(kinds.index),
-        policy_place=lambda rows: rows["policy"].map(policies.index),
-    )
     found: list[Chart] = []
-    for name, measure, unit, what in (
-        ("faults", "ttft", "percent", "Mean TTFT, shorter (+) or longer (-) than without faults"),
-        ("faults-slo", "slo", "points", "Requests within their SLO, more (+) or fewer (-) than without faults"),
+    for name, measure, unit, of in (
+        ("faults", TTFT_LOSS, "%", "Mean TTFT, shorter (+) or longer (-) than without faults"),
+        ("faults-slo", SLO_LOSS, "points", "Requests within their SLO, more (+) or fewer (-) than without faults"),
     ):
-        loss = f"{measure}_loss"
-        rows = placed.dropna(subset=[f"{loss}_{unit}"])
-        rows = rows.assign(gain=-rows[f"{loss}_{unit}"], low=-rows[f"{loss}_high"], high=-rows[f"{loss}_low"])
+        prefix = f"{measure.name}_loss"
+        rows = results.dropna(subset=[f"{prefix}_{measure.unit}"])
+        rows = rows.assign(
+            gain=-rows[f"{prefix}_{measure.unit}"], low=-rows[f"{prefix}_high"], high=-rows[f"{prefix}_low"]
+        )
         if len(rows):
-            value = Quantity(
-                "gain", what, "%" if unit == "percent" else "points", 1, low="low", high="high", scale=Scale.CHANGE
-            )
-            found.append(
-                HeatMap(
-                    name=name, title=TITLE, rows=rows, policy="faults", x=across, y=down, value=value, note=NOTE
-                )
-            )  # fmt: skip
+            value = Quantity("gain", of, unit, 1, low="low", high="high", scale=Scale.CHANGE)
+            found.append(_heat_map(name, f"{TITLE} {HEADINGS[measure.name]}", rows, value))
     return found
+
+
+HEADINGS = {"ttft": "Time to first token", "slo": "Requests served in time"}
+
+
+def _heat_map(name: str, title: str, rows: pd.DataFrame, value: Quantity) -> HeatMap:
+    """Policies down, who loses least over all kinds of faults on top; kinds of faults across."""
+    kinds = [kind for kind in FAULTS if kind in set(rows["faults"])]
+    policies = list(rows.groupby("policy", sort=False)["gain"].sum().sort_values(kind="stable").index)
+    placed = rows.assign(fault_place=rows["faults"].map(kinds.index), policy_place=rows["policy"].map(policies.index))
+    across = place_among("fault_place", "What fails", [SHOWN[kind] for kind in kinds])
+    down = place_among("policy_place", "Policy", [style_of(policy).label for policy in policies])
+    return HeatMap(name=name, title=title, rows=placed, policy="faults", x=across, y=down, value=value, note=NOTE)
 
 
 NOTE = (

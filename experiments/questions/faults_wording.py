@@ -138,7 +138,7 @@ def _range(some: list[tuple[str, Interval, dict[Any, Any]]], unit: str) -> str:
 
 def _gentlest(rows: pd.DataFrame, measure: Measure) -> str:
     """Who loses least by a measure, and who significantly more; nothing where nobody loses significantly."""
-    if not (rows[f"{measure.name}_loss_p_holm"] < SIGNIFICANT).any():
+    if not any((rows[f"{measure.name}_{what}_p_holm"] < SIGNIFICANT).any() for what in ("loss", "excess")):
         return ""  # whoever is least is least by chance
     prefix, unit = f"{measure.name}_excess", UNIT[measure.unit]
     first = rows.iloc[0]

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.analysis import FAILED_LOSS, MEASURES, SLO_LOSS, TTFT_LOSS, against_whole, loss
 from experiments.questions import QUESTIONS
-from experiments.questions.faults import FAULTS, NONE, faults_of
+from experiments.questions.fault_tolerance import FAULTS, NONE, faults_of
 from experiments.running import make_spec
 from scheduler import POLICIES
 

@@ -41,7 +41,7 @@ TINY = {
     "ablation": SweepProfile((0, 1), CHANGES, workloads=("rag", "long_context")),
     "scale": SweepProfile((0,), CHANGES, axes={"gpus": (64, 128)}),
     "regimes": SweepProfile((0, 1), CHANGES, axes={"regime": ("baseline", "shuffle")}),
-    "faults": SweepProfile((0, 1), CHANGES, axes={"faults": ("none", "link_down", "link_stale")}),
+    "faults": SweepProfile((0,), CHANGES, axes={"faults": ("none", "link_down", "link_stale")}),
 }  # fmt: skip
 FIGURES = {
     "staleness": ["staleness", "prediction_error"],
