@@ -8,7 +8,7 @@ SLOWEST := --durations=25 --durations-min=0.5
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-tests setup-vm staleness test lint test-fast test-live test-vm test-vagrant vm-results bench fuzz chaos clean
+.PHONY: help setup setup-tests setup-vm staleness test lint test-fast test-live test-vm test-vagrant vm-results bench fuzz chaos kill clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,9 @@ fuzz: setup-tests ## 100,000 generated cases of bad input (ARGS='--cases N --see
 
 chaos: setup-tests ## 200 runs in which things fail at random (ARGS='--minutes M', '--world emulated'); goes on where it was ended
 	$(if $(findstring emulated,$(ARGS)),$(SUDO)) "$(VENV)/bin/python" -m tests.bench.chaos $(ARGS)
+
+kill: setup-tests ## anything killed at 100 random moments (ARGS='--moments N --seed S')
+	"$(VENV)/bin/python" -m tests.bench.kill_anything $(ARGS)
 
 clean: ## remove results and caches (.venv stays)
 	$(SUDO) rm -rf results .pytest_cache .mypy_cache .ruff_cache .hypothesis build

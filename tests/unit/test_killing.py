@@ -116,3 +116,5 @@ def test_an_interpreter_that_is_interrupted_while_it_starts_is_no_fault_and_any_
     start = 'Traceback (most recent call last):\n  File "re/_compiler.py", line 579, in _code\n    charmap[i] = 1\n'
     assert without_last_words(f"{start}KeyboardInterrupt\nnetkv: one line\n") == "netkv: one line\n"
     assert "Traceback" in without_last_words(f"{start}KeyError: 3\n")
+    tracker = start.replace("re/_compiler.py", "multiprocessing/resource_tracker.py") + "KeyError: '/mp-gy3f9zjs'\n"
+    assert without_last_words(f"{tracker}{tracker}netkv: one line\n") == "netkv: one line\n"

@@ -38,7 +38,11 @@ ENDS_S = 120.0
 
 GONE_S = 30.0
 REQUESTS = 10
-LAST_WORDS = re.compile(r"Traceback \(most recent call last\):\n(?:  .*\n)+KeyboardInterrupt\n")
+LAST_WORDS = re.compile(
+    r"Traceback \(most recent call last\):\n(?:  .*\n)+KeyboardInterrupt\n"
+    r"|Traceback \(most recent call last\):\n  File .*resource_tracker\.py.*\n(?:  .*\n)*KeyError: .*\n"
+    r"|.*resource_tracker.*\n(?:  warnings\.warn\(.*\n)?"
+)
 
 
 @dataclass(frozen=True)
@@ -220,8 +224,9 @@ def tables(out: Path) -> dict[str, bytes]:
 
 
 def without_last_words(said: str) -> str:
-    """What was said, without the traceback of an interpreter that SIGINT met before it had handlers: nobody can stop
-    that one, in the command line before `main` or in a worker that is being started."""
+    """What was said, without what Python itself says and nobody can stop: the traceback of an interpreter that SIGINT met
+    before it had handlers, the command line's before `main` or a worker's that is being started; and the words of its
+    resource tracker, which a new one takes over from when it was killed."""
     return LAST_WORDS.sub("", said)
 
 
