@@ -57,7 +57,6 @@ MOST_JSON_BYTES, MOST_TABLE_BYTES = 1 << 28, 1 << 34
 LONGEST_PREFIX = 40
 """Characters of a run's name in that of its unfinished folder, so that the latter is no longer than a name may be."""
 
-
 PARTIAL = ".partial-"
 """In the name of a folder that is being written; it starts with a dot, so nobody takes it for a run."""
 
@@ -93,12 +92,8 @@ def render_run(
         "decisions": columns_of(outcome.decisions, [item.name for item in fields(Decision)]),
         "links": {name: [sample[name] for sample in outcome.links] for name in LINK_COLUMNS},
     }
-    if outcome.paths:
-        tables[PATHS] = columns_of(outcome.paths)
-    if outcome.faults:
-        tables[FAULTS] = columns_of(outcome.faults)
-    if outcome.snapshots:
-        tables[SNAPSHOTS] = columns_of(outcome.snapshots)
+    optional = {PATHS: outcome.paths, FAULTS: outcome.faults, SNAPSHOTS: outcome.snapshots}
+    tables |= {name: columns_of(rows) for name, rows in optional.items() if rows}
     requests = tables["requests"]
     summary = set_up_of(spec, requests) | summarise(
         requests,
