@@ -224,9 +224,11 @@ def tables(out: Path) -> dict[str, bytes]:
 
 
 def without_last_words(said: str) -> str:
-    """What was said, without what Python itself says and nobody can stop: the traceback of an interpreter that SIGINT
-    met before it had handlers, the command line's before `main` or a worker's that is being started; and the words of
-    its resource tracker, which a new one takes over from when it was killed."""
+    """What was said, without what Python itself says and nobody can stop.
+
+    That is the traceback of an interpreter that SIGINT met before it had handlers, the command line's before `main` or
+    a starting worker's; and the words of its resource tracker, which is replaced when it was killed.
+    """
     return LAST_WORDS.sub("", said)
 
 
