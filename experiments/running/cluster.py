@@ -16,6 +16,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +161,8 @@ class Cluster:
                 f"{self._place}: no worker may emulate (start one, as root, with {start} --resources {EMULATION}=1`)"
             )
         for address, found in self._client.run(_code_of_worker, on_error="return").items():
+            if isinstance(found, OSError | CancelledError):
+                continue  # it died just now; who comes in its place compares the code with each run
             if isinstance(found, Exception):
                 raise ClusterError(f"worker {address}: cannot run this version of netkv: {found}")
             if difference := difference_of_code(code, found):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="the moment of this number alone")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     planned = moments(options.seed, 2 * options.moments, options.world)  # some come when the command has ended
     if options.only is not None:
         planned = [planned[options.only]]

@@ -133,6 +133,7 @@ class KillingGround:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=default_signals,
         )
 
     def _below(self, command_line: int, mark: str) -> dict[int, str]:
@@ -230,6 +231,12 @@ def without_last_words(said: str) -> str:
     a starting worker's; and the words of its resource tracker, which is replaced when it was killed.
     """
     return LAST_WORDS.sub("", said)
+
+
+def default_signals() -> None:
+    """In a child: none is ignored because a shell in the background or nohup(1) does so."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def command_of(pid: int) -> str:

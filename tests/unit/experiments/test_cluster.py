@@ -18,10 +18,18 @@ from typing import Any
 
 import pytest
 from distributed import Client, default_client
+from distributed.comm import CommClosedError
 from distributed.security import Security
 
 from experiments.running import cluster, world_runner
-from experiments.running.cluster import EMULATION, existing_cluster, local_cluster, local_workers, run_on_worker
+from experiments.running.cluster import (
+    EMULATION,
+    Cluster,
+    existing_cluster,
+    local_cluster,
+    local_workers,
+    run_on_worker,
+)
 from experiments.running.code_identity import code_identity
 from experiments.running.errors import BrokenClusterError, ClusterError
 from experiments.running.run_process import RunProcess, RunProcessError
@@ -304,6 +312,27 @@ def test_a_run_that_nobody_waits_for_is_ended_on_its_worker(address: str) -> Non
             time.sleep(1.0)
             assert lost.status == "pending"
         wait_until(lambda: sum(observer.run(at_work).values()) == 0, "the end of the run")
+
+
+def test_a_worker_that_dies_while_its_code_is_asked_for_is_passed_over() -> None:
+    """It will be replaced: that is no reason to refuse the others, and no bad input."""
+    asked = ClientOfOneThatDied()
+    Cluster(asked, "tcp://here:1")._check("analytic", code_identity())
+    assert asked.runs == 1
+
+
+class ClientOfOneThatDied:
+    """A Dask client with two workers, of which one is gone when it is asked."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        return {"workers": {place: {"nthreads": 1} for place in ("tls://here:2", "tls://here:3")}}
+
+    def run(self, asked: Any, on_error: str) -> dict[str, Any]:
+        self.runs += 1
+        return {"tls://here:2": CommClosedError("Address removed."), "tls://here:3": asked()}
 
 
 def test_a_worker_that_is_killed_while_it_starts_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
