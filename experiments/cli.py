@@ -38,6 +38,8 @@ SPARE_B = 1 << 24
 """Address space that is given back when a command ends, so that one without memory can still say so. Nothing writes to
 it, so it takes no memory."""
 
+AGAIN_S = 0.01
+
 BAD_INPUT, BROKEN_RUN = 2, 3
 """Exit codes, beside 0 (what was asked holds) and 1 (it was done, and does not hold)."""
 
@@ -59,6 +61,7 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -68,6 +71,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup(1)
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _interrupt_again
     spare = bytearray(SPARE_B)
     try:
         try:
@@ -126,6 +130,16 @@ def _end_for(shortage: object) -> NoReturn:
 
 def _interrupt(number: int, _: object) -> None:
     raise Interrupted(number)
+
+
+def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """A signal can come while C calls Python back, as the compiler does: what its handler raises there is ignored. It
+    is then raised once more, a moment later."""
+    if isinstance(lost := unraisable.exc_value, Interrupted):
+        signal.signal(signal.SIGALRM, lambda *_: _interrupt(lost.number, None))
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 if __name__ == "__main__":

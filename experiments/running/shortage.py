@@ -22,9 +22,10 @@ REMEDIES = {
 
 SIGNS_OF_NO_MEMORY = (
     *("failed to map segment from shared object", "cannot allocate memory", "can't start new thread"),
-    "error return without exception set",
+    *("error return without exception set", "returned null without setting an exception"),
 )
-"""What the loader of libraries, the start of a thread and CPython's import say: their errors carry no number."""
+"""What the loader of libraries, the start of a thread and CPython itself say, whose own error found no memory either:
+these carry no number."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
@@ -22,11 +23,28 @@ from tests.support.killing.plan import (
     victim,
 )
 from tests.support.killing.trial import KillingGround, killing_ground, without_last_words
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("killing")
 
-DOZEN = 12
-SEED = random.randrange(2**32)
+FEW, SEED = 5, 2606
+"""Every signal once, and every command. `make kill` takes a hundred moments."""
+
+CALLED_BACK = """
+import ctypes, os, signal, time
+from experiments import cli
+
+def inside():
+    os.kill(os.getpid(), signal.SIGHUP)
+
+def app():
+    ctypes.CFUNCTYPE(None)(inside)()
+    time.sleep(60)
+
+cli.app = app
+cli.main()
+"""
+
 SPAWNED = "python -c from multiprocessing.spawn import spawn_main"
 BELOW = {
     11: f"{SPAWNED}; spawn_main(3)",
@@ -42,11 +60,18 @@ def ground() -> Iterator[KillingGround]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(DOZEN))
+@pytest.mark.parametrize("number", range(FEW))
 def test_what_is_killed_leaves_nothing_and_goes_on(ground: KillingGround, number: int) -> None:
-    moment = moments(SEED, DOZEN)[number]
+    moment = moments(SEED, FEW)[number]
     print(f"python -m tests.bench.kill_anything --seed {SEED} --only {number}")
     assert ground.kill(moment).faults == (), str(moment)
+
+
+def test_a_signal_that_comes_while_c_calls_python_back_is_not_lost() -> None:
+    command = [sys.executable, "-c", CALLED_BACK]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (128 + signal.SIGHUP, 1), done.stderr
+    assert done.stderr.startswith("netkv: interrupted")
 
 
 # The plan
