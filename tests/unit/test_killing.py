@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.hangups import hears_hangups
 from tests.support.killing.plan import (
     COMMAND_LINE,
     JOBS,
@@ -69,7 +70,9 @@ def test_what_is_killed_leaves_nothing_and_goes_on(ground: KillingGround, number
 
 def test_a_signal_that_comes_while_c_calls_python_back_is_not_lost() -> None:
     command = [sys.executable, "-c", CALLED_BACK]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False, preexec_fn=hears_hangups
+    )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (128 + signal.SIGHUP, 1), done.stderr
     assert done.stderr.startswith("netkv: interrupted")
 

@@ -36,6 +36,7 @@ from experiments.running.run_process import RunProcess, RunProcessError
 from experiments.running.sweep import Condition
 from experiments.running.world_runner import WorldRunner, answered, ordered
 from tests.support.dask_processes import scheduler, wait_until, workers
+from tests.support.hangups import hears_hangups
 from tests.support.made_runs import spec
 from tests.support.paths import ROOT
 from tests.support.small_sweeps import kept, small_conditions, sweep_in
@@ -288,6 +289,7 @@ def test_an_ended_sweep_leaves_no_process(tmp_path: Path, number: signal.Signals
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hears_hangups,
     )
     wait_until(lambda: list((out / "runs").glob("[!.]*")), "the first run", 60)
     assert len(marked(mark)) >= 5
