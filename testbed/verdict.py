@@ -24,9 +24,13 @@ STARVED_SUSPECT = 0.50
 beside it on two cores, 77, 100, 100 and 100 % of its windows starved, the same run had mean transfers of 397, 365, 334
 and 302 ms (one run each)."""
 
-LAG_SUSPECT_MS = 10.0
+LAG_SUSPECT_MS = 25.0
 LAG_INVALID_MS = 50.0
-"""99th percentile of a timer's lag in a host's namespace; the lag adds to every measured time."""
+"""99th percentile of a timer's lag at ordinary priority in a host's namespace. Driver and workers of requests have
+real-time priority; what is late with it is the begin and the end of background flows, by a sixtieth of the main job's
+period, and `paced_background` holds what they sent between. Measured, three runs of one seed beside 0, 1 and 2 busy
+loops: lags of 5.8, 7.8 and 9.1 ms, requests issued 2.8, 3.5 and 2.1 ms late, flows at 100.0 % of their rates, transfers
+0.9, 1.1 and 1.4 % above the fluid answer; on a machine 1.4 times as slow, alone, lags of 7 to 13 ms."""
 
 SWITCH_WAIT_SUSPECT = 0.08
 SWITCH_WAIT_INVALID = 0.3

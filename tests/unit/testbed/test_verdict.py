@@ -57,7 +57,7 @@ def test_a_quiet_machine_is_valid_and_has_no_reasons() -> None:
         ({"delivered_bytes": 80_000_000}, "invalid", "conservation"),
         ({"delivered_bytes": 150_000_000}, "suspect", "conservation"),
         ({"softnet_drops": 3}, "suspect", "softnet_drops"),
-        ({"timer_lag_p99_ms": 12.0}, "suspect", "timer_lag"),
+        ({"timer_lag_p99_ms": 30.0}, "suspect", "timer_lag"),
         ({"timer_lag_p99_ms": 80.0}, "invalid", "timer_lag"),
         ({"arrival_lateness_p99_ms": 30.0}, "suspect", "arrival_lateness"),
         ({"arrival_lateness_p99_ms": 300.0}, "invalid", "arrival_lateness"),
@@ -95,7 +95,7 @@ def test_a_reason_says_how_much_the_limit_and_the_remedy() -> None:
 
 
 def test_what_makes_it_invalid_comes_before_what_is_only_suspect() -> None:
-    judged = verdict(cpu_starved=1.0, timer_lag_p99_ms=12.0, calibration=[0.5, 0.5])
+    judged = verdict(cpu_starved=1.0, timer_lag_p99_ms=30.0, calibration=[0.5, 0.5])
     assert judged["worst"] == "calibration"
     assert len(judged["reasons"]) == 3
 
