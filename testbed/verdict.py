@@ -81,7 +81,7 @@ get less than they ask for, as they would on real links."""
 
 ROUND_TRIP_SHARE = 0.1
 """Idle round trip of the farthest tier over the median KV transfer: the fluid model has none, a fabric one of
-microseconds. Measured with the default load: 0.006 with datapath=afxdp, 0.05 with datapath=user."""
+microseconds. Measured with the default load and datapath=afxdp: 0.018 and 0.023 (two runs)."""
 
 PATHS_MISMATCH = 0.2
 """Bytes on multipath links that the traced paths of the connections do not explain, over all bytes on them."""
