@@ -8,7 +8,7 @@ seeds, as in `best_of_several`: who is chosen on the seeds that are judged looks
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.analysis.statistics import Estimate, Floats, resamples, units_of
-
-KEYS = ["seed", "request_id"]
+from experiments.analysis.statistics import KEYS, Estimate, Floats, bootstrap, units_of
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,19 @@ requests that did not complete."""
 
 def loss(whole: pd.DataFrame, broken: pd.DataFrame, measure: Measure) -> Estimate:
     """What the faults cost one policy; `whole`: its requests without them, `broken`: the same requests with them."""
-    pairs = _paired(whole, broken, measure)
-    return _bootstrapped(pairs, _sums(pairs), lambda sums: measure.of(sums[:, :3]))
+    return _own_loss(_paired(whole, broken, measure), measure)
+
+
+def _own_loss(pairs: pd.DataFrame, measure: Measure) -> Estimate:
+    sums = _sums(pairs)
+    return _bootstrapped(pairs, lambda often: measure.of(often @ sums))
 
 
 def excess(pairs: pd.DataFrame, others: pd.DataFrame, measure: Measure) -> Estimate:
     """How much more one policy loses than another over the requests of both; frames as `_paired` makes them."""
     both = pairs.merge(others, on=KEYS, suffixes=("", "_other"))
-    sums = np.concatenate([_sums(both), _sums(both, "_other")], axis=1)
-    return _bootstrapped(both, sums, lambda sums: measure.of(sums[:, :3]) - measure.of(sums[:, 3:]))
+    mine, theirs = _sums(both), _sums(both, "_other")
+    return _bootstrapped(both, lambda often: measure.of(often @ mine) - measure.of(often @ theirs))
 
 
 def gentlest_of_other_seeds(pairs: pd.DataFrame, measure: Measure) -> dict[int, str]:
@@ -111,8 +113,7 @@ def against_whole(group: pd.DataFrame, beside: pd.DataFrame, axis: str, without:
         names = sorted(chosen.values(), key=list(pairs["policy"].unique()).index)
         most = max(dict.fromkeys(names), key=names.count) if names else ""
         found |= {f"{measure.name}_gentlest": most, f"{measure.name}_gentlest_seeds": names.count(most)}
-        lost = _bootstrapped(own, _sums(own), measure.of)
-        found |= _columns(f"{measure.name}_loss", measure, lost)
+        found |= _columns(f"{measure.name}_loss", measure, _own_loss(own, measure))
         found |= _columns(f"{measure.name}_excess", measure, excess(own, others, measure))
     return found
 
@@ -143,14 +144,7 @@ def _sums(pairs: pd.DataFrame, suffix: str = "") -> Floats:
     return np.stack([np.bincount(units, part) for part in parts], axis=1)
 
 
-def _bootstrapped(pairs: pd.DataFrame, sums: Floats, statistic: Any) -> Estimate:
-    """A statistic of sums by unit, with the spread over resamples of whole units (`statistics`)."""
-    count = len(sums)
-    if not count:
-        return Estimate(math.nan, math.nan, 0, 0)
-    value = float(statistic(sums.sum(axis=0, keepdims=True))[0])
-    if count < 2:
-        return Estimate(value, math.nan, count, len(pairs))
-    often: NDArray[np.int64] = resamples(count)
-    spread = float(np.std(statistic(often @ sums), ddof=1))
-    return Estimate(value, spread * math.sqrt(count / (count - 1)), count, len(pairs))
+def _bootstrapped(pairs: pd.DataFrame, statistic: Callable[[NDArray[np.int64]], Floats]) -> Estimate:
+    """A statistic of how often each unit was drawn, with its spread over resamples of whole units."""
+    units = units_of(pairs)
+    return Estimate(*bootstrap(units, statistic), len(np.unique(units)), len(pairs))

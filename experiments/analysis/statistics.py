@@ -179,10 +179,10 @@ def relative_change(
     before, after, units = _completed_pairs(baseline, other, column)
     if percentile is None:
         sums = _per_unit(units, before, after)
-        value, error = _bootstrap(units, lambda often: 100 * (_ratio(often @ sums) - 1), seed)
+        value, error = bootstrap(units, lambda often: 100 * (_ratio(often @ sums) - 1), seed)
     else:
         ends = [_percentiles(series, units, percentile) for series in (before, after)]
-        value, error = _bootstrap(units, lambda often: 100 * (ends[1](often) / ends[0](often) - 1), seed)
+        value, error = bootstrap(units, lambda often: 100 * (ends[1](often) / ends[0](often) - 1), seed)
     return _estimate(value, error, units, before, after)
 
 
@@ -227,7 +227,7 @@ def growth(baseline: pd.DataFrame, other: pd.DataFrame, column: str, over: str) 
         n, x, y, xy, xx = (often @ sums).T
         return _ratio(np.stack([n * xx - x**2, n * xy - x * y], axis=1))
 
-    value, error = _bootstrap(units, slope, 0)
+    value, error = bootstrap(units, slope, 0)
     return Estimate(value, error, len(np.unique(units)), len(rise))
 
 
@@ -248,7 +248,7 @@ def mean_interval(
 
 def percentile_interval(values: Floats, percentile: float, units: Units, seed: int = 0) -> tuple[float, float, float]:
     """A percentile and its interval, by `units_of` the rows; NaN for no values."""
-    value, error = _bootstrap(units, _percentiles(values, units, percentile), seed)
+    value, error = bootstrap(units, _percentiles(values, units, percentile), seed)
     return (value, *Estimate(value, error, len(np.unique(units)), len(values)).interval())
 
 
@@ -323,7 +323,7 @@ def _mean_difference(before: Floats, after: Floats, units: Units, seed: int) -> 
         total = often @ sums
         return np.asarray((total[:, 1] - total[:, 0]) / total[:, 2])
 
-    value, error = _bootstrap(units, mean, seed)
+    value, error = bootstrap(units, mean, seed)
     return _estimate(value, error, units, before, after)
 
 
@@ -345,7 +345,7 @@ def _percentiles(values: Floats, units: Units, percent: float) -> Callable[[NDAr
     return percentiles
 
 
-def _bootstrap(units: Units, statistic: Callable[[NDArray[np.int64]], Floats], seed: int) -> tuple[float, float]:
+def bootstrap(units: Units, statistic: Callable[[NDArray[np.int64]], Floats], seed: int = 0) -> tuple[float, float]:
     """A statistic of all units and its standard error: the spread over resamples of whole units.
 
     `statistic` maps rows of how often each unit was drawn to a value each. The spread of a resampled mean of n units is

@@ -29,13 +29,16 @@ FRAME_B = 1514
 PAYLOAD_B = 1448
 """Of a full Ethernet frame, and of that what TCP with timestamps delivers (RFC 7323): the shaper counts the former."""
 
-MODELS = ("closed_form", "fluid_ideal", "fluid_paths", "fluid_frames", "fluid_latency")
-"""Models from the roughest to the nearest: tier bandwidth over an even share; max-min with ideal spreading; with the
-paths that were taken; with the headers of frames as well; with what the emulation adds to every transfer
-(`RecordedRun.latency_s`), which a real fabric does not."""
-
 REPLAY = "fluid_frames"
 """The model that errors are against: what a transfer would have taken with no delay but its bytes."""
+
+WITH_LATENCY = "fluid_latency"
+"""The same with what the emulation adds to every transfer (`RecordedRun.latency_s`), which a real fabric does not."""
+
+REPLAYED = ("closed_form", "fluid_ideal", "fluid_paths", REPLAY)
+MODELS = (*REPLAYED, WITH_LATENCY)
+"""Models from the roughest to the nearest: tier bandwidth over an even share; max-min with ideal spreading; with the
+paths that were taken; with the headers of frames as well; with latency."""
 
 NEEDED = ("transfer_started_s", "source_ports", "paths")
 NEEDED_OF_PATHS = (
@@ -59,9 +62,7 @@ class RecordedRun:
     idle_transfer_s: dict[str, float] = field(default_factory=dict)
 
     def replayed_s(self, model: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """How long each of `transfers` would have taken on one of the models of `MODELS`, seconds."""
-        if model == "fluid_latency":
-            return self.replayed_s(REPLAY) + self.latency_s()
+        """How long each of `transfers` would have taken on one of the models of `REPLAYED`, seconds."""
         frames = FRAME_B / PAYLOAD_B if model == REPLAY else 1.0
         rows = self.transfers
         recorded = [

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from experiments.comparing.recorded_run import (
-    MODELS,
     PAYLOAD_B,
     REPLAY,
+    REPLAYED,
+    WITH_LATENCY,
     RecordedRun,
     measured_models,
     sharers,
@@ -37,7 +38,8 @@ def replay_table(runs: Sequence[RecordedRun]) -> pd.DataFrame:
     """
     tables = []
     for run in runs:
-        modelled = {model: run.replayed_s(model) for model in MODELS}
+        modelled = {model: run.replayed_s(model) for model in REPLAYED}
+        modelled[WITH_LATENCY] = modelled[REPLAY] + run.latency_s()
         others = sharers(run.transfers, run.connections)
         scaled = run.transfers["kv_bytes"] / run.spec.emulation.rate_scale / PAYLOAD_B
         names = {"run": run.folder.name, "policy": run.spec.policy}
@@ -107,10 +109,10 @@ def _total_error(table: pd.DataFrame) -> float:
 
 def _less_latency(table: pd.DataFrame) -> dict[str, Any] | None:
     """Errors against the replay plus what the emulation adds to every transfer; None where that was not measured."""
-    known = table[table["fluid_latency"].notna()]
+    known = table[table[WITH_LATENCY].notna()]
     if known.empty:
         return None
-    nearest_s = known["fluid_latency"]
+    nearest_s = known[WITH_LATENCY]
     errors = known["taken_s"] / nearest_s - 1
     return {
         **errors_of(errors),

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from experiments.analysis import SLO_LOSS, TTFT_LOSS, against_whole
 from experiments.drawing import Chart, HeatMap, Quantity, Scale, place_among, style_of
-from experiments.questions import faults_wording
+from experiments.questions import fault_tolerance_wording
 from experiments.questions.question import Axis, Changes, EmulatedCut, Question, SweepProfile, reads_telemetry
 from experiments.questions.regimes import NETKV, PUBLIC
 from experiments.questions.result_tables import Column, Row, listing
@@ -26,7 +26,7 @@ from experiments.running import RunSpec
 TITLE = "Which policy degrades most gracefully when something fails?"
 REFERENCE = "round_robin"
 
-NONE = faults_wording.NONE
+NONE = fault_tolerance_wording.NONE
 NO_TELEMETRY: Changes = {"faults.events": ({"at_s": 0, "kind": "telemetry_frozen"},)}
 """From the first arrival on the scheduler keeps the snapshot that it has."""
 
@@ -109,7 +109,7 @@ def _lost(measure: str, unit: str) -> Column:
         if row["faults"] == NONE or pd.isna(row[f"{measure}_loss_{unit}"]):
             return "-"
         value, low, high = (row[f"{measure}_loss_{name}"] for name in (unit, "low", "high"))
-        marked = "*" if row[f"{measure}_loss_p_holm"] < faults_wording.SIGNIFICANT else " "
+        marked = "*" if row[f"{measure}_loss_p_holm"] < fault_tolerance_wording.SIGNIFICANT else " "
         interval = "" if pd.isna(low) else f" [{low:+.0f}, {high:+.0f}]"
         return f"{value + 0.0:+.1f}{interval}{marked}"
 
@@ -182,7 +182,7 @@ NOTE = (
 def _across(group: pd.DataFrame, beside: pd.DataFrame) -> Mapping[str, float | str]:
     """What the faults of a row cost. Who reads no telemetry decides with it frozen as without: its p-values would
     count what is judged elsewhere a second time, or what cannot differ, and make all others larger."""
-    found = {**against_whole(group, beside, FAULT.label, NONE), **faults_wording.stale_cost(group, beside)}
+    found = {**against_whole(group, beside, FAULT.label, NONE), **fault_tolerance_wording.stale_cost(group, beside)}
     blind = group["faults"].iloc[0] in FROZEN and not reads_telemetry(str(group["policy"].iloc[0]))
     return found | {name: math.nan for name in found if blind and name.endswith("_p")}
 
@@ -197,6 +197,6 @@ QUESTION = Question(
     profiles=PROFILES,
     across=_across,
     table=table,
-    sentences=faults_wording.sentences,
+    sentences=fault_tolerance_wording.sentences,
     charts=charts,
 )
