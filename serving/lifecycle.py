@@ -181,7 +181,8 @@ class Lifecycle:
     def first_token(self, request_id: int, at_s: float) -> None:
         """For a world that learns of it before the last one: a request that fails in between keeps its TTFT."""
         record = self.records[request_id]
-        record.ttft_ms = (at_s - record.timestamp_s) * 1e3
+        if request_id in self._open:
+            record.ttft_ms = (at_s - record.timestamp_s) * 1e3
 
     def finished(self, request_id: int, first_token_s: float, last_token_s: float) -> None:
         if request_id in self._open:
@@ -238,9 +239,9 @@ class Lifecycle:
             self.failed(request_id, error)
 
     def give_up(self, error: str) -> None:
-        """The run is over: say of every open request why it is none of the finished."""
-        for request_id in self._open:
-            self.records[request_id].error = error
+        """The run is over: every open request ends as what it is by now, for this reason. What comes later is too late."""
+        for request_id in sorted(self._open):
+            self._close(request_id, error)
 
     # -- what is lost -----------------------------------------------------------------------------------------------
 

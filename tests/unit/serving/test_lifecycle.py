@@ -198,12 +198,17 @@ def test_a_policy_that_breaks_ends_the_run() -> None:
     assert SECOND.request_id not in told.orders.decisions
 
 
-def test_the_deadline_says_of_the_open_ones_why() -> None:
+def test_at_the_deadline_what_is_open_fails_and_an_answer_that_comes_later_is_none() -> None:
     told = Told(FIRST, SECOND)
-    told.up_to_selection(FIRST)
+    number = told.into_the_batch(FIRST)
     told.life.give_up("not finished at the run's deadline")
     assert [record.error for record in told.life.records.values()] == ["not finished at the run's deadline"] * 2
-    assert not told.life.done
+    assert told.life.done
+    told.life.first_token(number, 130.1)  # of a worker that was stopped, and is let go when the run is over
+    told.life.finished(number, 130.1, 130.2)
+    record = told.record(FIRST)
+    assert (record.status, record.error) == ("failed", "not finished at the run's deadline")
+    assert math.isnan(record.ttft_ms)
 
 
 @pytest.mark.parametrize("reached", ["transfer", "batch"])
