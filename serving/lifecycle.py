@@ -239,7 +239,7 @@ class Lifecycle:
             self.failed(request_id, error)
 
     def give_up(self, error: str) -> None:
-        """The run is over: every open request ends as what it is by now, for this reason. What comes later is too late."""
+        """The run is over: every open request ends as what it is by now, and later reports of it are too late."""
         for request_id in sorted(self._open):
             self._close(request_id, error)
 
