@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from scenario.background_load import BackgroundFlow
 from scenario.faults import NETWORK_FAULTS, ONLY_TARGET, FaultEvent, FaultKind, FaultsSpec, RandomFaults
 from topologies import Fabric, FabricError, Level, Roles, did_you_mean
 
@@ -18,6 +19,9 @@ DETECTION_S = 0.05
 
 MOST_RANDOM = 100_000
 """More random faults than this in one run are a wrong unit."""
+
+SURGE_CONNECTIONS = 16
+"""Greedy connections of a surge, each from another instance where there are as many."""
 
 Role = Literal["prefill", "decode"]
 
@@ -51,13 +55,14 @@ class FaultState:
     """What is broken at one moment.
 
     cut: links that carry nothing. shares: by link, the part of its rate that is left. frozen: no telemetry reaches the
-    scheduler. extra_delay_s: what telemetry is delayed by. dead: workers without a process. hung: instances whose
-    process is stopped.
+    scheduler. corrupted: what reaches it is damaged. extra_delay_s: what telemetry is delayed by. dead: workers without
+    a process. hung: instances whose process is stopped.
     """
 
     cut: frozenset[int] = frozenset()
     shares: Mapping[int, float] = field(default_factory=dict)
     frozen: bool = False
+    corrupted: bool = False
     extra_delay_s: float = 0.0
     controller_dead: bool = False
     dead: frozenset[tuple[Role, int]] = frozenset()
@@ -126,6 +131,7 @@ def state_of(active: Collection[Fault], fabric: Fabric) -> FaultState:
         cut=frozenset(cut),
         shares=shares,
         frozen="telemetry_frozen" in kinds,
+        corrupted="telemetry_corrupted" in kinds,
         extra_delay_s=max((fault.delay_s for fault in active if fault.kind == "telemetry_delayed"), default=0.0),
         controller_dead="controller_killed" in kinds,
         dead=frozenset(worker for fault in active if (worker := worker_of(fault)) is not None),
@@ -140,6 +146,26 @@ def links_of(fault: Fault, fabric: Fabric) -> frozenset[int]:
     hit = fabric.links_from[fault.target] if fault.kind == "switch_down" else (fabric.link_by_name[fault.target],)
     both = ((link.index, fabric.link_index[link.target, link.source]) for link in hit)
     return frozenset(index for pair in both for index in pair)
+
+
+def surges_of(
+    plan: Iterable[Fault], fabric: Fabric, first_id: int, from_s: float, to_s: float
+) -> tuple[BackgroundFlow, ...]:
+    """The background flows of all surges of a plan, numbered from `first_id`; none lasts beyond `to_s`.
+
+    They come from all other racks in turn, beginning with another one for each fault.
+    """
+    flows: list[BackgroundFlow] = []
+    for fault in plan:
+        if fault.kind == "background_surge" and fault.at_s < to_s:
+            target = instance_of(fault)
+            far = [one.index for one in fabric.instances if fabric.tier(one.index, target) >= 2]
+            far = far or [one.index for one in fabric.instances if fabric.tier(one.index, target) == 1]
+            for turn in range(SURGE_CONNECTIONS if far else 0):
+                source = far[(fault.number + turn * max(len(far) // SURGE_CONNECTIONS, 1)) % len(far)]
+                number, until_s = first_id + len(flows), min(fault.until_s, to_s)
+                flows.append(BackgroundFlow(number, max(fault.at_s, from_s), until_s, source, target))
+    return tuple(flows)
 
 
 def worker_of(fault: Fault) -> tuple[Role, int] | None:

@@ -14,7 +14,9 @@ FaultKind = Literal[
     "switch_down",
     "telemetry_frozen",
     "telemetry_delayed",
+    "telemetry_corrupted",
     "controller_killed",
+    "background_surge",
     "prefill_worker_killed",
     "decode_worker_killed",
     "worker_hung",
@@ -22,9 +24,14 @@ FaultKind = Literal[
 
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 NETWORK_FAULTS = ("link_down", "link_degraded", "switch_down")
-TELEMETRY_FAULTS = ("telemetry_frozen", "telemetry_delayed", "controller_killed")
+TELEMETRY_FAULTS = ("telemetry_frozen", "telemetry_delayed", "telemetry_corrupted", "controller_killed")
 
-ONLY_TARGET = {"telemetry_frozen": "oracle", "telemetry_delayed": "oracle", "controller_killed": "controller"}
+ONLY_TARGET = {
+    "telemetry_frozen": "oracle",
+    "telemetry_delayed": "oracle",
+    "telemetry_corrupted": "oracle",
+    "controller_killed": "controller",
+}
 """Kinds with one thing that they can hit, which need not be named."""
 
 EMULATED_ONLY = {
@@ -43,9 +50,10 @@ class FaultEvent(Section):
     kind: FaultKind = Field(
         description="`link_down`, `switch_down`: no frame passes. `link_degraded`: `share` of the rate is left."
         " `telemetry_frozen`: no new snapshot reaches the scheduler. `telemetry_delayed`: snapshots arrive `delay_s`"
-        " later. `controller_killed`: forwarding goes on, telemetry and detours end (emulated world only)."
-        " `prefill_worker_killed`, `decode_worker_killed`: the instance loses its requests. `worker_hung`: its process"
-        " is stopped (emulated world only)."
+        " later. `telemetry_corrupted`: they are damaged, and refused. `controller_killed`: forwarding goes on, telemetry"
+        " and detours end (emulated world only). `background_surge`: greedy connections from other racks into an"
+        " instance's server. `prefill_worker_killed`, `decode_worker_killed`: the instance loses its requests."
+        " `worker_hung`: its process is stopped (emulated world only)."
     )
     target: str = Field(
         "",

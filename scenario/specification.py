@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from scenario.background_load import BackgroundFlow
 from scenario.congestion import CongestionSpec, plan_background
-from scenario.fault_plan import Fault, plan_faults
+from scenario.fault_plan import Fault, plan_faults, surges_of
 from scenario.faults import FaultsSpec
 from scenario.model import MODELS, ModelSpec
 from scenario.sections import OracleSpec, PositiveSeconds, Section, ServingSpec, SloSpec, WorkloadSpec, profile_of
@@ -102,9 +102,14 @@ class Scenario(Section):
         return -float(self.rng("refresh").uniform()) * interval_s - self.oracle.delay_s
 
     def background(self, fabric: Fabric, roles: Roles, last_arrival_s: float) -> tuple[BackgroundFlow, ...]:
-        """The background flows from `lead_s` before t = 0 to some time after the last arrival (`plan_background`)."""
+        """The background flows from `lead_s` before t = 0 to some time after the last arrival: those of the congestion
+        (`plan_background`), then those of faults (`surges_of`)."""
         to_s = last_arrival_s + BACKGROUND_TAIL_S
-        return plan_background(self.congestion, fabric, roles, -self.lead_s, to_s, self.rng("congestion"))
+        flows = plan_background(self.congestion, fabric, roles, -self.lead_s, to_s, self.rng("congestion"))
+        if "background_surge" not in self.faults.kinds:
+            return flows
+        plan = self.fault_plan(fabric, roles, last_arrival_s)
+        return (*flows, *surges_of(plan, fabric, len(flows), -self.lead_s, to_s))
 
     def fault_plan(self, fabric: Fabric, roles: Roles, last_arrival_s: float) -> tuple[Fault, ...]:
         """The faults of the run (`plan_faults`); random ones begin before the last arrival."""

@@ -29,6 +29,9 @@ from scheduler.view import Expected, View
 from topologies import Fabric, Roles
 from workloads import BLOCK_TOKENS, Request
 
+CORRUPTED = "the document is corrupted"
+"""Why a snapshot is refused while a fault damages telemetry."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -127,6 +130,8 @@ class Dispatcher:
         `None`, with the reason that it was `refused`, when nothing valid could be read: if a snapshot was due,
         decisions use nominal bandwidths until the next one, because numbers of unknown age are not used.
         """
+        if self.oracle.corrupted and sample is not None:
+            sample, refused = None, CORRUPTED
         due = self.oracle.due(now_s)
         if self.oracle.offer(sample, now_s) and self.oracle.held is not None:
             self._view.adopt(self.oracle.held)

@@ -93,8 +93,8 @@ class StalenessStage:
     times a lognormal factor of that sigma, median 1), `smoothing_s` (exponentially weighted average of the samples, 0:
     the last one as it is), `loss` (the probability that it never arrives) and `delay_s` (it arrives that much later).
     None of them touches `sampled_s`: a delayed sample is older. `rng` draws the noise and the losses.
-    While `frozen` is set nothing arrives and what is offered is lost; `extra_delay_s` adds to the delay of what is
-    offered meanwhile.
+    While `frozen` is set nothing arrives and what is offered is lost, while `corrupted` is set what is offered is
+    damaged and must be refused; `extra_delay_s` adds to the delay of what is offered meanwhile.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class StalenessStage:
         self._smooth: NetworkSample | None = None
         self._under_way: list[tuple[float, NetworkSample]] = []
         self.frozen = False
+        self.corrupted = False
         self.extra_delay_s = 0.0
         self._held: NetworkSample | None = None
         self._next_s = -np.inf

@@ -50,7 +50,8 @@ class FaultRecord:
             self._ended_s[number] = now_s
         self.state = state_of(self._active.values(), self._fabric)
         oracle = self._life.dispatcher.oracle
-        oracle.frozen, oracle.extra_delay_s = self.state.frozen, self.state.extra_delay_s
+        oracle.frozen, oracle.corrupted = self.state.frozen, self.state.corrupted
+        oracle.extra_delay_s = self.state.extra_delay_s
         return before, self.state
 
     def worker_lost(self, fault: Fault, role: Role, instance: int, now_s: float) -> None:
@@ -111,12 +112,15 @@ def _crossing(paths: Sequence[Mapping[str, Any]], names: set[str], from_s: float
 
 
 def _met(fault: Fault, from_s: float, to_s: float, outcome: Outcome) -> Iterable[int]:
-    """The requests that a fault of telemetry decided about, or that were at a hung instance."""
+    """The requests that a fault of telemetry decided about, that were at a hung instance, or decoded under a surge."""
     if fault.kind in TELEMETRY_FAULTS:
         return [row["request_id"] for row in outcome.decisions if from_s <= row["decided_s"] < to_s]
     if fault.kind == "worker_hung":
         instance = instance_of(fault)
         return [one.request_id for one in outcome.requests if _was_at(one, instance, from_s, to_s)]
+    if fault.kind == "background_surge":
+        here = [one for one in outcome.requests if one.decode_id == instance_of(fault)]
+        return [one.request_id for one in here if _was_at(one, one.decode_id, from_s, to_s)]
     return []
 
 

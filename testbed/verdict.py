@@ -106,6 +106,7 @@ EXPLAINED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(NETWORK_FAULTS, OF_THE_NETWORK),
     **dict.fromkeys(TELEMETRY_FAULTS, ("oracle_age",)),
     **dict.fromkeys(("prefill_worker_killed", "decode_worker_killed"), (*OF_THE_NETWORK, "worker_complaints")),
+    "background_surge": (),
     "worker_hung": (*OF_THE_NETWORK, "worker_complaints"),
 }
 """Probes that a fault of the plan moves, by kind: while a run has one, they say nothing about the machine."""

@@ -98,7 +98,7 @@ def _target(drawn: random.Random, kind: FaultKind, fabric: Fabric, roles: Roles)
     if kind == "switch_down":
         return drawn.choice(fabric.switches).name
     by_role = {"prefill_worker_killed": roles.prefill, "decode_worker_killed": roles.decode}
-    if kind == "worker_hung" or kind in by_role:
+    if kind in ("worker_hung", "background_surge") or kind in by_role:
         among = list(by_role.get(kind, range(len(fabric.instances))))
         return fabric.instances[drawn.choice(among)].name
     return ""

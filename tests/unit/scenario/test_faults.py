@@ -72,6 +72,17 @@ def test_a_cable_has_two_directions_and_a_switch_all_its_cables() -> None:
     assert links_of(a_fault("decode_worker_killed", "h2"), FABRIC) == frozenset()
 
 
+def test_a_surge_comes_from_other_racks_with_numbers_behind_those_of_the_congestion() -> None:
+    surge = {"at_s": 3, "kind": "background_surge", "target": "h9", "for_s": 2}
+    plain, surged = (Scenario(faults=faults).background(FABRIC, ROLES, LAST_S) for faults in ([], [surge]))
+    assert surged[: len(plain)] == plain
+    added = surged[len(plain) :]
+    assert [flow.flow_id for flow in surged] == list(range(len(surged)))
+    assert len({flow.source for flow in added}) == len(added) - 4 == 12  # of twelve instances in other racks
+    assert {(flow.start_s, flow.stop_s, flow.target, flow.rate_bps) for flow in added} == {(3, 5, 9, None)}
+    assert min(FABRIC.tier(flow.source, 9) for flow in added) == 2
+
+
 def test_faults_of_one_target_add_up() -> None:
     slow, slower = a_fault("link_degraded", "tor0>agg1", 0.5), a_fault("link_degraded", "agg1>tor0", 0.2)
     state = state_of([slow, slower], FABRIC)

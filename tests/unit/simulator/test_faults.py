@@ -280,6 +280,29 @@ def test_delayed_telemetry_is_older_by_the_delay() -> None:
     assert 3.0 < min(ages(delayed, 6.0, 1e3)) <= max(ages(delayed, 6.0, 1e3)) <= 4.1 + 1e-9
 
 
+def test_corrupted_telemetry_is_refused_and_decisions_say_so() -> None:
+    rows = run(small(faults=[event("telemetry_corrupted", at_s=4.0, for_s=6.0)])).decisions
+    why = {row["fallback"] for row in rows if 5.1 <= row["decided_s"] < 10.0}
+    assert why == {"no telemetry: the document is corrupted"}
+    assert {row["fallback"] for row in rows if row["decided_s"] < 4.0 or row["decided_s"] > 11.2} == {""}
+
+
+# -- background traffic -------------------------------------------------------------------------------------------
+
+
+def test_a_surge_slows_transfers_to_its_instance_while_it_lasts() -> None:
+    def transfer_ms(*faults: dict[str, Any]) -> tuple[float, list[int], list[dict[str, Any]]]:
+        outcome = run(small(policy="round_robin", congestion=CongestionSpec(kind="none"), faults=list(faults)))
+        there = [one for one in outcome.requests if one.decode_id == 6]
+        return sum(one.kv_transfer_ms for one in there), [one.request_id for one in there], outcome.faults
+
+    quiet_ms, there, _ = transfer_ms()
+    surged_ms, _, (row,) = transfer_ms(event("background_surge", "h6", at_s=0.0, for_s=None))
+    assert surged_ms > 3 * quiet_ms
+    assert row["request_ids"] == there
+    assert transfer_ms(event("background_surge", "h6", at_s=1e6))[0] == quiet_ms
+
+
 def test_a_link_that_is_down_counts_as_full(monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = small(
         workload=WorkloadSpec(requests=20),
