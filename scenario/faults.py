@@ -50,9 +50,9 @@ class FaultEvent(Section):
     kind: FaultKind = Field(
         description="`link_down`, `switch_down`: no frame passes. `link_degraded`: `share` of the rate is left."
         " `telemetry_frozen`: no new snapshot reaches the scheduler. `telemetry_delayed`: snapshots arrive `delay_s`"
-        " later. `telemetry_corrupted`: they are damaged and refused. `controller_killed`: forwarding goes on, telemetry"
-        " and detours end (emulated world only). `background_surge`: greedy connections from other racks into an"
-        " instance's server. `prefill_worker_killed`, `decode_worker_killed`: the instance loses its requests."
+        " later. `telemetry_corrupted`: they are damaged and refused. `controller_killed`: forwarding goes on,"
+        " telemetry and detours end (emulated world only). `background_surge`: greedy connections from other racks into"
+        " an instance's server. `prefill_worker_killed`, `decode_worker_killed`: the instance loses its requests."
         " `worker_hung`: its process is stopped (emulated world only)."
     )
     target: str = Field(
