@@ -193,6 +193,13 @@ class ServingSpec(Section):
         le=1_000_000_000,
         description="KV memory of a decode instance for admitted requests, tokens, 1 to 1e9.",
     )
+    kv_admission: Literal["before_transfer", "after_transfer"] = Field(
+        "after_transfer",
+        description="When a request takes KV memory of its decode instance. `before_transfer`: the transfer waits until"
+        " there is room, as with vLLM's KV connectors, and then the request holds it until its last token."
+        " `after_transfer`: with its place in the batch; KV that has arrived waits elsewhere, as in host memory, where"
+        " there is no limit.",
+    )
     retry: bool = Field(
         False,
         description="Whether a request whose instance ends, or whose transfer breaks, is tried once more: another"

@@ -56,11 +56,13 @@ class Decision:
 
 
 class _Sent(NamedTuple):
-    """A transfer in flight as it was predicted, from a snapshot or not."""
+    """A transfer in flight, or held until there is memory for it, as it was predicted, from a snapshot or not."""
 
+    prefill_id: int
+    decode_id: int
     expected: Expected
     tier: int
-    decided_s: float
+    started_s: float
     informed: bool
 
 
@@ -164,7 +166,7 @@ class Dispatcher:
         if expected.kv_bytes:
             number, informed = request.request_id, math.isfinite(age_s)
             self._in_flight.start(number, prefill_id, chosen, expected.rate_Bps, now_s, expected.kv_bytes)
-            self._sent[number] = _Sent(expected, tier, now_s, informed)
+            self._sent[number] = _Sent(prefill_id, chosen, expected, tier, now_s, informed)
         return Decision(
             request_id=request.request_id,
             decided_s=now_s,
@@ -185,6 +187,19 @@ class Dispatcher:
         at, request = self._placed[request_id]
         self._forget_transfer(request_id, now_s)
         self.prefixes.insert(at, request.block_ids)
+
+    def hold(self, request_id: int) -> None:
+        """The transfer that was just selected waits for memory at its decode instance: it is not on the network."""
+        if request_id in self._in_flight:
+            self._in_flight.stop(request_id)
+
+    def release(self, request_id: int, now_s: float) -> None:
+        """The transfer of a request starts now. Nothing changes where it did not wait."""
+        if request_id in self._sent and request_id not in self._in_flight:
+            sent = self._sent[request_id]
+            self._sent[request_id] = sent._replace(started_s=now_s)
+            ends, expected = (sent.prefill_id, sent.decode_id), sent.expected
+            self._in_flight.start(request_id, *ends, expected.rate_Bps, now_s, expected.kv_bytes)
 
     def admitted(self, request_id: int) -> None:
         """The request joined the batch of its decode instance."""
@@ -216,12 +231,12 @@ class Dispatcher:
         self._loads.set_dead(frozenset(self._dead))
 
     def _forget_transfer(self, request_id: int, now_s: float = -np.inf) -> None:
-        if request_id not in self._in_flight:
+        sent = self._sent.pop(request_id, None)
+        if sent is None or request_id not in self._in_flight:
             return
-        sent = self._sent.pop(request_id)
         self._in_flight.stop(request_id, sent.expected.kv_bytes, now_s)
-        if sent.informed and now_s > sent.decided_s:
-            self._view.transferred(sent.tier, sent.expected.by_model_s, now_s - sent.decided_s)
+        if sent.informed and now_s > sent.started_s:
+            self._view.transferred(sent.tier, sent.expected.by_model_s, now_s - sent.started_s)
 
     def _load_compiled_code(self, prefill_id: int) -> None:
         """Compile, or read from disk, what the first decision would otherwise wait for; nothing else changes."""

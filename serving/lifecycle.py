@@ -2,6 +2,8 @@
 
     arrival -> prefill queue -> prefill -> selection -> KV transfer -> decode admission -> first token -> last token
 
+With `serving.kv_admission` = `before_transfer` the transfer is ordered once the decode instance has room.
+
 Owns the order of these steps, what the scheduler is asked and told at each, and the record of each: rejection, failure
 and the early end of a run included. A world has its own clock and its own movers: it does what `Movers` is told and
 reports what has happened to the `Lifecycle`. All times are seconds of the real system from t = 0.
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from scenario import Role, Scenario
 from scheduler import Decision, Dispatcher, Policy, PolicyError, PrefixIndex, RejectedError
+from serving.decode_memory import DecodeMemory
 from serving.outcome import ENDED_EARLY, RequestRecord
 from serving.prefill_queue import PrefillQueues
 from topologies import Fabric, Roles
@@ -89,7 +92,10 @@ class Lifecycle:
             number: scenario.model.prefill_s(r.input_length, gpus) for number, r in self._requests.items()
         }
         self._queues = PrefillQueues(roles.prefill)
-        self._retry = scenario.serving.retry
+        serving = scenario.serving
+        before = serving.kv_admission == "before_transfer"
+        self._memory = DecodeMemory(roles.decode, serving.kv_memory_tokens) if before else None
+        self._retry = serving.retry
         self._retried: set[int] = set()
         self._no_sender: dict[int, str] = {}
         self._open = set(self._requests)
@@ -153,7 +159,20 @@ class Lifecycle:
         record.decided(decision)
         self._decided[request_id] = decision
         self.decisions[request_id] = {name: getattr(decision, name) for name in DECISION_FIELDS}
-        self._movers.transfer(request, decision)
+        if self._memory is None:
+            self._movers.transfer(request, decision)
+        elif self._memory.ask(decision.decode_id, request_id, request.input_length + request.output_length):
+            self._order(request_id, now_s)
+        else:
+            self.dispatcher.hold(request_id)
+
+    def _order(self, request_id: int, now_s: float) -> None:
+        """The request has its memory: have its KV moved."""
+        decision = self._decided[request_id]
+        waited_s = max(now_s - decision.decided_s, 0.0)
+        self.decisions[request_id]["memory_wait_ms"] = waited_s * 1e3
+        self.dispatcher.release(request_id, decision.decided_s + waited_s)
+        self._movers.transfer(self._requests[request_id], decision)
 
     def sending(self, request_id: int, at_s: float, **facts: Any) -> None:
         """When the sender began to send; `facts` of the transfer go into the decision's row.
@@ -188,6 +207,7 @@ class Lifecycle:
         if request_id in self._open:
             self.records[request_id].emitted(first_token_s, last_token_s)
             self.dispatcher.finished(request_id)
+            self._free_memory(request_id, last_token_s)
             if request_id in self._sent_from_s or request_id in self._no_sender:  # else as soon as the sender reports
                 self._close(request_id, self._no_sender.get(request_id, ""))
 
@@ -204,7 +224,7 @@ class Lifecycle:
             self._retried.add(request_id)
             self._try_again(request_id, now_s)
         else:
-            self._take_back(request_id)
+            self._take_back(request_id, now_s)
             self._close(request_id, error)
 
     def lost(self, role: Role, instance: int, reason: str, now_s: float) -> Hit:
@@ -214,10 +234,13 @@ class Lifecycle:
         """
         if role == "decode":
             self.dispatcher.lost(instance)
+            if self._memory is not None:
+                self._memory.clear(instance)
         else:
             self._queues.set_dead(instance, True)
         retried_before = set(self._retried)
         hit = [request_id for request_id in sorted(self._open) if self._is_at(request_id, role, instance)]
+        hit.sort(key=self._has_room)  # who waits leaves first, so that what others free is not given to it
         for request_id in hit:
             self.failed(request_id, reason, now_s)
         if role == "prefill":
@@ -264,7 +287,7 @@ class Lifecycle:
     def _try_again(self, request_id: int, now_s: float) -> None:
         """Select once more; after another prefill where the KV is lost with its prefill instance."""
         prefilled = request_id in self._decided
-        self._take_back(request_id)
+        self._take_back(request_id, now_s)
         self.decisions.pop(request_id, None)
         self.records[request_id].undecided()
         if prefilled and not self._queues.is_dead(self.records[request_id].prefill_id):
@@ -272,15 +295,26 @@ class Lifecycle:
         else:
             self.arrive(self._requests[request_id])
 
-    def _take_back(self, request_id: int) -> None:
+    def _take_back(self, request_id: int, now_s: float | None) -> None:
         """Undo what is booked for a request, wherever it had got to."""
-        if (decision := self._decided.pop(request_id, None)) is not None:
+        if (decision := self._decided.get(request_id)) is not None:
             self._sent_from_s.pop(request_id, None)
             self._received_s.pop(request_id, None)
             self._movers.abandon(request_id, decision.decode_id)
             self.dispatcher.failed(request_id)
+            self._free_memory(request_id, now_s)
+            del self._decided[request_id]
         else:
             self._queues.done(self.records[request_id].prefill_id, self._prefill_s[request_id])
+
+    def _has_room(self, request_id: int) -> bool:
+        return "memory_wait_ms" in self.decisions.get(request_id, ())
+
+    def _free_memory(self, request_id: int, now_s: float | None) -> None:
+        """A request has left its decode instance: order the transfers that its memory is enough for."""
+        if self._memory is not None:
+            for waiting in self._memory.leave(self._decided[request_id].decode_id, request_id):
+                self._order(waiting, -math.inf if now_s is None else now_s)
 
     # -- bookkeeping ------------------------------------------------------------------------------------------------
 

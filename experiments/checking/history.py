@@ -49,7 +49,8 @@ NEEDED = {
     ),
     "oracle": ("source", "poll_s", "refresh_s", "delay_s", "loss"),
     "serving": (
-        *("placement", "prefill", "transfer", "stripes", "batch_slots", "kv_memory_tokens", "prefix_cache_tokens"),
+        *("placement", "prefill", "transfer", "stripes", "batch_slots", "kv_memory_tokens", "kv_admission"),
+        "prefix_cache_tokens",
     ),
     "slo": ("ttft_s", "tpot_s"),
     "workload": ("requests",),
@@ -76,7 +77,7 @@ ABOVE_RATE = 1.05
 
 @dataclass(frozen=True)
 class Instants:
-    """When each request got how far, rows as in `requests`.
+    """When each request got how far, rows as in `requests`. `room`: when it had KV memory before its transfer.
 
     Of a request without bytes to move the emulated world does not record when the decode instance heard of it, and
     takes `transfer_started_s` after telling it: `sent`, `received` and `admitted` are NaN then. `earliest_received` and
@@ -87,6 +88,7 @@ class Instants:
     prefill_start: Floats
     prefill_end: Floats
     decided: Floats
+    room: Floats
     sent: Floats
     received: Floats
     admitted: Floats
@@ -205,6 +207,7 @@ class History:
             prefill_start=prefill_start,
             prefill_end=prefill_start + milliseconds["prefill"],
             decided=decided,
+            room=decided + np.nan_to_num(numbers(self.decided, "memory_wait_ms")) / 1e3,
             sent=sent,
             received=received,
             admitted=received + milliseconds["admission"],

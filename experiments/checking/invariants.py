@@ -38,6 +38,7 @@ INVARIANTS: Mapping[str, Invariant] = MappingProxyType(
             time.decode_steps,
             time.batch_slots,
             time.kv_memory,
+            time.memory_wait,
             time.snapshot_age,
             network.paths,
             network.paths_carry_kv,

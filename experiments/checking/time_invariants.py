@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -16,7 +17,7 @@ from experiments.checking.violation import Floats, Said, Violation, differ, of_r
 Objects = NDArray[Any]
 
 STEPS = (
-    *("arrived", "prefill_start", "prefill_end", "decided", "sent", "received", "admitted"),
+    *("arrived", "prefill_start", "prefill_end", "decided", "room", "sent", "received", "admitted"),
     *("first_token", "last_token"),
 )
 """The instants of a request in their order."""
@@ -59,11 +60,12 @@ def times_in_order(history: History) -> Iterator[Violation]:
 def times_add_up(history: History) -> Iterator[Violation]:
     """TTFT is queue + prefill + transfer + admission + a decode step; the rest of the answer is gaps of `tpot_ms`.
 
+    With `serving.kv_admission` = `before_transfer` the wait for KV memory, `memory_wait_ms`, comes before the transfer.
     Between these lie messages: nothing in the analytic world, up to `LAG_S` each in the emulated one. A request that
     was tried once more may have lost any time between its prefill and the decision that counted.
     """
     at = history.instants
-    for earlier, later in (("prefill_end", "decided"), ("decided", "sent")):
+    for earlier, later in (("prefill_end", "decided"), ("room", "sent")):
         gap_s = getattr(at, later) - getattr(at, earlier)
         with np.errstate(invalid="ignore"):
             long = (gap_s > history.lag_s) & ~(history.tried_again & (later == "decided"))
@@ -170,14 +172,61 @@ def decode_steps(history: History) -> Iterator[Violation]:
 def batch_slots(history: History) -> Iterator[Violation]:
     """No decode instance runs more requests at once than `serving.batch_slots`."""
     limit = history.spec["serving"]["batch_slots"]
-    yield from _within(history, np.ones(len(history.numbers)), limit, "requests in the batch")
+    yield from _within(history, np.ones(len(history.numbers)), limit, "requests in the batch", _joined_s(history))
 
 
 def kv_memory(history: History) -> Iterator[Violation]:
-    """The prompts and answers of the batch of a decode instance fit `serving.kv_memory_tokens`."""
+    """The prompts and answers that a decode instance holds fit `serving.kv_memory_tokens`.
+
+    Held is what is in its batch; with `serving.kv_admission` = `before_transfer` what is on its way or waits there, too.
+    """
     limit = history.spec["serving"]["kv_memory_tokens"]
-    tokens = history.of_requests("input_length") + history.of_requests("output_length")
-    yield from _within(history, tokens, limit, "tokens of KV memory")
+    before = history.spec["serving"]["kv_admission"] == "before_transfer"
+    held_from_s = history.instants.room if before else _joined_s(history)
+    yield from _within(history, _tokens(history), limit, "tokens of KV memory", held_from_s)
+
+
+def memory_wait(history: History) -> Iterator[Violation]:
+    """`before_transfer`: a transfer waits exactly until its decode instance has room, first come first served.
+
+    Worked out anew from the decisions and the last tokens; not for emulated runs, in which a message tells the driver
+    of room, nor for runs with requests that failed, whose hold on memory is not recorded.
+    """
+    serving, at = history.spec["serving"], history.instants
+    decided = ~np.isnan(at.decided)
+    if serving["kv_admission"] != "before_transfer" or history.emulated or not history.completed[decided].all():
+        return
+    decode_id, tokens = whole(history.requests, "decode_id"), _tokens(history)
+    expected_s = at.decided.copy()
+    for instance in np.unique(decode_id[decided]).tolist():
+        rows = np.flatnonzero(decided & (decode_id == instance))
+        rows = rows[np.argsort(at.decided[rows], kind="stable")]
+        expected_s[rows] = _room_by_turns(
+            at.decided[rows], tokens[rows], at.last_token[rows] - history.order_s, serving["kv_memory_tokens"]
+        )
+    yield from of_requests(
+        history.numbers,
+        decided & differ(at.room, expected_s, 2 * history.order_s),
+        lambda row: Said(
+            f"room for its KV at {at.room[row]:.6f} s", f"{expected_s[row]:.6f} s, when h{decode_id[row]} has it"
+        ),
+    )
+
+
+def _room_by_turns(asked_s: Floats, tokens: Floats, left_s: Floats, limit: float) -> Floats:
+    """When each request has its tokens, if none overtakes another; rows in the order in which they asked."""
+    found = np.empty(len(asked_s))
+    held: list[tuple[float, float]] = []  # heap: when it leaves, tokens
+    used, turn_s = 0.0, -np.inf
+    for row, wanted in enumerate(tokens.tolist()):
+        turn_s = max(turn_s, float(asked_s[row]))
+        while held and (held[0][0] <= turn_s or used + wanted > limit):
+            free_s, freed = heapq.heappop(held)
+            turn_s, used = max(turn_s, free_s), used - freed
+        found[row] = turn_s
+        used += wanted
+        heapq.heappush(held, (float(left_s[row]), wanted))
+    return found
 
 
 def transfer_speed(history: History) -> Iterator[Violation]:
@@ -250,14 +299,24 @@ def _prefill_s(history: History) -> Floats:
     return prefill_s(history.spec["model"], gpus, history.of_requests("input_length"))
 
 
-def _within(history: History, weight: Floats, limit: float, what: str) -> Iterator[Violation]:
-    """The sum of `weight` over the requests that are certainly in a batch stays within a limit at every admission.
+def _tokens(history: History) -> Floats:
+    return history.of_requests("input_length") + history.of_requests("output_length")
 
-    Certain are completed ones, from admission (or, where that is not recorded, from the first token) to the last token.
-    Two instants that the clock cannot tell apart count as leaving before joining.
+
+def _joined_s(history: History) -> Floats:
+    """When each request joined its batch, or its first token where that is not recorded."""
+    at = history.instants
+    return np.where(np.isnan(at.admitted), at.first_token, at.admitted)
+
+
+def _within(history: History, weight: Floats, limit: float, what: str, from_s: Floats) -> Iterator[Violation]:
+    """The sum of `weight` over the requests at an instance stays within a limit whenever one comes.
+
+    Certain are completed ones, each from its `from_s` to its last token. Two instants that the clock cannot tell apart
+    count as leaving before joining.
     """
     at, decode_id = history.instants, whole(history.requests, "decode_id")
-    joined_s = np.where(np.isnan(at.admitted), at.first_token, at.admitted) + history.order_s
+    joined_s = from_s + history.order_s
     left_s = at.last_token - history.order_s
     stays = history.completed & (left_s > joined_s) & (decode_id >= 0)
     for instance in np.unique(decode_id[stays]).tolist():

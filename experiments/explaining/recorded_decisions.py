@@ -112,7 +112,10 @@ class DecidedRun:
 
 
 def read_decisions(folder: Path) -> DecidedRun:
-    """Read a run of either world. StoreError when it is none, is of an older version, had faults or decided nothing."""
+    """Read a run of either world.
+
+    StoreError when it is none, is of an older version, had faults, decided nothing, or made transfers wait for memory.
+    """
     if not is_run(folder) and (folder / "runs").is_dir():
         raise StoreError(f"{folder}: is a sweep; name one of its runs, {folder / 'runs'}/...")
     spec = spec_of(folder, read_manifest(folder))
@@ -123,6 +126,10 @@ def read_decisions(folder: Path) -> DecidedRun:
         raise StoreError(f"{folder}: decisions.parquet lacks {', '.join(missing)}: an older run; make it again")
     if decisions.empty:
         raise StoreError(f"{folder}: holds no decision")
+    if "memory_wait_ms" in decisions and (decisions["memory_wait_ms"] > 0).any():
+        raise StoreError(
+            f"{folder}: has transfers that waited for KV memory, which the fluid model of one decision knows nothing of"
+        )
     wanted = ["request_id", "timestamp_s", "input_length", "output_length", "status"]
     times = ["kv_transfer_ms", "admission_ms", "ttft_ms", "e2el_ms"]
     joined = decisions.merge(requests[[*wanted, *times]], on="request_id").sort_values(["decided_s", "request_id"])

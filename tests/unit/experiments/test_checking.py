@@ -63,6 +63,7 @@ def busy_emulated(busy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("netkv_topo_only", {"oracle__source": "static", "serving__stripes": 1, "workload__max_output_tokens": 1}),
         ("power_of_two", {"oracle__source": "exact", "oracle__delay_s": 2.0, "oracle__refresh_s": "never"}),
         ("dynamo_decode", {"fabric__pods": 3, "fabric__aggregations_per_pod": 3, "fabric__cores_per_group": 1}),
+        ("netkv_static", {**BUSY, "serving__kv_admission": "before_transfer"}),
         ("cla_star", {"workload__first_request": 300, "workload__warm_requests": 300}),
     ],
 )
@@ -187,6 +188,11 @@ def nobody_waits_for_a_place(records: Records) -> None:
     rows["admission_ms"] = 0.0
 
 
+def memory_that_came_first(records: Records) -> None:
+    """The run moved KV before it had room for it, and is said to have waited."""
+    records.manifest["spec"]["serving"]["kv_admission"] = "before_transfer"
+
+
 def begun_before_the_prompt_ahead(records: Records) -> None:
     row = completed(records, column="queue_ms", least=100)
     records.put(row, queue_ms=records.requests["queue_ms"][row] - 50)
@@ -257,6 +263,8 @@ TAMPERED: list[tuple[str, Callable[[Records], None]]] = [
     ("decode_steps", changed("e2el_ms", tenth, of="output_length", least=50)),
     ("batch_slots", nobody_waits_for_a_place),
     ("kv_memory", nobody_waits_for_a_place),
+    ("memory_wait", memory_that_came_first),
+    ("kv_memory", memory_that_came_first),
     ("snapshot_age", a_snapshot_of_the_future),
     ("snapshot_age", a_snapshot_of_another_age),
     ("snapshot_age", decided("oracle_age_ms", lambda _: 60_000.0)),

@@ -305,3 +305,57 @@ def test_prefill_avoids_what_is_dead_and_fails_without_anybody() -> None:
     assert hit.failed == [FIRST.request_id]
     told.life.arrive(SECOND)
     assert told.record(SECOND).error == "no prefill instance is running"
+
+
+ROOM_FOR_ONE = {"serving": {"kv_memory_tokens": 1100, "kv_admission": "before_transfer", "retry": False}}
+
+
+def held_by_memory(*requests: Request, **changes: Any) -> Told:
+    """The first has the memory of the only decode instance that lives; the others wait for it."""
+    told = Told(*requests, **(ROOM_FOR_ONE | changes))
+    _, roles = Scenario().build()
+    for dead in roles.decode[1:]:
+        told.life.lost("decode", dead, "gone", 0.0)
+    for request in requests:
+        told.up_to_selection(request)
+    return told
+
+
+def test_a_transfer_is_ordered_when_there_is_room_for_it() -> None:
+    told = held_by_memory(FIRST, SECOND)
+    assert list(told.orders.decisions) == [0]
+    in_flight = told.life.dispatcher._in_flight
+    assert (len(in_flight), told.waiting_and_running()) == (1, (2, 0))
+    told.life.sending(0, 1.5)
+    told.life.received(0, 1.8)
+    told.life.admitted(0, 1.9)
+    assert list(told.orders.decisions) == [0]  # it has arrived and runs: its memory is still its own
+    told.life.finished(0, 2.0, 2.4)
+    assert list(told.orders.decisions) == [0, 1]
+    assert len(in_flight) == 1
+    assert [told.life.decisions[number]["memory_wait_ms"] for number in (0, 1)] == pytest.approx([0, 400])
+
+
+@pytest.mark.parametrize("leaves", [0, 1])
+def test_who_fails_makes_room_whether_it_held_memory_or_waited(leaves: int) -> None:
+    third = Request(2, 1.6, 700, 1, (0, 3))
+    told = held_by_memory(FIRST, SECOND, third)
+    told.life.failed(leaves, "the link is down", 3.0)
+    assert list(told.orders.decisions) == ([0, 1] if leaves == 0 else [0])
+    told.life.failed(1 - leaves, "and the other", 3.5)
+    assert told.orders.decisions.keys() >= {2}
+    assert told.waiting_and_running() == (1, 0)
+
+
+@pytest.mark.parametrize("role", ["decode", "prefill"])
+def test_nobody_is_sent_by_or_to_what_has_ended(role: str) -> None:
+    told = held_by_memory(FIRST, SECOND)
+    _, roles = Scenario().build()
+    if role == "prefill":  # the sender of the one that waits
+        told.life.lost("prefill", told.record(SECOND).prefill_id, "it was killed", 2.0)
+        told.life.failed(0, "connection reset", 2.1)
+    else:
+        told.life.lost("decode", roles.decode[0], "it was killed", 2.0)
+    assert list(told.orders.decisions) == [0]
+    assert (told.life.done, told.waiting_and_running()) == (True, (0, 0))
+    assert len(told.life.dispatcher._in_flight) == 0

@@ -92,6 +92,21 @@ def test_memory_binds_before_slots() -> None:
     assert third.admission_ms > 20 * STEP_S * 1e3  # until the first has left
 
 
+def test_a_transfer_waits_for_room_where_memory_comes_first() -> None:
+    serving = ServingSpec(kv_memory_tokens=1100, prefix_cache_tokens=0, kv_admission="before_transfer")
+    outcome = play(one_pair(serving=serving), [prompt(number, 0.0, output_tokens=30) for number in range(3)])
+    first, second, third = outcome.requests
+    last_of_first_s = first.e2el_ms / 1e3
+    waits_ms = [row["memory_wait_ms"] for row in outcome.decisions]
+    assert waits_ms == approximately([0, 0, (last_of_first_s - 3 * PREFILL_S) * 1e3])
+    assert outcome.decisions[2]["transfer_started_s"] == pytest.approx(last_of_first_s)
+    assert third.kv_transfer_ms == pytest.approx((TRANSFER_S + LATENCY_S) * 1e3)  # alone on the network by then
+    assert third.predicted_kv_transfer_ms > third.kv_transfer_ms  # two were on it when it was decided
+    assert max(second.admission_ms, third.admission_ms) <= STEP_S * 1e3  # room is there: only a step is waited for
+    after = one_pair(serving=serving.model_copy(update={"kv_admission": "after_transfer"}))
+    assert play(after, [prompt(0, 0.0, output_tokens=30)]).requests[0].ttft_ms == first.ttft_ms
+
+
 def test_what_can_never_fit_is_rejected_with_the_reason() -> None:
     small = one_pair(serving=ServingSpec(kv_memory_tokens=514, prefix_cache_tokens=0))
     fits, never = play(small, [prompt(0, 0.0, output_tokens=2), prompt(1, 0.0, output_tokens=3)]).requests
