@@ -178,7 +178,7 @@ def batch_slots(history: History) -> Iterator[Violation]:
 def kv_memory(history: History) -> Iterator[Violation]:
     """The prompts and answers that a decode instance holds fit `serving.kv_memory_tokens`.
 
-    Held is what is in its batch; with `serving.kv_admission` = `before_transfer` what is on its way or waits there, too.
+    Held is what is in its batch; with `serving.kv_admission` = `before_transfer` what is under way or waits, too.
     """
     limit = history.spec["serving"]["kv_memory_tokens"]
     before = history.spec["serving"]["kv_admission"] == "before_transfer"
