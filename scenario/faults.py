@@ -24,6 +24,7 @@ FaultKind = Literal[
 
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 NETWORK_FAULTS = ("link_down", "link_degraded", "switch_down")
+WORKER_FAULTS = frozenset({"prefill_worker_killed", "decode_worker_killed", "worker_hung"})
 TELEMETRY_FAULTS = ("telemetry_frozen", "telemetry_delayed", "telemetry_corrupted", "controller_killed")
 
 ONLY_TARGET = {

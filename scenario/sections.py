@@ -180,6 +180,14 @@ class ServingSpec(Section):
         description="KV to transfer. `missing`: of tokens that the decode instance has not cached. `full`: of the whole"
         " prompt.",
     )
+    overlap: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of a KV transfer that may leave before the prefill ends, layer by layer, 0 to below 1;"
+        " (layers - 1) / layers is all but the last layer. Above 0 the decode instance is chosen when the prefill"
+        " starts.",
+    )
     stripes: int = Field(4, ge=1, le=64, description="TCP connections of one KV transfer, 1 to 64.")
     connections: Literal["persistent", "per_transfer"] = Field(
         "persistent",

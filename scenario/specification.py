@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from scenario.background_load import BackgroundFlow
 from scenario.congestion import CongestionSpec, plan_background
 from scenario.fault_plan import Fault, plan_faults, surges_of
-from scenario.faults import FaultsSpec
+from scenario.faults import WORKER_FAULTS, FaultsSpec
 from scenario.model import MODELS, ModelSpec
 from scenario.sections import OracleSpec, PositiveSeconds, Section, ServingSpec, SloSpec, WorkloadSpec, profile_of
 from topologies import Fabric, FabricSpec, Roles, build_fattree, did_you_mean, place
@@ -61,6 +61,15 @@ class Scenario(Section):
         if profile is None or not isinstance(slo, dict):
             return given
         return {**given, "slo": {"ttft_s": profile.ttft_s, "tpot_s": profile.tpot_s, **slo}}
+
+    @model_validator(mode="after")
+    def _overlap_without_second_attempts(self) -> Scenario:
+        if self.serving.overlap and (self.serving.retry or self.faults.kinds & WORKER_FAULTS):
+            raise ValueError(
+                "serving.overlap: a transfer that begins during its prefill is not tried again: leave out serving.retry"
+                f" and the faults {', '.join(sorted(WORKER_FAULTS))}, or set serving.overlap to 0"
+            )
+        return self
 
     @field_validator("model", mode="before")
     @classmethod

@@ -120,6 +120,8 @@ class Dispatcher:
             window_s=0.0 if scenario.oracle.source == "exact" else scenario.oracle.poll_s,
             batch_slots=serving.batch_slots,
             iteration_s=scenario.model.step_s(1),
+            overlap=serving.overlap,
+            prefill_s=lambda tokens: scenario.model.prefill_s(tokens, scenario.fabric.gpus_per_instance),
         )
         self._sent: dict[int, _Sent] = {}
         self._placed: dict[int, tuple[int, Request]] = {}

@@ -6,6 +6,7 @@ steps read, by third parties' accounts of arXiv 2606.03910v1 (`scheduler.policie
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,8 @@ class View:
     `now_s` is the moment of the decision on the sample's clock. `rng` is the run's random stream for ties, `slo` the
     service-level objective of a request. `by_tier`: one utilisation for all links of a tier instead of each link's own.
     A snapshot is the mean over `window_s` seconds before its time (0: that very instant). `batch_slots`: most requests
-    in a decode batch. `iteration_s`: a decode step with one request, seconds.
+    in a decode batch. `iteration_s`: a decode step with one request, seconds. `overlap`: the share of a transfer that
+    may leave during the prefill, which then starts at the decision and lasts `prefill_s(tokens)`.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class View:
         window_s: float = 0.0,
         batch_slots: int = 64,
         iteration_s: float = 0.03,
+        overlap: float = 0.0,
+        prefill_s: Callable[[int], float] = lambda tokens: 0.0,
     ) -> None:
         self._table = table
         self._in_flight = in_flight
@@ -73,6 +77,8 @@ class View:
         self.slo = slo
         self.batch_slots = batch_slots
         self.iteration_s = iteration_s
+        self._overlap = overlap
+        self._prefill_s = prefill_s
         self._sample: NetworkSample | None = None
         self._others_Bps: Floats | None = None
         self._unsettled = False
@@ -152,6 +158,17 @@ class View:
         """One-way latency to each candidate, shape [D], seconds: a constant of the tier."""
         return self._table.latency_s[candidates.prefill_id]
 
+    def moving_s(self, request: Request, sending_s: Floats) -> Floats:
+        """From the decision to the last byte out, shape [D], seconds, where sending all bytes takes `sending_s`.
+
+        That itself, unless part of them leaves during the prefill: max(prefill + (1 - overlap) sending, sending).
+        """
+        if not self._overlap:
+            return sending_s
+        prefill_s = self._prefill_s(request.input_length)
+        moving_s: Floats = np.maximum(prefill_s + (1 - self._overlap) * sending_s, sending_s)
+        return moving_s
+
     def tier_Bps(self, candidates: Candidates) -> Floats:
         """Nominal bandwidth of the tier of each candidate, shape [D], bytes/s, whatever is in flight."""
         of_tier: Floats = self._table.tier_Bps[candidates.tier]
@@ -225,7 +242,11 @@ class View:
         if not kv_bytes:
             return Expected(0.0, rate_Bps, 0.0, 0.0)
         latency_s = float(self.latency_s(candidates)[at])
-        return Expected(kv_bytes, rate_Bps, latency_s + kv_bytes / rate_Bps, latency_s + kv_bytes / model_Bps)
+        out_s, by_model_s = kv_bytes / rate_Bps, kv_bytes / model_Bps
+        if self._overlap:
+            out_s, by_model_s = self.moving_s(request, np.array([out_s, by_model_s])).tolist()
+            rate_Bps = kv_bytes / out_s
+        return Expected(kv_bytes, rate_Bps, latency_s + out_s, latency_s + by_model_s)
 
     def _take_out_our_own(self) -> None:
         sample, capacity_Bps = self._sample, self._table.capacity_Bps

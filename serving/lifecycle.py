@@ -2,7 +2,8 @@
 
     arrival -> prefill queue -> prefill -> selection -> KV transfer -> decode admission -> first token -> last token
 
-With `serving.kv_admission` = `before_transfer` the transfer is ordered once the decode instance has room.
+With `serving.kv_admission` = `before_transfer` the transfer is ordered once the decode instance has room. With
+`serving.overlap` above 0 selection and transfer come at the start of the prefill, not after it.
 
 Owns the order of these steps, what the scheduler is asked and told at each, and the record of each: rejection, failure
 and the early end of a run included. A world has its own clock and its own movers: it does what `Movers` is told and
@@ -41,7 +42,8 @@ class Movers(Protocol):
     def transfer(self, request: Request, decision: Decision) -> None:
         """Move the KV and have the request decoded: `sending`, `received`, `admitted`, `first_token`, `finished`.
 
-        Or `failed`, or `refused`, at any of these.
+        Or `failed`, or `refused`, at any of these. While the prompt is in prefill only `serving.overlap` of the bytes
+        may leave, evenly until its end.
         """
         ...
 
@@ -95,6 +97,8 @@ class Lifecycle:
         serving = scenario.serving
         before = serving.kv_admission == "before_transfer"
         self._memory = DecodeMemory(roles.decode, serving.kv_memory_tokens) if before else None
+        self._overlap = serving.overlap > 0
+        self._in_prefill: set[int] = set()
         self._retry = serving.retry
         self._retried: set[int] = set()
         self._no_sender: dict[int, str] = {}
@@ -130,20 +134,26 @@ class Lifecycle:
             self._close(request.request_id, "no prefill instance is running")
             return
         self.records[request.request_id].prefill_id = prefill_id
+        self._in_prefill.add(request.request_id)
         self._movers.prefill(request, prefill_id, prefill_s)
 
-    def prefill_started(self, request_id: int, at_s: float) -> None:
+    def prefill_started(self, request_id: int, at_s: float, now_s: float | None = None) -> None:
+        """`now_s`: when the world has learned of it, if later. With an overlap the decode instance is chosen then."""
         record = self.records[request_id]
         record.queue_ms = (at_s - record.timestamp_s) * 1e3
+        if self._overlap and request_id in self._open:
+            self._select(request_id, at_s if now_s is None else now_s)
 
     def prefilled(self, request_id: int, took_s: float, now_s: float) -> None:
         """The prompt's KV is there: the scheduler chooses the decode instance, and the transfer is ordered."""
+        self._end_prefill(request_id)
         if request_id not in self._open:
-            return  # the run has ended early
-        record = self.records[request_id]
-        record.prefill_ms = took_s * 1e3
-        self._queues.done(record.prefill_id, self._prefill_s[request_id])
-        self._select(request_id, now_s)
+            return  # the run has ended early, or it was rejected meanwhile
+        self.records[request_id].prefill_ms = took_s * 1e3
+        if not self._overlap:
+            self._select(request_id, now_s)
+        elif self._decided[request_id].kv_bytes == 0 and self._is_ordered(request_id):
+            self._movers.transfer(self._requests[request_id], self._decided[request_id])
 
     def _select(self, request_id: int, now_s: float) -> None:
         request, record = self._requests[request_id], self.records[request_id]
@@ -160,7 +170,7 @@ class Lifecycle:
         self._decided[request_id] = decision
         self.decisions[request_id] = {name: getattr(decision, name) for name in DECISION_FIELDS}
         if self._memory is None:
-            self._movers.transfer(request, decision)
+            self._move(request_id)
         elif self._memory.ask(decision.decode_id, request_id, request.input_length + request.output_length):
             self._order(request_id, now_s)
         else:
@@ -172,7 +182,13 @@ class Lifecycle:
         waited_s = max(now_s - decision.decided_s, 0.0)
         self.decisions[request_id]["memory_wait_ms"] = waited_s * 1e3
         self.dispatcher.release(request_id, decision.decided_s + waited_s)
-        self._movers.transfer(self._requests[request_id], decision)
+        self._move(request_id)
+
+    def _move(self, request_id: int) -> None:
+        """Where nothing is to be moved there is nothing to send ahead of the end of the prefill."""
+        decision = self._decided[request_id]
+        if decision.kv_bytes or request_id not in self._in_prefill:
+            self._movers.transfer(self._requests[request_id], decision)
 
     def sending(self, request_id: int, at_s: float, **facts: Any) -> None:
         """When the sender began to send; `facts` of the transfer go into the decision's row.
@@ -240,7 +256,7 @@ class Lifecycle:
             self._queues.set_dead(instance, True)
         retried_before = set(self._retried)
         hit = [request_id for request_id in sorted(self._open) if self._is_at(request_id, role, instance)]
-        hit.sort(key=self._has_room)  # who waits leaves first, so that what others free is not given to it
+        hit.sort(key=self._is_ordered)  # who waits leaves first, so that what others free is not given to it
         for request_id in hit:
             self.failed(request_id, reason, now_s)
         if role == "prefill":
@@ -286,7 +302,7 @@ class Lifecycle:
 
     def _try_again(self, request_id: int, now_s: float) -> None:
         """Select once more; after another prefill where the KV is lost with its prefill instance."""
-        prefilled = request_id in self._decided
+        prefilled = request_id not in self._in_prefill
         self._take_back(request_id, now_s)
         self.decisions.pop(request_id, None)
         self.records[request_id].undecided()
@@ -304,11 +320,20 @@ class Lifecycle:
             self.dispatcher.failed(request_id)
             self._free_memory(request_id, now_s)
             del self._decided[request_id]
-        else:
+        self._end_prefill(request_id)
+
+    def _is_ordered(self, request_id: int) -> bool:
+        """Whether nothing keeps the transfer of a request waiting, as far as memory goes."""
+        return self._memory is None or "memory_wait_ms" in self.decisions.get(request_id, ())
+
+    def _end_prefill(self, request_id: int) -> None:
+        if request_id in self._in_prefill:
+            self._in_prefill.remove(request_id)
             self._queues.done(self.records[request_id].prefill_id, self._prefill_s[request_id])
 
-    def _has_room(self, request_id: int) -> bool:
-        return "memory_wait_ms" in self.decisions.get(request_id, ())
+    def in_prefill(self, request_id: int) -> bool:
+        """Whether the prompt of an open request has not been prefilled yet."""
+        return request_id in self._in_prefill
 
     def _free_memory(self, request_id: int, now_s: float | None) -> None:
         """A request has left its decode instance: order the transfers that its memory is enough for."""

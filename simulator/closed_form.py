@@ -46,6 +46,7 @@ class ClosedFormTransport:
         self._all: Counter[End] = Counter()
         self._foreign: Counter[End] = Counter()
         self._transfers: dict[int, tuple[_Course, float]] = {}
+        self._capped: dict[int, tuple[float, float]] = {}  # by request: when it started, and its bytes
         self._background: dict[int, _Course] = {}
         self._shares: dict[tuple[int, int], Floats] = {}
         self._due: list[tuple[float, int]] = []
@@ -61,14 +62,26 @@ class ClosedFormTransport:
     def flows(self) -> int:
         return len(self._transfers) + len(self._background)
 
-    def start_transfer(self, request_id: int, source: int, target: int, size_B: float, connections: int) -> None:
+    def start_transfer(
+        self, request_id: int, source: int, target: int, size_B: float, connections: int, most_Bps: float = np.inf
+    ) -> None:
         self._settle()
-        course = self._course(source, target, connections)
-        _count(self._all, course, connections)
-        rate_Bps = course.rate_Bps(self._all)
-        self._transfers[request_id] = course, rate_Bps
-        self._own_Bps += rate_Bps * course.links
-        heapq.heappush(self._due, (self._clock_s + size_B / rate_Bps, request_id))
+        course = replace(self._course(source, target, connections), most_Bps=most_Bps)
+        rate_Bps = self._add(request_id, course)
+        if most_Bps < np.inf:
+            self._capped[request_id] = self._clock_s, size_B
+        else:
+            heapq.heappush(self._due, (self._clock_s + size_B / rate_Bps, request_id))
+
+    def uncap(self, request_id: int) -> None:
+        if request_id not in self._capped:
+            return
+        self._settle()
+        started_s, size_B = self._capped.pop(request_id)
+        course, rate_Bps = self._take_away(request_id)
+        left_B = size_B - rate_Bps * (self._clock_s - started_s)
+        rate_Bps = self._add(request_id, replace(course, most_Bps=np.inf))
+        heapq.heappush(self._due, (self._clock_s + left_B / rate_Bps, request_id))
 
     def start_background(self, flow: BackgroundFlow) -> None:
         self._settle()
@@ -91,11 +104,7 @@ class ClosedFormTransport:
         while self._due and self._due[0][0] <= to_s:
             self._clock_s, request_id = heapq.heappop(self._due)
             self._settle()
-            course, rate_Bps = self._transfers.pop(request_id)
-            _count(self._all, course, -course.connections)
-            self._own_Bps -= rate_Bps * course.links
-            if not self._transfers:  # no drift from adding and taking away
-                self._own_Bps[:] = 0
+            self._take_away(request_id)
             delivered.append(Delivery(request_id, self._clock_s))
         self._clock_s = to_s
         return delivered
@@ -108,6 +117,22 @@ class ClosedFormTransport:
     def link_carried_B(self) -> Floats:
         self._settle()
         return self._carried_B.copy()
+
+    def _add(self, request_id: int, course: _Course) -> float:
+        """Let a transfer take its share; the rate that it gets, bytes/s."""
+        _count(self._all, course, course.connections)
+        rate_Bps = course.rate_Bps(self._all)
+        self._transfers[request_id] = course, rate_Bps
+        self._own_Bps += rate_Bps * course.links
+        return rate_Bps
+
+    def _take_away(self, request_id: int) -> tuple[_Course, float]:
+        course, rate_Bps = self._transfers.pop(request_id)
+        _count(self._all, course, -course.connections)
+        self._own_Bps -= rate_Bps * course.links
+        if not self._transfers:  # no drift from adding and taking away
+            self._own_Bps[:] = 0
+        return course, rate_Bps
 
     def _recount(self, course: _Course, connections: int) -> None:
         _count(self._all, course, connections)

@@ -103,13 +103,25 @@ class FaultyTransport(FluidTransport):
 
     # -- the transport's own contract -------------------------------------------------------------------------------
 
-    def start_transfer(self, request_id: int, source: int, target: int, size_B: float, connections: int) -> None:
+    def start_transfer(
+        self, request_id: int, source: int, target: int, size_B: float, connections: int, most_Bps: float = np.inf
+    ) -> None:
         number = request_id if self._persistent is None else self._persistent.take(request_id, source, target)
         dealt = self._choice.deal(TRANSFER, number, connections, len(self._fabric.paths(source, target)))
         self._flows_left[request_id] = len(dealt)
         for path, count in dealt:
-            left_B = size_B * count / connections
-            self._place(_Part(TRANSFER, number, request_id, source, target, path, path, count, left_B, np.inf))
+            left_B, part_Bps = size_B * count / connections, most_Bps * count / connections
+            self._place(_Part(TRANSFER, number, request_id, source, target, path, path, count, left_B, part_Bps))
+        self._next_s = None
+
+    def uncap(self, request_id: int) -> None:
+        def of_it(part: _Part) -> bool:
+            return (part.owner, part.key) == (TRANSFER, request_id)
+
+        lifted = self._lift(of_it)
+        self._stalled = [replace(part, most_Bps=np.inf) if of_it(part) else part for part in self._stalled]
+        for part in lifted:
+            self._put(replace(part, most_Bps=np.inf))
         self._next_s = None
 
     def start_background(self, flow: BackgroundFlow) -> None:

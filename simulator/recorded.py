@@ -24,7 +24,10 @@ Connection = Mapping[str, Any]
 
 
 class RecordedTransfer(NamedTuple):
-    """One KV transfer as it happened: instances by number, seconds from t = 0, bytes to move."""
+    """One KV transfer as it happened: instances by number, seconds from t = 0, bytes to move.
+
+    overlap: the share of them that may leave before the prefill has ended at `prefilled_s`.
+    """
 
     request_id: int
     start_s: float
@@ -32,6 +35,8 @@ class RecordedTransfer(NamedTuple):
     target: int
     size_B: float
     connections: int
+    overlap: float = 0.0
+    prefilled_s: float = -math.inf
 
 
 class RecordedPaths(PathChoice):
@@ -85,11 +90,14 @@ def replay_recorded(
 ) -> dict[int, float]:
     """When each transfer would have ended on `transport`, seconds, by request.
 
-    At one instant background flows stop first, then start, then transfers start.
+    At one instant background flows stop first, then start, then transfers start, then prefills end.
     """
     events: list[tuple[float, int, int, RecordedTransfer | BackgroundFlow]] = []
     for transfer in transfers:
-        events.append((max(transfer.start_s, 0.0), 2, transfer.request_id, transfer))
+        start_s = max(transfer.start_s, 0.0)
+        events.append((start_s, 2, transfer.request_id, transfer))
+        if transfer.overlap and transfer.prefilled_s > start_s:
+            events.append((transfer.prefilled_s, 3, transfer.request_id, transfer))
     for flow in background:
         start_s = max(flow.start_s, 0.0)
         if flow.stop_s > start_s:
@@ -97,9 +105,13 @@ def replay_recorded(
     finish_s: dict[int, float] = {}
     for at_s, kind, _, subject in sorted(events, key=lambda event: event[:3]):
         _advance(transport, at_s, finish_s)
-        if isinstance(subject, RecordedTransfer):
-            connections = subject.connections
-            transport.start_transfer(subject.request_id, subject.source, subject.target, subject.size_B, connections)
+        if isinstance(subject, RecordedTransfer) and kind == 3:
+            transport.uncap(subject.request_id)
+        elif isinstance(subject, RecordedTransfer):
+            number, ends = subject.request_id, (subject.source, subject.target)
+            early_s = subject.prefilled_s - at_s
+            most_Bps = subject.overlap * subject.size_B / early_s if subject.overlap and early_s > 0 else math.inf
+            transport.start_transfer(number, *ends, subject.size_B, subject.connections, most_Bps)
         elif kind:
             transport.start_background(subject)
         else:

@@ -79,6 +79,7 @@ class SimulatedRun:
         )
         self._queued: dict[int, deque[tuple[int, float]]] = {prefill_id: deque() for prefill_id in roles.prefill}
         self._prefilling: dict[int, tuple[int, float]] = {}
+        self._prefill_ends_s: dict[int, float] = {}
         self._prefill_busy: set[int] = set()
         serving = scenario.serving
         self._gaps = [0] * (serving.batch_slots + 1)
@@ -178,9 +179,11 @@ class SimulatedRun:
             self._receive(request_id)
             return
         self._transport.advance(self._now_s)
-        self._transport.start_transfer(
-            request_id, decision.prefill_id, decision.decode_id, decision.kv_bytes, self._scenario.serving.stripes
-        )
+        serving, ends = self._scenario.serving, (decision.prefill_id, decision.decode_id)
+        most_Bps = math.inf
+        if (prefill_ends_s := self._prefill_ends_s.get(request_id, -math.inf)) > self._now_s:
+            most_Bps = serving.overlap * decision.kv_bytes / (prefill_ends_s - self._now_s)
+        self._transport.start_transfer(request_id, *ends, decision.kv_bytes, serving.stripes, most_Bps)
         if self._faulty is not None and (self._faults.state.cut or self._faults.state.shares):
             self._faults.note_use(self._faulty.home_links())
         self._flows_seen += self._transport.flows
@@ -193,15 +196,20 @@ class SimulatedRun:
     def _start_prefill(self, request_id: int, prefill_id: int, prefill_s: float) -> None:
         self._prefilling[request_id] = prefill_id, prefill_s
         self._prefill_busy.add(prefill_id)
-        self._life.prefill_started(request_id, self._now_s)
+        self._prefill_ends_s[request_id] = self._now_s + prefill_s
         self._event_queue.book(self._now_s + prefill_s, Kind.PREFILLED, self._attempts.number(request_id))
+        self._life.prefill_started(request_id, self._now_s)
 
     def _end_prefill(self, request_id: int) -> None:
         prefill_id, prefill_s = self._prefilling.pop(request_id)
+        del self._prefill_ends_s[request_id]
         self._prefill_busy.discard(prefill_id)
         if self._queued[prefill_id]:
             next_id, next_s = self._queued[prefill_id].popleft()
             self._start_prefill(next_id, prefill_id, next_s)
+        if request_id in self._moving:
+            self._transport.advance(self._now_s)
+            self._transport.uncap(request_id)
         self._life.prefilled(request_id, prefill_s, self._now_s)
 
     def _receive(self, request_id: int) -> None:
@@ -259,7 +267,7 @@ class SimulatedRun:
         self._queued[instance].clear()
         self._prefill_busy.discard(instance)
         for request_id in [one for one in self._prefilling if self._life.records[one].prefill_id == instance]:
-            del self._prefilling[request_id]
+            del self._prefilling[request_id], self._prefill_ends_s[request_id]
             self._attempts.end(request_id)
 
     def _give_up_stalled(self) -> bool:

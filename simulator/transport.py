@@ -7,6 +7,7 @@ its own business. All times are seconds from t = 0 and must not decrease; a tran
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -27,6 +28,15 @@ class Delivery(NamedTuple):
     at_s: float
 
 
+class _CappedFlow(NamedTuple):
+    """A flow with a limit on its rate, its links, all its bytes, and the connections that it stands for."""
+
+    flow: int
+    path: Sequence[int]
+    size_B: float
+    connections: int
+
+
 class Transport(Protocol):
     """A network mode. Flows start and stop at the clock, which `advance` moves.
 
@@ -41,8 +51,17 @@ class Transport(Protocol):
         """Flows that share the network now."""
         ...
 
-    def start_transfer(self, request_id: int, source: int, target: int, size_B: float, connections: int) -> None:
-        """Start a KV transfer of `size_B` bytes between two instances over that many equal connections."""
+    def start_transfer(
+        self, request_id: int, source: int, target: int, size_B: float, connections: int, most_Bps: float = np.inf
+    ) -> None:
+        """Start a KV transfer of `size_B` bytes between two instances over that many equal connections.
+
+        most_Bps: what they send at most together, until `uncap`; it must not be done by then.
+        """
+        ...
+
+    def uncap(self, request_id: int) -> None:
+        """From now on a transfer that was started with a limit on its rate has none."""
         ...
 
     def start_background(self, flow: BackgroundFlow) -> None:
@@ -86,6 +105,7 @@ class FluidTransport:
         self._next_s: float | None = np.inf
         self._transfer_of: dict[int, int] = {}  # flow to request
         self._flows_left: dict[int, int] = {}  # by request
+        self._capped: dict[int, list[_CappedFlow]] = {}  # by request
         self._background: dict[int, list[int]] = {}
         self._background_flows = 0
         self.background_B = 0.0
@@ -103,6 +123,7 @@ class FluidTransport:
         copied._persistent = copy.deepcopy(self._persistent)
         copied._network = self._network.fork()
         copied._transfer_of, copied._flows_left = dict(self._transfer_of), dict(self._flows_left)
+        copied._capped = dict(self._capped)
         copied._background = {flow: list(parts) for flow, parts in self._background.items()}
         return copied
 
@@ -110,14 +131,26 @@ class FluidTransport:
     def flows(self) -> int:
         return len(self._transfer_of) + self._background_flows
 
-    def start_transfer(self, request_id: int, source: int, target: int, size_B: float, connections: int) -> None:
+    def start_transfer(
+        self, request_id: int, source: int, target: int, size_B: float, connections: int, most_Bps: float = np.inf
+    ) -> None:
         paths = self._fabric.paths(source, target)
         number = request_id if self._persistent is None else self._persistent.take(request_id, source, target)
         dealt = self._choice.deal(TRANSFER, number, connections, len(paths))
         for path, count in dealt:
-            flow = self._network.add(paths[path], size_B * count / connections, weight=count)
+            flow_B = size_B * count / connections
+            flow = self._network.add(paths[path], flow_B, weight=count, cap_Bps=most_Bps * count / connections)
             self._transfer_of[flow] = request_id
+            if most_Bps < np.inf:
+                self._capped.setdefault(request_id, []).append(_CappedFlow(flow, paths[path], flow_B, count))
         self._flows_left[request_id] = len(dealt)
+        self._next_s = None
+
+    def uncap(self, request_id: int) -> None:
+        for flow, path, size_B, count in self._capped.pop(request_id, []):
+            left_B = size_B - self._network.remove(flow)
+            del self._transfer_of[flow]
+            self._transfer_of[self._network.add(path, left_B, weight=count)] = request_id
         self._next_s = None
 
     def start_background(self, flow: BackgroundFlow) -> None:

@@ -35,7 +35,9 @@ def transfer_time_error(scenario: Scenario, outcome: Outcome) -> float | None:
         if connections and math.isfinite(start_s + took_s):
             source, target = decision["prefill_id"], decision["decode_id"]
             size_B = record.kv_bytes / TCP_PAYLOAD_SHARE
-            recorded.append(RecordedTransfer(record.request_id, start_s, source, target, size_B, connections))
+            prefilled_s = record.timestamp_s + (record.queue_ms + record.prefill_ms) / 1e3
+            early = (scenario.serving.overlap, prefilled_s)
+            recorded.append(RecordedTransfer(record.request_id, start_s, source, target, size_B, connections, *early))
             taken_s += took_s
     if len(recorded) < LEAST_TRANSFERS or not outcome.paths or outcome.evidence.get("background_udp"):
         return None

@@ -42,6 +42,7 @@ class RequestMovers:
     ) -> None:
         self._up = up
         self._stripes = scenario.serving.stripes
+        self._overlap = scenario.serving.overlap
         self._prefill = "prefill" if scenario.serving.prefill == "queue" else "prefill_at_once"
         self._requests = requests
         self._clock = clock
@@ -88,6 +89,9 @@ class RequestMovers:
 
     def transfer(self, request: Request, decision: Decision) -> None:
         emulated_bytes = round(decision.kv_bytes / self._up.spec.rate_scale)
+        early = self.life.in_prefill(request.request_id)
+        if early:  # the last byte must not be in before the prefill ends
+            emulated_bytes = max(emulated_bytes, 1)
         moved = {
             "request_id": self._attempts.number(request.request_id),
             "bytes": emulated_bytes,
@@ -98,7 +102,8 @@ class RequestMovers:
         if emulated_bytes:
             address = [self._up.address(decision.decode_id), DECODE_PORT]
             bound = {"address": address, "deadline_s": self._up.spec.deadline_s}
-            self._tell("prefill", decision.prefill_id, {"do": "transfer", **moved, **bound})
+            overlap = {"overlap": self._overlap} if early else {}
+            self._tell("prefill", decision.prefill_id, {"do": "transfer", **moved, **bound, **overlap})
         else:
             self.life.sending(request.request_id, self._clock.now_s())
 
@@ -123,7 +128,7 @@ class RequestMovers:
     # -- what the workers report ------------------------------------------------------------------------------------
 
     def _on_prefill_started(self, event: Event) -> None:
-        self.life.prefill_started(event["request_id"], self._clock.real_s(event["at_s"]))
+        self.life.prefill_started(event["request_id"], self._clock.real_s(event["at_s"]), self._clock.now_s())
 
     def _on_prefilled(self, event: Event) -> None:
         took_s = (event["at_s"] - event["started_s"]) / self._clock.dilation

@@ -54,6 +54,13 @@ class Command:
             raise self._error(name, f"a number of seconds, 0 to {SECONDS_MAX:g}")
         return float(value)
 
+    def share(self, name: str) -> float:
+        """A number of 0 to below 1; 0 when the field is missing."""
+        value = self.fields.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise self._error(name, "a number of 0 to below 1")
+        return float(value)
+
     def rate_bps(self, name: str) -> float | None:
         """Bits per second, or None (no limit) when the field is null or missing."""
         value = self.fields.get(name)

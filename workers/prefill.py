@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from workers.connections import ConnectionPool
 from workers.control_channel import ControlChannel, add_realtime_argument, argument_parser, stamp
-from workers.outbound import Sent, Transfer
+from workers.outbound import Early, Sent, Transfer
 from workers.streams import StreamOptions, add_stream_arguments
 from workers.wire import STRIPES_MAX
 
@@ -32,6 +32,7 @@ class PrefillWorker:
         self._queue: deque[tuple[int, float, float]] = deque()  # request, seconds, arrival
         self._free_s = 0.0
         self._busy = False
+        self._running: dict[int, tuple[float, float]] = {}  # start and end by request
 
     def prefill(self, command: Command) -> None:
         self._queue.append((command.integer("request_id"), command.seconds("prefill_s"), self._loop.clock()))
@@ -46,11 +47,15 @@ class PrefillWorker:
             self._loop.clock(),
         )
         self._channel.emit("prefill_started", request_id=request_id, at_s=stamp(started_s))
+        self._running[request_id] = started_s, started_s + prefill_s
         self._loop.call_at(started_s + prefill_s, lambda: self._report(request_id, started_s))
 
     def transfer(self, command: Command) -> None:
+        """`overlap`: the share of the bytes that may leave before the prefill of the request ends, if it runs."""
         request_id = command.integer("request_id")
         total_bytes = command.integer("bytes")
+        overlap = command.share("overlap")
+        early = Early(overlap, *self._running[request_id]) if overlap and request_id in self._running else None
 
         def done(sent: Sent) -> None:
             facts = sent._asdict() | {"started_s": stamp(sent.started_s), "at_s": stamp(sent.at_s)}
@@ -69,6 +74,7 @@ class PrefillWorker:
             done,
             failed,
             self._connections,
+            early,
         )
 
     def connect(self, command: Command) -> None:
@@ -88,11 +94,13 @@ class PrefillWorker:
         started_s = max(self._free_s, arrival_s)
         self._free_s = started_s + prefill_s
         self._busy = True
+        self._running[request_id] = started_s, self._free_s
         self._channel.emit("prefill_started", request_id=request_id, at_s=stamp(started_s))
         self._loop.call_at(self._free_s, lambda: self._finish(request_id, started_s))
 
     def _report(self, request_id: int, started_s: float) -> None:
         at_s = self._loop.clock()
+        self._running.pop(request_id, None)
         self._channel.emit("prefilled", request_id=request_id, started_s=stamp(started_s), at_s=stamp(at_s))
 
     def _finish(self, request_id: int, started_s: float) -> None:

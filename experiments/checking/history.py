@@ -50,7 +50,7 @@ NEEDED = {
     "oracle": ("source", "poll_s", "refresh_s", "delay_s", "loss"),
     "serving": (
         *("placement", "prefill", "transfer", "stripes", "batch_slots", "kv_memory_tokens", "kv_admission"),
-        "prefix_cache_tokens",
+        *("prefix_cache_tokens", "overlap"),
     ),
     "slo": ("ttft_s", "tpot_s"),
     "workload": ("requests",),
@@ -165,6 +165,11 @@ class History:
     def lag_s(self) -> float:
         """The most that messages and timers may delay a step of a request, seconds of the real system."""
         return LAG_S / self._dilation if self.emulated else EXACT_S
+
+    @property
+    def overlap(self) -> float:
+        """The share of a transfer that may leave before its prefill ends; above 0 its decision comes first."""
+        return float(self.spec["serving"]["overlap"])
 
     @cached_property
     def rate_scale(self) -> float:

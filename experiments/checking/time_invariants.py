@@ -22,6 +22,9 @@ STEPS = (
 )
 """The instants of a request in their order."""
 
+STEPS_WITH_OVERLAP = ("arrived", "prefill_start", "decided", "room", "sent", *STEPS[6:])
+"""The same where a transfer may begin during its prefill, which only has to end before the last byte is in."""
+
 BURST_S = 0.02
 """Emulated: what a shaper's burst and the queue's last packets may take off a transfer, wall seconds."""
 
@@ -36,7 +39,7 @@ def times_in_order(history: History) -> Iterator[Violation]:
     """Arrival, prefill, decision, transfer, admission, first and last token of a request follow each other."""
     at = history.instants
     latest, name = at.arrived, np.full(len(at.arrived), STEPS[0], dtype=object)
-    for step in STEPS[1:]:
+    for step in (STEPS_WITH_OVERLAP if history.overlap else STEPS)[1:]:
         now_s = getattr(at, step)
         before_s, before = latest, name
         with np.errstate(invalid="ignore"):
@@ -48,6 +51,11 @@ def times_in_order(history: History) -> Iterator[Violation]:
         )
         known = ~np.isnan(now_s)
         latest, name = np.where(known, now_s, latest), np.where(known, step, name)
+    if history.overlap:
+        with np.errstate(invalid="ignore"):
+            early = at.received < at.prefill_end - history.order_s
+        named = np.full(len(latest), "prefill_end", dtype=object)
+        yield from of_requests(history.numbers, early, _too_early("received", at.received, named, at.prefill_end))
     with np.errstate(invalid="ignore"):
         early = at.first_token < at.earliest_admitted - history.order_s
     yield from of_requests(
@@ -65,8 +73,12 @@ def times_add_up(history: History) -> Iterator[Violation]:
     was tried once more may have lost any time between its prefill and the decision that counted.
     """
     at = history.instants
-    for earlier, later in (("prefill_end", "decided"), ("room", "sent")):
-        gap_s = getattr(at, later) - getattr(at, earlier)
+    kv_bytes = history.of_requests("kv_bytes")
+    for earlier, later in (("prefill_start" if history.overlap else "prefill_end", "decided"), ("room", "sent")):
+        before_s = getattr(at, earlier)
+        if history.overlap and later == "sent":  # what moves nothing waits for the end of its prefill
+            before_s = np.where(kv_bytes > 0, before_s, np.fmax(before_s, at.prefill_end))
+        gap_s = getattr(at, later) - before_s
         with np.errstate(invalid="ignore"):
             long = (gap_s > history.lag_s) & ~(history.tried_again & (later == "decided"))
         yield from of_requests(
@@ -230,19 +242,25 @@ def _room_by_turns(asked_s: Floats, tokens: Floats, left_s: Floats, limit: float
 
 
 def transfer_speed(history: History) -> Iterator[Violation]:
-    """No transfer is faster than its narrowest link allows; one without bytes takes no time."""
+    """No transfer is faster than its narrowest link allows; one without bytes takes no time.
+
+    With `serving.overlap` the rest of the bytes is not faster than that either, from the end of the prefill on.
+    """
     moved = history.of_requests("kv_bytes")
     took_s = history.of_requests("kv_transfer_ms") / 1e3
     tiers = whole(history.requests, "tier").clip(0, 3)
     stripes = EVERY_PATH if history.spreads_evenly else history.spec["serving"]["stripes"]
-    fastest_s = moved * 8 / history.fabric.most_bps(tiers, stripes)
+    sending_s = moved * 8 / history.fabric.most_bps(tiers, stripes)
+    at, shares = history.instants, (1.0, 1.0 - history.overlap)
     if history.emulated:
-        fastest_s = fastest_s / ABOVE_RATE - BURST_S * history.lag_s / LAG_S
+        fastest_s, least_rest_s = (share * sending_s / ABOVE_RATE - BURST_S * history.lag_s / LAG_S for share in shares)
     else:
-        fastest_s += HOPS[tiers] * history.fabric.hop_latency_s
+        fastest_s, least_rest_s = (share * sending_s + HOPS[tiers] * history.fabric.hop_latency_s for share in shares)
     with np.errstate(invalid="ignore"):
         wrong = (moved > 0) & (took_s < fastest_s * (1 - RELATIVE) - history.order_s)
         wrong |= (moved == 0) & (took_s != 0) & ~np.isnan(took_s)
+        rest_s = at.received - at.prefill_end
+        wrong |= (moved > 0) & (rest_s < least_rest_s * (1 - RELATIVE) - history.order_s)
     yield from of_requests(
         history.numbers,
         wrong,

@@ -50,8 +50,8 @@ NEEDED_OF_PATHS = (
 @dataclass(frozen=True)
 class RecordedRun:
     """`transfers`: a row a transfer that moved bytes: request_id, start_s, taken_s, kv_bytes, source, target, tier,
-    connections. `connections`: the table `paths`. `idle_transfer_s`: of a transfer of next to nothing on the idle
-    fabric, by tier."""
+    connections, prefilled_s. `connections`: the table `paths`. `idle_transfer_s`: of a transfer of next to nothing on
+    the idle fabric, by tier."""
 
     folder: Path
     spec: RunSpec
@@ -71,6 +71,8 @@ class RecordedRun:
                 *(rows[name].tolist() for name in ("request_id", "start_s", "source", "target")),
                 (rows["kv_bytes"] * frames).tolist(),
                 rows["connections"].tolist(),
+                [self.spec.serving.overlap] * len(rows),
+                rows["prefilled_s"].tolist(),
                 strict=True,
             )
         ]
@@ -123,12 +125,14 @@ def read_recorded(folder: Path) -> RecordedRun:
 
 
 def _transfers(decisions: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
-    taken = requests.set_index("request_id")["kv_transfer_ms"] / 1e3
-    rows = decisions.assign(taken_s=decisions["request_id"].map(taken))
+    known = requests.set_index("request_id")
+    prefilled = known["timestamp_s"] + (known["queue_ms"] + known["prefill_ms"]) / 1e3
+    of = decisions["request_id"]
+    rows = decisions.assign(taken_s=of.map(known["kv_transfer_ms"] / 1e3), prefilled_s=of.map(prefilled))
     rows = rows[(rows["kv_bytes"] > 0) & rows["taken_s"].notna() & rows["transfer_started_s"].notna()]
     named = rows.rename(columns={"transfer_started_s": "start_s", "prefill_id": "source", "decode_id": "target"})
     named = named.assign(connections=[len(ports) for ports in named["source_ports"]])
-    columns = ["request_id", "start_s", "taken_s", "kv_bytes", "source", "target", "tier", "connections"]
+    columns = ["request_id", "start_s", "taken_s", "kv_bytes", "source", "target", "tier", "connections", "prefilled_s"]
     return named[columns].sort_values("start_s").reset_index(drop=True)
 
 

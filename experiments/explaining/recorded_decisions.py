@@ -114,13 +114,16 @@ class DecidedRun:
 def read_decisions(folder: Path) -> DecidedRun:
     """Read a run of either world.
 
-    StoreError when it is none, is of an older version, had faults, decided nothing, or made transfers wait for memory.
+    StoreError when it is none, is of an older version, decided nothing, or had what the fluid model of one decision
+    knows nothing of: faults, an overlap, waits for memory.
     """
     if not is_run(folder) and (folder / "runs").is_dir():
         raise StoreError(f"{folder}: is a sweep; name one of its runs, {folder / 'runs'}/...")
     spec = spec_of(folder, read_manifest(folder))
     if spec.faults.kinds:
         raise StoreError(f"{folder}: had faults, which the fluid model of one decision knows nothing of")
+    if spec.serving.overlap:
+        raise StoreError(f"{folder}: has serving.overlap, which the fluid model of one decision knows nothing of")
     requests, decisions = read_table(folder, "requests"), read_table(folder, "decisions")
     if missing := [name for name in NEEDED if name not in decisions]:
         raise StoreError(f"{folder}: decisions.parquet lacks {', '.join(missing)}: an older run; make it again")

@@ -22,7 +22,8 @@ class Conductor:
         decode_id = candidates.best_at_random(-candidates.load, view.rng)
         at = int(candidates.decode_id.searchsorted(decode_id))
         tbt_s = float(candidates.first_step_s[at])
-        transfer_s = view.latency_s(candidates) + view.kv_bytes(request, candidates) / view.nominal_Bps(candidates)
+        sending_s = view.kv_bytes(request, candidates) / view.nominal_Bps(candidates)
+        transfer_s = view.latency_s(candidates) + view.moving_s(request, sending_s)
         to_come_s = float(transfer_s[at] + candidates.admission_wait_s[at]) + tbt_s
         ttft_s = view.now_s - request.timestamp_s + to_come_s
         if tbt_s > view.slo.tpot_s:

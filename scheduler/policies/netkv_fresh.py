@@ -31,7 +31,8 @@ class NetKVFresh:
         return candidates.best(self.cost_terms(request, candidates, view).total_s)
 
     def cost_terms(self, request: Request, candidates: Candidates, view: View) -> CostTerms:
-        transfer_s = view.kv_bytes(request, candidates) * self._seconds_per_byte(candidates, view)
+        sending_s = view.kv_bytes(request, candidates) * self._seconds_per_byte(candidates, view)
+        transfer_s = view.moving_s(request, sending_s)
         return CostTerms(view.latency_s(candidates), transfer_s, candidates.admission_wait_s, candidates.first_step_s)
 
     def _seconds_per_byte(self, candidates: Candidates, view: View) -> Floats:

@@ -27,5 +27,5 @@ class NetKVFull:
 
     def cost_terms(self, request: Request, candidates: Candidates, view: View) -> CostTerms:
         rate_Bps = view.available_Bps(candidates) * view.achieved(candidates)
-        transfer_s = view.kv_bytes(request, candidates) / rate_Bps
+        transfer_s = view.moving_s(request, view.kv_bytes(request, candidates) / rate_Bps)
         return CostTerms(view.latency_s(candidates), transfer_s, candidates.admission_wait_s, candidates.first_step_s)

@@ -24,5 +24,5 @@ class NetKVStatic:
         return candidates.best(self.cost_terms(request, candidates, view).total_s)
 
     def cost_terms(self, request: Request, candidates: Candidates, view: View) -> CostTerms:
-        transfer_s = view.kv_bytes(request, candidates) / view.nominal_Bps(candidates)
+        transfer_s = view.moving_s(request, view.kv_bytes(request, candidates) / view.nominal_Bps(candidates))
         return CostTerms(view.latency_s(candidates), transfer_s, candidates.admission_wait_s, candidates.first_step_s)

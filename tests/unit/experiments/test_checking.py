@@ -64,6 +64,8 @@ def busy_emulated(busy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("power_of_two", {"oracle__source": "exact", "oracle__delay_s": 2.0, "oracle__refresh_s": "never"}),
         ("dynamo_decode", {"fabric__pods": 3, "fabric__aggregations_per_pod": 3, "fabric__cores_per_group": 1}),
         ("netkv_static", {**BUSY, "serving__kv_admission": "before_transfer"}),
+        ("netkv_full", {**BUSY, "serving__overlap": 0.9, "serving__kv_admission": "before_transfer"}),
+        ("netkv_static", {"serving__overlap": 0.5, "simulation__network": "closed_form"}),
         ("cla_star", {"workload__first_request": 300, "workload__warm_requests": 300}),
     ],
 )

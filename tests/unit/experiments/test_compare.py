@@ -72,6 +72,14 @@ def test_background_shares_its_links_for_as_long_as_it_ran(fabric: Fabric) -> No
     assert finish(fabric, [blob], (rival,), t0=[0], b9=[1])[0] <= 3.5
 
 
+def test_what_left_during_its_prefill_is_replayed_so(fabric: Fabric) -> None:
+    nic_Bps = fabric.spec.nic_rate_bps / 8
+    slow = RecordedTransfer(5, 3.0, 0, 2, nic_Bps, 4, overlap=0.5, prefilled_s=13.0)
+    assert finish(fabric, [slow])[5] == pytest.approx(13.0 + 0.5)
+    fast = slow._replace(prefilled_s=3.2)
+    assert finish(fabric, [fast])[5] == pytest.approx(4.0)
+
+
 def test_paths_that_are_not_known_are_spread_by_a_hash_the_same_every_time() -> None:
     choice = RecordedPaths({(TRANSFER, 1): [0, -1], (TRANSFER, 2): [1, 1]})
     assert choice.deal(TRANSFER, 2, 2, 4) == [(1, 2)]

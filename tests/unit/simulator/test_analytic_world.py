@@ -2,19 +2,23 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from scenario import BackgroundFlow, OracleSpec, Scenario, ServingSpec
+from scenario import BackgroundFlow, CongestionSpec, OracleSpec, Scenario, ServingSpec
 from simulator.errors import SimulationError
 from simulator.event_queue import EventQueue, Kind
 from simulator.path_choice import TRANSFER, PathChoice
 from simulator.simulation import SimulationSpec
 from simulator.transport import Delivery, FluidTransport
-from tests.support.analytic_runs import LATENCY_S, PREFILL_S, STEP_S, TRANSFER_S, one_pair, play, play_on, prompt
+from tests.support.analytic_runs import LATENCY_S, PREFILL_S, STEP_S, TRANSFER_S, one_pair, play, play_on, prompt, run
 
 CLOSED_FORM = SimulationSpec(network="closed_form")
+
+KILLED = {"events": [{"at_s": 1.0, "kind": "decode_worker_killed", "target": "h4"}]}
 
 
 def approximately(milliseconds: Sequence[float]) -> object:
@@ -103,8 +107,64 @@ def test_a_transfer_waits_for_room_where_memory_comes_first() -> None:
     assert third.kv_transfer_ms == pytest.approx((TRANSFER_S + LATENCY_S) * 1e3)  # alone on the network by then
     assert third.predicted_kv_transfer_ms > third.kv_transfer_ms  # two were on it when it was decided
     assert max(second.admission_ms, third.admission_ms) <= STEP_S * 1e3  # room is there: only a step is waited for
-    after = one_pair(serving=serving.model_copy(update={"kv_admission": "after_transfer"}))
-    assert play(after, [prompt(0, 0.0, output_tokens=30)]).requests[0].ttft_ms == first.ttft_ms
+
+
+def test_where_memory_is_ample_it_does_not_matter_when_it_is_taken() -> None:
+    asked = [prompt(number, 0.3 * number, output_tokens=30) for number in range(6)]
+    before, after = (
+        play(one_pair(serving=ServingSpec(kv_admission=when)), asked).requests
+        for when in ("before_transfer", "after_transfer")
+    )
+    assert list(map(repr, before)) == list(map(repr, after))  # NaN is not itself
+
+
+@pytest.mark.parametrize("simulation", [SimulationSpec(), CLOSED_FORM], ids=["fluid", "closed_form"])
+@pytest.mark.parametrize("nic_times", [1, 400], ids=["the_network_binds", "the_prefill_binds"])
+def test_part_of_a_transfer_leaves_during_its_prefill(nic_times: int, simulation: SimulationSpec) -> None:
+    pair = one_pair(serving=ServingSpec(overlap=0.75))
+    wide = pair.fabric.model_copy(update={"nic_rate_bps": nic_times * pair.fabric.nic_rate_bps})
+    outcome = play(pair.model_copy(update={"fabric": wide}), [prompt(0, 2.0)], simulation=simulation)
+    (record,) = outcome.requests
+    sending_s = TRANSFER_S / nic_times
+    moving_s = max(PREFILL_S + 0.25 * sending_s, sending_s)
+    times = [record.prefill_ms, record.kv_transfer_ms, record.ttft_ms]
+    assert times == pytest.approx(
+        [1e3 * PREFILL_S, 1e3 * (moving_s + LATENCY_S), 1e3 * (moving_s + LATENCY_S + STEP_S)]
+    )
+    assert record.predicted_kv_transfer_ms == pytest.approx(record.kv_transfer_ms)
+    assert outcome.decisions[0]["transfer_started_s"] == outcome.decisions[0]["decided_s"] == 2.0
+    assert outcome.evidence["kv_bytes"] == 512e6
+
+
+def test_with_an_overlap_what_moves_nothing_still_waits_for_its_prefill() -> None:
+    again = [prompt(0, 0.0, block=7), prompt(1, 10.0, block=7)]
+    cached = play(one_pair(serving=ServingSpec(overlap=0.5)), again).requests[1]
+    assert (cached.kv_bytes, cached.kv_transfer_ms) == (0, 0)
+    assert cached.ttft_ms == pytest.approx((PREFILL_S + STEP_S) * 1e3)
+
+
+def test_with_an_overlap_a_request_that_is_rejected_is_prefilled_all_the_same() -> None:
+    small = one_pair(serving=ServingSpec(kv_memory_tokens=514, prefix_cache_tokens=0, overlap=0.5))
+    never, fits = play(small, [prompt(0, 0.0, output_tokens=3), prompt(1, 0.0, output_tokens=2)]).requests
+    assert (never.status, fits.status) == ("rejected", "completed")
+    assert fits.queue_ms == pytest.approx(PREFILL_S * 1e3)
+
+
+def test_no_byte_of_an_overlapped_transfer_is_lost() -> None:
+    scenario = Scenario(policy="netkv_full", workload={"requests": 60}, serving={"overlap": 0.9, "transfer": "full"})
+    quiet = scenario.model_copy(update={"congestion": CongestionSpec(kind="none")})
+    outcome = run(quiet)
+    carried = {row["link"]: row["bytes"] for row in outcome.links}
+    into_decode = sum(sent for link, sent in carried.items() if link.startswith("srv") and ">h" in link)
+    assert into_decode == pytest.approx(outcome.evidence["kv_bytes"], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"serving": {"overlap": 0.5, "retry": True}}, {"serving": {"overlap": 0.5}, "faults": KILLED}]
+)
+def test_an_overlap_has_no_second_attempts(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"serving\.overlap: a transfer that begins during its prefill"):
+        Scenario(**changes)
 
 
 def test_what_can_never_fit_is_rejected_with_the_reason() -> None:

@@ -78,6 +78,26 @@ def test_what_is_reported_of_an_attempt_that_is_over_is_not_passed_on() -> None:
     assert (movers.life.done, movers.life.records[0].error) == (True, "connection reset")
 
 
+def test_with_an_overlap_the_transfer_is_ordered_when_its_prefill_starts() -> None:
+    scenario = one_pair(serving={"overlap": 0.75})
+    fabric, roles = scenario.build()
+    spec = SimpleNamespace(rate_scale=1e12, deadline_s=1.0)  # so that no byte would be left of the blob
+    up = SimpleNamespace(fabric=fabric, spec=spec, address=lambda instance: f"h{instance}")
+    told: list[dict[str, Any]] = []
+    clock = RunClock(1.0, monotonic=lambda: 2.0)
+    request = prompt(0, 0.0, 3)
+    movers = RequestMovers(
+        cast(FabricUp, up), scenario, roles, [request], clock, lambda _role, _instance, order: told.append(order)
+    )
+    movers.life.arrive(request)
+    movers.handlers["prefill_started"]({"request_id": 0, "at_s": 1.0})
+    assert [order["do"] for order in told] == ["prefill", "expect", "transfer"]
+    assert (told[2]["bytes"], told[2]["overlap"]) == (1, 0.75)
+    movers.handlers["prefilled"]({"request_id": 0, "at_s": 3.0, "started_s": 1.0})
+    assert len(told) == 3
+    assert movers.life.records[0].prefill_ms == 2000
+
+
 def test_second_attempts_are_told_from_calibration() -> None:
     assert 1_000_000 < STRIDE < CALIBRATION_ID / 1000
 

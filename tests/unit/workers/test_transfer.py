@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.workers_driver import Event, Worker
+from workers.outbound import Early
 from workers.wire import ACK_BYTES, HEADER_BYTES, Ack, Header, StripeStatus, pack_header, unpack_ack
 
 pytestmark = pytest.mark.xdist_group("workers")
@@ -143,6 +144,37 @@ def test_prefills_at_once_run_beside_each_other(pair: tuple[Worker, Worker]) -> 
     short, long = (prefill.wait_for("prefilled", request_id=request_id) for request_id in (211, 210))
     assert short["started_s"] < long["started_s"] + 0.05
     assert short["at_s"] < long["at_s"]
+
+
+@pytest.mark.parametrize("stripes", [1, 4])
+def test_part_of_a_blob_leaves_while_its_prefill_runs(pair: tuple[Worker, Worker], stripes: int) -> None:
+    prefill, decode = pair
+    number, size = 220 + stripes, 3_000_001
+    decode.tell("expect", request_id=number, bytes=size, stripes=stripes, **REQUEST)
+    prefill.tell("prefill", request_id=number, prefill_s=0.4)
+    begun_s = prefill.wait_for("prefill_started", request_id=number)["at_s"]
+    fields = {"bytes": size, "stripes": stripes, "deadline_s": 60, "overlap": 0.5}
+    prefill.tell("transfer", request_id=number, address=decode.address, **fields)
+    received = decode.wait_for("received", request_id=number)
+    assert received["bytes"] == size
+    assert begun_s <= received["first_byte_s"] < begun_s + 0.4 <= received["at_s"]
+    assert prefill.wait_for("transferred", request_id=number)["started_s"] == pytest.approx(begun_s, abs=0.3)
+    decode.wait_for("finished", request_id=number)
+
+
+def test_an_overlap_without_a_prefill_under_way_holds_nothing_back(pair: tuple[Worker, Worker]) -> None:
+    prefill, decode = pair
+    decode.tell("expect", request_id=230, bytes=5000, stripes=2, **REQUEST)
+    fields = {"bytes": 5000, "stripes": 2, "deadline_s": 60, "overlap": 0.99}
+    prefill.tell("transfer", request_id=230, address=decode.address, **fields)
+    assert decode.wait_for("received", request_id=230)["bytes"] == 5000
+
+
+def test_what_has_been_released_grows_evenly_and_is_all_in_the_end() -> None:
+    early = Early(0.5, started_s=10.0, ends_s=12.0)
+    assert [early.released(at_s) for at_s in (9.0, 10.0, 11.0, 11.999, 12.0, 20.0)] == pytest.approx(
+        [0.0, 0.0, 0.25, 0.49975, 1.0, 1.0]
+    )
 
 
 def test_what_can_never_fit_is_rejected_and_its_data_refused(pair: tuple[Worker, Worker]) -> None:
