@@ -25,6 +25,9 @@ from workloads import PROFILES, Profile
 
 DEFAULT_PROFILE = "conversation"
 
+MOONCAKE_LANES = 16
+"""Most TCP connections to a peer that Mooncake's engine accepts (kMaxTcpLanesPerPeer, tcp_transport.cpp)."""
+
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -188,7 +191,15 @@ class ServingSpec(Section):
         " (layers - 1) / layers is all but the last layer. Above 0 the decode instance is chosen when the prefill"
         " starts.",
     )
-    stripes: int = Field(4, ge=1, le=64, description="TCP connections of one KV transfer, 1 to 64.")
+    engine: Literal["sockets", "mooncake"] = Field(
+        "sockets",
+        description="What moves KV in the emulated world. `sockets`: our own code. `mooncake`: Mooncake's transfer"
+        " engine over TCP, an extra (`pip install 'netkv-testbed[engines]'`). The analytic world has no engine: it"
+        " shares links among `stripes` connections in either case.",
+    )
+    stripes: int = Field(
+        4, ge=1, le=64, description="TCP connections of one KV transfer, 1 to 64; with engine=mooncake at most 16."
+    )
     connections: Literal["persistent", "per_transfer"] = Field(
         "persistent",
         description="`persistent`: a pair of instances keeps its connections, and with them their paths, as RDMA"
@@ -219,6 +230,24 @@ class ServingSpec(Section):
         le=1_000_000_000,
         description="KV memory of a decode instance for prefixes of finished requests, tokens, 0 to 1e9.",
     )
+
+    @model_validator(mode="after")
+    def _what_mooncake_cannot(self) -> ServingSpec:
+        if self.engine == "mooncake" and self.connections != "persistent":
+            raise ValueError(
+                f"connections: {self.connections}: Mooncake's engine keeps its connections: leave it out, or set"
+                " engine=sockets"
+            )
+        if self.engine == "mooncake" and self.stripes > MOONCAKE_LANES:
+            raise ValueError(
+                f"stripes: {self.stripes}: Mooncake's engine opens at most {MOONCAKE_LANES} connections to a peer: set"
+                " fewer, or engine=sockets"
+            )
+        if self.engine == "mooncake" and self.overlap:
+            raise ValueError(
+                f"overlap: {self.overlap:g}: Mooncake's engine sends what is whole: leave it out, or set engine=sockets"
+            )
+        return self
 
 
 def _or_never(given: Any, finite: ValidatorFunctionWrapHandler) -> Any:

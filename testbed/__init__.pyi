@@ -10,15 +10,18 @@ from .errors import BrokenRunError, TestbedError
 from .kernel import FEATURES, Feature
 from .sandbox import python_in_sandbox, require_root
 from .send_buffer import LEASE, SETTING, SendBufferLease, reclaim
+from .transfer_engine import ENGINE_REMEDY, LIBRARIES_REMEDY, engine_installed, engine_problem
 from .verdict import judge
 from .worker_pool import BACKGROUND_PORT, DECODE_PORT
 
 __all__ = [
     "BACKGROUND_PORT",
     "DECODE_PORT",
+    "ENGINE_REMEDY",
     "FEATURES",
     "FRAMES_A_SEGMENT",
     "LEASE",
+    "LIBRARIES_REMEDY",
     "PAYLOAD_BYTES",
     "SETTING",
     "BrokenRunError",
@@ -36,6 +39,8 @@ __all__ = [
     "afxdp_lacks",
     "child_python",
     "choose_datapath",
+    "engine_installed",
+    "engine_problem",
     "judge",
     "measure_capacity",
     "python_in_sandbox",

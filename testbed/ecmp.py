@@ -78,12 +78,12 @@ class PathTracer:
 
 
 def trace_paths(
-    fabric: Fabric, outcome: Outcome, decode_port: int, background_port: int, connect: Callable[[], VSwitchd] = VSwitchd
+    fabric: Fabric, outcome: Outcome, background_port: int, connect: Callable[[], VSwitchd] = VSwitchd
 ) -> None:
     """Set `paths` of an outcome and of its decisions; to be called while the switches still run as during the run."""
     with connect() as vswitchd:
         tracer = PathTracer(fabric, vswitchd.ask)
-        for row, connection in _transfers(outcome, decode_port):
+        for row, connection in _transfers(outcome):
             outcome.paths.append(_row(fabric, row, connection, tracer.path(connection)))
         for row, connection in _background(outcome, background_port):
             outcome.paths.append(_row(fabric, row, connection, tracer.path(connection)))
@@ -95,7 +95,7 @@ def trace_paths(
         decision["paths"] = taken.get(decision["request_id"], [])
 
 
-def _transfers(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], TracedConnection]]:
+def _transfers(outcome: Outcome) -> Iterator[tuple[dict[str, Any], TracedConnection]]:
     """Every connected stripe, with its share of the blob."""
     records = {record.request_id: record for record in outcome.requests}
     for decision in outcome.decisions:
@@ -108,7 +108,8 @@ def _transfers(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], Tr
                 **{"started_s": started_s, "ended_s": ended_s, "bytes": decision["kv_bytes"] / len(ports)},
                 **{"rate_bps": None, "retransmitted": decision["retransmitted"][stripe]},
             }
-            yield row, TracedConnection(decision["prefill_id"], decision["decode_id"], source_port, port)
+            ends = (decision["prefill_id"], decision["decode_id"])
+            yield row, TracedConnection(*ends, source_port, decision["target_port"])
 
 
 def _background(outcome: Outcome, port: int) -> Iterator[tuple[dict[str, Any], TracedConnection]]:

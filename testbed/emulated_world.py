@@ -23,6 +23,7 @@ from testbed.errors import BrokenRunError, TestbedError
 from testbed.replay_probe import transfer_time_error
 from testbed.sandbox import python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferError, SendBufferLease
+from testbed.transfer_engine import check_engine
 
 SILENCE_DEADLINE_S = 90.0
 """Longest wait for the next line from the sandbox: building 64 hosts takes about half of it."""
@@ -57,6 +58,7 @@ class EmulatedWorld:
         self.evidence: dict[str, Any] = {}
 
     def __enter__(self) -> EmulatedWorld:
+        check_engine(self._scenario.serving)
         require_root()
         try:
             self._lease.__enter__()
@@ -90,6 +92,7 @@ class EmulatedWorld:
 
     def run(self, scenario: Scenario, progress: Progress = lambda _: None) -> Outcome:
         """Run a scenario and return its outcome. BrokenRunError when the sandbox ends, or says nothing any more."""
+        check_engine(scenario.serving)
         self._write({"run": scenario.model_dump(mode="json")})
         try:
             fields = self._await("outcome", progress)

@@ -135,7 +135,7 @@ class RequestMovers:
         self.life.prefilled(event["request_id"], took_s, self._clock.now_s())
 
     def _on_transferred(self, event: Event) -> None:
-        facts = {name: event[name] for name in ("source_ports", "retransmitted", "wire_bytes")}
+        facts = {name: event[name] for name in ("source_ports", "target_port", "retransmitted", "wire_bytes")}
         self.life.sending(event["request_id"], self._clock.real_s(event["started_s"]), **facts)
 
     def _on_received(self, event: Event) -> None:

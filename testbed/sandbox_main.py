@@ -32,7 +32,7 @@ from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
 from testbed.sandbox import prepare_sandbox
 from testbed.telemetry_watch import watch
-from testbed.worker_pool import BACKGROUND_PORT, DECODE_PORT
+from testbed.worker_pool import BACKGROUND_PORT
 from topologies import FabricError
 from workloads import WorkloadError
 
@@ -120,7 +120,7 @@ def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostCh
         clean_end = background_thread.submit(clean_state.prove)
         if captures.rows:
             outcome.evidence["captures"] = captures.rows
-        trace_paths(fabric, outcome, DECODE_PORT, BACKGROUND_PORT)
+        trace_paths(fabric, outcome, BACKGROUND_PORT)
         note_paths(scenario.fault_plan(fabric, roles, requests[-1].timestamp_s if requests else 0.0), fabric, outcome)
         outcome.evidence |= proofs | warm.evidence | {"clean_end": clean_end.result()}
     outcome.evidence["wall_s"] = {

@@ -72,6 +72,11 @@ def connects_before_first_request(roles: Roles, serving: ServingSpec) -> bool:
     return serving.connections == "persistent" and 0 < connections <= MOST_OPENED_BEFORE
 
 
+def engine_arguments(serving: ServingSpec) -> tuple[str, ...]:
+    """What both ends of a transfer are told of the engine that moves it."""
+    return ("--engine", serving.engine, "--lanes", str(serving.stripes))
+
+
 class WorkerPool:
     """A prefill or decode worker on every instance by its role, and a background worker on those in `background`.
 
@@ -91,13 +96,13 @@ class WorkerPool:
         on_restarted: Callable[[str, int], None] = lambda role, instance: None,
     ) -> None:
         self._up = up
+        self._roles = roles
+        self._serving = scenario.serving
         self._wanted = {
             **{("prefill", instance): self._prefill_arguments(instance, scenario) for instance in roles.prefill},
             **{("decode", instance): self._decode_arguments(instance, scenario) for instance in roles.decode},
             **{("background", instance): self._background_arguments(instance, scenario) for instance in background},
         }
-        self._roles = roles
-        self._serving = scenario.serving
         self._on_event = on_event
         self._on_lost = on_lost
         self._on_restarted = on_restarted
@@ -187,7 +192,7 @@ class WorkerPool:
             *child_python(
                 *(f"workers.{role}", "--name", self._name(instance), "--control", str(self._control)),
                 *self._wanted[role, instance],
-                bare=True,
+                bare=role == "background" or self._serving.engine == "sockets",
             ),
             log=self._log(role, instance),
         )
@@ -287,7 +292,8 @@ class WorkerPool:
         persistent = ("--persistent-connections",) if scenario.serving.connections == "persistent" else ()
         line_bps = self._up.fabric.spec.nic_rate_bps / self._up.link_divisor
         pace = ("--pace-bps", repr(line_bps)) if self._up.spec.paced else ()
-        return (*self._stream_arguments(instance, scenario.seed), *persistent, *pace, *REAL_TIME)
+        stream = self._stream_arguments(instance, scenario.seed)
+        return (*stream, *persistent, *pace, *engine_arguments(scenario.serving), *REAL_TIME)
 
     def _decode_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         steps = ",".join(f"{batch}:{step_s!r}" for batch, step_s in scenario.model.step_table_s)
@@ -296,6 +302,8 @@ class WorkerPool:
             *("--step-table", steps, "--time-dilation", repr(self._up.spec.time_dilation)),
             *("--batch-slots", str(scenario.serving.batch_slots)),
             *("--kv-memory-tokens", str(scenario.serving.kv_memory_tokens)),
+            *("--zones", str(len(self._roles.prefill))),
+            *engine_arguments(scenario.serving),
             *REAL_TIME,
         )
 

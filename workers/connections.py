@@ -13,6 +13,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from workers.loop import WRITABLE, Loop
+from workers.streams import keep_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from workers.streams import StreamOptions
 
 Address = tuple[str, int]
-
-KEEPALIVE_S = 8
-"""Keepalive interval of idle persistent connections (tcp(7)). Open vSwitch removes a connection's cached flow after ten
-idle seconds (max-idle, ovs-vswitchd.conf.db(5)); every switch of the path would have to set it up again."""
 
 
 class ConnectionBundle(NamedTuple):
@@ -73,9 +70,7 @@ class ConnectionPool:
             raise
         if self.persistent:
             for sock in sockets:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
+                keep_alive(sock)
         if free:
             free.pop(0)
         self._opened[address, count] = max(opened, slot + 1)

@@ -21,6 +21,7 @@ from workers.privileges import drop_privileges
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from workers.mooncake_engine import MooncakeEngine
     from workers.streams import StreamOptions
 
 EXIT_QUIT = 0
@@ -102,11 +103,11 @@ class ControlChannel:
         except OSError as error:
             self.fatal(f"cannot open streams with {options}: {error}")
 
-    def set_realtime_priority(self, realtime_priority: int) -> None:
-        """Run at a real-time priority unless it is 0 (sched(7)); child processes do not inherit it."""
+    def set_realtime_priority(self, realtime_priority: int, threads: bool = False) -> None:
+        """Run at a real-time priority unless it is 0 (sched(7)); threads inherit it if that is wanted, else nothing."""
         if realtime_priority:
             try:
-                policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+                policy = os.SCHED_RR | (0 if threads else os.SCHED_RESET_ON_FORK)
                 os.sched_setscheduler(0, policy, os.sched_param(realtime_priority))
             except (OSError, OverflowError) as error:
                 self.fatal(f"cannot run at real-time priority {realtime_priority}: {error}")
@@ -117,6 +118,19 @@ class ControlChannel:
             drop_privileges(congestion_control)
         except OSError as error:
             self.fatal(f"cannot give up privileges: {error}")
+
+    def start_engine(self, arguments: argparse.Namespace, options: StreamOptions, size: int) -> MooncakeEngine:
+        """A transfer engine with so much memory, after its package is loaded and privileges are dropped; its threads
+        have the worker's priority. What is missing ends the worker."""
+        from workers.mooncake_engine import EngineError, MooncakeEngine, load_package
+
+        try:
+            package = load_package(arguments.lanes)
+            self.set_realtime_priority(arguments.realtime_priority, threads=True)
+            self.drop_privileges(options.congestion_control)
+            return MooncakeEngine(package, arguments.address or "127.0.0.1", size, options)
+        except EngineError as error:
+            self.fatal(str(error))
 
     def fatal(self, error: str) -> NoReturn:
         """Tell the driver why the worker cannot start, and exit with code 2."""

@@ -9,19 +9,25 @@ stamps every event with the real clock, so the lag of this machine shows in the 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from workers.batch import Admitted, Batch, Event, Finished, FirstToken, Rejected, StepEnded, StepLog
 from workers.control_channel import ControlChannel, add_realtime_argument, argument_parser, stamp
-from workers.inbound import Receiver
+from workers.inbound import BlobReceiver, Receiver
 from workers.steps import StepTable
+from workers.streams import StreamOptions, add_engine_arguments
 from workers.wire import STRIPES_MAX
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Callable
 
     from workers.command import Command
     from workers.loop import Timer
+
+    OnReceived = Callable[[int, float, float, int], None]
+    OnError = Callable[[str, int | None, str], None]
+    ReceiverFor = Callable[[OnReceived, OnError], BlobReceiver]
 
 DEFAULT_STEP_TABLE = "1:0.030,16:0.034,32:0.039,64:0.050"
 DEFAULT_SLOTS = 64
@@ -36,9 +42,7 @@ class _Size(NamedTuple):
 class DecodeWorker:
     """Matches what the driver announced (`expect`) with what arrived from the network."""
 
-    def __init__(
-        self, channel: ControlChannel, listener: socket.socket, batch: Batch, stripe_buffer_bytes: int | None
-    ) -> None:
+    def __init__(self, channel: ControlChannel, batch: Batch, receiver_for: ReceiverFor) -> None:
         self._channel = channel
         self._loop = channel.loop
         self._batch = batch
@@ -46,7 +50,7 @@ class DecodeWorker:
         self._timer: Timer | None = None
         self._expected: dict[int, _Size] = {}  # announced, not yet offered to the batch
         self._received: set[int] = set()  # received, not yet announced
-        self._receiver = Receiver(self._loop, listener, self._on_received, self._on_error, stripe_buffer_bytes)
+        self._receiver = receiver_for(self._on_received, self._on_error)
 
     def expect(self, command: Command) -> None:
         request_id = command.integer("request_id")
@@ -64,7 +68,7 @@ class DecodeWorker:
             return
         self._expected[request_id] = size
         self._receiver.expect(request_id, total_bytes, stripes)
-        if request_id in self._received and request_id in self._receiver.arrivals:
+        if request_id in self._received and self._receiver.holds(request_id):
             self._offer(request_id)
         elif total_bytes == 0:
             now_s = self._loop.clock()
@@ -140,18 +144,31 @@ def main() -> int:
     parser.add_argument(
         "--stripe-buffer-bytes", type=int, default=None, help="SO_RCVBUF of each stripe (default: automatic)"
     )
+    parser.add_argument(
+        "--zones", type=int, default=1, help="prefill workers that an engine's memory is for (default: %(default)s)"
+    )
+    add_engine_arguments(parser)
     add_realtime_argument(parser)
     arguments = parser.parse_args()
     channel = ControlChannel("decode", arguments.name, arguments.control)
-    channel.set_realtime_priority(arguments.realtime_priority)
     try:
         steps = StepTable.parse(arguments.step_table, arguments.time_dilation)
         batch = Batch(steps.step_s, arguments.batch_slots, arguments.kv_memory_tokens)
     except ValueError as error:
         channel.fatal(str(error))
     listener = channel.listen(arguments.address or "127.0.0.1", arguments.port)
-    channel.drop_privileges()
-    worker = DecodeWorker(channel, listener, batch, arguments.stripe_buffer_bytes)
+    receiver_for: ReceiverFor
+    if arguments.engine == "mooncake":
+        from workers import engine_receiver
+
+        slots = (arguments.slot_bytes, arguments.zones)
+        engine = channel.start_engine(arguments, StreamOptions(), engine_receiver.memory_bytes(*slots))
+        receiver_for = partial(engine_receiver.EngineReceiver, channel.loop, listener, engine, *slots)
+    else:
+        channel.set_realtime_priority(arguments.realtime_priority)
+        channel.drop_privileges()
+        receiver_for = partial(Receiver, channel.loop, listener, stripe_buffer_bytes=arguments.stripe_buffer_bytes)
+    worker = DecodeWorker(channel, batch, receiver_for)
     return channel.run(listener.getsockname()[1], {"expect": worker.expect, "cancel": worker.cancel})
 
 

@@ -8,7 +8,7 @@ always wake it, so the time of the last byte is exact.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from workers import wire
 from workers.loop import READABLE, Loop
@@ -25,6 +25,30 @@ UNCLAIMED_MOST = 4096  # blobs that no `expect` announces
 IDLE_DEADLINE_S = 60.0  # for a stripe without progress, and for a blob that no `expect` announces
 
 _discard = bytearray(READ_BYTES)  # never written to: MSG_TRUNC copies nothing
+
+
+class BlobReceiver(Protocol):
+    """What a decode worker's blobs arrive at: our own sockets, or the memory of a transfer engine.
+
+    Calls `on_received(request_id, first_byte_s, at_s, total_bytes)` when a blob is complete, and
+    `on_error(error, request_id, peer)` for everything that is not a proper transfer.
+    """
+
+    def expect(self, request_id: int, total_bytes: int, stripes: int) -> None:
+        """Accept this request's blob with these bytes only, also if it has started to arrive."""
+        ...
+
+    def refuse(self, request_id: int) -> None:
+        """Drop a request's blob and accept none until it is expected again."""
+        ...
+
+    def forget(self, request_id: int) -> None:
+        """The request has ended: remove its blob and its expectation."""
+        ...
+
+    def holds(self, request_id: int) -> bool:
+        """Whether the blob, or a part of it, is here."""
+        ...
 
 
 class Arrival:
@@ -86,6 +110,10 @@ class Receiver:
         """The request has ended: remove its blob and its expectation."""
         self._expected.pop(request_id, None)
         self.drop(request_id, StripeStatus.REFUSED)
+
+    def holds(self, request_id: int) -> bool:
+        """Whether the blob, or a part of it, is here."""
+        return request_id in self.arrivals
 
     def drop(self, request_id: int, status: StripeStatus) -> None:
         arrival = self.arrivals.pop(request_id, None)

@@ -1,4 +1,5 @@
-"""The event loop of a worker: one thread, one epoll set, one heap of timers on the monotonic clock.
+"""The event loop of a worker: one thread, one epoll set, one heap of timers on the monotonic clock, and a mailbox for
+what other threads have to say.
 
 asyncio would work, but its import doubles the start time of a worker, and epoll alone rounds a timeout up to a whole
 millisecond (epoll_wait(2)). Here select(2), whose timeouts have microseconds, waits on the epoll descriptor, so that a
@@ -8,12 +9,14 @@ decode step ends on time.
 from __future__ import annotations
 
 import heapq
+import queue
 import select
+import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
 READABLE = select.EPOLLIN
@@ -104,3 +107,28 @@ class Loop:
             heapq.heappop(self._timers)
             timer.callback()
         return None
+
+
+class Mailbox:
+    """Callbacks that other threads leave for the thread of a loop, in order."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._left: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._bell, self._rope = socket.socketpair()
+        for end in (self._bell, self._rope):
+            end.setblocking(False)
+        loop.watch(self._bell, READABLE, self._on_bell)
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """Have the loop call it; from any thread."""
+        self._left.put(callback)
+        with suppress(BlockingIOError):  # it rings already
+            self._rope.send(b"\0")
+
+    def _on_bell(self, _events: int) -> None:
+        try:
+            self._bell.recv(4096)
+        except BlockingIOError:
+            return
+        for _ in range(self._left.qsize()):
+            self._left.get()()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from workers import wire
 from workers.loop import READABLE, WRITABLE, Loop, Timer
@@ -29,7 +29,8 @@ _zeros = memoryview(bytes(SEND_BYTES))
 class Sent(NamedTuple):
     """What a sender knows of a transfer after the last ack: seconds of the loop's clock; the lists are by stripe.
 
-    `wire_bytes`: with headers. `least_round_trip_s`: of the connections, since each was opened.
+    `wire_bytes`: with headers. `least_round_trip_s`: of the connections, since each was opened. `target_port`: where
+    they all end.
     """
 
     started_s: float
@@ -38,6 +39,7 @@ class Sent(NamedTuple):
     retransmitted: list[int]
     wire_bytes: int
     least_round_trip_s: float
+    target_port: int
 
 
 class Early(NamedTuple):
@@ -52,6 +54,58 @@ class Early(NamedTuple):
         if now_s >= self.ends_s:
             return 1.0
         return self.share * max(now_s - self.started_s, 0.0) / (self.ends_s - self.started_s)
+
+
+class Sender(Protocol):
+    """What moves the blobs of a prefill worker: our own sockets, or a transfer engine."""
+
+    def send(
+        self,
+        request_id: int,
+        address: tuple[str, int],
+        total_bytes: int,
+        stripes: int,
+        deadline_s: float,
+        on_done: Callable[[Sent], None],
+        on_failed: Callable[[str], None],
+        early: Early | None = None,
+    ) -> None:
+        """Send `total_bytes` to the decode worker at `address`, and call back once, from the loop (`Transfer`)."""
+        ...
+
+    def open(
+        self,
+        addresses: list[tuple[str, int]],
+        count: int,
+        on_done: Callable[[], None],
+        on_failed: Callable[[str], None],
+    ) -> None:
+        """Connect with every address, `count` stripes each, before the first transfer; calls back once."""
+        ...
+
+
+class SocketSender:
+    """Our own sockets, of one pool."""
+
+    def __init__(self, loop: Loop, connections: ConnectionPool) -> None:
+        self._loop = loop
+        self._connections = connections
+        self.open = connections.open
+
+    def send(
+        self,
+        request_id: int,
+        address: tuple[str, int],
+        total_bytes: int,
+        stripes: int,
+        deadline_s: float,
+        on_done: Callable[[Sent], None],
+        on_failed: Callable[[str], None],
+        early: Early | None = None,
+    ) -> None:
+        """As `Sender`."""
+        pool = self._connections
+        Transfer(self._loop, request_id, address, total_bytes, stripes, deadline_s, on_done, on_failed, pool, early)
 
 
 class Transfer:
@@ -84,6 +138,7 @@ class Transfer:
         self._wire_bytes = total_bytes + stripes * wire.HEADER_BYTES
         from_s = self._started_s if early is None else max(self._started_s, early.ends_s)
         self._timer = loop.call_at(from_s + deadline_s, lambda: self._fail(f"deadline of {deadline_s:g} s passed"))
+        self._target_port = address[1]
         self._open: list[_Stripe] = []
         self._waiting = stripes
         self._source_ports: list[int] = []
@@ -138,8 +193,8 @@ class Transfer:
             self._timer.cancel()
             at_s = self.loop.clock()
             self._connections.give_back(self._bundle)
-            facts = (self._source_ports, self._retransmitted, self._wire_bytes, self._least_round_trip_s)
-            self._on_done(Sent(self._started_s, at_s, *facts))
+            counted = (self._source_ports, self._retransmitted, self._wire_bytes, self._least_round_trip_s)
+            self._on_done(Sent(self._started_s, at_s, *counted, self._target_port))
 
     def stripe_failed(self, error: str) -> None:
         self._fail(error)

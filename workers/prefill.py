@@ -2,8 +2,8 @@
 
     python -m workers.prefill --name h0 --control PATH [--address IP] [--congestion-control cubic] ...
 
-Seconds in commands are wall seconds; the driver applies time dilation. Transfers run concurrently with each other and
-with prefills.
+`--engine mooncake` has Mooncake's transfer engine move the bytes instead of our own sockets. Seconds in commands are
+wall seconds; the driver applies time dilation. Transfers run concurrently with each other and with prefills.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from workers.connections import ConnectionPool
 from workers.control_channel import ControlChannel, add_realtime_argument, argument_parser, stamp
-from workers.outbound import Early, Sent, Transfer
-from workers.streams import StreamOptions, add_stream_arguments
+from workers.outbound import Early, Sender, Sent, SocketSender
+from workers.streams import StreamOptions, add_engine_arguments, add_stream_arguments
 from workers.wire import STRIPES_MAX
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 class PrefillWorker:
     """Prefills on an absolute schedule: a late timer delays only its own event. Queued ones run one at a time."""
 
-    def __init__(self, channel: ControlChannel, connections: ConnectionPool) -> None:
+    def __init__(self, channel: ControlChannel, sender: Sender) -> None:
         self._channel = channel
         self._loop = channel.loop
-        self._connections = connections
+        self._sender = sender
         self._queue: deque[tuple[int, float, float]] = deque()  # request, seconds, arrival
         self._free_s = 0.0
         self._busy = False
@@ -64,8 +64,7 @@ class PrefillWorker:
         def failed(error: str) -> None:
             self._channel.emit("transfer_failed", request_id=request_id, error=error)
 
-        Transfer(
-            self._loop,
+        self._sender.send(
             request_id,
             command.address("address"),
             total_bytes,
@@ -73,7 +72,6 @@ class PrefillWorker:
             command.seconds("deadline_s"),
             done,
             failed,
-            self._connections,
             early,
         )
 
@@ -87,7 +85,7 @@ class PrefillWorker:
             self._channel.emit("connect_failed", error=error)
 
         stripes = command.integer("stripes", minimum=1, maximum=STRIPES_MAX)
-        self._connections.open(command.addresses("addresses"), stripes, done, failed)
+        self._sender.open(command.addresses("addresses"), stripes, done, failed)
 
     def _start_next(self) -> None:
         request_id, prefill_s, arrival_s = self._queue.popleft()
@@ -118,14 +116,24 @@ def main() -> int:
         action="store_true",
         help="use the same connections for all transfers (default: new ones)",
     )
+    add_engine_arguments(parser)
     add_realtime_argument(parser)
     arguments = parser.parse_args()
     channel = ControlChannel("prefill", arguments.name, arguments.control)
-    channel.set_realtime_priority(arguments.realtime_priority)
     options = StreamOptions.of(arguments)
     channel.check(options)
-    channel.drop_privileges(options.congestion_control)
-    worker = PrefillWorker(channel, ConnectionPool(channel.loop, options, arguments.persistent_connections))
+    sender: Sender
+    if arguments.engine == "mooncake":
+        from workers import engine_sender
+
+        size = engine_sender.memory_bytes(arguments.slot_bytes)
+        engine = channel.start_engine(arguments, options, size)
+        sender = engine_sender.EngineSender(channel.loop, engine, options, arguments.slot_bytes, arguments.lanes)
+    else:
+        channel.set_realtime_priority(arguments.realtime_priority)
+        channel.drop_privileges(options.congestion_control)
+        sender = SocketSender(channel.loop, ConnectionPool(channel.loop, options, arguments.persistent_connections))
+    worker = PrefillWorker(channel, sender)
     handlers = {
         "prefill": worker.prefill,
         "prefill_at_once": worker.prefill_at_once,

@@ -27,6 +27,10 @@ TCP_INFO = struct.Struct("@100xI44xI")
 """linux/tcp.h: tcpi_total_retrans after 8 bytes and 23 words, tcpi_min_rtt after 4 long words and 3 words more."""
 
 
+KEEPALIVE_S = 8
+"""Keepalive interval of idle persistent connections (tcp(7)). Open vSwitch removes a connection's cached flow after ten
+idle seconds (max-idle, ovs-vswitchd.conf.db(5)); every switch of the path would have to set it up again."""
+
 SO_MAX_PACING_RATE = 47
 """asm-generic/socket.h; bytes per second, 64 bits since Linux 4.20. Without the fq queueing discipline TCP paces by
 itself (since 4.13)."""
@@ -104,19 +108,23 @@ class StreamOptions(NamedTuple):
             name = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, TCP_CONGESTION_NAME_BYTES)
         return name.split(b"\0")[0].decode()
 
+    def tune(self, sock: socket.socket) -> None:
+        """Set what the options say of sending, also on a stream that another library has opened."""
+        # Without it Nagle would hold back the last short segment until everything before it is acknowledged.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.send_buffer_bytes is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer_bytes)
+        if self.congestion_control is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self.congestion_control.encode())
+        if self.pace_bps is not None:
+            pace_Bps = max(round(self.pace_bps / 8), 1)
+            sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@Q", pace_Bps))
+
     def _socket(self, port: int = 0) -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            # Without it Nagle would hold back the last short segment until everything before it is acknowledged.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self.send_buffer_bytes is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer_bytes)
-            if self.congestion_control is not None:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, self.congestion_control.encode())
-            if self.pace_bps is not None:
-                pace_Bps = max(round(self.pace_bps / 8), 1)
-                sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@Q", pace_Bps))
+            self.tune(sock)
             if port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # others may use it towards other hosts
                 sock.bind((self.source_address or "", port))
@@ -149,6 +157,25 @@ class ConnectionState(NamedTuple):
         """TCP_INFO, tcp(7)."""
         found = TCP_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size))
         return cls(found[0], found[1] / 1e6)
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Have a connection that is kept say every `KEEPALIVE_S` that it is there."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of both ends of a KV transfer; a transfer engine needs the installed packages, our own sockets do not."""
+    parser.add_argument("--engine", choices=("sockets", "mooncake"), default="sockets", help="default: %(default)s")
+    parser.add_argument("--lanes", type=int, default=4, help="connections to a peer (default: %(default)s)")
+    parser.add_argument(
+        "--slot-bytes",
+        type=int,
+        default=1 << 22,
+        help="of an engine's registered memory: larger blobs go in pieces (default: %(default)s)",
+    )
 
 
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,18 @@ from pathlib import Path
 
 from experiments.planning.finding import Finding
 from experiments.planning.foreign_packages import foreign_packages
-from testbed import FEATURES, LEASE, SETTING, EmulationSpec, Feature, choose_datapath
+from testbed import (
+    ENGINE_REMEDY,
+    FEATURES,
+    LEASE,
+    LIBRARIES_REMEDY,
+    SETTING,
+    EmulationSpec,
+    Feature,
+    choose_datapath,
+    engine_installed,
+    engine_problem,
+)
 from topologies import FabricSpec
 
 PROVISION = "./provision.sh"
@@ -29,6 +40,7 @@ def examine() -> list[Finding]:
             for name in ("mininet.net", "numpy", "pandas", "pyarrow", "numba", "matplotlib", "scapy", "os_ken")
         ],
         _ryu(),
+        _transfer_engine(),
         *foreign_packages(),
         _namespaces(),
         _send_buffer(),
@@ -63,6 +75,15 @@ def _ryu() -> Finding:
     """Found, not imported: Ryu's manager patches the process that imports it."""
     present = importlib.util.find_spec("ryu") is not None
     return Finding("python: ryu", present, "installed" if present else "missing", "" if present else PROVISION)
+
+
+def _transfer_engine() -> Finding:
+    """An extra: only what is half installed is a lack."""
+    name = "python: mooncake"
+    if not engine_installed():
+        return Finding(name, True, f"absent, needed only for serving.engine=mooncake ({ENGINE_REMEDY})", absent=True)
+    problem = engine_problem()
+    return Finding(name, not problem, problem or "imports", LIBRARIES_REMEDY if problem else "")
 
 
 def _namespaces() -> Finding:

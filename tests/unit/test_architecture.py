@@ -35,6 +35,9 @@ MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglo
 BY_THEIR_OWN_NAME = ("topologies.mininet", "experiments.verbs")
 """What is imported from other packages by its own name: the one needs Mininet, the other is loaded verb by verb."""
 
+ONE_MORE = {"topologies/mininet.py": ("mininet",), "workers/mooncake_engine.py": ("mooncake",)}
+"""Modules of packages that a bare interpreter runs, each with what it alone needs beside them."""
+
 MININET_USERS = ("topologies/mininet.py", "testbed/")
 RYU_USERS = ("controller/",)
 
@@ -166,7 +169,7 @@ def test_what_a_bare_interpreter_runs_needs_the_standard_library_only() -> None:
     """Without our environment `mn --custom` loads the topology, and hosts start their workers sooner."""
 
     def further(path: Path) -> set[str]:
-        own = {package_of(path), "topologies", *({"mininet"} if path.name == "mininet.py" else set())}
+        own = {package_of(path), "topologies", *ONE_MORE.get(name_of(path), ())}
         return imported_roots(path) - own - set(sys.stdlib_module_names)
 
     assert offences(modules_of("topologies", "workers"), further) == {}

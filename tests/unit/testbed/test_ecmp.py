@@ -91,7 +91,7 @@ def test_every_stripe_and_every_background_connection_gets_a_row_and_every_decis
     record = RequestRecord(7, 0.0, 100, 5, "cla", kv_transfer_ms=500.0)
     decision: dict[str, Any] = {
         **{"request_id": 7, "prefill_id": 0, "decode_id": 4, "kv_bytes": 100},
-        **{"source_ports": [40_000, 40_001], "retransmitted": [0, 3], "transfer_started_s": 2.0},
+        **{"source_ports": [40_000, 40_001], "target_port": 7001, "retransmitted": [0, 3], "transfer_started_s": 2.0},
     }
     flow = {
         **{"flow_id": 3, "source": 8, "target": 0, "started_s": 1.0, "ended_s": 4.0, "bytes": 30.0},
@@ -102,7 +102,7 @@ def test_every_stripe_and_every_background_connection_gets_a_row_and_every_decis
         requests=[record, cached], decisions=[decision, {"request_id": 8, "kv_bytes": 0}], background=[flow]
     )
     switches = FakeSwitches(fabric, {"tor0": 1, "tor2": 0, "agg2": 1})
-    trace_paths(fabric, outcome, 7001, 7001, lambda: Connected(switches))  # type: ignore[arg-type, return-value]
+    trace_paths(fabric, outcome, 7001, lambda: Connected(switches))  # type: ignore[arg-type, return-value]
     assert [
         (row["owner"], row["number"], row["connection"], row["path"], row["retransmitted"]) for row in outcome.paths
     ] == [
