@@ -73,6 +73,14 @@ BAD = [
     ((*RUN, "--set", "workload.speedup=-1"), "workload.speedup: Input should be greater than or equal to"),
     ((*RUN, "--set", "serving.stripes=1.5"), "serving.stripes: Input should be a valid integer"),
     ((*RUN, "--set", "congestion.mean_on_s=1e-9"), "congestion.mean_on_s: Input should be greater than"),
+    (
+        (*RUN, "--set", "serving.engine=mooncake", "--set", "serving.connections=per_transfer"),
+        "serving: connections: per_transfer: Mooncake's engine keeps its connections: leave it out, or set",
+    ),
+    (
+        (*RUN, "--set", "serving.engine=mooncake", "--set", "serving.stripes=17"),
+        "serving: stripes: 17: Mooncake's engine opens at most 16 connections to a peer: set fewer, or engine=sockets",
+    ),
     # fabrics
     ((*RUN, "--set", "fabric.pods=0"), "fabric: pods: 0 is below 1"),
     ((*RUN, "--set", "fabric.pods=9999"), "fabric: pods: 9999 is beyond the 255"),

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.support.live.cable import cable
 from tests.support.workers_driver import Worker
-from topologies.shaping import DEFAULT_BURST_S, QueueKind, Shape, shaping_command
+from topologies import QueueKind, Shape
 
 pytestmark = pytest.mark.live
 
@@ -65,33 +64,10 @@ def test_the_calibration_gets_its_rate_through_fair_ports(run: Path) -> None:
     assert evidence["port_overshoot"] < 1.05
 
 
-@contextmanager
-def cable(queue: QueueKind, burst_s: float = DEFAULT_BURST_S) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Two namespaces and a cable shaped at the near end: command prefixes of 10.0.0.1 and 10.0.0.2."""
-    holders = [subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE) for _ in "ab"]
-    try:
-        here = os.readlink("/proc/self/ns/net")
-        while any(os.readlink(f"/proc/{holder.pid}/ns/net") == here for holder in holders):
-            time.sleep(0.01)
-        near, far = (("nsenter", "-t", str(holder.pid), "-n") for holder in holders)
-        pair = f"ip link add eth0 type veth peer name eth0 netns {holders[1].pid}"
-        subprocess.run([*near, *pair.split()], check=True)
-        for prefix, address in ((near, "10.0.0.1/24"), (far, "10.0.0.2/24")):
-            up = f"ip link set eth0 up && ip address add {address} dev eth0 && ethtool -K eth0 tx off tso off gso off"
-            subprocess.run([*prefix, "sh", "-c", up], check=True, stdout=subprocess.DEVNULL)
-        shape = Shape(RATE_BPS, queue=queue, burst_s=burst_s)
-        subprocess.run([*near, "sh", "-c", shaping_command("eth0", shape)], check=True)
-        yield near, far
-    finally:
-        for holder in holders:
-            holder.kill()
-            holder.communicate()
-
-
 def ping_ms(tmp_path: Path, queue: QueueKind) -> float:
     """Median round trip of a bystander while eight greedy connections fill the port."""
     with ExitStack() as stack:
-        near, far = stack.enter_context(cable(queue))
+        near, far = stack.enter_context(cable(Shape(RATE_BPS, queue=queue)))
         address = ("--address", "10.0.0.2", "--port", "7002")
         stack.enter_context(Worker(tmp_path, "background", "far", *address, command=far))
         source = stack.enter_context(Worker(tmp_path, "background", "near", "--address", "10.0.0.1", command=near))
@@ -128,7 +104,7 @@ def test_an_idle_port_lets_a_frame_go_and_then_keeps_to_its_rate() -> None:
 
     The first volley is left out: a connection's very first frame is guaranteed to it and leaves at once.
     """
-    with cable("fair", burst_s=2e-4) as (near, far):
+    with cable(Shape(RATE_BPS, queue="fair", burst_s=2e-4)) as (near, far):
         watch = ["timeout", "10", "tcpdump", "-i", "eth0", "-n", "-tt", "-l", "-c", "60", "udp port 9"]
         watcher = subprocess.Popen([*far, *watch], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert watcher.stderr is not None

@@ -20,14 +20,16 @@ Event = dict[str, Any]
 class Worker:
     """One worker process, from hello to exit; `command` prefixes its command line (a network namespace, say)."""
 
-    def __init__(self, directory: Path, role: str, name: str, *options: str, command: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, role: str, name: str, *options: str, command: tuple[str, ...] = (), bare: bool = True
+    ) -> None:
+        """bare: as in a run with our own sockets, which shows that the standard library is enough."""
         path = directory / f"{name}.sock"
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(str(path))
             listener.listen()
             listener.settimeout(PATIENCE_S)
-            # Bare, as in a run: it shows that the standard library is enough.
-            python = child_python(f"workers.{role}", "--name", name, "--control", str(path), *options, bare=True)
+            python = child_python(f"workers.{role}", "--name", name, "--control", str(path), *options, bare=bare)
             self.process = subprocess.Popen([*command, *python], stderr=subprocess.PIPE)
             self.control, _ = listener.accept()
         path.unlink()

@@ -332,6 +332,25 @@ def test_a_record_of_an_emulated_run_that_was_tampered_with_is_named(
     assert invariant in {found.invariant for found in check_run(records.write(tmp_path / "run"))}
 
 
+def test_an_engine_may_open_fewer_connections_and_cut_a_blob_into_more_writes(
+    busy_emulated: Path, tmp_path: Path
+) -> None:
+    records = Records.of(busy_emulated)
+    records.manifest["spec"]["serving"]["engine"] = "mooncake"
+    assert records.paths is not None
+    number = records.paths["number"].iloc[0]
+    mine = records.paths["number"] == number
+    records.paths = records.paths[~mine | (records.paths["connection"] > 0)].copy()
+    records.paths.loc[mine, "bytes"] *= 4 / 3
+    records.decisions.loc[records.decisions["request_id"] == number, "wire_bytes"] += 4 * 24
+    records.manifest["evidence"]["kv_wire_bytes"] += 4 * 24
+    assert check_run(records.write(tmp_path / "run")) == []
+    records.paths = records.paths[records.paths["number"] != number]
+    records.decisions.loc[records.decisions["request_id"] == number, "wire_bytes"] += 1
+    records.manifest["evidence"]["kv_wire_bytes"] += 1
+    assert {"paths_carry_kv", "wire_bytes"} == {one.invariant for one in check_run(records.write(tmp_path / "false"))}
+
+
 def test_an_emulated_request_without_bytes_may_be_told_before_its_transfer_is_noted(
     records: Records, tmp_path: Path
 ) -> None:
