@@ -26,7 +26,7 @@ import pandas as pd
 from experiments.comparing import REPLAY, agreement, collisions, read_recorded, replay_table
 from experiments.running import read_manifest, read_table
 from tests.support.live.cable import cable
-from tests.support.live.engine_pair import STRIPES, EnginePair
+from tests.support.live.engine_pair import EnginePair
 from topologies import Shape
 
 ENGINES = ("sockets", "mooncake")
