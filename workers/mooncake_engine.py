@@ -25,6 +25,7 @@ HEADER_BYTES = 24
 """tcp_transport_session_impl.h of Mooncake, SessionHeader: before the bytes of every write."""
 
 SETTINGS = {
+    "MC_FORCE_TCP": "1",  # no search for other devices
     "MC_TCP_ENABLE_CONNECTION_POOL": "1",
     "GLOG_minloglevel": "1",  # warnings and errors
     "GLOG_logtostderr": "1",
