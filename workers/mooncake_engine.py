@@ -12,6 +12,7 @@ import ctypes
 import mmap
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 HEADER_BYTES = 24
 """tcp_transport_session_impl.h of Mooncake, SessionHeader: before the bytes of every write."""
 
+TCP_ESTABLISHED = 1
+"""linux/tcp_states.h; the first byte of TCP_INFO. What a peer has closed, the engine keeps until it needs it."""
+
 SETTINGS = {
     "MC_FORCE_TCP": "1",  # no search for other devices
     "MC_TCP_ENABLE_CONNECTION_POOL": "1",
@@ -34,6 +38,14 @@ SETTINGS = {
 
 class EngineError(RuntimeError):
     """The engine cannot be loaded or started; the message is one line."""
+
+
+class Write(NamedTuple):
+    """Addresses in this process and in the peer's."""
+
+    local: int
+    remote: int
+    size: int
 
 
 class Lane(NamedTuple):
@@ -51,8 +63,9 @@ class Engine(Protocol):
     base: int
     rpc_port: int
 
-    def submit(self, segment: str, local: int, remote: int, size: int) -> int:
-        """Begin to write; a handle for `check`, or 0 where that is refused. May wait for a peer not yet known."""
+    def submit(self, segment: str, writes: list[Write]) -> list[int]:
+        """Begin to write, one write after another and none of others between; a handle of each for `check`, 0 where it
+        is refused. May wait for a peer not yet known."""
         ...
 
     def check(self, handle: int) -> int:
@@ -60,7 +73,7 @@ class Engine(Protocol):
         ...
 
     def lanes(self, host: str, but: tuple[int, ...]) -> list[Lane]:
-        """The connections to a peer, by source port; `but` are ports of the peer that take no blobs."""
+        """The established connections to a peer, by source port; `but` are ports of the peer that take no blobs."""
         ...
 
 
@@ -84,6 +97,7 @@ class MooncakeEngine:
     def __init__(self, package: Any, address: str, size: int, options: StreamOptions) -> None:
         self._engine = package()
         self._options = options
+        self._submitting = threading.Lock()
         if self._engine.initialize(address, "P2PHANDSHAKE", "tcp", "") != 0:
             raise EngineError(f"mooncake: the engine does not start on {address}")
         self.rpc_port: int = self._engine.get_rpc_port()
@@ -93,9 +107,10 @@ class MooncakeEngine:
         if self._engine.register_memory(self.base, size) != 0:
             raise EngineError(f"mooncake: {size} bytes of memory cannot be registered")
 
-    def submit(self, segment: str, local: int, remote: int, size: int) -> int:
-        handle: int = self._engine.transfer_submit_write(segment, local, remote, size)
-        return handle
+    def submit(self, segment: str, writes: list[Write]) -> list[int]:
+        # A batch of its own for each write: of a larger one the package tells nobody how it stands without spinning.
+        with self._submitting:
+            return [self._engine.transfer_submit_write(segment, *write) for write in writes]
 
     def check(self, handle: int) -> int:
         status: int = self._engine.transfer_check_status(handle)
@@ -106,7 +121,8 @@ class MooncakeEngine:
         for sock in _own_sockets():
             with suppress(OSError):  # it is being closed
                 peer = sock.getpeername()
-                if sock.type is socket.SOCK_STREAM and peer[0] == host and peer[1] not in but:
+                established = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_ESTABLISHED
+                if established and peer[0] == host and peer[1] not in but:
                     self._options.tune(sock)
                     keep_alive(sock)
                     found.append(Lane(sock.getsockname()[1], peer[1], ConnectionState.of(sock)))
@@ -114,14 +130,14 @@ class MooncakeEngine:
 
 
 def _own_sockets() -> Iterator[socket.socket]:
-    """Every IPv4 socket that this process has open, whoever opened it; it stays open."""
+    """Every IPv4 TCP socket that this process has open, whoever opened it; it stays open."""
     for name in os.listdir("/proc/self/fd"):  # its own is allowed to a process whatever it has given up
         try:
             sock = socket.socket(fileno=int(name))
         except OSError:
             continue
         try:
-            if sock.family is socket.AF_INET:
+            if sock.family is socket.AF_INET and sock.type is socket.SOCK_STREAM:
                 yield sock
         finally:
             sock.detach()

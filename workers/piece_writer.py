@@ -11,6 +11,7 @@ import time
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from workers.mooncake_engine import Write
 from workers.pieces import content_of, writes_of
 
 if TYPE_CHECKING:
@@ -64,10 +65,12 @@ def write_piece(
     def run() -> None:
         place = engine.memory[local : local + piece_bytes]
         place[:] = content_of(*identity, piece_bytes)
-        checksum = zlib.crc32(place)
         before = engine.lanes(target.host, target.but)
-        writes = writes_of(piece_bytes, stripes)
-        failed = _write_all(engine, target.segment, [(local + at, remote + at, size) for at, size in writes])
+        own = engine.base + local
+        writes = [Write(own + at, remote + at, size) for at, size in writes_of(piece_bytes, stripes)]
+        handles = engine.submit(target.segment, writes)
+        checksum = zlib.crc32(place)
+        failed = _failed_of(engine, handles)
         after = engine.lanes(target.host, target.but)
         error = f"the engine failed {failed} of {len(writes)} writes" if failed else ""
         mailbox.post(lambda: on_written(Written(checksum, before, after, error)))
@@ -84,8 +87,8 @@ def warm_up(
     def run() -> None:
         error = ""
         for _ in range(WARM_ROUNDS):
-            failed = _write_all(engine, target.segment, [(local, remote, WARM_BYTES)] * (2 * lanes))
-            if failed:
+            writes = [Write(engine.base + local, remote, WARM_BYTES)] * (2 * lanes)
+            if _failed_of(engine, engine.submit(target.segment, writes)):
                 error = "the engine does not reach its peer"
                 break
             if len(engine.lanes(target.host, target.but)) >= lanes:
@@ -95,10 +98,9 @@ def warm_up(
     threading.Thread(target=run, daemon=True).start()
 
 
-def _write_all(engine: Engine, segment: str, writes: list[tuple[int, int, int]]) -> int:
-    """Write, from offsets in the engine's memory, and return how many writes failed once all have ended."""
+def _failed_of(engine: Engine, handles: list[int]) -> int:
+    """How many writes failed, once all have ended."""
     began_s = time.monotonic()
-    handles = [engine.submit(segment, engine.base + local, remote, size) for local, remote, size in writes]
     failed = handles.count(0)
     waiting = [handle for handle in handles if handle]
     while True:

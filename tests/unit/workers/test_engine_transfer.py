@@ -12,14 +12,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import pytest
 
 from workers.engine_receiver import ZONE_SLOTS, EngineReceiver
 from workers.engine_sender import OWN_SLOTS, EngineSender, memory_bytes
 from workers.loop import Loop
-from workers.mooncake_engine import HEADER_BYTES, Lane
+from workers.mooncake_engine import HEADER_BYTES, Lane, Write
 from workers.outbound import Sent
 from workers.piece_writer import WARM_BYTES
 from workers.pieces import content_of
@@ -29,12 +28,6 @@ pytestmark = pytest.mark.xdist_group("workers")
 
 SLOT = 2 * WARM_BYTES
 PATIENCE_S = 30.0
-
-
-class Write(NamedTuple):
-    local: int
-    remote: int
-    size: int
 
 
 class MadeEngine:
@@ -49,13 +42,15 @@ class MadeEngine:
         self.held = threading.Event()
         self.held.set()
         self.writes: list[Write] = []
+        self._submitting = threading.Lock()
         self._ended: set[int] = set()
 
-    def submit(self, segment: str, local: int, remote: int, size: int) -> int:
+    def submit(self, segment: str, writes: list[Write]) -> list[int]:
         assert segment == "127.0.0.1:15000"
-        assert self.base <= local <= local + size <= self.base + len(self.memory)
-        self.writes.append(Write(local, remote, size))
-        return 0 if self.fails else len(self.writes)
+        assert all(self.base <= one.local <= one.local + one.size <= self.base + len(self.memory) for one in writes)
+        with self._submitting:
+            self.writes += writes
+            return [0 if self.fails else len(self.writes) - back for back in reversed(range(len(writes)))]
 
     def check(self, handle: int) -> int:
         assert handle not in self._ended, "a handle that has ended is gone"
