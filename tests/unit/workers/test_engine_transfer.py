@@ -1,7 +1,7 @@
 """Transfers through an engine, between a real sender and receiver of one loop over loopback; the engine is made here.
 
 It copies memory when it is asked after a write, or holds, loses or spoils it: what the package itself does is
-`tests/optional/test_mooncake.py`'s.
+`tests/optional/routers/test_mooncake.py`'s.
 """
 
 from __future__ import annotations
