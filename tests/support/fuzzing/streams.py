@@ -9,7 +9,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from workers.control_channel import ControlChannel
 from workers.decode import DecodeWorker
 from workers.inbound import Receiver
 from workers.loop import READABLE, Loop
+from workers.outbound import SocketSender
 from workers.prefill import PrefillWorker
 from workers.sink import Sink
 from workers.streams import ABORT, StreamOptions
@@ -218,12 +219,14 @@ def _feed(driver: socket.socket, data: bytes) -> None:
 @contextmanager
 def _handlers(channel: ControlChannel, role: int) -> Iterator[dict[str, Any]]:
     if role == 0:
-        prefill = PrefillWorker(channel, ConnectionPool(channel.loop, NoNetwork(), persistent=False))
+        pool = ConnectionPool(channel.loop, NoNetwork(), persistent=False)
+        prefill = PrefillWorker(channel, SocketSender(channel.loop, pool))
         yield {name: getattr(prefill, name) for name in ("prefill", "prefill_at_once", "transfer", "connect")}
         return
     with closing(channel.listen("127.0.0.1", 0)) as listener:
         if role == 1:
-            decode = DecodeWorker(channel, listener, Batch(lambda _: 0.001, 4, 1000), None)
+            batch = Batch(lambda _: 0.001, 4, 1000)
+            decode = DecodeWorker(channel, batch, partial(Receiver, channel.loop, listener))
             yield {"expect": decode.expect, "cancel": decode.cancel}
             return
         with closing(channel.listen("127.0.0.1", 0, socket.SOCK_DGRAM)) as datagrams:
