@@ -29,6 +29,7 @@ from .quantities import (
     refresh_in,
     with_paired_intervals,
 )
+from .regime_figure import REGIME_STEPS, draw_regime
 from .static_charts import draw_chart
 from .static_style import paper, put_title, save_figure
 from .style import (
@@ -67,6 +68,7 @@ __all__ = [
     "POLICY_STYLES",
     "PREDICTION_ERROR",
     "REFRESH",
+    "REGIME_STEPS",
     "SHARE_OF_TRANSFERS",
     "SHARING",
     "SLO",
@@ -91,6 +93,7 @@ __all__ = [
     "change_against",
     "draw_chart",
     "draw_fabric",
+    "draw_regime",
     "gain_over",
     "in_order",
     "level_height",
