@@ -2,21 +2,27 @@
 from .attempts import STRIDE, Attempts
 from .background_evidence import offered_and_measured
 from .fault_record import FaultRecord, note_paths
-from .lifecycle import Hit, Lifecycle, Movers
+from .lifecycle import STAGES, Hit, Lifecycle, Movers
 from .outcome import POLICY_ERROR, Outcome, RequestRecord
 from .prefill_queue import PrefillQueues
+from .run_look import InFlight, LifeWatch, RunLook, Watch
 
 __all__ = [
     "POLICY_ERROR",
+    "STAGES",
     "STRIDE",
     "Attempts",
     "FaultRecord",
     "Hit",
+    "InFlight",
+    "LifeWatch",
     "Lifecycle",
     "Movers",
     "Outcome",
     "PrefillQueues",
     "RequestRecord",
+    "RunLook",
+    "Watch",
     "note_paths",
     "offered_and_measured",
 ]

@@ -29,6 +29,10 @@ from workloads import BLOCK_TOKENS, Request
 DECISION_FIELDS = tuple(item.name for item in fields(Decision))
 
 
+STAGES = ("queue", "prefill", "transfer", "admission", "decode")
+"""Where a request that has arrived can be: waiting for prefill, in it, on its way, waiting for decode, in it."""
+
+
 class Movers(Protocol):
     """What a world is told to do. It reports to the `Lifecycle`, at once or later, what has come of it."""
 
@@ -121,6 +125,17 @@ class Lifecycle:
     def done(self) -> bool:
         """Whether no request is open."""
         return not self._open
+
+    def stage_of(self, request_id: int) -> str | None:
+        """Which of `STAGES` a request that has arrived is in; None when it is over."""
+        if request_id not in self._open:
+            return None
+        record = self.records[request_id]
+        if request_id not in self._decided:
+            return "queue" if math.isnan(record.queue_ms) else "prefill"
+        if request_id not in self._received_s:
+            return "transfer"
+        return "admission" if math.isnan(record.admission_ms) else "decode"
 
     # -- what a world reports ---------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from scenario import Scenario, load_workload
 from scheduler import Policy
-from serving import Outcome, offered_and_measured
+from serving import Outcome, Watch, offered_and_measured
 from simulator.cache_warming import warm_caches
 from simulator.closed_form import ClosedFormTransport
 from simulator.faulty_transport import FaultyTransport
@@ -62,8 +62,8 @@ class AnalyticWorld:
     ) -> None:
         """Nothing to give back."""
 
-    def run(self, scenario: Scenario, progress: Progress = lambda _: None) -> Outcome:
-        """Replay a scenario and return what happened."""
+    def run(self, scenario: Scenario, progress: Progress = lambda _: None, watch: Watch | None = None) -> Outcome:
+        """Replay a scenario and return what happened; who watches changes nothing of it."""
         fabric, roles = scenario.build()
         workload = load_workload(scenario)
         requests = workload.requests
@@ -81,6 +81,7 @@ class AnalyticWorld:
             stopwatch=self._stopwatch,
             policy=self._policy,
             prefixes=warm.prefixes,
+            watch=watch,
         )
         started_ns = time.perf_counter_ns()
         outcome = replay.run()

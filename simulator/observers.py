@@ -1,4 +1,4 @@
-"""The readers of the simulated network: the scheduler's oracle client and the log of the links."""
+"""The readers of the simulated network: the scheduler's oracle client, the log of the links, and who watches a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from scenario import Scenario
 from scheduler import Dispatcher, NetworkSample
+from serving import Lifecycle, LifeWatch, Watch
 from simulator.errors import SimulationError
 from simulator.event_queue import EventQueue, Kind
 from simulator.polled_counters import PolledCounters
@@ -97,3 +98,29 @@ class Observers:
             for number, at_s in counters.expect(look_s):
                 self._event_queue.book(at_s, Kind.POLL, number)
         self._event_queue.book(look_s, kind, 0)
+
+
+class Onlooker:
+    """Shows a run to whoever watches it, from t = 0 on. It books no event: a run is the same with and without it."""
+
+    def __init__(self, watch: Watch, fabric: Fabric, transport: Transport, life: Lifecycle, start_s: float) -> None:
+        """start_s: when the transport's clock begins."""
+        self._watch = watch
+        self._transport = transport
+        self._life_watch = LifeWatch(life)
+        self._names = [link.name for link in fabric.links]
+        self._capacity_Bps = np.array([link.capacity_bps / 8 for link in fabric.links])
+        self._carried_B = np.zeros(len(self._names))
+        self._since_s = start_s
+        self._next_s = 0.0
+
+    def look_before(self, event_s: float) -> None:
+        """Make every look that is due before the next event."""
+        while self._next_s < event_s < math.inf:
+            self._transport.advance(self._next_s)
+            carried_B = self._transport.link_carried_B()
+            share = (carried_B - self._carried_B) / ((self._next_s - self._since_s) * self._capacity_Bps)
+            utilisation = dict(zip(self._names, np.clip(share, 0.0, 1.0).tolist(), strict=True))
+            self._watch.on_look(self._life_watch.look(self._next_s, utilisation))
+            self._carried_B, self._since_s = carried_B, self._next_s
+            self._next_s += self._watch.every_s

@@ -14,12 +14,12 @@ from collections.abc import Callable
 
 from scenario import DETECTION_S, BackgroundFlow, Role, Scenario, fault_edges
 from scheduler import Decision, Policy, PrefixIndex
-from serving import POLICY_ERROR, Attempts, FaultRecord, Lifecycle, Outcome
+from serving import POLICY_ERROR, Attempts, FaultRecord, Lifecycle, Outcome, Watch
 from simulator.decode_batch import BatchEvent, DecodeBatch, Joined
 from simulator.errors import StuckError
 from simulator.event_queue import EventQueue, Kind
 from simulator.faulty_transport import FaultyTransport
-from simulator.observers import Observers
+from simulator.observers import Observers, Onlooker
 from simulator.simulation import SimulationSpec
 from simulator.transport import Transport
 from topologies import Fabric, Roles
@@ -52,6 +52,7 @@ class SimulatedRun:
         stopwatch: Callable[[], int] = time.perf_counter_ns,
         policy: Policy | None = None,
         prefixes: PrefixIndex | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._scenario = scenario
         self._fabric = fabric
@@ -77,6 +78,7 @@ class SimulatedRun:
         self._observers = Observers(
             scenario, simulation, fabric, transport, self._life.dispatcher, self._event_queue, last_s
         )
+        self._onlooker = None if watch is None else Onlooker(watch, fabric, transport, self._life, -scenario.lead_s)
         self._queued: dict[int, deque[tuple[int, float]]] = {prefill_id: deque() for prefill_id in roles.prefill}
         self._prefilling: dict[int, tuple[int, float]] = {}
         self._prefill_ends_s: dict[int, float] = {}
@@ -116,6 +118,8 @@ class SimulatedRun:
     def _next_event(self) -> None:
         events, transport = self._event_queue, self._transport
         delivery_s = transport.next_delivery_s()
+        if self._onlooker is not None:
+            self._onlooker.look_before(min(delivery_s, events.next_s))
         self.events += 1
         if delivery_s <= events.next_s:
             if delivery_s == math.inf:

@@ -13,7 +13,7 @@ from typing import Any
 
 from scenario import BackgroundFlow, Role, Scenario
 from scheduler import PrefixIndex
-from serving import POLICY_ERROR, Outcome
+from serving import POLICY_ERROR, Outcome, Watch
 from testbed.background_player import BackgroundPlayer
 from testbed.calibration import CALIBRATION_ID, Calibration
 from testbed.cpu_monitor import CpuMonitor
@@ -25,6 +25,7 @@ from testbed.oracle_watch import OracleWatch
 from testbed.port_watch import PortWatch
 from testbed.request_movers import LATE_S, RequestMovers
 from testbed.run_clock import RunClock
+from testbed.run_watch import show_run
 from testbed.scheduling_priority import REALTIME_PRIORITY, realtime_thread
 from testbed.worker_pool import Event, WorkerPool
 from topologies import Roles
@@ -47,11 +48,13 @@ class EmulatedRun:
         background: tuple[BackgroundFlow, ...],
         say: Callable[[int], None] = lambda _: None,
         prefixes: PrefixIndex | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._up = up
         self._scenario = scenario
         self._last_arrival_s = requests[-1].timestamp_s if requests else 0.0
         self._say = say
+        self._watch = watch
         self._clock = RunClock(up.spec.time_dilation)
         self._movers = RequestMovers(up, scenario, roles, requests, self._clock, self._tell, prefixes)
         self._background = BackgroundPlayer(up, background, self._clock, self._tell)
@@ -106,6 +109,8 @@ class EmulatedRun:
         ]
         if self._scenario.oracle.source != "static":
             work.append(self._oracle.watch())
+        if self._watch is not None:
+            work.append(show_run(self._watch, self._movers.life, self._clock, lambda: self._links.latest))
         tasks = [asyncio.create_task(self._guarded(one)) for one in work]
         span_s = (self._scenario.lead_s + self._last_arrival_s) * self._clock.dilation
         try:

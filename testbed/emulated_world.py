@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from scenario import Scenario
-from serving import Outcome, RequestRecord, offered_and_measured
+from serving import Outcome, RequestRecord, RunLook, Watch, offered_and_measured
 from testbed.capture import CaptureOrder
 from testbed.emulation import EmulationSpec
 from testbed.errors import BrokenRunError, TestbedError
@@ -90,12 +90,13 @@ class EmulatedWorld:
         self.evidence = self._await("up")
         self.evidence["bringup_s"] = round(time.monotonic() - started_s, 2)
 
-    def run(self, scenario: Scenario, progress: Progress = lambda _: None) -> Outcome:
+    def run(self, scenario: Scenario, progress: Progress = lambda _: None, watch: Watch | None = None) -> Outcome:
         """Run a scenario and return its outcome. BrokenRunError when the sandbox ends, or says nothing any more."""
         check_engine(scenario.serving)
-        self._write({"run": scenario.model_dump(mode="json")})
+        every_s, on_look = (None, lambda _: None) if watch is None else (watch.every_s, watch.on_look)
+        self._write({"run": scenario.model_dump(mode="json"), "look_every_s": every_s})
         try:
-            fields = self._await("outcome", progress)
+            fields = self._await("outcome", progress, on_look=lambda look: on_look(RunLook.from_json(look)))
         except TestbedError as problem:
             raise BrokenRunError(str(problem)) from None
         requests = [RequestRecord(**row) for row in fields.pop("requests")]

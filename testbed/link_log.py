@@ -20,6 +20,8 @@ NOT_A_DOCUMENT = (LookupError, TypeError, AttributeError)
 class LinkLog:
     """Logs every link whenever the controller has a new sample, in bytes of the real system: `rows`.
 
+    `latest`: the utilisation of every link, by name, in the last sample; empty before the first.
+
     `real_s` turns the machine's monotonic clock into the run's. Bytes are relative to the first sample after t = 0,
     because the controller's counters include earlier runs on this fabric.
     """
@@ -33,6 +35,7 @@ class LinkLog:
         self._samples: list[tuple[float, int]] = []
         self._last_bytes: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
+        self.latest: dict[str, float] = {}
 
     async def watch(self) -> None:
         """Log until cancelled; in a thread, because the loop that calls this serves requests."""
@@ -56,6 +59,7 @@ class LinkLog:
             if link["bytes"] < (last := self._last_bytes.get(name, 0)):  # of a controller that was started anew
                 self._first_bytes[name] -= last
             self._last_bytes[name] = link["bytes"]
+        self.latest = {name: min(link["utilisation"], 1.0) for name, link in document["links"].items()}
         carried = {
             name: link["bytes"] - self._first_bytes.setdefault(name, link["bytes"])
             for name, link in document["links"].items()

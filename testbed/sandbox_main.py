@@ -1,9 +1,9 @@
 """The first process of a sandbox: brings the fabric up, then runs scenarios on command.
 
 Exchanges JSON lines with `testbed.emulated_world` on the host. The first line read has fabric and emulation, every
-further one is {"run": scenario} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...},
-{"done": n}, {"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at the end of its input, also
-when its parent dies; the kernel then removes everything in the sandbox.
+further one is {"run": scenario, "look_every_s": n or null} or {"watch": scenario, "seconds": n}; lines written are
+{"say": ...}, {"up": ...}, {"done": n}, {"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at
+the end of its input, also when its parent dies; the kernel then removes everything in the sandbox.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from scenario import Scenario, load_workload
 from scheduler import Dispatcher, PolicyError
-from serving import note_paths
+from serving import Watch, note_paths
 from simulator import warm_caches
 from testbed.capture import CaptureOrder, Captures
 from testbed.clean_state import CleanState
@@ -31,7 +31,7 @@ from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
 from testbed.sandbox import prepare_sandbox
-from testbed.telemetry_watch import watch
+from testbed.telemetry_watch import watch as watch_telemetry
 from testbed.worker_pool import BACKGROUND_PORT
 from topologies import FabricError
 from workloads import WorkloadError
@@ -83,17 +83,21 @@ def main() -> int:
         while True:
             order = host.next_line()
             if "run" in order:
-                host.send(outcome=replay(up, Scenario.model_validate(order["run"]), capture, host))
+                every_s = order["look_every_s"]
+                watch = None if every_s is None else Watch(every_s, lambda look: host.send(look=look.as_json()))
+                host.send(outcome=replay(up, Scenario.model_validate(order["run"]), capture, host, watch))
             else:
                 wanted = Scenario.model_validate(order["watch"])
-                asyncio.run(watch(up, wanted, order["seconds"], lambda look: host.send(look=look)))
+                asyncio.run(watch_telemetry(up, wanted, order["seconds"], lambda look: host.send(look=look)))
                 host.send(watched=True)
     except EXPECTED as problem:
         host.send(error=str(problem))
         return 2
 
 
-def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostChannel) -> dict[str, Any]:
+def replay(
+    up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostChannel, watch: Watch | None
+) -> dict[str, Any]:
     """Run one scenario on the fabric that is up and return its Outcome as plain data.
 
     The checks for a clean fabric wait for other processes, so other work is done while they run.
@@ -112,7 +116,14 @@ def replay(up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostCh
         warm = warm_caches(scenario, fabric, roles, workload.preceding)
         background = scenario.background(fabric, roles, requests[-1].timestamp_s if requests else 0.0)
         work = EmulatedRun(
-            up, scenario, roles, requests, background, say=lambda done: host.send(done=done), prefixes=warm.prefixes
+            up,
+            scenario,
+            roles,
+            requests,
+            background,
+            say=lambda done: host.send(done=done),
+            prefixes=warm.prefixes,
+            watch=watch,
         )
         proofs = {"clean_start": clean_start.result()}
         with Captures(fabric, capture, up.split) as captures:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from experiments.running.run_spec import RunSpec
 from scenario import Scenario
-from serving import POLICY_ERROR, Outcome
+from serving import POLICY_ERROR, Outcome, Watch
 
 if TYPE_CHECKING:
     from testbed import CaptureOrder
@@ -20,7 +20,7 @@ Progress = Callable[[int], None]
 class OpenWorld(Protocol):
     """A world that is up: it replays scenarios of one fabric."""
 
-    def run(self, scenario: Scenario, progress: Progress = ...) -> Outcome: ...
+    def run(self, scenario: Scenario, progress: Progress = ..., watch: Watch | None = None) -> Outcome: ...
 
 
 @contextmanager

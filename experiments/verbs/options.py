@@ -29,6 +29,7 @@ Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field, e.g. serving.stripes=8.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be run, and run nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end, and what went wrong.")]
 Worlds = Annotated[
     str,

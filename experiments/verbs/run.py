@@ -6,17 +6,35 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from experiments.verbs import choices
-from experiments.verbs.options import AsJson, Congestion, Quiet, Refresh, Requests, Seed, Setting, Trace, changes_of
+from experiments.verbs.options import (
+    AsJson,
+    Congestion,
+    DryRun,
+    Quiet,
+    Refresh,
+    Requests,
+    Seed,
+    Setting,
+    Trace,
+    changes_of,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from experiments.running import RunSpec
+    from experiments.watching import Watched
+    from workloads import Request
+
+BASELINE = "round_robin"
+"""What a run that is watched is compared with."""
 
 
 def run(
@@ -52,6 +70,19 @@ def run(
     save_detailed: Annotated[
         bool, typer.Option("--save-detailed", help="Add vLLM's arrays, an entry a request, to summary.json.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show the run while it goes on; without a terminal, as lines.")
+    ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR",
+            help="With --watch: a policy in the fluid model, or a run's folder, to compare TTFT with"
+            f" (default: {BASELINE}).",
+            autocompletion=choices.policies,
+        ),
+    ] = None,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -59,6 +90,9 @@ def run(
 
     With --pcap it holds a folder pcap with a file a link, of both directions, which Wireshark opens and `netkv paths
     --pcap` reads. A link has the name that it has in links.parquet; quote its `>`.
+
+    With --watch it shows links as bars, requests by stage, transfers in flight, the age of the telemetry snapshot and
+    the TTFT so far against --baseline. On a terminal an analytic run is slowed down to some 15 s.
 
     With --faults, or the section `faults`, things break during the run: links, switches, telemetry, workers.
 
@@ -86,6 +120,7 @@ def run(
         changes = {"faults": read_faults(faults)} | changes
     spec = read_spec(spec_file, changes)
     check_links(spec, pcap or [])
+    check_watch(watch, baseline, quiet)
     check_free(out)
     workload = load_workload(spec.scenario)
     wanted = len(workload.requests)
@@ -93,10 +128,16 @@ def run(
         typer.echo(part, err=as_json)
     for note in workload.notes:
         typer.echo(f"netkv: {note}", err=True)
+    if dry_run:
+        span_s = workload.requests[-1].timestamp_s if workload.requests else 0.0
+        planned = {"out": str(out), "world": spec.world, "policy": spec.policy, "requests": wanted, "span_s": span_s}
+        said = f"{spec.policy} in the {spec.world} world: {wanted} requests in {span_s:.1f} s; would write {out}"
+        typer.echo(json.dumps(planned, indent=1) if as_json else said)
+        return
     console = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TimeElapsedColumn(), console=console, disable=quiet or not console.is_terminal,
+        TimeElapsedColumn(), console=console, disable=quiet or watch or not console.is_terminal,
     )  # fmt: skip
     with ExitStack() as during, progress:
         task = progress.add_task("starting", total=wanted)
@@ -106,9 +147,18 @@ def run(
 
             captured = Path(during.enter_context(tempfile.TemporaryDirectory(prefix="netkv-pcap-")))
             order = CaptureOrder(tuple(pcap), str(captured))
-        with open_world(spec, lambda text: progress.update(task, description=text), order) as opened:
+        watched = during.enter_context(_watched(spec, workload.requests, baseline, as_json)) if watch else None
+
+        def say(text: str) -> None:
+            progress.update(task, description=text)
+            if watched is not None:
+                watched.say(text)
+
+        with open_world(spec, say, order) as opened:
             progress.update(task, description=f"{spec.policy} in the {spec.world} world")
-            outcome = opened.run(spec.scenario, lambda done: progress.update(task, completed=done))
+            outcome = opened.run(
+                spec.scenario, lambda done: progress.update(task, completed=done), watched and watched.watch
+            )
         verdict = verdict_of(spec, outcome)
         summary = write_run(out, spec, outcome, verdict, captured, detailed=save_detailed)
     if as_json:
@@ -130,6 +180,34 @@ def run(
         console.print(f"netkv: {verdict['reasons'][0]}", markup=False, highlight=False, soft_wrap=True)
     if verdict["verdict"] == "invalid":
         raise typer.Exit(1)
+
+
+def check_watch(watch: bool, baseline: str | None, quiet: bool) -> None:
+    """SpecError where the options of watching contradict one another."""
+    from experiments.running import SpecError
+
+    if baseline is not None and not watch:
+        raise SpecError("--baseline: it is for --watch")
+    if watch and quiet:
+        raise SpecError("--watch: it shows what --quiet leaves out: give one of them")
+
+
+def _watched(
+    spec: RunSpec, requests: Sequence[Request], baseline: str | None, as_json: bool
+) -> AbstractContextManager[Watched]:
+    """The live view of a run, on standard output or, where that is for JSON, on standard error."""
+    from rich.console import Console
+
+    from experiments.running import SpecError
+    from experiments.watching import baseline_of, watched_run
+
+    try:
+        compared = baseline_of(spec, baseline or BASELINE)
+    except SpecError:  # faults that the fluid model does not have
+        if baseline is not None:
+            raise
+        compared = None
+    return watched_run(spec, requests, compared, Console(stderr=as_json))
 
 
 def check_links(spec: RunSpec, links: list[str]) -> None:

@@ -14,6 +14,7 @@ from experiments.verbs.options import (
     AsJson,
     Congestion,
     Dask,
+    DryRun,
     Jobs,
     ProfileName,
     Quiet,
@@ -67,6 +68,7 @@ def sweep(
     refresh: Refresh = None,
     congestion: Congestion = None,
     settings: Setting = None,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -108,6 +110,11 @@ def sweep(
         typer.echo(f"netkv: {note}", err=True)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console(stderr=as_json, quiet=quiet)
+    if dry_run:
+        names = [condition.name for condition in conditions]
+        said = "\n".join((*names, f"{len(names)} runs; would write {place}"))
+        typer.echo(json.dumps({"out": str(place), "runs": names}, indent=1) if as_json else said)
+        return
     run_sweep(chosen.name, conditions, place, resume=resume, console=console, jobs=jobs, dask=dask)
     seen = read_sweep(place)
     left_out = sorted(seen.loc[seen["verdict"] == "invalid", "run"].unique())

@@ -22,7 +22,7 @@ PACKAGES = (
 """A package imports only packages before it."""
 
 PARTS_OF_EXPERIMENTS = (
-    *("analysis", "published", "drawing", "running", "checking", "comparing", "exporting"),
+    *("analysis", "published", "drawing", "running", "watching", "checking", "comparing", "exporting"),
     *("explaining", "planning", "questions", "reproducing", "claims", "report", "verbs"),
 )
 """The same inside `experiments`."""
