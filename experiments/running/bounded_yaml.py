@@ -6,6 +6,7 @@ tag (`!!int`) asks for a type that the value may not have. Both are counted or r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -77,3 +78,35 @@ def load_yaml(text: str) -> Any:
         return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+def mark_of(text: str, path: Sequence[str]) -> str:
+    """`:line:column` of the field of that path in a YAML text, or of the nearest one that it has of its sections.
+
+    Empty where the text has none of them. A name that may not be there is found, too: its own place is shown.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        mark: Any = None
+        for name in path:
+            inner = _inner(node, name)
+            if inner is None:
+                break
+            mark, node = inner
+        return "" if mark is None else f":{mark.line + 1}:{mark.column + 1}"
+    except yaml.YAMLError:
+        return ""
+    finally:
+        loader.dispose()
+
+
+def _inner(node: yaml.Node | None, name: str) -> tuple[Any, yaml.Node] | None:
+    """Where a mapping's field or a list's entry begins, and its value."""
+    if isinstance(node, yaml.MappingNode):
+        found = ((key.start_mark, value) for key, value in node.value if getattr(key, "value", None) == name)
+        return next(found, None)
+    if isinstance(node, yaml.SequenceNode) and name.isdecimal() and int(name) < len(node.value):
+        value = node.value[int(name)]
+        return value.start_mark, value
+    return None

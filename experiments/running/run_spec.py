@@ -13,9 +13,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from experiments.running.bounded_yaml import MOST_BYTES, load_yaml
+from experiments.running.bounded_yaml import MOST_BYTES, load_yaml, mark_of
 from experiments.running.errors import SpecError
-from scenario import EMULATED_ONLY, TELEMETRY_FAULTS, Scenario, check_targets
+from scenario import EMULATED_ONLY, TELEMETRY_FAULTS, FaultsSpec, Scenario, check_targets
 from scheduler import check_parameters, find_policy
 from simulator import SimulationSpec
 from testbed import EmulationSpec
@@ -23,6 +23,9 @@ from topologies import did_you_mean
 from workloads import WorkloadError, open_in_time
 
 LONGEST_ECHO = 80
+
+FIELD_NAME = re.compile(r"([A-Za-z_][\w.:-]*): ")
+"""The dotted name of a field, with which most complaints begin."""
 
 World = Literal["emulated", "analytic"]
 
@@ -54,12 +57,19 @@ class RunSpec(Scenario):
 def read_spec(path: Path | None, changes: Mapping[str, Any]) -> RunSpec:
     """The specification in a YAML file (None: the default one) with `changes`, dotted names to values, made to it.
 
-    Raises SpecError naming the file, the field and the reason.
+    Raises SpecError naming the file with line and column, or none where a change is wrong, the field and the reason.
     """
-    return make_spec(_load(path) if path is not None else {}, changes, str(path) if path is not None else "")
+    if path is None:
+        return make_spec({}, changes)
+    text = _read(path)
+    fields = _mapping(path, text)
+    try:
+        return make_spec(fields, changes)
+    except SpecError as problem:
+        raise SpecError(_placed(str(problem), path, text, changes)) from None
 
 
-def make_spec(fields: Mapping[str, Any], changes: Mapping[str, Any], place: str = "") -> RunSpec:
+def make_spec(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> RunSpec:
     """The specification of nested `fields` with `changes`, dotted names to values. SpecError as `read_spec`."""
     try:
         merged = _deep_copy(fields)
@@ -73,12 +83,26 @@ def make_spec(fields: Mapping[str, Any], changes: Mapping[str, Any], place: str 
         _check_world(spec)
         check_targets(spec.faults, *spec.build())
     except ValidationError as problem:
-        raise SpecError(_prefixed(place, complaint(problem))) from None
+        raise SpecError(complaint(problem)) from None
     except RecursionError:
-        raise SpecError(_prefixed(place, "a field that holds itself")) from None
+        raise SpecError("a field that holds itself") from None
     except ValueError as problem:  # of the fabric, the placement or the policy
-        raise SpecError(_prefixed(place, str(problem))) from None
+        raise SpecError(str(problem)) from None
     return spec
+
+
+def _placed(said: str, path: Path, text: str, changes: Mapping[str, Any]) -> str:
+    """A complaint that begins with the name of a field, after the file and the place in it that the field has.
+
+    A field that a change has set is not the file's.
+    """
+    name = FIELD_NAME.match(said)
+    if name is None:
+        return f"{path}: {said}"
+    field = name.group(1)
+    if any(f"{field}.".startswith(f"{changed}.") for changed in changes):
+        return said
+    return f"{path}{mark_of(text, field.split('.'))}: {said}"
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
@@ -97,8 +121,8 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return changes
 
 
-def _load(path: Path) -> dict[str, Any]:
-    found = _parsed(path)
+def _mapping(path: Path, text: str) -> dict[str, Any]:
+    found = _parsed(path, text)
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -106,22 +130,27 @@ def _load(path: Path) -> dict[str, Any]:
     return found
 
 
-def _parsed(path: Path) -> Any:
-    """What is in a YAML file, of which JSON is a part."""
+def _read(path: Path) -> str:
+    """What is in a text file of bounded length."""
     try:
         with open_in_time(path) as file:
-            text = file.read(MOST_BYTES + 1)
-        found = load_yaml(text.decode("utf-8"))
+            return file.read(MOST_BYTES + 1).decode("utf-8")
     except (WorkloadError, OSError) as problem:
         raise SpecError(str(problem)) from None
     except UnicodeDecodeError:
         raise SpecError(f"{path}: not UTF-8 text") from None
+
+
+def _parsed(path: Path, text: str) -> Any:
+    """The value of a YAML text, of which JSON is a part."""
+    try:
+        return load_yaml(text)
     except yaml.MarkedYAMLError as problem:
-        line = problem.problem_mark.line + 1 if problem.problem_mark else "?"
-        raise SpecError(f"{path}:{line}: not YAML: {problem.problem}") from None
+        mark = problem.problem_mark
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise SpecError(f"{path}{place}: not YAML: {problem.problem}") from None
     except (yaml.YAMLError, ValueError) as problem:  # ValueError: an impossible date, a number of thousands of digits
         raise SpecError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
-    return found
 
 
 def _set(fields: dict[str, Any], name: str, value: Any) -> None:
@@ -141,13 +170,22 @@ def _deep_copy(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_faults(path: Path) -> dict[str, Any]:
     """The section `faults` in a YAML or JSON file: a list of events, or the section itself. SpecError otherwise."""
-    found = _parsed(path)
-    if isinstance(found, list):
-        return {"events": found}
-    if not isinstance(found, dict):
+    text = _read(path)
+    found = _parsed(path, text)
+    within: list[str] = []
+    if isinstance(found, dict) and set(found) == {"faults"}:
+        within, found = ["faults"], found["faults"]
+    if not isinstance(found, (list, dict)):
         raise SpecError(f"{path}: a list of faults was expected, not {type(found).__name__}")
-    inner = found.get("faults", found) if set(found) == {"faults"} else found
-    return {"events": inner} if isinstance(inner, list) else inner
+    section = {"events": found} if isinstance(found, list) else found
+    try:
+        FaultsSpec.model_validate(section)
+    except ValidationError as problem:
+        said = complaint(problem)
+        names = said.partition(":")[0].split(".")
+        steps = [*within, *(names[1:] if isinstance(found, list) else names)]
+        raise SpecError(f"{path}{mark_of(text, steps)}: faults.{said}") from None
+    return section
 
 
 def _check_world(spec: RunSpec) -> None:
@@ -236,7 +274,3 @@ def _sections_of(section: type[Any]) -> dict[str, type[Any]]:
 def shortened(text: str) -> str:
     """At most `LONGEST_ECHO` characters of what a user wrote: a message stays one line that can be read."""
     return text if len(text) <= LONGEST_ECHO else f"{text[:LONGEST_ECHO]}..."
-
-
-def _prefixed(place: str, text: str) -> str:
-    return f"{place}: {text}" if place else text
