@@ -8,10 +8,10 @@ SLOWEST := --durations=25 --durations-min=0.5
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-tests setup-vm staleness test lint test-fast test-live test-vm test-vagrant vm-results bench fuzz chaos kill clean
+.PHONY: help setup setup-tests setup-vm staleness test lint test-fast test-live test-vm test-vagrant vm-results bench fuzz chaos kill docs kick-the-tires artifact clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install everything: Debian packages, then .venv with netkv in it
 	@./provision.sh
@@ -64,6 +64,36 @@ chaos: setup-tests ## 200 runs in which things fail at random (ARGS='--minutes M
 
 kill: setup-tests ## anything killed at 100 random moments (ARGS='--moments N --seed S')
 	"$(VENV)/bin/python" -m tests.bench.kill_anything $(ARGS)
+
+# The tools of the site have a lock and a folder of their own, so that nothing else has to fetch them.
+DOCS := build/docs
+$(DOCS)/tools/.installed: docs/site/requirements.lock
+	rm -rf $(DOCS)/tools
+	"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target $(DOCS)/tools -r $<
+	touch $@
+
+docs: setup $(DOCS)/tools/.installed ## build the documentation as a site, links checked: build/docs/html/README.html
+	rm -rf $(DOCS)/html $(DOCS)/doctrees
+	PYTHONPATH=$(DOCS)/tools "$(VENV)/bin/python" docs/site/stage.py $(DOCS)/source
+	PYTHONPATH=$(DOCS)/tools SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) "$(VENV)/bin/python" -m sphinx \
+		--quiet --fail-on-warning --keep-going -b html -c docs/site -d $(DOCS)/doctrees $(DOCS)/source $(DOCS)/html
+	@echo "the site: $(DOCS)/html/README.html"
+
+TRIED := results/kick-the-tires
+kick-the-tires: setup ## five minutes: both worlds, their records checked and compared, the main question in the fluid model
+	$(SUDO) rm -rf $(TRIED)
+	"$(VENV)/bin/netkv" doctor
+	"$(VENV)/bin/netkv" run specs/moving-hot-spots.yaml --requests 100 --out $(TRIED)/fluid
+	$(SUDO) "$(VENV)/bin/netkv" run specs/moving-hot-spots.yaml --world emulated --requests 100 --out $(TRIED)/emulated
+	"$(VENV)/bin/netkv" check $(TRIED)/fluid
+	"$(VENV)/bin/netkv" check $(TRIED)/emulated
+	"$(VENV)/bin/netkv" compare $(TRIED)/emulated
+	"$(VENV)/bin/netkv" sweep staleness --world analytic --out $(TRIED)/staleness
+	"$(VENV)/bin/netkv" report $(TRIED)/staleness
+	@echo "kick-the-tires: all steps passed; open $(TRIED)/staleness/report.html"
+
+artifact: docs ## pack the sources, the site and their digests for an artifact committee: build/artifact/netkv-artifact.tar.gz
+	docs/artifact/pack.sh build/artifact $(DOCS)/html
 
 clean: ## remove results and caches (.venv stays)
 	$(SUDO) rm -rf results .pytest_cache .mypy_cache .ruff_cache .hypothesis build

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("netkv-testbed", "ryu", "os-ken", "eventlet", "numpy", "pandas", "pyarrow", "numba", "scapy", "pydantic")
 DEADLINE_S = 5.0
+ROOT = Path(__file__).parents[2]
 
 
 @lru_cache
@@ -31,9 +33,12 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """The commit of the project, with `-dirty` when the work tree differs from it; None outside a checkout.
 
-    As this process first found it: what it runs is what it had loaded, whatever is committed meanwhile.
+    With `-unpacked` in an archive of `make artifact`, which cannot tell whether it was changed. As this process first
+    found it: what it runs is what it had loaded, whatever is committed meanwhile.
     """
-    root = str(Path(__file__).parents[2])
+    root = str(ROOT)
+    with suppress(OSError):
+        return f"{(ROOT / 'COMMIT').read_text(encoding='utf-8').strip()}-unpacked"
     commit = _said("git", "-C", root, "rev-parse", "HEAD")
     if not commit:
         return None

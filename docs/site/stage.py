@@ -1,0 +1,109 @@
+"""Lay the pages out for Sphinx: README and docs as they stand, and a reference made from the code.
+
+    python docs/site/stage.py build/docs/source
+
+Pages keep their places, so that every relative link of theirs is checked as it is; what else they link to is copied
+beside them. A link to a folder is refused: a site has no folders to show.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s#]+)[^)\s]*\)")
+
+PARTS = (
+    ("Tutorials", "docs/tutorial"),
+    ("How to", "docs/how-to"),
+    ("Reference", "docs/reference"),
+    ("From the code", "from-code"),
+    ("Explanation", "docs/explanation"),
+)
+"""The parts of the site and the folder of each."""
+
+PACKAGES = (
+    *("topologies", "workloads", "scenario", "scheduler", "serving"),
+    *("controller", "workers", "simulator", "testbed", "experiments"),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Lay the pages out in the folder of the first argument, which is made anew."""
+    out = Path(arguments[0]).resolve()
+    shutil.rmtree(out, ignore_errors=True)
+    for page in PAGES:
+        _copy(page, out)
+        for link in LINK.findall(page.read_text(encoding="utf-8")):
+            if not link.startswith(("http:", "https:", "mailto:")):
+                _copy((page.parent / link).resolve(), out)
+    _write_reference(out / "from-code")
+    with (out / "README.md").open("a", encoding="utf-8") as readme:
+        readme.write(_contents(out))
+    return 0
+
+
+def _copy(path: Path, out: Path) -> None:
+    if path.is_dir():
+        raise SystemExit(f"stage.py: a page links to the folder {path.relative_to(ROOT)}: link to a file of it")
+    place = out / path.relative_to(ROOT)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, place)
+
+
+def _contents(out: Path) -> str:
+    """The tables of contents that make the site's navigation, as the end of its first page."""
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    order = {f"docs/{link}": number for number, link in enumerate(LINK.findall(index))}
+    first = ("docs/README", "docs/glossary", "CONTRIBUTING", "CHANGELOG")
+    blocks = []
+    for title, folder in PARTS:
+        pages = [path.relative_to(out).as_posix() for path in (out / folder).glob("*.md")]
+        pages.sort(key=lambda name: (order.get(name, len(order)), name))
+        blocks.append(_toctree(title, [name.removesuffix(".md") for name in pages]))
+    return "\n".join(["", _toctree("This project", list(first)), *blocks])
+
+
+def _toctree(title: str, pages: list[str]) -> str:
+    return "\n".join(["```{toctree}", ":hidden:", f":caption: {title}", "", *pages, "```", ""])
+
+
+def _write_reference(folder: Path) -> None:
+    """Pages made from the code: every command with its options, the schemas, and the public names of each package."""
+    from typer import Context
+    from typer.cli import get_docs_for_click
+    from typer.main import get_command
+
+    from experiments.cli import app
+    from experiments.planning import spec_schema
+
+    folder.mkdir()
+    command = get_command(app)
+    text = get_docs_for_click(obj=command, ctx=Context(command), name="netkv", title="Every command and option")
+    (folder / "commands.md").write_text(text, encoding="utf-8")
+    (folder / "netkv.schema.json").write_text(json.dumps(spec_schema(), indent=1) + "\n", encoding="utf-8")
+    shutil.copyfile(ROOT / "controller" / "netkv.cost.v1.schema.json", folder / "netkv.cost.v1.schema.json")
+    (folder / "schemas.md").write_text(
+        "# JSON schemas\n\n"
+        "- [netkv.schema.json](netkv.schema.json): a [specification](../docs/reference/specification.md)\n"
+        "- [netkv.cost.v1.schema.json](netkv.cost.v1.schema.json): the [oracle's"
+        " document](../docs/reference/netkv-cost-v1.md)\n",
+        encoding="utf-8",
+    )
+    for package in (*PACKAGES, *_parts_of_experiments()):
+        page = f"# `{package}`\n\n```{{eval-rst}}\n.. automodule:: {package}\n```\n"
+        (folder / f"{package}.md").write_text(page, encoding="utf-8")
+
+
+def _parts_of_experiments() -> list[str]:
+    """The packages inside `experiments` that have public names."""
+    return sorted(f"experiments.{path.parent.name}" for path in (ROOT / "experiments").glob("*/__init__.pyi"))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
