@@ -74,8 +74,8 @@ $(DOCS)/tools/.installed: docs/site/requirements.lock
 
 docs: setup $(DOCS)/tools/.installed ## build the documentation as a site, links checked: build/docs/html/README.html
 	rm -rf $(DOCS)/html $(DOCS)/doctrees
-	PYTHONPATH=$(DOCS)/tools "$(VENV)/bin/python" docs/site/stage.py $(DOCS)/source
-	PYTHONPATH=$(DOCS)/tools SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) "$(VENV)/bin/python" -m sphinx \
+	PYTHONPATH="$(CURDIR)/$(DOCS)/tools" "$(VENV)/bin/python" docs/site/stage.py $(DOCS)/source
+	PYTHONPATH="$(CURDIR)/$(DOCS)/tools" SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) "$(VENV)/bin/python" -m sphinx \
 		--quiet --fail-on-warning --keep-going -b html -c docs/site -d $(DOCS)/doctrees $(DOCS)/source $(DOCS)/html
 	@echo "the site: $(DOCS)/html/README.html"
 

@@ -5,7 +5,7 @@ from .fault_record import FaultRecord, note_paths
 from .lifecycle import STAGES, Hit, Lifecycle, Movers
 from .outcome import POLICY_ERROR, Outcome, RequestRecord
 from .prefill_queue import PrefillQueues
-from .run_look import InFlight, LifeWatch, RunLook, Watch
+from .run_look import LifeWatch, RunLook, TransferUnderWay, Watch
 
 __all__ = [
     "POLICY_ERROR",
@@ -14,7 +14,6 @@ __all__ = [
     "Attempts",
     "FaultRecord",
     "Hit",
-    "InFlight",
     "LifeWatch",
     "Lifecycle",
     "Movers",
@@ -22,6 +21,7 @@ __all__ = [
     "PrefillQueues",
     "RequestRecord",
     "RunLook",
+    "TransferUnderWay",
     "Watch",
     "note_paths",
     "offered_and_measured",

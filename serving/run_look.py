@@ -10,7 +10,7 @@ from serving.lifecycle import STAGES, Lifecycle
 
 
 @dataclass(frozen=True, slots=True)
-class InFlight:
+class TransferUnderWay:
     """A KV transfer under way, `for_s` seconds after its decision."""
 
     request_id: int
@@ -35,7 +35,7 @@ class RunLook:
     stages: Mapping[str, int]
     closed: int
     failed: int
-    transfers: Sequence[InFlight]
+    transfers: Sequence[TransferUnderWay]
     snapshot_age_s: float | None
     ttft_ms: Mapping[int, float]
     utilisation: Mapping[str, float] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class RunLook:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> RunLook:
         """A look from what `as_json` has made of it; JSON's names are text, so requests are numbered anew."""
-        transfers = tuple(InFlight(**one) for one in fields["transfers"])
+        transfers = tuple(TransferUnderWay(**one) for one in fields["transfers"])
         ttft_ms = {int(number): ms for number, ms in fields["ttft_ms"].items()}
         return cls(**{**fields, "transfers": transfers, "ttft_ms": ttft_ms})
 
@@ -88,7 +88,7 @@ class LifeWatch:
             if stage == "transfer":
                 for_s = max(now_s - life.decisions[request_id]["decided_s"], 0.0)
                 where = (record.prefill_id, record.decode_id, record.tier, record.kv_bytes)
-                transfers.append(InFlight(request_id, *where, for_s))
+                transfers.append(TransferUnderWay(request_id, *where, for_s))
         transfers.sort(key=lambda one: -one.for_s)
         held = life.dispatcher.oracle.held
         age_s = None if held is None else held.age_s(now_s)

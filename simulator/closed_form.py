@@ -118,6 +118,11 @@ class ClosedFormTransport:
         self._settle()
         return self._carried_B.copy()
 
+    def foreseen_B(self, at_s: float) -> Floats:
+        """Not settled, which would round the sum in other places."""
+        seen_B: Floats = self._carried_B + (self._own_Bps + self._foreign_Bps) * (at_s - self._settled_s)
+        return seen_B
+
     def _add(self, request_id: int, course: _Course) -> float:
         """Let a transfer take its share; the rate that it gets, bytes/s."""
         _count(self._all, course, course.connections)

@@ -117,8 +117,7 @@ class Onlooker:
     def look_before(self, event_s: float) -> None:
         """Make every look that is due before the next event."""
         while self._next_s < event_s < math.inf:
-            self._transport.advance(self._next_s)
-            carried_B = self._transport.link_carried_B()
+            carried_B = self._transport.foreseen_B(self._next_s)
             share = (carried_B - self._carried_B) / ((self._next_s - self._since_s) * self._capacity_Bps)
             utilisation = dict(zip(self._names, np.clip(share, 0.0, 1.0).tolist(), strict=True))
             self._watch.on_look(self._life_watch.look(self._next_s, utilisation))

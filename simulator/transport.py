@@ -88,6 +88,10 @@ class Transport(Protocol):
         """Bytes that every link has carried since the clock began, shape [links]."""
         ...
 
+    def foreseen_B(self, at_s: float) -> Floats:
+        """What `link_carried_B` will be at `at_s` if nothing starts or ends before; no result changes by a bit."""
+        ...
+
 
 class FluidTransport:
     """Connections that share every link max-min fairly: greedy ones, and paced ones up to their rate.
@@ -196,4 +200,8 @@ class FluidTransport:
         return self._network.link_rate_Bps()
 
     def link_carried_B(self) -> Floats:
+        return self._network.link_carried_B()
+
+    def foreseen_B(self, at_s: float) -> Floats:
+        self._network.advance(at_s)  # rates stay as they are, and a flow's bytes follow from its start
         return self._network.link_carried_B()

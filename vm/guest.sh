@@ -15,7 +15,7 @@ xargs modprobe --all </etc/modules-load.d/netkv.conf
 install -m 755 /dev/stdin /usr/local/bin/netkv <<END
 #!/bin/sh
 # The emulated world needs root; the user of this machine may use sudo.
-[ "\$(id -u)" = 0 ] || exec sudo --preserve-env=TERM,COLUMNS -- "\$0" "\$@"
+[ "\$(id -u)" = 0 ] || exec sudo --preserve-env=TERM,COLUMNS,NO_COLOR -- "\$0" "\$@"
 exec $NETKV_VENV/bin/netkv "\$@"
 END
 cat >/etc/profile.d/netkv.sh <<END

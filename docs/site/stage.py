@@ -8,11 +8,16 @@ beside them. A link to a folder is refused: a site has no folders to show.
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -43,6 +48,7 @@ def main(arguments: list[str]) -> int:
             if not link.startswith(("http:", "https:", "mailto:")):
                 _copy((page.parent / link).resolve(), out)
     _write_reference(out / "from-code")
+    _write_notebook(out / "from-code")
     with (out / "README.md").open("a", encoding="utf-8") as readme:
         readme.write(_contents(out))
     return 0
@@ -75,17 +81,12 @@ def _toctree(title: str, pages: list[str]) -> str:
 
 def _write_reference(folder: Path) -> None:
     """Pages made from the code: every command with its options, the schemas, and the public names of each package."""
-    from typer import Context
-    from typer.cli import get_docs_for_click
-    from typer.main import get_command
-
-    from experiments.cli import app
     from experiments.planning import spec_schema
 
     folder.mkdir()
-    command = get_command(app)
-    text = get_docs_for_click(obj=command, ctx=Context(command), name="netkv", title="Every command and option")
-    (folder / "commands.md").write_text(text, encoding="utf-8")
+    typer = (sys.executable, "-m", "typer", "experiments.cli", "utils", "docs")
+    title = ("--title", "Every command and option", "--name", "netkv")
+    subprocess.run([*typer, *title, "--output", str(folder / "commands.md")], cwd=ROOT, check=True, capture_output=True)
     (folder / "netkv.schema.json").write_text(json.dumps(spec_schema(), indent=1) + "\n", encoding="utf-8")
     shutil.copyfile(ROOT / "controller" / "netkv.cost.v1.schema.json", folder / "netkv.cost.v1.schema.json")
     (folder / "schemas.md").write_text(
@@ -98,6 +99,39 @@ def _write_reference(folder: Path) -> None:
     for package in (*PACKAGES, *_parts_of_experiments()):
         page = f"# `{package}`\n\n```{{eval-rst}}\n.. automodule:: {package}\n```\n"
         (folder / f"{package}.md").write_text(page, encoding="utf-8")
+
+
+def _write_notebook(folder: Path) -> None:
+    """The notebook as a page, run by Jupyter on a small sweep of the fluid model: its text, code and outputs."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    path = ROOT / "examples" / "figure.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as place:
+        sweep = Path(place) / "staleness"
+        netkv = (sys.executable, "-m", "experiments.cli", "sweep", "staleness", "--world", "analytic", "--quiet")
+        subprocess.run([*netkv, "--out", str(sweep)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        os.environ["NETKV_SWEEP"] = str(sweep)
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+        parts = [part for cell in notebook.cells for part in _as_markdown(cell, folder)]
+        text = "\n\n".join(parts).replace(str(sweep), "results/staleness-mine")
+    (folder / "notebook.md").write_text(f"{text}\n", encoding="utf-8")
+
+
+def _as_markdown(cell: Any, folder: Path) -> list[str]:
+    """A cell and what it shows; a picture becomes a file of the folder."""
+    if cell.cell_type == "markdown":
+        return [cell.source]
+    parts = [f"```python\n{cell.source}\n```"]
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if "image/png" in data:
+            (folder / "notebook.png").write_bytes(base64.b64decode(data["image/png"]))
+            parts.append("![What the cell draws](notebook.png)")
+        elif "text/plain" in data:
+            parts.append(f"```text\n{data['text/plain']}\n```")
+    return parts
 
 
 def _parts_of_experiments() -> list[str]:

@@ -22,7 +22,7 @@ REGIME_STEPS = {
 }
 """The steps of a time to first token, in their order: name, colour and hatch."""
 
-LEAST_LABEL = 0.035
+LEAST_LABEL = 0.05
 """A step of at least this part of the longest bar has its duration written into it."""
 
 

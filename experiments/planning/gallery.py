@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.drawing import REGIME_STEPS, draw_regime
+from experiments.drawing import LEVEL_NAMES, REGIME_STEPS, draw_regime
 from experiments.running import RunSpec, open_world, read_spec
 from serving import Outcome
 from topologies import Level
@@ -28,7 +28,7 @@ REGIMES = {
     "decode-bound": "Decode-bound: three places in a batch",
     "incast": "Incast: two decode instances at a time are flooded",
     "small-model": "A small model: many short requests, little KV",
-    "your-trace": "Your own trace",
+    "your-trace": "Your own trace; here a made-up sample",
 }
 """The specifications of the gallery by the name of their file, and the titles of their pictures."""
 
@@ -97,7 +97,7 @@ def links_over_time(spec: RunSpec, outcome: Outcome) -> tuple[NDArray[np.float64
             if (level_of.get(link.source), level_of.get(link.target)) == (upper, lower)
         ]
         names += found
-        groups.append((f"{upper.name.lower()} to\n{lower.name.lower()}", len(found)))
+        groups.append((f"{LEVEL_NAMES[upper]} to\n{LEVEL_NAMES[lower]}", len(found)))
     table = pd.DataFrame(outcome.links)
     seen = table.pivot_table(index="link", columns="time_s", values="utilisation").reindex(names).fillna(0.0)
     seen = seen.loc[:, seen.columns <= SPAN_S]

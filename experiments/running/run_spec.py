@@ -24,8 +24,8 @@ from workloads import WorkloadError, open_in_time
 
 LONGEST_ECHO = 80
 
-FIELD_NAME = re.compile(r"([A-Za-z_][\w.:-]*): ")
-"""The dotted name of a field, with which most complaints begin."""
+FIELD_NAME = re.compile(r"(?:[A-Za-z_][\w.:-]*: )+")
+"""The dotted name of a field, with which most complaints begin; some name a section and its field one after another."""
 
 World = Literal["emulated", "analytic"]
 
@@ -99,7 +99,7 @@ def _placed(said: str, path: Path, text: str, changes: Mapping[str, Any]) -> str
     name = FIELD_NAME.match(said)
     if name is None:
         return f"{path}: {said}"
-    field = name.group(1)
+    field = name.group().removesuffix(": ").replace(": ", ".")
     if any(f"{field}.".startswith(f"{changed}.") for changed in changes):
         return said
     return f"{path}{mark_of(text, field.split('.'))}: {said}"

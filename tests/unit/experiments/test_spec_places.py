@@ -29,7 +29,7 @@ def said(place: Path, text: str, changes: dict[str, object] | None = None) -> st
         (SPEC, ":4:3: workload.profile: 'ragg' is not one of"),
         ("policy: netkv_ful\n", ":1:1: policy: 'netkv_ful' is not one of"),
         ("fabric:\n  pods: 2\n  rackz: 2\n", ":3:3: fabric.rackz: no such field"),
-        ("fabric: {pods: 2, tor_oversubscription: 0.5}\n", ":1:19: fabric.tor_oversubscription: "),
+        ("fabric: {pods: 2, tor_oversubscription: 0.5}\n", ":1:19: fabric: tor_oversubscription: 0.5 is below 1"),
         (
             "faults:\n  events:\n    - {at_s: 1, kind: telemetry_frozen}\n    - {at_s: -1}\n",
             ":4:8: faults.events.1.at_s",

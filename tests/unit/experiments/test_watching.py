@@ -11,7 +11,7 @@ from rich.console import Console
 from experiments.running import SpecError, make_spec, open_world, verdict_of, write_run
 from experiments.watching import Baseline, LiveView, baseline_of
 from experiments.watching.live_view import fullest, kinds_of
-from serving import InFlight, RunLook
+from serving import RunLook, TransferUnderWay
 from topologies import FabricSpec, build_fattree
 
 FABRIC = build_fattree(FabricSpec())
@@ -22,7 +22,7 @@ LOOK = RunLook(
     stages=STAGES,
     closed=3,
     failed=1,
-    transfers=(InFlight(7, 0, 13, 3, 1_234_000_000, 0.14),),
+    transfers=(TransferUnderWay(7, 0, 13, 3, 1_234_000_000, 0.14),),
     snapshot_age_s=0.084,
     ttft_ms={0: 300.0, 1: 200.0},
     utilisation=IDLE | {"tor1>srv2": 0.81},
@@ -68,7 +68,7 @@ def test_the_screen_shows_links_as_bars_and_transfers() -> None:
     assert "#7" in text
     assert "1.23 GB" in text
     (line,) = (line for line in text.splitlines() if line.startswith("ToR to server"))
-    assert line.split()[-1].strip() == "▆"
+    assert line.split()[-1] == "··▆·····"
     assert max(map(len, text.splitlines())) <= 80
 
 

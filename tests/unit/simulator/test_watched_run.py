@@ -14,7 +14,7 @@ from simulator import AnalyticWorld
 BUSY = {
     "workload": {"requests": 60},
     "congestion": {"kind": "hotspot", "period_s": 1.5},
-    "faults": {"events": [{"at_s": 3.0, "kind": "decode_killed", "target": "h2", "for_s": 2.0}]},
+    "faults": {"events": [{"at_s": 3.0, "kind": "decode_worker_killed", "target": "h2", "for_s": 2.0}]},
 }
 
 
