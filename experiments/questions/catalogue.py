@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from experiments.questions import ablation, fault_tolerance, prefix, regimes, scale, staleness, staleness_map, topology
+from experiments.questions import (
+    ablation,
+    fault_tolerance,
+    hard_cases,
+    prefix,
+    regimes,
+    scale,
+    staleness,
+    staleness_map,
+    topology,
+)
 from experiments.questions.question import Question
 
 QUESTIONS: Mapping[str, Question] = {
     module.QUESTION.name: module.QUESTION
-    for module in (staleness, staleness_map, topology, prefix, ablation, scale, regimes, fault_tolerance)
+    for module in (staleness, staleness_map, topology, prefix, ablation, scale, regimes, fault_tolerance, hard_cases)
 }

@@ -16,16 +16,15 @@ from rich.table import Table
 
 from experiments.analysis import (
     CAVEAT,
-    CONFIDENCE,
     Interval,
     against_best,
     challengers,
     gains,
-    percent_change,
     seeds_name,
     what_binds,
 )
 from experiments.drawing import Chart, HeatMap, gain_over, in_order, place_among, style_of
+from experiments.questions.place_wording import best_public, by_place
 from experiments.questions.question import Axis, Changes, EmulatedCut, Question, SweepProfile
 from experiments.questions.result_tables import Column, Row, listing
 from experiments.running import RunSpec
@@ -155,41 +154,14 @@ def sentences(results: pd.DataFrame) -> list[str]:
             rows = here[here["policy"] == policy]
             for prefix, name in (
                 ("ttft_change", REFERENCE),
-                ("public_change", _best_public(rows)),
+                ("public_change", best_public(rows, "regime")),
             ):
                 known = rows.dropna(subset=[f"{prefix}_percent"])
                 if len(known):
-                    said.append(f"{policy} on {where}: mean TTFT against {name}, {_judged(known, prefix)}.")
+                    judged = by_place(known, prefix, REGIME.label, "regimes")
+                    said.append(f"{policy} on {where}: mean TTFT against {name}, {judged}.")
         said.append(f"decode on {where}: {_bound(here)}.")
     return [*said, CAVEAT] if said else []
-
-
-def _best_public(rows: pd.DataFrame) -> str:
-    one = int(rows["seeds"].max()) == 1
-    chosen = "on the same seed, for want of others" if one else "for each seed on all others"
-    return f"the best public policy of each regime, chosen {chosen}"
-
-
-def _judged(rows: pd.DataFrame, prefix: str) -> str:
-    """Regimes by what the comparison says there, Holm's correction included."""
-    found: dict[str, list[str]] = {"lower": [], "higher": [], "none": []}
-    unseen: list[float] = []
-    for row in rows.to_dict("records"):
-        change = Interval.of_row(row, prefix)
-        significant = row[f"{prefix}_p_holm"] < 1 - CONFIDENCE
-        which = "none" if not significant else "lower" if change.value < 0 else "higher"
-        against = f" on {row['public']}" if prefix == "public_change" else ""
-        found[which].append(f"{row['regime']} {percent_change(change)}{against}")
-        unseen += [row[f"{prefix}_detectable"]] if which == "none" else []
-    names = {"lower": "a gain", "higher": "a loss", "none": "no significant difference"}
-    parts = [
-        f"{names[which]} in {len(at)} of {len(rows)} regimes ({'; '.join(at)})" for which, at in found.items() if at
-    ]
-    text = ", ".join(parts)
-    could = [value for value in unseen if not math.isnan(value)]
-    if could:
-        text += f"; a change of {max(could):.1f} % would have been seen there (80 % power)"
-    return text
 
 
 def _bound(rows: pd.DataFrame) -> str:

@@ -23,6 +23,7 @@ FIGURE_NAMES = {
     "scale": "Figure 5 · Scalability",
     "regimes": "Regimes",
     "faults": "Faults",
+    "hard_cases": "Hard cases",
 }
 """By question, in the paper's order."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 EXPORTS = ("vllm", "aiperf", "csv", "chrome-trace")
 WORLDS = ("emulated", "analytic")
 PROFILES = ("quick", "full")
-QUESTIONS = ("staleness", "staleness_map", "topology", "prefix", "ablation", "scale", "regimes", "faults")
+QUESTIONS = ("staleness", "staleness_map", "topology", "prefix", "ablation", "scale", "regimes", "faults", "hard_cases")
 CONGESTION_KINDS = ("none", "constant", "onoff", "hotspot", "incast", "shuffle")
 TUNING_OBJECTIVES = ("mean_ttft_ms", "p99_ttft_ms", "mean_kv_transfer_ms", "mean_e2el_ms")
 POLICIES = (

@@ -83,6 +83,7 @@ def sweep(
     scale          64 to 1024 GPUs, load and congestion growing with them (Figure 5)
     regimes        decode slots, decode memory, warm caches, racks apart and four shapes of traffic
     faults         failed links, an old snapshot beside them, lost decode workers, no telemetry
+    hard_cases     incast, a moving rack, failed links unseen, noisy, lost and slow telemetry, a second tenant
 
     Policies beyond the question's own, the public routers' among them, are named with --policies; its references should
     be among them, or there is nothing to compare with. A field that a question varies can be fixed with --set, where it

@@ -31,6 +31,7 @@ AXES = {
     "scale": ["gpus"],
     "regimes": ["regime"],
     "faults": ["faults"],
+    "hard_cases": ["case"],
 }
 QUICK_RUNS = {  # emulated, analytic
     "staleness": (18, 18),
@@ -41,6 +42,7 @@ QUICK_RUNS = {  # emulated, analytic
     "scale": (2 * 3, 5 * 5 * 3),
     "regimes": (2 * 9, 9 * 16 * 9),
     "faults": (4 * 4, 5 * 8 * 16),
+    "hard_cases": (4 * 4, 9 * 8 * 8),
 }
 MOST_ON_PACKETS = 18
 """Runs of about 20 s of a quick sweep that is meant to end within eight minutes."""
@@ -268,6 +270,7 @@ def test_a_value_of_the_users_own_replaces_the_profiles(question: str, field: st
         ("regimes", {"congestion.kind": "incast"}, "congestion.kind: the sweep varies it"),
         ("faults", {"faults.random.rate": 1.0}, "faults.random.rate: the sweep varies it"),
         ("faults", {"faults": []}, "faults: the sweep varies it"),
+        ("hard_cases", {"oracle.loss": 0.5}, "oracle.loss: the sweep varies it"),
         ("prefix", {"workload.trace": "/dev/null"}, "workload.trace: a trace shares what it shares"),
         ("topology", {"fabric.tor_oversubscription": 0.5}, "tor_oversubscription: 0.5 is below 1"),
         ("ablation", {"workload.requests": 0}, "workload.requests: "),

@@ -42,6 +42,7 @@ TINY = {
     "scale": SweepProfile((0,), CHANGES, axes={"gpus": (64, 128)}),
     "regimes": SweepProfile((0, 1), CHANGES, axes={"regime": ("baseline", "shuffle")}),
     "faults": SweepProfile((0,), CHANGES, axes={"faults": ("none", "link_down", "link_stale")}),
+    "hard_cases": SweepProfile((0, 1), CHANGES, axes={"case": ("easy", "lost", "link_unseen")}),
 }  # fmt: skip
 FIGURES = {
     "staleness": ["staleness", "prediction_error"],
@@ -52,6 +53,7 @@ FIGURES = {
     "scale": ["scale"],
     "regimes": ["regimes", "regimes-public"],
     "faults": ["faults", "faults-slo"],
+    "hard_cases": ["hard_cases", "hard_cases-topology"],
 }
 
 each = pytest.mark.parametrize("name", list(QUESTIONS))
