@@ -23,6 +23,7 @@ from experiments.verbs.init import init
 from experiments.verbs.paper import paper
 from experiments.verbs.paths import paths
 from experiments.verbs.plan import plan
+from experiments.verbs.reference import reference
 from experiments.verbs.report import report
 from experiments.verbs.run import run
 from experiments.verbs.shell import shell
@@ -53,6 +54,7 @@ app = typer.Typer(
 for verb in (doctor, init, plan, run, sweep, compare, report, export, explain, check, paths, tune, shell, clean):
     app.command()(verb)
 app.add_typer(paper, name="paper", help="The paper as published: fit what it does not say, then predict its cells.")
+app.add_typer(reference, name="reference", help="Reference results: build them, rank policies by them.")
 app.add_typer(trace, name="trace")
 
 

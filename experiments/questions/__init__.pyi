@@ -3,10 +3,12 @@ from .catalogue import QUESTIONS
 from .noise_floor import noise_sentence
 from .prediction_error import age_bins
 from .question import Axis, EmulatedCut, Question, SweepProfile, note_on, reads_telemetry, workload_name, written
+from .regimes import PUBLIC
 from .staleness import BASELINE
 
 __all__ = [
     "BASELINE",
+    "PUBLIC",
     "QUESTIONS",
     "Axis",
     "EmulatedCut",

@@ -1,4 +1,4 @@
-"""What a comparison says in each of several places, regimes or hard cases: where it gains, where it loses, where not."""
+"""What a comparison says in each of several places, regimes or hard cases: where it gains, loses, or neither."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from experiments.questions import Question
+    from experiments.reference import Agreement, DataSet
     from experiments.running import RunSpec
 
 CONCLUSIONS = "conclusions.txt"
@@ -69,6 +70,12 @@ def sweep(
     congestion: Congestion = None,
     settings: Setting = None,
     dry_run: DryRun = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="reference|DIR", help="Say whether the results agree with the reference's, or another sweep's."
+        ),
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -90,13 +97,15 @@ def sweep(
     is one field. The emulated world takes real time, so it runs a part of each profile (docs/reference/sweeps.md says
     which).
 
-    Exit code 1 when a run had to be left out because its verdict is `invalid`.
+    Exit code 1 when a run had to be left out because its verdict is `invalid`, or with --against where the results do
+    not agree.
     """
     from rich.console import Console
 
     from experiments.analysis import measured_apart
     from experiments.claims import claims_table, verdicts
     from experiments.questions import noise_sentence, note_on
+    from experiments.reference import agreement_text
     from experiments.running import MEASURED, RUNS, new_files, read_control, read_sweep, run_sweep, strict
 
     chosen = _question(question, as_map)
@@ -110,6 +119,7 @@ def sweep(
     for note in _notes([condition.spec for condition in conditions]):
         typer.echo(f"netkv: {note}", err=True)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
+    reference = None if against is None else _reference(against, chosen.name)
     console = Console(stderr=as_json, quiet=quiet)
     if dry_run:
         names = [condition.name for condition in conditions]
@@ -136,6 +146,9 @@ def sweep(
     table_file = place / f"{chosen.name}.csv"
     note = note_on(conditions, left_out)
     said = chosen.sentences(results)
+    agreement = None if reference is None else _agreement(reference, place, seen, chosen)
+    if agreement is not None:
+        said += agreement_text(agreement)
     if noise := noise_sentence(seen, read_control(place)):
         said.append(noise)
     if left_out:
@@ -156,6 +169,7 @@ def sweep(
     if as_json:
         report = _report(place, results, figures, because, said)
         report["claims"] = strict([verdict.as_json() for verdict in judged])
+        report["agreement"] = None if agreement is None else strict(agreement.as_json())
         typer.echo(json.dumps(report, indent=1, default=str))
     else:
         console.print(chosen.table(results))
@@ -169,8 +183,25 @@ def sweep(
         console.print(f"left out as invalid: {', '.join(left_out)}", highlight=False, soft_wrap=True)
     if quiet and not as_json:
         typer.echo(_in_a_line(place, seen, left_out))
-    if left_out:
+        if agreement is not None:
+            typer.echo("\n".join(agreement_text(agreement)))
+    if left_out or (agreement is not None and not agreement.holds):
         raise typer.Exit(1)
+
+
+def _reference(named: str, question: str) -> DataSet:
+    """What `--against` names, before anything runs."""
+    from experiments.reference import check_question, open_reference
+
+    found = open_reference(named)
+    check_question(found, question)
+    return found
+
+
+def _agreement(reference: DataSet, place: Path, seen: pd.DataFrame, question: Question) -> Agreement:
+    from experiments.reference import compare_sweep
+
+    return compare_sweep(reference, place, seen, [axis.label for axis in question.axes], question.references[0])
 
 
 def _in_a_line(place: Path, seen: pd.DataFrame, left_out: list[str]) -> str:

@@ -23,7 +23,7 @@ PACKAGES = (
 
 PARTS_OF_EXPERIMENTS = (
     *("analysis", "published", "drawing", "running", "watching", "checking", "comparing", "exporting"),
-    *("explaining", "planning", "questions", "reproducing", "claims", "report", "verbs"),
+    *("explaining", "planning", "questions", "reference", "reproducing", "claims", "report", "verbs"),
 )
 """The same inside `experiments`."""
 NAMED_BY_THE_USER = ("topologies", "controller", "workers", "scheduler", "experiments", "tests", "Vagrantfile")
