@@ -18,6 +18,9 @@ def explain(
     ] = None,
     sample: Annotated[float, typer.Option(metavar="PERCENT", help="Decisions in the sample, above 0.")] = 5.0,
     over: Annotated[float, typer.Option(metavar="MS", help="Count the decisions with a regret above it.")] = 10.0,
+    each: Annotated[
+        bool, typer.Option("--each", help="Explain each decision of the sample in words, before the summary.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Explain one decision of a run, or sum up a sample of them.
@@ -43,5 +46,7 @@ def explain(
     if as_json:
         found["requests"] = [told(one) for one in explanations]
         typer.echo(json.dumps(strict(found), indent=1))
-    else:
-        typer.echo(summary_text(found))
+        return
+    for explanation in explanations if each else ():
+        typer.echo(f"{in_sentences(explanation)}\n")
+    typer.echo(summary_text(found))

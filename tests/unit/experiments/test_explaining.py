@@ -234,6 +234,13 @@ def test_the_verb_prints_a_table_that_fits_a_terminal(full: Path) -> None:
     assert "3 of 60 decisions explained" in many
 
 
+def test_the_verb_explains_each_decision_of_a_sample_in_words(full: Path) -> None:
+    many, each = said(str(full)), said(str(full), "--each")
+    explained = explain_requests(full, None)
+    assert each == "".join(f"{in_sentences(one)}\n\n" for one in explained) + many
+    assert len(explained) == 3
+
+
 def test_the_verb_prints_json(full: Path) -> None:
     one = json.loads(said(str(full), "30", "--json"))
     assert one["request_id"] == 30
