@@ -1,7 +1,7 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
-from .agreement import Agreement, RowAgreement, agreement_text, compare_sweep
+from .agreement import Agreement, RowAgreement, agreement_text, compare_sweep, shared_runs
 from .data_card import data_card
-from .data_set import CARD, DataSet, check_question, default_place, open_reference, pack, read_data_set
+from .data_set import CARD, DataSet, default_place, open_reference, pack, read_data_set
 from .entries import entry_conditions, with_entries
 from .leaderboard import BASELINE, Board, board_chart, board_requests, make_board
 from .leaderboard_page import board_page, board_text
@@ -21,7 +21,6 @@ __all__ = [
     "board_page",
     "board_requests",
     "board_text",
-    "check_question",
     "compare_sweep",
     "data_card",
     "default_place",
@@ -31,5 +30,6 @@ __all__ = [
     "pack",
     "planned_sweep",
     "read_data_set",
+    "shared_runs",
     "with_entries",
 ]

@@ -81,6 +81,23 @@ class Agreement:
         }  # fmt: skip
 
 
+def shared_runs(reference: DataSet, question: str, asked: Mapping[str, RunSpec]) -> list[str]:
+    """Which of these runs of a question, specifications by name, the reference has. SpecError when it has none."""
+    check_question(reference, question)
+    known = reference.specs(question)
+    found = [
+        name
+        for name, spec in asked.items()
+        if name in known and _same_question(RunSpec.model_validate(known[name]), spec)
+    ]
+    if not found:
+        raise SpecError(
+            f"{reference.place}: has none of these runs: it holds {question} as another `netkv sweep {question}` asks it"
+            " (leave --set, --seed, --requests and --profile out, or name another reference)"
+        )
+    return found
+
+
 def compare_sweep(reference: DataSet, sweep: Path, seen: pd.DataFrame, axes: Sequence[str], baseline: str) -> Agreement:
     """Hold a sweep's requests (`read_sweep`) against the reference's runs of the same specifications.
 
@@ -89,20 +106,14 @@ def compare_sweep(reference: DataSet, sweep: Path, seen: pd.DataFrame, axes: Seq
     """
     described = read_description(sweep)
     question = str(described["question"])
-    check_question(reference, question)
-    known, own = reference.specs(question), described["specs"]
-    present = [name for name in dict.fromkeys(seen["run"]) if name in own]
-    shared = [name for name in present if name in known and _same_question(known[name], own[name])]
-    if not shared:
-        raise SpecError(
-            f"{reference.place}: has none of these runs: it holds {question} as"
-            f" `netkv sweep {question}` asks it (no other --set, --seed or --profile)"
-        )
+    own = described["specs"]
+    present = {name: RunSpec.model_validate(own[name]) for name in dict.fromkeys(seen["run"]) if name in own}
+    shared = shared_runs(reference, question, present)
     theirs = reference.requests(question)
     place = ["world", "workload", *axes]
     kept = [frame[frame["run"].isin(shared)] for frame in (theirs, seen)]
     keys = [*place, "policy", "refresh_s"]
-    by_row = [{_key(at): rows for at, rows in counted(frame).groupby(keys, dropna=False, sort=False)} for frame in kept]
+    by_row = [{_key(at): rows for at, rows in frame.groupby(keys, dropna=False, sort=False)} for frame in kept]
     rows = []
     for at, after in by_row[1].items():
         before = by_row[0].get(at)
@@ -114,15 +125,11 @@ def compare_sweep(reference: DataSet, sweep: Path, seen: pd.DataFrame, axes: Seq
     return Agreement(reference.place, reference.code(question), code, tuple(rows), len(present) - len(shared))
 
 
-def _same_question(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether both ask the same: how a machine emulates it may differ, what is emulated may not.
-
-    A field that one of them does not have yet has its default.
-    """
-    first, second = (RunSpec.model_validate(spec) for spec in (one, other))
-    if first.world == "analytic" and first.simulation != second.simulation:
+def _same_question(one: RunSpec, other: RunSpec) -> bool:
+    """Whether both ask the same: how a machine emulates it may differ, what is emulated may not."""
+    if one.world == "analytic" and one.simulation != other.simulation:
         return False
-    return first.world == second.world and first.scenario == second.scenario
+    return one.world == other.world and one.scenario == other.scenario
 
 
 def _key(at: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -145,10 +152,10 @@ def _row(
     same = close & (pairs["decode_id_before"] == pairs["decode_id_after"])
     same &= pairs["status_before"] == pairs["status_after"]
     unequal = int((~same).sum()) + abs(len(before) - len(after))
-    change = Interval.of_estimate(relative_change(before, after, "ttft_ms"))
+    change = Interval.of_estimate(relative_change(counted(before), counted(after), "ttft_ms"))
     effect = Interval.exactly(float("nan"))
     if baseline[0] is not None and baseline[1] is not None:
-        effect = Interval.of_estimate(_effect(baseline[0], before, baseline[1], after))
+        effect = Interval.of_estimate(_effect(*map(counted, (baseline[0], before, baseline[1], after))))
     return RowAgreement(
         row=row,
         runs=after["run"].nunique(),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from experiments.questions import Question
     from experiments.reference import Agreement, DataSet
-    from experiments.running import RunSpec
+    from experiments.running import Condition, RunSpec
 
 CONCLUSIONS = "conclusions.txt"
 
@@ -119,7 +119,7 @@ def sweep(
     for note in _notes([condition.spec for condition in conditions]):
         typer.echo(f"netkv: {note}", err=True)
     place = out or Path("results") / f"{question}-{datetime.now():%Y%m%d-%H%M%S}"
-    reference = None if against is None else _reference(against, chosen.name)
+    reference = None if against is None else _reference(against, chosen.name, conditions)
     console = Console(stderr=as_json, quiet=quiet)
     if dry_run:
         names = [condition.name for condition in conditions]
@@ -189,12 +189,12 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _reference(named: str, question: str) -> DataSet:
-    """What `--against` names, before anything runs."""
-    from experiments.reference import check_question, open_reference
+def _reference(named: str, question: str, conditions: list[Condition]) -> DataSet:
+    """What `--against` names, before anything runs. SpecError where it has none of the runs."""
+    from experiments.reference import open_reference, shared_runs
 
     found = open_reference(named)
-    check_question(found, question)
+    shared_runs(found, question, {condition.name: condition.spec for condition in conditions})
     return found
 
 
