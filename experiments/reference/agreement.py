@@ -92,7 +92,7 @@ def shared_runs(reference: DataSet, question: str, asked: Mapping[str, RunSpec])
     ]
     if not found:
         raise SpecError(
-            f"{reference.place}: has none of these runs: it holds {question} as another `netkv sweep {question}` asks it"
+            f"{reference.place}: has none of these runs: its {question} are of another `netkv sweep {question}`"
             " (leave --set, --seed, --requests and --profile out, or name another reference)"
         )
     return found

@@ -190,8 +190,9 @@ def frames(shift: float, noise: float, seeds: int = 8, requests: int = 40) -> tu
     drawn = np.random.default_rng(3)
     rows = [(seed, number) for seed in range(seeds) for number in range(requests)]
     before = pd.DataFrame(rows, columns=["seed", "request_id"]).assign(
-        ttft_ms=drawn.uniform(500, 1500, len(rows)), decode_id=2, status="completed", run="one", verdict="valid"
+        ttft_ms=drawn.uniform(500, 1500, len(rows)), decode_id=2, status="completed", verdict="valid"
     )
+    before["run"] = before["seed"].astype(str)
     of_seed = 1 + shift + noise * drawn.normal(size=seeds)
     return before, before.assign(ttft_ms=before["ttft_ms"] * of_seed[before["seed"]])
 
