@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.analysis import Estimate, Floats, Interval, bootstrap, counted, paired_change, units_of
+from experiments.analysis import Estimate, Interval, bootstrap, counted, paired_change, units_of
 from experiments.drawing import HeatMap, Quantity, Scale, place_among, style_of
 from experiments.reference.data_set import DataSet, check_question
+
+Floats = NDArray[np.float64]
 
 QUESTION = "regimes"
 PLACE = "regime"

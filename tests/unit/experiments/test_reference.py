@@ -327,9 +327,11 @@ def test_a_users_policy_enters_by_one_command(data: DataSet, farthest: str, tmp_
     standing = next(one for one in board["standings"] if one["policy"] == farthest)
     own = read_sweep(tmp_path / "board")
     own = own[own["policy"] == farthest]
-    base = data.requests("regimes").query("policy == 'round_robin'")
+    known = data.requests("regimes")
+    base = known[known["policy"] == "round_robin"]
     for regime in ("baseline", "shuffle"):
-        means = [rows.query("regime == @regime and request_id >= 2")["ttft_ms"].mean() for rows in (base, own)]
+        counted = [rows[(rows["regime"] == regime) & (rows["request_id"] >= 2)] for rows in (base, own)]
+        means = [float(rows["ttft_ms"].mean()) for rows in counted]
         assert standing["cells"][regime]["change"]["value"] == pytest.approx(100 * (means[1] / means[0] - 1), abs=1e-3)
     assert farthest in (tmp_path / "board" / "leaderboard.md").read_text()
     assert said["agreement"]["holds"] is True
