@@ -9,10 +9,11 @@ import pandas as pd
 from experiments.analysis import CONFIDENCE, Interval, percent_change
 
 
-def by_place(rows: pd.DataFrame, prefix: str, label: str, places: str) -> str:
+def by_place(rows: pd.DataFrame, prefix: str, label: str, places: str, on: str = "") -> str:
     """Places by what the comparison in the columns `prefix` says there, Holm's correction included.
 
-    `label`: the column that names a place; `places`: what several of them are called.
+    `label`: the column that names a place; `places`: what several of them are called; `on`: the word before the policy
+    in the column `public` that was the reference there, where that is told.
     """
     found: dict[str, list[str]] = {"lower": [], "higher": [], "none": []}
     unseen: list[float] = []
@@ -20,7 +21,7 @@ def by_place(rows: pd.DataFrame, prefix: str, label: str, places: str) -> str:
         change = Interval.of_row(row, prefix)
         significant = row[f"{prefix}_p_holm"] < 1 - CONFIDENCE
         which = "none" if not significant else "lower" if change.value < 0 else "higher"
-        against = f" on {row['public']}" if prefix == "public_change" else ""
+        against = f" {on} {row['public']}" if on else ""
         found[which].append(f"{row[label]} {percent_change(change)}{against}")
         unseen += [row[f"{prefix}_detectable"]] if which == "none" else []
     names = {"lower": "a gain", "higher": "a loss", "none": "no significant difference"}

@@ -158,7 +158,8 @@ def sentences(results: pd.DataFrame) -> list[str]:
             ):
                 known = rows.dropna(subset=[f"{prefix}_percent"])
                 if len(known):
-                    judged = by_place(known, prefix, REGIME.label, "regimes")
+                    on = "on" if prefix == "public_change" else ""
+                    judged = by_place(known, prefix, REGIME.label, "regimes", on)
                     said.append(f"{policy} on {where}: mean TTFT against {name}, {judged}.")
         said.append(f"decode on {where}: {_bound(here)}.")
     return [*said, CAVEAT] if said else []

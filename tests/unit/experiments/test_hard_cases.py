@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
 
-from experiments.questions import QUESTIONS
+from experiments.questions import QUESTIONS, SweepProfile
 from experiments.questions.hard_cases import BLIND, CASES, REFERENCE, TOPOLOGY, case_of
-from experiments.running import RunSpec
+from experiments.running import Condition, RunSpec
 from scenario import load_requests
 from scheduler import POLICIES, TELEMETRY_POLICIES
+from simulator import AnalyticWorld
 
 QUESTION = QUESTIONS["hard_cases"]
 
@@ -66,11 +68,10 @@ def results(change: float, p_holm: float) -> pd.DataFrame:
         "completed": 100, "left_out": 0, "reference": REFERENCE, "ttft_ms": 900.0, "kv_transfer_ms": 90.0,
         "public": "least_loaded", "public_seeds": 8,
     }  # fmt: skip
-    for prefix, percent, p in (("ttft_change", change, p_holm), ("public_change", -9.0, 0.001)):
+    for prefix, percent, p in (("telemetry_change", change, p_holm), ("public_change", -9.0, 0.001)):
         row |= {f"{prefix}_percent": percent, f"{prefix}_low": percent - 1, f"{prefix}_high": percent + 1}
         row |= {f"{prefix}_detectable": 1.5, f"{prefix}_p_holm": p}
-    static = {f"ttft_change_{end}": 0.0 for end in ("percent", "low", "high")}
-    static |= {f"ttft_change_{end}": math.nan for end in ("detectable", "p_holm")}
+    static = {f"telemetry_change_{end}": math.nan for end in ("percent", "low", "high", "detectable", "p_holm")}
     return pd.DataFrame([{**row, "policy": "netkv_full"}, {**row, **static, "policy": REFERENCE, "refresh_s": None}])
 
 
@@ -90,3 +91,34 @@ def test_sentences_count_gains_and_losses_after_the_correction(change: float, p_
         " nor telemetry, a gain in 1 of 1 cases"
     )
     assert told[2].startswith(f"{REFERENCE} on rag in the analytic world: mean TTFT against the best public policy")
+
+
+def test_runs_that_are_the_same_are_judged_once() -> None:
+    """A policy without telemetry decides in the cases of telemetry as in the easy one: no p-value, the same figures."""
+    question = replace(QUESTION, profiles={"tiny": SweepProfile((0, 1), TINY, axes={"case": ("easy", "noisy")})})
+    found = question.results(pd.concat(map(frame, question.conditions("tiny", POLICIES_OF_TEST, ("analytic",), {}))))
+    rows = found.set_index(["policy", "case"])
+    assert rows.loc[(REFERENCE, "easy"), "public_change_p"] >= 0
+    assert math.isnan(rows.loc[(REFERENCE, "noisy"), "public_change_p"])
+    assert (
+        rows.loc[(REFERENCE, "noisy"), "public_change_percent"]
+        == rows.loc[(REFERENCE, "easy"), "public_change_percent"]
+    )
+    assert found["telemetry_change_percent"].notna().tolist() == (found["policy"] == "netkv_full").tolist()
+    assert rows.loc[("netkv_full", "noisy"), "telemetry_change_percent"] == pytest.approx(
+        rows.loc[("netkv_full", "noisy"), "ttft_change_percent"]
+    )
+
+
+TINY = {"workload.requests": 20, "workload.max_output_tokens": 4, "workload.max_input_tokens": 8192}
+POLICIES_OF_TEST = ("round_robin", REFERENCE, "netkv_full")
+
+
+def frame(condition: Condition) -> pd.DataFrame:
+    """The requests of one run as `read_sweep` has them."""
+    spec = condition.spec
+    with AnalyticWorld(spec.scenario, spec.simulation) as world:
+        records = world.run(spec.scenario).requests
+    return pd.DataFrame([asdict(record) for record in records]).assign(
+        **condition.labels, run=condition.name, verdict="valid", slo_met=True, snapshots=9.0, correlation_s=1.25
+    )
