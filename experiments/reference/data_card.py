@@ -53,8 +53,8 @@ def _card(data: DataSet, commands: Mapping[str, str], made_with: str) -> Iterato
     yield "|---|---|---|---|---|---|---|"
     sizes = data.rows.groupby("run").size()
     for (question, world), rows in runs.groupby(["question", "world"], sort=False):
-        known = world == "analytic" and question in commands
-        command = f"`{commands[question] if known else f'netkv sweep {question}'}`"
+        command = commands.get(str(question)) if world == "analytic" else None
+        command = f"`{command or f'netkv sweep {question}'}`"
         yield (
             f"| {question} | {world} | {len(rows):,} | {int(sizes.loc[rows.index].sum()):,} |"
             f" {rows['policy'].nunique()} | {rows['seed'].nunique()} | {command} |"

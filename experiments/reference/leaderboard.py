@@ -143,10 +143,12 @@ def _sums(rows: pd.DataFrame, policies: list[str], regimes: tuple[str, ...]) -> 
     wide = wide.reset_index()
     wide["unit"] = units_of(wide)
     count = wide["unit"].max() + 1
-    found = {}
+    found: dict[str, Floats] = {}
     for policy in policies:
         parts = [wide[wide[PLACE] == regime] for regime in regimes]
-        found[policy] = np.stack([np.bincount(part["unit"], part[policy], count) for part in parts], axis=1)
+        found[policy] = np.stack([np.bincount(part["unit"], part[policy], count) for part in parts], axis=1).astype(
+            float
+        )
     return found
 
 

@@ -142,8 +142,11 @@ def leaderboard(
                     note = f"{board.seeds} seeds, {board.requests:,} requests a policy."
                     draw_chart(board_chart(board), note, partial)
     if as_json:
-        report = {"boards": [asdict(board) for board in boards], "out": None if out is None else str(out)}
-        report |= {"agreement": None if agreement is None else agreement.as_json()}
+        report = {
+            "boards": [asdict(board) for board in boards],
+            "out": None if out is None else str(out),
+            "agreement": None if agreement is None else agreement.as_json(),
+        }
         typer.echo(json.dumps(strict(report), indent=1, default=str))
     else:
         for board in boards:
