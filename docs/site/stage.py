@@ -97,13 +97,15 @@ def _write_reference(folder: Path) -> None:
         encoding="utf-8",
     )
     for package in (*PACKAGES, *_parts_of_experiments()):
-        page = f"# `{package}`\n\n```{{eval-rst}}\n.. automodule:: {package}\n```\n"
+        again = "   :no-index:\n" if package == "experiments" else ""  # whose names are those of its parts
+        page = f"# `{package}`\n\n```{{eval-rst}}\n.. automodule:: {package}\n{again}```\n"
         (folder / f"{package}.md").write_text(page, encoding="utf-8")
 
 
 def _write_notebook(folder: Path) -> None:
     """The notebook as a page, run by Jupyter on a small sweep of the fluid model: its text, code and outputs."""
     import nbformat
+    from jupyter_client import AsyncKernelManager
     from nbclient import NotebookClient
 
     path = ROOT / "examples" / "figure.ipynb"
@@ -113,7 +115,8 @@ def _write_notebook(folder: Path) -> None:
         netkv = (sys.executable, "-m", "experiments.cli", "sweep", "staleness", "--world", "analytic", "--quiet")
         subprocess.run([*netkv, "--out", str(sweep)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         os.environ["NETKV_SWEEP"] = str(sweep)
-        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+        kernel = AsyncKernelManager(transport="ipc")  # not a port that others could reach
+        NotebookClient(notebook, km=kernel, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
         parts = [part for cell in notebook.cells for part in _as_markdown(cell, folder)]
         text = "\n\n".join(parts).replace(str(sweep), "results/staleness-mine")
     (folder / "notebook.md").write_text(f"{text}\n", encoding="utf-8")

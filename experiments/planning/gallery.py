@@ -99,9 +99,9 @@ def links_over_time(spec: RunSpec, outcome: Outcome) -> tuple[NDArray[np.float64
         names += found
         groups.append((f"{LEVEL_NAMES[upper]} to\n{LEVEL_NAMES[lower]}", len(found)))
     table = pd.DataFrame(outcome.links)
+    table = table[table["time_s"] <= SPAN_S]
     seen = table.pivot_table(index="link", columns="time_s", values="utilisation").reindex(names).fillna(0.0)
-    seen = seen.loc[:, seen.columns <= SPAN_S]
-    return seen.to_numpy(), float(seen.columns[-1]), groups
+    return seen.to_numpy(), float(table["time_s"].max()), groups
 
 
 def draw(path: Path, out: Path) -> Path:

@@ -123,8 +123,8 @@ def sweep(
     console = Console(stderr=as_json, quiet=quiet)
     if dry_run:
         names = [condition.name for condition in conditions]
-        said = "\n".join((*names, f"{len(names)} runs; would write {place}"))
-        typer.echo(json.dumps({"out": str(place), "runs": names}, indent=1) if as_json else said)
+        planned = "\n".join((*names, f"{len(names)} runs; would write {place}"))
+        typer.echo(json.dumps({"out": str(place), "runs": names}, indent=1) if as_json else planned)
         return
     run_sweep(chosen.name, conditions, place, resume=resume, console=console, jobs=jobs, dask=dask)
     seen = read_sweep(place)

@@ -136,7 +136,7 @@ class LiveView:
         for one in look.transfers[:SHOWN]:
             inner.add_row(
                 f"  #{one.request_id}", f"h{one.prefill_id} > h{one.decode_id}", f"tier {one.tier}",
-                f"{one.kv_bytes / 1e9:5.2f} GB", f"since {1e3 * one.for_s:5.0f} ms",
+                f"{one.kv_bytes / 1e9:5.2f} GB", f"for {1e3 * one.for_s:5.0f} ms",
             )  # fmt: skip
         for _ in range(SHOWN - len(look.transfers)):
             inner.add_row("")  # the screen keeps its height

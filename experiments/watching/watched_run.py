@@ -25,6 +25,9 @@ LOOKS, LINES = 200, 20
 FRAME_S = 0.08
 """An analytic run waits for so long after each look on a screen: it would be over before anybody has seen it."""
 
+LATE = 10
+"""After the last arrival one in so many looks is shown: little happens, and answers may be long."""
+
 LEAST_S = 1e-3
 """Between two looks, where all requests arrive at once."""
 
@@ -58,14 +61,24 @@ def watched_run(
         every_s = span_s / (LOOKS if terminal else LINES)
     live = Live(view.screen(), console=console, auto_refresh=False) if terminal else None
 
-    def on_look(look: RunLook) -> None:
-        view.take(look)
+    def show() -> None:
         if live is None:
             console.print(view.line(), markup=False, highlight=False, soft_wrap=True)
+        else:
+            live.update(view.screen(), refresh=True)
+
+    late = 0
+
+    def on_look(look: RunLook) -> None:
+        nonlocal late
+        view.take(look)
+        late += spec.world == "analytic" and look.at_s > span_s
+        if late % LATE:
             return
-        live.update(view.screen(), refresh=True)
-        if spec.world == "analytic":
+        show()
+        if live is not None and spec.world == "analytic":
             time.sleep(FRAME_S)
 
     with live or nullcontext():
         yield Watched(Watch(max(every_s, LEAST_S), on_look), view, live)
+        show()

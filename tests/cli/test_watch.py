@@ -16,7 +16,7 @@ import pytest
 from tests.support.paths import ROOT
 
 NETKV = (sys.executable, "-m", "experiments.cli")
-RUN = ("run", "--world", "analytic", "--requests", "40", "--watch")
+RUN = ("run", "--world", "analytic", "--requests", "40", "--set", "workload.max_output_tokens=32", "--watch")
 DEADLINE_S = 120.0
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -77,7 +77,7 @@ def test_without_a_terminal_there_are_lines(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
     lines = [line for line in done.stdout.splitlines() if " over" in line and "snapshot" in line]
-    assert 20 <= len(lines) <= 40
+    assert len(lines) >= 20
     assert re.search(r"TTFT \d+ ms, cla \d+ ms: [+-][\d.]+ % \(requests: \d+\)", lines[-1])
 
 
