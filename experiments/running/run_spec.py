@@ -209,7 +209,9 @@ def _check_trace(spec: RunSpec) -> None:
     try:
         mode = trace.stat().st_mode
     except OSError as problem:
-        raise SpecError(f"workload.trace: {trace}: {problem.strerror}") from None
+        relative = isinstance(problem, FileNotFoundError) and not trace.is_absolute()
+        where = " (a relative path begins in the folder where netkv is called)" if relative else ""
+        raise SpecError(f"workload.trace: {trace}: {problem.strerror}{where}") from None
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
         raise SpecError(
             f"workload.trace: {trace}: a pipe, which can be read only once, and a run reads its trace more often: write"
