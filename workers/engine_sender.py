@@ -332,7 +332,7 @@ class EngineTransfer:
             )
 
     def fail(self, error: str) -> None:
-        """Report it, once. Writes under way go on: an engine cannot be told to stop."""
+        """Report it, once. Writes under way go on: an engine has no way to end them."""
         if not self._over:
             self._end()
             self._on_failed(error)

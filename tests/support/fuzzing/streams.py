@@ -219,14 +219,14 @@ def _feed(driver: socket.socket, data: bytes) -> None:
 @contextmanager
 def _handlers(channel: ControlChannel, role: int) -> Iterator[dict[str, Any]]:
     if role == 0:
-        pool = ConnectionPool(channel.loop, NoNetwork(), persistent=False)
-        prefill = PrefillWorker(channel, SocketSender(channel.loop, pool))
+        connections = ConnectionPool(channel.loop, NoNetwork(), persistent=False)
+        prefill = PrefillWorker(channel, SocketSender(channel.loop, connections))
         yield {name: getattr(prefill, name) for name in ("prefill", "prefill_at_once", "transfer", "connect")}
         return
     with closing(channel.listen("127.0.0.1", 0)) as listener:
         if role == 1:
-            batch = Batch(lambda _: 0.001, 4, 1000)
-            decode = DecodeWorker(channel, batch, partial(Receiver, channel.loop, listener))
+            receiver_for = partial(Receiver, channel.loop, listener)
+            decode = DecodeWorker(channel, Batch(lambda _: 0.001, 4, 1000), receiver_for)
             yield {"expect": decode.expect, "cancel": decode.cancel}
             return
         with closing(channel.listen("127.0.0.1", 0, socket.SOCK_DGRAM)) as datagrams:
