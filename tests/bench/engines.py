@@ -50,6 +50,12 @@ def cpu_s(pid: int) -> float:
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
+def resident_MB(pid: int) -> float:
+    """Memory that a process has in use."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
 def connections(end: Sequence[str]) -> int:
     """TCP connections that are established in a namespace."""
     shown = subprocess.run([*end, "ss", "-tnH", "state", "established"], capture_output=True, text=True, check=True)
@@ -67,7 +73,7 @@ def alone(pairs: dict[str, EnginePair]) -> None:
                 took_s[engine].append(pair.move(size).took_s)
         fluid_s = 8 * size / FLUID_BPS
         cells = [
-            f"{1e3 * statistics.median(took):.1f} | +{1e3 * (statistics.median(took) - fluid_s):.1f} ms"
+            f"{1e3 * statistics.median(took):.1f} | {1e3 * (statistics.median(took) - fluid_s):+.1f} ms"
             f" ({statistics.median(took) / fluid_s - 1:+.0%})"
             for took in took_s.values()
         ]
@@ -115,7 +121,8 @@ def cable_bench() -> None:
             began_s = time.monotonic()
             pair.connect()
             print(
-                f"{engine}: connected in {time.monotonic() - began_s:.2f} s, {connections(ends[engine][0])} connections"
+                f"{engine}: connected in {time.monotonic() - began_s:.2f} s, {connections(ends[engine][0])} connections,"
+                f" from ports {pair.move(1000).sent['source_ports']}"
             )
             pairs[engine] = pair
         alone(pairs)
@@ -142,7 +149,8 @@ def unshaped(place: Path) -> None:
             idle = (sum(map(cpu_s, pids)) - idle_s) / 2.0
             print(
                 f"{engine}: {8 * UNSHAPED_BYTES / min(took_s) / 1e9:.2f} Gbit/s,"
-                f" {spent_s / (5 * UNSHAPED_BYTES / 1e9):.2f} s/GB; idle, {idle:.1%} of a processor"
+                f" {spent_s / (5 * UNSHAPED_BYTES / 1e9):.2f} s/GB; idle, {idle:.1%} of a processor;"
+                f" {max(map(resident_MB, pids)):.0f} MB resident in the larger worker"
             )
 
 
