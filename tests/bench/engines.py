@@ -120,10 +120,9 @@ def cable_bench() -> None:
             pair = stack.enter_context(EnginePair(folder, ends[engine], engine, "--pace-bps", repr(RATE_BPS)))
             began_s = time.monotonic()
             pair.connect()
-            print(
-                f"{engine}: connected in {time.monotonic() - began_s:.2f} s, {connections(ends[engine][0])} connections,"
-                f" from ports {pair.move(1000).sent['source_ports']}"
-            )
+            took_s, count = time.monotonic() - began_s, connections(ends[engine][0])
+            ports = pair.move(1000).sent["source_ports"]
+            print(f"{engine}: connected in {took_s:.2f} s, {count} connections, of blobs from ports {ports}")
             pairs[engine] = pair
         alone(pairs)
         together(pairs)
