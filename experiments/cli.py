@@ -20,6 +20,7 @@ from experiments.verbs.doctor import doctor
 from experiments.verbs.explain import explain
 from experiments.verbs.export import export
 from experiments.verbs.init import init
+from experiments.verbs.models import models
 from experiments.verbs.paper import paper
 from experiments.verbs.paths import paths
 from experiments.verbs.plan import plan
@@ -51,7 +52,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (doctor, init, plan, run, sweep, compare, report, export, explain, check, paths, tune, shell, clean):
+for verb in (
+    doctor,
+    init,
+    plan,
+    run,
+    sweep,
+    compare,
+    report,
+    export,
+    explain,
+    check,
+    paths,
+    tune,
+    models,
+    shell,
+    clean,
+):
     app.command()(verb)
 app.add_typer(paper, name="paper", help="The paper as published: fit what it does not say, then predict its cells.")
 app.add_typer(reference, name="reference", help="Reference results: build them, rank policies by them.")

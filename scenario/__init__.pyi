@@ -25,7 +25,9 @@ from .faults import (
     FaultsSpec,
     RandomFaults,
 )
-from .model import MODELS, ModelSpec
+from .hardware import GPUS, Gpu
+from .model import MODELS, SHAPES, ModelSpec, derived
+from .model_shape import ModelShape
 from .requests import Workload, load_requests, load_workload, part_of_trace
 from .sections import OracleSpec, ServingSpec, SloSpec, WorkloadSpec
 from .specification import Scenario
@@ -34,8 +36,10 @@ __all__ = [
     "DETECTION_S",
     "EMULATED_ONLY",
     "FAULT_KINDS",
+    "GPUS",
     "MODELS",
     "NETWORK_FAULTS",
+    "SHAPES",
     "TELEMETRY_FAULTS",
     "BackgroundFlow",
     "CongestionSpec",
@@ -45,6 +49,8 @@ __all__ = [
     "FaultKind",
     "FaultState",
     "FaultsSpec",
+    "Gpu",
+    "ModelShape",
     "ModelSpec",
     "OracleSpec",
     "RandomFaults",
@@ -56,6 +62,7 @@ __all__ = [
     "WorkloadSpec",
     "check_targets",
     "congestion_evidence",
+    "derived",
     "fault_edges",
     "instance_of",
     "link_tiers",

@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from scenario.background_load import BackgroundFlow
 from scenario.congestion import CongestionSpec, plan_background
@@ -79,6 +79,12 @@ class Scenario(Section):
                 raise ValueError(f"{model!r} is not one of {', '.join(MODELS)}{did_you_mean(model, MODELS)}")
             return MODELS[model]
         return model
+
+    @field_validator("model")
+    @classmethod
+    def _on_these_gpus(cls, model: ModelSpec, known: ValidationInfo) -> ModelSpec:
+        fabric = known.data.get("fabric")
+        return model if fabric is None else model.on(fabric.gpus_per_instance)
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A random stream for each purpose: all policies of a comparison get the same requests and traffic."""

@@ -126,9 +126,23 @@ class ReferenceFabric:
 def prefill_s(model: Mapping[str, Any], gpus: int, tokens: Floats) -> Floats:
     """Seconds that a prompt of so many tokens takes on an instance of so many GPUs."""
     if model["prefill"] == "table":
+        if given := model.get("prefill_table_s"):
+            return interpolated([(prompt, seconds) for prompt, seconds in given], tokens)
         return interpolated(list(PREFILL_TABLE_S.items()), tokens) * 8 / gpus
+    if model["prefill"] == "weights":
+        return _by_weights_s(model, gpus, tokens)
     layers, hidden = model["layers"], model["hidden"]
     flop = layers * (4 * tokens**2 * hidden + 22 * tokens * hidden**2)
+    return np.asarray(flop / (gpus * model["gpu_flops"] * model["prefill_utilisation"]), dtype=float)
+
+
+def _by_weights_s(model: Mapping[str, Any], gpus: int, tokens: Floats) -> Floats:
+    """Twice the weights that a token passes, and causal attention, over the effective peak."""
+    of = model["shape"]
+    wide = of["heads"] * of["head_dim"]
+    passed = of["hidden"] * (2 * wide + 2 * of["kv_heads"] * of["head_dim"])
+    passed += of["experts_active"] * 3 * of["hidden"] * of["intermediate"]
+    flop = 2 * of["layers"] * (passed * tokens + wide * tokens**2)
     return np.asarray(flop / (gpus * model["gpu_flops"] * model["prefill_utilisation"]), dtype=float)
 
 

@@ -2,6 +2,7 @@
 from .feasibility import assess_feasibility, predict_load
 from .foreign_packages import foreign_packages
 from .machine_check import examine
+from .model_table import ModelCosts, Published, checked, model_costs
 from .run_plan import plan_run
 from .spec_template import spec_schema, spec_template
 from .telemetry_display import telemetry_line, telemetry_table
@@ -10,10 +11,14 @@ from .tuning import DEFAULT_GRIDS, OBJECTIVES, grid_points, ranking, search, tun
 __all__ = [
     "DEFAULT_GRIDS",
     "OBJECTIVES",
+    "ModelCosts",
+    "Published",
     "assess_feasibility",
+    "checked",
     "examine",
     "foreign_packages",
     "grid_points",
+    "model_costs",
     "plan_run",
     "predict_load",
     "ranking",

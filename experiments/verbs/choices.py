@@ -10,6 +10,7 @@ WORLDS = ("emulated", "analytic")
 PROFILES = ("quick", "full")
 QUESTIONS = ("staleness", "staleness_map", "topology", "prefix", "ablation", "scale", "regimes", "faults", "hard_cases")
 CONGESTION_KINDS = ("none", "constant", "onoff", "hotspot", "incast", "shuffle")
+GPU_NAMES = ("h100", "h200", "a100", "b200")
 TUNING_OBJECTIVES = ("mean_ttft_ms", "p99_ttft_ms", "mean_kv_transfer_ms", "mean_e2el_ms")
 POLICIES = (
     "round_robin",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_where_memory_is_ample_it_does_not_matter_when_it_is_taken() -> None:
 @pytest.mark.parametrize("nic_times", [1, 400], ids=["the_network_binds", "the_prefill_binds"])
 def test_part_of_a_transfer_leaves_during_its_prefill(nic_times: int, simulation: SimulationSpec) -> None:
     pair = one_pair(serving=ServingSpec(overlap=0.75))
-    wide = pair.fabric.model_copy(update={"nic_rate_bps": nic_times * pair.fabric.nic_rate_bps})
+    wide = replace(pair.fabric, nic_rate_bps=nic_times * pair.fabric.nic_rate_bps)
     outcome = play(pair.model_copy(update={"fabric": wide}), [prompt(0, 2.0)], simulation=simulation)
     (record,) = outcome.requests
     sending_s = TRANSFER_S / nic_times
