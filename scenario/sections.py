@@ -160,6 +160,38 @@ class WorkloadSpec(Section):
         return self.arrivals or ("jitter" if self.trace else "poisson")
 
 
+def _or_never(given: Any, finite: ValidatorFunctionWrapHandler) -> Any:
+    return math.inf if given == "never" else finite(given)
+
+
+_NEVER = PlainSerializer(lambda seconds: "never" if math.isinf(seconds) else seconds, when_used="json")
+
+
+class RetrySpec(Section):
+    """When an attempt to serve a request is over, and how many there are."""
+
+    attempts: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Times that a request is tried, 1 to 10: another selection, after another prefill where the KV is"
+        " lost. After the last one it fails.",
+    )
+    timeout_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False), WrapValidator(_or_never), _NEVER] = Field(
+        math.inf,
+        description="An attempt is over when nothing has been heard of it for as long, beyond the time that its prefill"
+        " or its answer takes, s, above 0, at most 3600. `never`: at the run's deadline.",
+    )
+    exclude_failed: bool = Field(
+        True, description="Whether instances at which it failed are chosen again only where no other can be."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _once_more(cls, given: Any) -> Any:
+        return {"attempts": 2 if given else 1} if isinstance(given, bool) else given
+
+
 class ServingSpec(Section):
     """How the instances serve.
 
@@ -219,10 +251,10 @@ class ServingSpec(Section):
         " `after_transfer`: with its place in the batch; KV that has arrived waits elsewhere, as in host memory, where"
         " there is no limit.",
     )
-    retry: bool = Field(
-        False,
-        description="Whether a request whose instance ends, or whose transfer breaks, is tried once more: another"
-        " selection, after another prefill where the prefill instance has ended. Otherwise it fails.",
+    retry: RetrySpec = Field(
+        RetrySpec(),
+        description="What becomes of a request that is lost with its instance or transfer, or of which nothing is"
+        " heard. `true`: two attempts.",
     )
     prefix_cache_tokens: int = Field(
         100_000,
@@ -250,16 +282,7 @@ class ServingSpec(Section):
         return self
 
 
-def _or_never(given: Any, finite: ValidatorFunctionWrapHandler) -> Any:
-    return math.inf if given == "never" else finite(given)
-
-
-RefreshInterval = Annotated[
-    float,
-    Field(gt=0, le=3600, allow_inf_nan=False),
-    WrapValidator(_or_never),
-    PlainSerializer(lambda refresh_s: "never" if math.isinf(refresh_s) else refresh_s, when_used="json"),
-]
+RefreshInterval = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False), WrapValidator(_or_never), _NEVER]
 """Seconds, or infinity, which is written as `never`."""
 
 

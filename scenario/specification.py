@@ -64,7 +64,7 @@ class Scenario(Section):
 
     @model_validator(mode="after")
     def _overlap_without_second_attempts(self) -> Scenario:
-        if self.serving.overlap and (self.serving.retry or self.faults.kinds & WORKER_FAULTS):
+        if self.serving.overlap and (self.serving.retry.attempts > 1 or self.faults.kinds & WORKER_FAULTS):
             raise ValueError(
                 "serving.overlap: a transfer that begins during its prefill is not tried again: leave out serving.retry"
                 f" and the faults {', '.join(sorted(WORKER_FAULTS))}, or set serving.overlap to 0"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -142,8 +142,10 @@ class Dispatcher:
         elif due and sample is None and not self.oracle.frozen:
             self._view.lose(refused or "no document")
 
-    def select(self, request: Request, prefill_id: int, now_s: float) -> Decision:
+    def select(self, request: Request, prefill_id: int, now_s: float, avoided: Collection[int] = ()) -> Decision:
         """Choose the decode instance of a request whose prefill has ended at `now_s`, and account for the transfer.
+
+        An instance that is `avoided` is a candidate where no other is.
 
         RejectedError when the request is rejected: InfeasibleError when no instance could ever hold it, the policy's
         own reason otherwise. PolicyError when the policy breaks its contract. In neither case is anything booked.
@@ -157,7 +159,7 @@ class Dispatcher:
             raise InfeasibleError(f"needs {need} tokens of KV memory, an instance has {self._memory_tokens}")
         if not self._loads.anybody:
             raise RejectedError("no decode instance is running")
-        candidates = self._candidates(request, prefill_id, now_s)
+        candidates = self._candidates(request, prefill_id, now_s, avoided)
         chosen = choose(self.policy, self.policy_name, request, candidates, self._view, self._limit_s)
         fallback, age_s = self._view.missed, self._view.age_s
         decision_us = (self._stopwatch() - started_ns) / 1e3
@@ -249,10 +251,14 @@ class Dispatcher:
         self._table.book(empty.copy(), 1.0, prefill_id, int(self._table.decode_id[0]))
         self._table.available(prefill_id, 1, empty, self._in_flight.count, 0.0)
 
-    def _candidates(self, request: Request, prefill_id: int, now_s: float) -> Candidates:
+    def _candidates(self, request: Request, prefill_id: int, now_s: float, avoided: Collection[int] = ()) -> Candidates:
         loads = self._loads
         loads.look(now_s)
         cached = np.minimum(self.prefixes.matched_blocks(request.block_ids) * self._block_tokens, request.input_length)
+        feasible = loads.feasible(request)
+        if avoided:
+            others = feasible & ~np.isin(self._table.decode_id, list(avoided))
+            feasible = others if others.any() else feasible
         return Candidates(
             prefill_id=prefill_id,
             decode_id=self._table.decode_id,
@@ -267,5 +273,5 @@ class Dispatcher:
             sent_since=loads.sent_since,
             admission_wait_s=loads.admission_wait_s(request),
             first_step_s=loads.first_step_s,
-            feasible=loads.feasible(request),
+            feasible=feasible,
         )

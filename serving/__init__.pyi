@@ -3,12 +3,13 @@ from .attempts import STRIDE, Attempts
 from .background_evidence import offered_and_measured
 from .fault_record import FaultRecord, note_paths
 from .lifecycle import STAGES, Hit, Lifecycle, Movers
-from .outcome import POLICY_ERROR, Outcome, RequestRecord
+from .outcome import POLICY_ERROR, RETRIED, Outcome, RequestRecord
 from .prefill_queue import PrefillQueues
 from .run_look import LifeWatch, RunLook, TransferUnderWay, Watch
 
 __all__ = [
     "POLICY_ERROR",
+    "RETRIED",
     "STAGES",
     "STRIDE",
     "Attempts",

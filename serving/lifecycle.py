@@ -23,6 +23,7 @@ from scheduler import Decision, Dispatcher, Policy, PolicyError, PrefixIndex, Re
 from serving.decode_memory import DecodeMemory
 from serving.outcome import ENDED_EARLY, RequestRecord
 from serving.prefill_queue import PrefillQueues
+from serving.retries import Retries
 from topologies import Fabric, Roles
 from workloads import BLOCK_TOKENS, Request
 
@@ -51,11 +52,15 @@ class Movers(Protocol):
         """
         ...
 
-    def abandon(self, request_id: int, decode_id: int) -> None:
-        """Have the decode instance forget a request that has failed, or is to be placed anew.
+    def abandon(self, request_id: int, decode_id: int | None) -> None:
+        """Have the decode instance, if one was chosen, forget a request that has failed or is to be placed anew.
 
         What is still reported of it belongs to an attempt that is over, and must not be passed on.
         """
+        ...
+
+    def wake(self, request_id: int, at_s: float) -> None:
+        """Ask `Lifecycle.overdue` at that time. Only where the scenario has `serving.retry.timeout_s`."""
         ...
 
 
@@ -103,8 +108,8 @@ class Lifecycle:
         self._memory = DecodeMemory(roles.decode, serving.kv_memory_tokens) if before else None
         self._overlap = serving.overlap > 0
         self._in_prefill: set[int] = set()
-        self._retry = serving.retry
-        self._retried: set[int] = set()
+        self._retries = Retries(serving.retry)
+        self._answer_s = scenario.model.step_s(serving.batch_slots)
         self._no_sender: dict[int, str] = {}
         self._open = set(self._requests)
         self._decided: dict[int, Decision] = {}
@@ -141,21 +146,26 @@ class Lifecycle:
 
     def arrive(self, request: Request) -> None:
         """The request is there: an instance is chosen for its prefill."""
+        self._arrive(request, request.timestamp_s)
+
+    def _arrive(self, request: Request, at_s: float) -> None:
         if request.request_id not in self._open:
             return  # the run has ended early
         prefill_s = self._prefill_s[request.request_id]
-        prefill_id = self._queues.assign(prefill_s)
+        prefill_id = self._queues.assign(prefill_s, self._retries.avoided(request.request_id))
         if prefill_id is None:
             self._close(request.request_id, "no prefill instance is running")
             return
         self.records[request.request_id].prefill_id = prefill_id
         self._in_prefill.add(request.request_id)
+        self._expect(request.request_id, at_s + self._queues.work_s(prefill_id))
         self._movers.prefill(request, prefill_id, prefill_s)
 
     def prefill_started(self, request_id: int, at_s: float, now_s: float | None = None) -> None:
         """`now_s`: when the world has learned of it, if later. With an overlap the decode instance is chosen then."""
         record = self.records[request_id]
         record.queue_ms = (at_s - record.timestamp_s) * 1e3
+        self._expect(request_id, at_s + self._prefill_s[request_id])
         if self._overlap and request_id in self._open:
             self._select(request_id, at_s if now_s is None else now_s)
 
@@ -173,7 +183,8 @@ class Lifecycle:
     def _select(self, request_id: int, now_s: float) -> None:
         request, record = self._requests[request_id], self.records[request_id]
         try:
-            decision = self.dispatcher.select(request, record.prefill_id, now_s)
+            avoided = self._retries.avoided(request_id)
+            decision = self.dispatcher.select(request, record.prefill_id, now_s, avoided)
         except RejectedError as problem:
             record.status = "rejected"
             self._close(request_id, str(problem))
@@ -185,10 +196,11 @@ class Lifecycle:
         self._decided[request_id] = decision
         self.decisions[request_id] = {name: getattr(decision, name) for name in DECISION_FIELDS}
         if self._memory is None:
-            self._move(request_id)
+            self._move(request_id, now_s)
         elif self._memory.ask(decision.decode_id, request_id, request.input_length + request.output_length):
             self._order(request_id, now_s)
         else:
+            self._expect(request_id, math.inf)
             self.dispatcher.hold(request_id)
 
     def _order(self, request_id: int, now_s: float) -> None:
@@ -197,11 +209,12 @@ class Lifecycle:
         waited_s = max(now_s - decision.decided_s, 0.0)
         self.decisions[request_id]["memory_wait_ms"] = waited_s * 1e3
         self.dispatcher.release(request_id, decision.decided_s + waited_s)
-        self._move(request_id)
+        self._move(request_id, decision.decided_s + waited_s)
 
-    def _move(self, request_id: int) -> None:
+    def _move(self, request_id: int, now_s: float) -> None:
         """Where nothing is to be moved there is nothing to send ahead of the end of the prefill."""
         decision = self._decided[request_id]
+        self._expect(request_id, now_s + (self._prefill_s[request_id] if request_id in self._in_prefill else 0.0))
         if decision.kv_bytes or request_id not in self._in_prefill:
             self._movers.transfer(self._requests[request_id], decision)
 
@@ -220,12 +233,14 @@ class Lifecycle:
         """The last byte is in: the request waits for a place in the batch, and its prefix can be shared."""
         if request_id in self._open:
             self._received_s[request_id] = at_s
+            self._expect(request_id, at_s)
             self.dispatcher.transferred(request_id, at_s)
             self._note_transfer(request_id)
 
     def admitted(self, request_id: int, at_s: float) -> None:
         if request_id in self._open:
             self.dispatcher.admitted(request_id)
+            self._expect(request_id, at_s + self._requests[request_id].output_length * self._answer_s)
             self.records[request_id].admission_ms = (at_s - self._received_s[request_id]) * 1e3
 
     def first_token(self, request_id: int, at_s: float) -> None:
@@ -242,18 +257,29 @@ class Lifecycle:
             if request_id in self._sent_from_s or request_id in self._no_sender:  # else as soon as the sender reports
                 self._close(request_id, self._no_sender.get(request_id, ""))
 
-    def failed(self, request_id: int, error: str, now_s: float | None = None) -> None:
+    def overdue(self, request_id: int, now_s: float) -> None:
+        """It is time to look whether anything was heard of a request: its attempt is over if not."""
+        if request_id not in self._open or self.records[request_id].status == "completed":
+            return
+        again_s = self._retries.look(request_id, now_s)
+        if again_s > now_s:
+            if again_s < math.inf:
+                self._movers.wake(request_id, again_s)
+            return
+        self.failed(request_id, f"nothing was heard of it in {self.stage_of(request_id)}", now_s, silent=True)
+
+    def failed(self, request_id: int, error: str, now_s: float | None = None, *, silent: bool = False) -> None:
         """Something broke on the way, wherever the request had got to: it fails.
 
-        Where the scenario has `serving.retry` and `now_s` is given, it is tried once more instead, if it was not yet.
+        Where `serving.retry` leaves it another attempt, and `now_s` is given, it is tried once more instead. `silent`:
+        nobody knows whether the prefill instance still has the KV, so that it is prefilled anew unless it has arrived.
         """
         if request_id not in self._open:
             return
         if self.records[request_id].status == "completed":
             self._close(request_id, error)
-        elif self._retry and now_s is not None and request_id not in self._retried:
-            self._retried.add(request_id)
-            self._try_again(request_id, now_s)
+        elif now_s is not None and self._retries.may(request_id):
+            self._try_again(request_id, now_s, silent and request_id not in self._received_s)
         else:
             self._take_back(request_id, now_s)
             self._close(request_id, error)
@@ -269,14 +295,13 @@ class Lifecycle:
                 self._memory.clear(instance)
         else:
             self._queues.set_dead(instance, True)
-        retried_before = set(self._retried)
         hit = [request_id for request_id in sorted(self._open) if self._is_at(request_id, role, instance)]
         hit.sort(key=self._is_ordered)  # who waits leaves first, so that what others free is not given to it
+        again = [request_id for request_id in hit if self._retries.may(request_id)]
         for request_id in hit:
             self.failed(request_id, reason, now_s)
         if role == "prefill":
             self._lose_senders(instance, reason)
-        again = [request_id for request_id in hit if request_id in self._retried - retried_before]
         return Hit([request_id for request_id in hit if request_id not in again], again)
 
     def restored(self, role: Role, instance: int) -> None:
@@ -315,16 +340,22 @@ class Lifecycle:
                 if self.records[request_id].status == "completed":
                     self._close(request_id, self._no_sender[request_id])
 
-    def _try_again(self, request_id: int, now_s: float) -> None:
-        """Select once more; after another prefill where the KV is lost with its prefill instance."""
-        prefilled = request_id not in self._in_prefill
+    def _try_again(self, request_id: int, now_s: float, kv_lost: bool) -> None:
+        """Select once more; after another prefill where the KV is lost, or its prefill instance has ended."""
+        decision, prefill_id = self._decided.get(request_id), self.records[request_id].prefill_id
+        prefilled = request_id not in self._in_prefill and not kv_lost
+        self._retries.again(
+            request_id, *([decision.decode_id] if decision else []), *([] if prefilled else [prefill_id])
+        )
+        if decision is None and kv_lost:
+            self._movers.abandon(request_id, None)
         self._take_back(request_id, now_s)
         self.decisions.pop(request_id, None)
         self.records[request_id].undecided()
-        if prefilled and not self._queues.is_dead(self.records[request_id].prefill_id):
+        if prefilled and not self._queues.is_dead(prefill_id):
             self._select(request_id, now_s)
         else:
-            self.arrive(self._requests[request_id])
+            self._arrive(self._requests[request_id], now_s)
 
     def _take_back(self, request_id: int, now_s: float | None) -> None:
         """Undo what is booked for a request, wherever it had got to."""
@@ -355,6 +386,17 @@ class Lifecycle:
         if self._memory is not None:
             for waiting in self._memory.leave(self._decided[request_id].decode_id, request_id):
                 self._order(waiting, -math.inf if now_s is None else now_s)
+
+    def _expect(self, request_id: int, by_s: float) -> None:
+        """Something will be heard of the request by then, unless it is lost."""
+        look_s = self._retries.expect(request_id, by_s)
+        if look_s is not None:
+            self._movers.wake(request_id, look_s)
+
+    @property
+    def retried(self) -> list[int]:
+        """The requests that were tried more than once."""
+        return sorted(self._retries.retried)
 
     # -- bookkeeping ------------------------------------------------------------------------------------------------
 

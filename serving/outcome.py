@@ -12,6 +12,9 @@ Status = Literal["completed", "failed", "rejected"]
 
 NAN = float("nan")
 
+RETRIED = "retried_ids"
+"""In a run's evidence: the numbers of the requests that were tried more than once."""
+
 POLICY_ERROR = "policy_error"
 """Where a run's evidence says how the policy broke its contract and ended the run."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 SAME_WORK_DECIMALS = 9
@@ -19,11 +21,18 @@ class PrefillQueues:
         self._turn = 0
         self._dead = np.zeros(len(self._ids), dtype=np.bool_)
 
-    def assign(self, prefill_s: float) -> int | None:
-        """Choose an instance for that much work and book it; None when none is running."""
+    def assign(self, prefill_s: float, avoided: Collection[int] = ()) -> int | None:
+        """Choose an instance for that much work and book it, one that is `avoided` where no other is running.
+
+        None when none is.
+        """
         if self._dead.all():
             return None
-        work_s = np.where(self._dead, np.inf, self._work_s.round(SAME_WORK_DECIMALS))
+        out = self._dead
+        if avoided:
+            out = self._dead | np.isin(self._ids, list(avoided))
+            out = self._dead if out.all() else out
+        work_s = np.where(out, np.inf, self._work_s.round(SAME_WORK_DECIMALS))
         idlest = np.flatnonzero(work_s == work_s.min())
         at = int(idlest[self._used[idlest].argmin()])
         self._turn += 1
@@ -37,6 +46,10 @@ class PrefillQueues:
 
     def is_dead(self, prefill_id: int) -> bool:
         return bool(self._dead[self._position[prefill_id]])
+
+    def work_s(self, prefill_id: int) -> float:
+        """The work that an instance has left, the latest included, seconds."""
+        return float(self._work_s[self._position[prefill_id]])
 
     def done(self, prefill_id: int, prefill_s: float) -> None:
         self._work_s[self._position[prefill_id]] -= prefill_s

@@ -6,6 +6,7 @@ Deterministic: an Outcome depends on the scenario and the simulation's specifica
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -101,7 +102,8 @@ class AnalyticWorld:
             return ClosedFormTransport(fabric, -scenario.lead_s)
         persistent = scenario.serving.connections == "persistent"
         choice = PathChoice(scenario.seed, self._simulation.spreading)
-        kind = FaultyTransport if scenario.faults.kinds else FluidTransport
+        cancels = scenario.faults.kinds or math.isfinite(scenario.serving.retry.timeout_s)
+        kind = FaultyTransport if cancels else FluidTransport
         return kind(fabric, choice, persistent, -scenario.lead_s)
 
 

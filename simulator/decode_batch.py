@@ -75,6 +75,21 @@ class DecodeBatch:
         self._waiting.append((request_id, tokens, output_tokens))
         if len(self._waiting) > 1:
             return events  # the first in the queue has its turn booked, or is blocked
+        self._let_in(now_s, events)
+        return events
+
+    def withdraw(self, request_id: int, now_s: float) -> list[BatchEvent]:
+        """Take a request out of the queue, if it is there; who was behind it may join at the next step."""
+        events = self.advance(now_s)
+        left = deque(one for one in self._waiting if one[0] != request_id)
+        if len(left) < len(self._waiting):
+            self._waiting = left
+            if left:
+                self._let_in(now_s, events)
+        return events
+
+    def _let_in(self, now_s: float, events: list[BatchEvent]) -> None:
+        """Let the first in the queue join now, if a step starts, or book its turn."""
         if not self._endings:
             self._start_s = now_s
             self._admit(events)
@@ -85,8 +100,7 @@ class DecodeBatch:
                     self._begin_step(steps)
                 self._admit(events)
             else:
-                self.next_s = self._start_s + steps * self._length_s
-        return events
+                self.next_s = min(self.next_s, self._start_s + steps * self._length_s)
 
     def advance(self, now_s: float) -> list[BatchEvent]:
         """Let all requests join or leave that are due by `now_s`; what happened, in order."""

@@ -25,6 +25,7 @@ class Kind(IntEnum):
     REFRESH = 8
     PREFILLED = 9
     ARRIVAL = 10
+    OVERDUE = 11
 
 
 OBSERVERS = frozenset({Kind.POLL, Kind.LINK_ROWS, Kind.REFRESH})

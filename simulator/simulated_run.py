@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from scenario import DETECTION_S, BackgroundFlow, Role, Scenario, fault_edges
 from scheduler import Decision, Policy, PrefixIndex
-from serving import POLICY_ERROR, Attempts, FaultRecord, Lifecycle, Outcome, Watch
+from serving import POLICY_ERROR, RETRIED, Attempts, FaultRecord, Lifecycle, Outcome, Watch
 from simulator.decode_batch import BatchEvent, DecodeBatch, Joined
 from simulator.errors import StuckError
 from simulator.event_queue import EventQueue, Kind
@@ -166,6 +166,9 @@ class SimulatedRun:
                     self._end_prefill(current)
             case Kind.ARRIVAL:
                 self._life.arrive(self._requests[subject])
+            case Kind.OVERDUE:
+                transport.advance(self._now_s)
+                self._life.overdue(subject, self._now_s)
 
     # -- the movers -------------------------------------------------------------------------------------------------
 
@@ -192,10 +195,15 @@ class SimulatedRun:
             self._faults.note_use(self._faulty.home_links())
         self._flows_seen += self._transport.flows
 
-    def abandon(self, request_id: int, decode_id: int) -> None:
+    def wake(self, request_id: int, at_s: float) -> None:
+        self._event_queue.book(at_s, Kind.OVERDUE, request_id)
+
+    def abandon(self, request_id: int, decode_id: int | None) -> None:
+        assert decode_id is not None, "a prefill of the model is never late"
         self._attempts.end(request_id)
         if self._moving.pop(request_id, None) is not None and self._faulty is not None:
             self._faulty.cancel(request_id)
+        self._apply(decode_id, self._batches[decode_id].withdraw(request_id, self._now_s))
 
     def _start_prefill(self, request_id: int, prefill_id: int, prefill_s: float) -> None:
         self._prefilling[request_id] = prefill_id, prefill_s
@@ -315,6 +323,7 @@ class SimulatedRun:
             "background_bytes": round(self._transport.background_B),
             "link_sample_s": self._observers.link_sample_s,
             "events": self.events,
+            **({RETRIED: self._life.retried} if self._life.retried else {}),
             "mean_flows": self._flows_seen / transfers if transfers else 0.0,
         }
         if self._life.policy_error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from scenario import BackgroundFlow, Role, Scenario
 from scheduler import PrefixIndex
-from serving import POLICY_ERROR, Outcome, Watch
+from serving import POLICY_ERROR, RETRIED, Outcome, Watch
 from testbed.background_player import BackgroundPlayer
 from testbed.calibration import CALIBRATION_ID, Calibration
 from testbed.cpu_monitor import CpuMonitor
@@ -188,6 +188,7 @@ class EmulatedRun:
         }
         for key, found in (
             (POLICY_ERROR, movers.life.policy_error),
+            (RETRIED, movers.life.retried),
             ("worker_complaints", self._complaints),
             ("background_failures", self._background.failures),
             ("worker_deaths", self._deaths),

@@ -107,8 +107,13 @@ class RequestMovers:
         else:
             self.life.sending(request.request_id, self._clock.now_s())
 
-    def abandon(self, request_id: int, decode_id: int) -> None:
-        self._tell("decode", decode_id, {"do": "cancel", "request_id": self._attempts.number(request_id)})
+    def wake(self, request_id: int, at_s: float) -> None:
+        wait_s = max(at_s - self._clock.now_s(), 0.0) * self._clock.dilation
+        asyncio.get_running_loop().call_later(wait_s, lambda: self.life.overdue(request_id, self._clock.now_s()))
+
+    def abandon(self, request_id: int, decode_id: int | None) -> None:
+        if decode_id is not None:
+            self._tell("decode", decode_id, {"do": "cancel", "request_id": self._attempts.number(request_id)})
         self._attempts.end(request_id)
 
     def _if_current(self, handler: Callable[[Event], None]) -> Callable[[Event], None]:

@@ -128,9 +128,9 @@ class History:
 
     @cached_property
     def tried_again(self) -> Bools:
-        """Requests whose record is of a second attempt, after a fault or because their transfer broke."""
+        """Requests whose record is of a further attempt, after a fault, a broken transfer or a silence."""
         retried = [number for fault in self.faults for number in fault.get("retried_ids", ())]
-        return np.isin(self.numbers, retried)
+        return np.isin(self.numbers, [*retried, *self.evidence.get("retried_ids", ())])
 
     @cached_property
     def broken(self) -> frozenset[str]:
@@ -139,8 +139,11 @@ class History:
 
     @property
     def lost_prefills(self) -> bool:
-        """Whether a prefill worker has ended in mid-run, and the prompts that it had with it."""
-        return "prefill_worker_killed" in self.broken or bool(self.evidence.get("worker_deaths"))
+        """Whether prefill instances have had prompts that the records give to others: a worker has ended in mid-run, or
+        was silent for longer than `serving.retry.timeout_s`."""
+        retry = self.spec["serving"].get("retry")
+        given_up = isinstance(retry, Mapping) and retry.get("timeout_s") != "never" and bool(self.tried_again.any())
+        return "prefill_worker_killed" in self.broken or bool(self.evidence.get("worker_deaths")) or given_up
 
     @cached_property
     def unreported(self) -> Bools:

@@ -169,8 +169,8 @@ def links_carry_kv(history: History) -> Iterator[Violation]:
     """The links at both ends of a transfer have carried its KV bytes once it is received.
 
     Emulated: of transfers begun `LAG_S` and two polls after the first row, from which bytes are counted, and received
-    two polls before the row. Analytic without background traffic: they have carried no more than the transfers begun
-    so far.
+    two polls before the row. Analytic without background traffic or further attempts: they have carried no more than
+    the transfers begun so far.
     Not where the controller was killed: nobody counted until a new one had read every counter twice.
     """
     if "controller_killed" in history.broken:
@@ -181,7 +181,7 @@ def links_carry_kv(history: History) -> Iterator[Violation]:
     if history.emulated and len(history.links):
         first_s = numbers(history.links, "time_s").min() + _reading_s(history)
     quiet = history.spec["congestion"]["kind"] == "none" and "background_surge" not in history.broken
-    nothing_else = quiet and not history.emulated
+    nothing_else = quiet and not history.emulated and not history.tried_again.any()
     rows_of = _rows_by_link(history)
     time_s, carried = numbers(history.links, "time_s"), numbers(history.links, "bytes")
     for column, ends in (("prefill_id", "h{0}>srv{1}"), ("decode_id", "srv{1}>h{0}")):

@@ -188,6 +188,8 @@ def cached_tokens(history: History) -> Iterator[Violation]:
     held_first = (history.evidence.get("warm_caches") or {}).get("tokens", {})
     at_start = [float(held_first.get(str(decode_id), 0)) for decode_id in whole(history.requests, "decode_id")]
     reach = np.maximum(reach, at_start)
+    again = np.where(history.tried_again, tokens, 0.0).max(initial=0.0)  # may have arrived elsewhere before
+    reach = np.maximum(reach, np.ceil(again / block) * block if block else again)
     yield from of_requests(
         history.numbers,
         (cached > reach) & (cached <= tokens),

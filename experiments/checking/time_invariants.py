@@ -120,15 +120,15 @@ def prefill_time(history: History) -> Iterator[Violation]:
 def prefill_queue(history: History) -> Iterator[Violation]:
     """`serving.prefill` = `queue`: an instance begins a prompt when the one before is done, in order of arrival.
 
-    `at_once`: no prompt waits. Emulated: the end that counts is the scheduled one, start + the model's time, and a
-    message may take `LAG_S`. Where a prefill worker has ended, prompts come anew: those that were prefilled are held to
-    one at a time, in any order.
+    `at_once`: no prompt waits, but for those that come anew. Emulated: the end that counts is the scheduled one, start
+    + the model's time, and a message may take `LAG_S`. Where prefill instances have had prompts that come anew, those
+    that were prefilled are held to one at a time, in any order.
     """
     at, prefill_id, lasts_s = history.instants, whole(history.requests, "prefill_id"), _prefill_s(history)
     if history.spec["serving"]["prefill"] == "at_once":
         waited = history.of_requests("queue_ms") / 1e3
         with np.errstate(invalid="ignore"):
-            wrong = waited > history.lag_s
+            wrong = (waited > history.lag_s) & ~(history.lost_prefills & history.tried_again)
         yield from of_requests(
             history.numbers, wrong, lambda row: Said(f"queue_ms {waited[row] * 1e3:g}", "0: prefill starts at once")
         )

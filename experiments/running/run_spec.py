@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -189,9 +190,13 @@ def read_faults(path: Path) -> dict[str, Any]:
 
 
 def _check_world(spec: RunSpec) -> None:
-    """SpecError where the world of a run cannot have one of its faults."""
+    """SpecError where the world of a run cannot have one of its faults, or take a transfer back."""
     if spec.world == "emulated":
         return
+    if spec.simulation.network == "closed_form" and math.isfinite(spec.serving.retry.timeout_s):
+        raise ValueError(
+            "serving.retry.timeout_s: no transfer is taken back in closed form: set simulation.network=fluid"
+        )
     named = [(f"faults.events.{number}.kind", event.kind) for number, event in enumerate(spec.faults.events)]
     if spec.faults.random.rate:
         named += [("faults.random.kinds", kind) for kind in spec.faults.random.kinds]

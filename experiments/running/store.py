@@ -29,7 +29,7 @@ from experiments.running.run_spec import RunSpec, complaint
 from experiments.running.summary import summarise
 from experiments.running.token_times import Gaps, TokenTimes, simulated_gaps, simulated_times, times_of_gaps
 from scheduler import Decision
-from serving import Outcome, RequestRecord
+from serving import RETRIED, Outcome, RequestRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +135,7 @@ def _token_times(spec: RunSpec, outcome: Outcome, requests: Columns) -> TokenTim
     if spec.world == "emulated":
         return times_of_gaps(requests, outcome.request_gaps_ms)
     kinds = {fault["kind"] for fault in outcome.faults}
-    if kinds & {"decode_worker_killed", "prefill_worker_killed"} or (kinds and spec.serving.retry):
+    if kinds & {"decode_worker_killed", "prefill_worker_killed"} or RETRIED in outcome.evidence:
         return None
     return simulated_times(requests, spec.model.step_s)
 

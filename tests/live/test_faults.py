@@ -93,6 +93,19 @@ def test_workers_are_killed_and_hang_and_the_run_keeps_its_record(tmp_path: Path
     assert_no_violation(run)
 
 
+def test_a_worker_that_hangs_for_good_is_given_up_at_the_requests_deadline_and_not_the_runs(tmp_path: Path) -> None:
+    hung: list[dict[str, Any]] = [{"at_s": 3.0, "kind": "worker_hung", "target": "h6"}]
+    retry = ("--set", "serving.retry.attempts=2", "--set", "serving.retry.timeout_s=2")
+    run = faulty_run(tmp_path, hung, *retry, *ON_A_SMALL_FABRIC)
+    requests, manifest = table(run, "requests"), json.loads((run / "manifest.json").read_text())
+    retried = manifest["evidence"]["retried_ids"]
+    assert retried
+    assert set(requests["status"]) == {"completed"}
+    assert not (requests["request_id"].isin(retried) & requests["decode_id"].eq(6)).any()
+    assert requests["ttft_ms"].max() < 30_000
+    assert_no_violation(run)
+
+
 def test_a_worker_that_dies_unplanned_costs_its_requests_and_not_the_run(tmp_path: Path) -> None:
     out = tmp_path / "run"
     made = command(out, "--policy", "tests.support.live.killing_policy:KillsAWorker", *ON_A_SMALL_FABRIC)

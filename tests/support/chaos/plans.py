@@ -30,7 +30,7 @@ NETWORKS: tuple[Mapping[str, Any], ...] = (
 """One bring-up serves all emulated runs, so these are drawn for the analytic world alone."""
 
 SETTINGS: Mapping[str, tuple[Any, ...]] = {
-    "serving.retry": (True, False),
+    "serving.retry": (True, {"attempts": 3, "timeout_s": 2.0}, {"timeout_s": 1.0}, False),
     "serving.placement": ("segregated", "colocated", "racks"),
     "serving.prefill": ("queue", "at_once"),
     "serving.transfer": ("missing", "full"),
@@ -62,6 +62,8 @@ def plan_of(seed: int, world: str = "analytic") -> Plan:
     for name, (usual, *others) in SETTINGS.items():
         if drawn.random() < 0.3:
             plan[name] = drawn.choice(others or (usual,))
+    if plan.get("simulation.network") == "closed_form":
+        plan.pop("serving.retry", None)
     if plan.get("fabric.gpus_per_instance") == 8:  # with four servers in two racks, racks are no place to part roles
         plan.pop("serving.placement", None)
     fabric, roles = make_spec({}, plan).scenario.build()

@@ -21,7 +21,8 @@ class Orders:
     def __init__(self) -> None:
         self.prefills: list[tuple[int, int]] = []
         self.decisions: dict[int, Decision] = {}
-        self.abandoned: list[tuple[int, int]] = []
+        self.abandoned: list[tuple[int, int | None]] = []
+        self.wakes: list[tuple[int, float]] = []
 
     def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
         assert prefill_s > 0
@@ -30,8 +31,11 @@ class Orders:
     def transfer(self, request: Request, decision: Decision) -> None:
         self.decisions[request.request_id] = decision
 
-    def abandon(self, request_id: int, decode_id: int) -> None:
+    def abandon(self, request_id: int, decode_id: int | None) -> None:
         self.abandoned.append((request_id, decode_id))
+
+    def wake(self, request_id: int, at_s: float) -> None:
+        self.wakes.append((request_id, at_s))
 
 
 class Told:
@@ -279,6 +283,63 @@ def test_a_transfer_that_breaks_is_tried_once_more_where_the_scenario_says_so() 
     assert (told.orders.abandoned, told.record(FIRST).error) == ([(number, told.orders.abandoned[0][1])], "")
     told.life.failed(number, "connection reset again", 3.0)
     assert (told.record(FIRST).status, told.record(FIRST).error) == ("failed", "connection reset again")
+
+
+def test_an_instance_at_which_a_request_has_failed_is_chosen_again_only_where_no_other_can_be() -> None:
+    _, roles = Scenario().build()
+    chosen = []
+    told = Told(FIRST, policy="random", serving={"retry": {"attempts": 10}})
+    number = told.up_to_selection(FIRST)
+    for turn in range(len(roles.decode)):
+        chosen.append(told.orders.decisions[number].decode_id)
+        told.life.failed(number, "connection reset", 2.0 + turn)
+    assert sorted(chosen) == sorted(roles.decode)
+    assert told.life.records[number].error == ""  # a ninth attempt, at one that has failed before
+    assert told.life.retried == [number]
+
+
+def test_a_request_of_which_nothing_is_heard_is_tried_elsewhere_and_then_fails() -> None:
+    told = Told(FIRST, serving={"retry": {"attempts": 2, "timeout_s": 3.0}})
+    number = told.up_to_selection(FIRST)  # selected at 1.5 s
+    ((_, look_s),) = told.orders.wakes  # asked for when it arrived, and once at a time
+    hung, source = told.orders.decisions[number].decode_id, told.record(FIRST).prefill_id
+    told.life.overdue(number, look_s)
+    assert told.orders.wakes[1:] == [(number, 4.5)]  # it was heard of in between
+    assert told.orders.abandoned == []
+    told.life.overdue(number, 4.5)
+    assert told.orders.abandoned == [(number, hung)]
+    assert told.orders.prefills[-1][1] != source  # who of the two is silent nobody knows
+    told.life.prefill_started(number, 4.6)
+    told.life.prefilled(number, 0.4, 5.0)
+    assert told.orders.decisions[number].decode_id != hung
+    told.life.received(number, 5.2)
+    told.life.overdue(number, 8.1)
+    assert told.life.done is False
+    told.life.overdue(number, 8.2)
+    assert (told.record(FIRST).status, told.record(FIRST).error) == ("failed", "nothing was heard of it in admission")
+    assert (told.life.done, told.waiting_and_running()) == (True, (0, 0))
+
+
+def test_a_prompt_that_hangs_in_prefill_is_prefilled_by_another() -> None:
+    told = Told(FIRST, serving={"retry": {"attempts": 2, "timeout_s": 3.0}})
+    told.life.arrive(FIRST)
+    ((number, look_s),) = told.orders.wakes
+    told.life.prefill_started(number, 1.1)
+    told.life.overdue(number, look_s)
+    ((_, first),) = told.orders.prefills
+    told.life.overdue(number, told.orders.wakes[-1][1])
+    assert told.orders.abandoned == [(number, None)]
+    assert told.orders.prefills[-1] != (number, first)
+
+
+def test_an_answer_takes_the_time_that_it_takes() -> None:
+    long_answer = Request(0, 1.0, 1000, 400, (0, 1))
+    told = Told(long_answer, serving={"retry": {"timeout_s": 1.0}})
+    number = told.into_the_batch(long_answer)
+    told.life.overdue(number, 1.9 + 400 * 0.03)
+    assert not told.life.done
+    told.life.overdue(number, 1e3)
+    assert told.record(long_answer).error == "nothing was heard of it in decode"
 
 
 def test_kv_that_has_arrived_outlives_its_sender() -> None:

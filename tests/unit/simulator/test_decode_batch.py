@@ -114,3 +114,25 @@ def test_what_could_never_fit_is_refused() -> None:
     batch = DecodeBatch(dyadic, SLOTS, MEMORY_TOKENS, [0] * (SLOTS + 1))
     with pytest.raises(ValueError, match="request 3: 101 tokens exceed the memory of 100 tokens"):
         batch.offer(3, 100, 1, now_s=0.0)
+
+
+@given(arrivals(0.25), st.data())
+def test_who_leaves_the_queue_makes_room_for_who_is_behind(work: list[Arrival], data: st.DataObject) -> None:
+    closed = DecodeBatch(dyadic, SLOTS, MEMORY_TOKENS, [0] * (SLOTS + 1))
+    stepping_batch = stepping.Batch(dyadic, SLOTS, MEMORY_TOKENS)
+    seen: list[BatchEvent] = []
+    expected: list[stepping.Event] = []
+    for request_id, arrival in enumerate(work):
+        seen += closed.offer(request_id, arrival.context_tokens, arrival.output_tokens, arrival.at_s)
+        expected += stepping_batch.offer(request_id, arrival.context_tokens, arrival.output_tokens, arrival.at_s)
+        if stepping_batch.waiting and data.draw(st.booleans()):
+            waiting = list(stepping_batch._waiting)
+            leaves = waiting[data.draw(st.integers(0, len(waiting) - 1))]
+            seen += closed.withdraw(leaves, arrival.at_s)
+            expected += stepping_batch.cancel(leaves, arrival.at_s)
+    seen += closed.advance(LATE_S)
+    expected += stepping_batch.advance(LATE_S)
+    joined = [(event.request_id, event.at_s) for event in seen if isinstance(event, Joined)]
+    assert joined == [(event.request_id, event.at_s) for event in expected if isinstance(event, stepping.Admitted)]
+    left = [(event.request_id, event.at_s) for event in seen if isinstance(event, Left)]
+    assert left == [(event.request_id, event.at_s) for event in expected if isinstance(event, stepping.Finished)]
