@@ -123,7 +123,7 @@ PROFILES = {
     ),
     "full": SweepProfile(
         axes={"case": tuple(CASES)},
-        seeds=tuple(range(16)),
+        seeds=tuple(range(8)),
         changes={"workload.requests": 400, **COMMON},
         emulated=EmulatedCut(seeds=(0, 1, 2, 3, 4)),
     ),
