@@ -76,7 +76,7 @@ SHOWN = {
     "moving_rack": "moving rack",
     "link_unseen": "failed links unseen",
     "noisy": "noisy snapshot",
-    "lost": "snapshots lost",
+    "lost": "4 of 5 lost",
     "sonic_ports": "polls of 1 s",
     "sonic_queues": "polls of 10 s",
     "two_tenants": "second tenant",

@@ -31,6 +31,14 @@ def _rank(board: Board, standing: Standing) -> str:
     return "1" if standing.ties_with_first else str(1 + board.standings.index(standing))
 
 
+def _score_texts(standing: Standing) -> tuple[str, str, str]:
+    """The score, the smallest one that would have been found, and what it is behind the first."""
+    behind = "-" if standing.behind is None else _change(standing.behind)
+    if standing.score is None or standing.policy == BASELINE:
+        return "-", "-", behind
+    return _change(standing.score), _detectable(standing.score_detectable), behind
+
+
 def _cell_text(cell: Cell | None) -> str:
     if cell is None:
         return "not run"
@@ -66,19 +74,22 @@ def _page(boards: Sequence[Board], command: str, missing: Sequence[str]) -> Iter
             f" seed{'s' if board.seeds > 1 else ''}, {board.requests:,} requests a policy after the warm-up."
         )
         yield ""
+        if instead := sorted({name.partition(":")[0] for name in board.regimes if ":" in name}):
+            yield f"The reference has no regimes of this world; these are its runs of `{'`, `'.join(instead)}`."
+            yield ""
         if board.world == "analytic":
             yield "![leaderboard](../img/leaderboard.png)"
             yield ""
         yield "| place | policy | score, % | detectable | behind the first, points |"
         yield "|---|---|---|---|---|"
         for one in board.standings:
-            score = "-" if one.score is None or one.policy == BASELINE else _change(one.score)
-            behind = "-" if one.behind is None else _change(one.behind)
-            found = "-" if one.policy == BASELINE else _detectable(one.score_detectable)
-            yield f"| {_rank(board, one)} | {one.policy} | {score} | {found} | {behind} |"
+            yield f"| {_rank(board, one)} | {one.policy} | {' | '.join(_score_texts(one))} |"
         if unranked := [one.policy for one in board.standings if one.score is None]:
             yield ""
-            yield f"No place: {', '.join(unranked)} turned requests away or was not run in every regime."
+            yield (
+                f"No place: {', '.join(unranked)}. It turned requests away, and the mean of those that it served is not"
+                " comparable; or it was not run in every regime."
+            )
         for first in range(0, len(board.regimes), AT_ONCE):
             regimes = board.regimes[first : first + AT_ONCE]
             yield ""
@@ -96,8 +107,8 @@ def _page(boards: Sequence[Board], command: str, missing: Sequence[str]) -> Iter
 def board_text(board: Board, policies: Sequence[str] = ()) -> Table:
     """The scores of one world for a terminal; `policies` are marked as new."""
     table = Table(
-        title=f"Leaderboard, {board.world} world: mean TTFT against {BASELINE} over {len(board.regimes)} regimes",
-        caption="95 % intervals; behind: of the first, points; detectable: with 80 % power; *: new",
+        title=f"Mean TTFT against {BASELINE}, {len(board.regimes)} regimes, {board.world} world",
+        caption="95 % intervals; detectable: 80 % power; behind: points; *: new",
         box=box.SIMPLE,
         pad_edge=False,
         padding=0,
@@ -106,8 +117,7 @@ def board_text(board: Board, policies: Sequence[str] = ()) -> Table:
     for heading in ("place", "policy", "score %", "detectable", "behind"):
         table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     for one in board.standings:
-        score = "turned away" if one.score is None else _change(one.score)
-        behind = "-" if one.behind is None else _change(one.behind)
+        score, detectable, behind = _score_texts(one)
         mark = " *" if one.policy in policies else ""
-        table.add_row(_rank(board, one), f"{one.policy}{mark}", score, _detectable(one.score_detectable), behind)
+        table.add_row(_rank(board, one), f"{one.policy}{mark}", score, detectable, behind)
     return table
