@@ -29,7 +29,7 @@ BASELINE = "round_robin"
 
 
 @dataclass(frozen=True)
-class Cell:
+class PolicyChange:
     """One policy in one regime: the change of its mean TTFT against the baseline, percent, with its interval, the
     smallest change that would have been found (80 % power), and the share of requests that it turned away, percent."""
 
@@ -45,7 +45,7 @@ class Standing:
     the mean of those that it served is not comparable."""
 
     policy: str
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, PolicyChange]
     score: Interval | None
     score_detectable: float
     behind: Interval | None
@@ -130,10 +130,10 @@ def _board(world: str, rows: pd.DataFrame, everyone: pd.DataFrame) -> Board:
     return Board(world, regimes, rows["seed"].nunique(), len(rows[rows["policy"] == BASELINE]), (*standings, *others))
 
 
-def _cell(baseline: pd.DataFrame, rows: pd.DataFrame, rejected_percent: float) -> Cell:
+def _cell(baseline: pd.DataFrame, rows: pd.DataFrame, rejected_percent: float) -> PolicyChange:
     change = paired_change(baseline, rows, "ttft_ms")
     own = baseline["policy"].iloc[0] == rows["policy"].iloc[0]
-    return Cell(Interval.of_change(change), float("nan") if own else change.detectable, rejected_percent)
+    return PolicyChange(Interval.of_change(change), float("nan") if own else change.detectable, rejected_percent)
 
 
 def _sums(rows: pd.DataFrame, policies: list[str], regimes: tuple[str, ...]) -> dict[str, Floats]:

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from experiments.analysis import Interval
-from experiments.reference.leaderboard import BASELINE, Board, Cell, Standing
+from experiments.reference.leaderboard import BASELINE, Board, PolicyChange, Standing
 
 AT_ONCE = 3
 """Regimes side by side on a page."""
@@ -39,7 +39,7 @@ def _score_texts(standing: Standing) -> tuple[str, str, str]:
     return _change(standing.score), _detectable(standing.score_detectable), behind
 
 
-def _cell_text(cell: Cell | None) -> str:
+def _cell_text(cell: PolicyChange | None) -> str:
     if cell is None:
         return "not run"
     if math.isnan(cell.change.value):
