@@ -86,7 +86,8 @@ def regime_by_hand(spec: Any) -> str:
     return by_kind.get(spec.congestion.kind) or ("hot_spots" if spec.congestion.hot_spots > 1 else "baseline")
 
 
-def case_by_hand(spec: RunSpec) -> str:
+def case_by_hand(spec: Any) -> str:
+    """The hard case that a specification is."""
     oracle, congestion = spec.oracle, spec.congestion
     if spec.faults.random.rate:
         return "link_unseen"
