@@ -10,6 +10,7 @@ transfers that go on at once have equal shares. `fabric` makes what is not in DI
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import subprocess
 import sys
@@ -21,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from experiments.comparing import REPLAY, agreement, collisions, read_recorded, replay_table
 from experiments.running import read_manifest, read_table
 from tests.support.live.cable import cable
-from tests.support.live.engine_pair import EnginePair
+from tests.support.live.engine_pair import STRIPES, EnginePair
 from topologies import Shape
 
 ENGINES = ("sockets", "mooncake")
@@ -179,13 +179,29 @@ def fabric_bench(out: Path) -> None:
             f" {table['taken_s'].sum() / table[REPLAY].sum() - 1:+.1%}"
         )
         print(f"  idle transfers by tier, ms: {read_manifest(mine[0])['evidence']['idle_transfer_ms']}")
-        for tier, rows in pd.concat(tables).groupby("tier"):
-            if rows["equal_paths"].iloc[0] > 1:
-                print(f"  tier {tier}: {collisions(rows)}")
+        for tier in (2, 3):
+            found = [collisions(rows[rows["tier"] == tier]) for rows in tables]
+            print(f"  tier {tier}: { ({name: sum(one[name] for one in found) for name in found[0]}) }")
         print(f"  the same path in both runs of the seed: {agreement(*tables)}")
-        pair = [read_table(folder, "requests").set_index("request_id")["kv_transfer_ms"] for folder in mine]
-        difference = (pair[0] - pair[1]).dropna()
-        print(f"  transfers of the two runs differ by {difference.std():.1f} ms (standard deviation)")
+        requests = [read_table(folder, "requests").set_index("request_id") for folder in mine]
+        alike = requests[0]["decode_id"] == requests[1]["decode_id"]
+        difference = (requests[0]["kv_transfer_ms"] - requests[1]["kv_transfer_ms"])[alike]
+        print(
+            f"  the same instance in both: {alike.sum()} of {len(alike)}; their transfers differ by"
+            f" {difference.std():.1f} ms (standard deviation), their means by {difference.mean():+.1f} ms"
+        )
+    for tier, paths in ((2, 2), (3, 4)):
+        print(
+            f"tier {tier}, {STRIPES} stripes on {paths} paths: hashed at random, {bunching(STRIPES, paths):.0%} are"
+            " bunched"
+        )
+
+
+def bunching(stripes: int, paths: int) -> float:
+    """Probability that some path gets more than an even share of stripes, each hashed at random."""
+    even = -(-stripes // paths)
+    dealt = list(itertools.product(range(paths), repeat=stripes))
+    return sum(max(map(one.count, range(paths))) > even for one in dealt) / len(dealt)
 
 
 def main() -> None:
