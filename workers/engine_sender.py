@@ -24,7 +24,7 @@ from workers.wire import StripeStatus, WireError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.mooncake_engine import Engine, Lane
+    from workers.mooncake_engine import Engine
     from workers.streams import StreamOptions
 
     Address = tuple[str, int]
@@ -274,7 +274,6 @@ class EngineTransfer:
         self._next = 0
         self._acknowledged = 0
         self._before: dict[int, int] = {}  # segments retransmitted by lane
-        self._lanes: dict[int, Lane] = {}
         self._over = False
 
     @property
@@ -289,7 +288,8 @@ class EngineTransfer:
 
         def on_written(written: Written) -> None:
             sender.slots.give_back(own)
-            self._note(written)
+            for lane in written.lanes:
+                self._before.setdefault(lane.source_port, lane.state.retransmitted)
             if self._over or written.error:
                 peer.slots.give_back(slot)
                 self.fail(f"piece {piece} of {len(self._sizes)}: {written.error}")
@@ -318,7 +318,7 @@ class EngineTransfer:
         if self._acknowledged == len(self._sizes) and not self._over:
             self._end()
             writes = sum(len(writes_of(size, self._stripes)) for size in self._sizes)
-            lanes = sorted(self._lanes.values())
+            lanes = self._sender.engine.lanes(self.peer.target.host, self.peer.target.but)
             self._on_done(
                 Sent(
                     self._started_s,
@@ -341,8 +341,3 @@ class EngineTransfer:
         self._over = True
         self._timer.cancel()
         self.peer.transfers.discard(self)
-
-    def _note(self, written: Written) -> None:
-        for lane in written.before:
-            self._before.setdefault(lane.source_port, lane.state.retransmitted)
-        self._lanes |= {lane.source_port: lane for lane in written.after}

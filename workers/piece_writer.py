@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     OnWarm = Callable[[str], None]
 
-ASK_S, ASK_MOST_S, ASK_SHARE = 0.0003, 0.002, 0.01
+ASK_S, ASK_MOST_S, ASK_SHARE = 0.0002, 0.001, 0.01
 """Between two questions a hundredth of the time so far, within these bounds: how late the end of a piece is seen."""
 
 WARM_BYTES = 32_768
@@ -40,11 +40,10 @@ class Target(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What came of a piece: its checksum and the lanes before and after, or an error (empty: none)."""
+    """What came of a piece: its checksum, or an error (empty: none), and the lanes as they were when it began."""
 
     checksum: int
-    before: list[Lane]
-    after: list[Lane]
+    lanes: list[Lane]
     error: str
 
 
@@ -65,15 +64,14 @@ def write_piece(
     def run() -> None:
         place = engine.memory[local : local + piece_bytes]
         place[:] = content_of(*identity, piece_bytes)
-        before = engine.lanes(target.host, target.but)
         own = engine.base + local
         writes = [Write(own + at, remote + at, size) for at, size in writes_of(piece_bytes, stripes)]
         handles = engine.submit(target.segment, writes)
+        lanes = engine.lanes(target.host, target.but)  # now, when nothing waits for it
         checksum = zlib.crc32(place)
         failed = _failed_of(engine, handles)
-        after = engine.lanes(target.host, target.but)
         error = f"the engine failed {failed} of {len(writes)} writes" if failed else ""
-        mailbox.post(lambda: on_written(Written(checksum, before, after, error)))
+        mailbox.post(lambda: on_written(Written(checksum, lanes, error)))
 
     threading.Thread(target=run, daemon=True).start()
 

@@ -65,7 +65,7 @@ class MadeEngine:
 
     def lanes(self, host: str, but: tuple[int, ...]) -> list[Lane]:
         assert (host, but[1]) == ("127.0.0.1", 15_000)
-        return [Lane(40_000 + number, 16_000, ConnectionState(len(self.writes), 0.001)) for number in range(4)]
+        return [Lane(40_000 + number, 16_000, ConnectionState(len(self._ended), 0.001)) for number in range(4)]
 
 
 class Bed:
@@ -140,7 +140,7 @@ def test_a_blob_is_there_when_both_ends_say_so(bed: Bed) -> None:
     sent = bed.sent[7]
     assert sent.source_ports == [40_000, 40_001, 40_002, 40_003]
     assert (sent.target_port, sent.wire_bytes) == (16_000, 50_000 + 4 * HEADER_BYTES)
-    assert sent.retransmitted == [4] * 4  # since the piece began: the lanes here count one a write
+    assert sent.retransmitted == [4] * 4  # since the piece began: the lanes here count one a write that has ended
     assert [write.size for write in bed.blob_writes()] == [12_500] * 4
 
 
