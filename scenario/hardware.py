@@ -15,7 +15,7 @@ class Gpu(NamedTuple):
     hbm_B: float
 
 
-GPUS: dict[GpuName, Gpu] = {
+GPUS: dict[str, Gpu] = {
     # NVIDIA data sheets, SXM modules: H100 and H200 (1,979 TFLOP/s with sparsity), A100 80 GB, and the DGX B200's
     # totals over its eight (72 PFLOP/s in FP8 and 64 TB/s: 2.25 PFLOP/s in BF16 and 8 TB/s each).
     "h100": Gpu(989e12, 3.35e12, 80e9),
@@ -23,4 +23,4 @@ GPUS: dict[GpuName, Gpu] = {
     "a100": Gpu(312e12, 2.039e12, 80e9),
     "b200": Gpu(2250e12, 8.0e12, 180e9),
 }
-"""Every GPU that a specification can name."""
+"""Every GPU of `GpuName`."""

@@ -111,8 +111,11 @@ class ModelSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _of_the_gpu(cls, given: Any) -> Any:
-        gpu = GPUS.get(given.get("gpu")) if isinstance(given, dict) else None
-        return given if gpu is None else {"gpu_flops": gpu.bf16_flops, "hbm_Bps": gpu.hbm_Bps, **given}
+        gpu = given.get("gpu") if isinstance(given, dict) else None
+        if not isinstance(gpu, str) or gpu not in GPUS:
+            return given
+        peak = GPUS[gpu]
+        return {"gpu_flops": peak.bf16_flops, "hbm_Bps": peak.hbm_Bps, **given}
 
     @model_validator(mode="after")
     def _tables_rise(self) -> ModelSpec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field, model_validator
 
 from scenario.sections import Section
@@ -76,7 +78,7 @@ class ModelShape(Section):
 
         With each token's experts drawn evenly, one of E is passed by none of b tokens with (1 - k / E)^b.
         """
-        passed = self.experts * (1.0 - (1.0 - self.experts_active / self.experts) ** batch)
+        passed = self.experts * (1.0 - math.pow(1.0 - self.experts_active / self.experts, batch))
         layer = self.attention_weights + passed * self.expert_weights
         return self.layers * layer + self.vocabulary * self.hidden
 

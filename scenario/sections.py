@@ -247,7 +247,7 @@ class ServingSpec(Section):
     kv_admission: Literal["before_transfer", "after_transfer"] = Field(
         "after_transfer",
         description="When a request takes KV memory of its decode instance. `before_transfer`: the transfer waits until"
-        " there is room, as with vLLM's KV connectors, and then the request holds it until its last token."
+        " it is free, as with vLLM's KV connectors, and then the request holds it until its last token."
         " `after_transfer`: with its place in the batch; KV that has arrived waits elsewhere, as in host memory, where"
         " there is no limit.",
     )

@@ -108,7 +108,7 @@ def _derived_ms(one: Published) -> float:
 
 def _on(shape: ModelShape, gpu: str, context_tokens: float) -> ModelSpec:
     """A model of that shape on that GPU. Weights of one byte are multiplied at twice the peak of BF16."""
-    peak = GPUS[gpu]  # type: ignore[index]
+    peak = GPUS[gpu]
     flops = peak.bf16_flops * (2 / shape.weight_bytes)
     changes = {"shape": shape, "gpu": gpu, "gpu_flops": flops, "hbm_Bps": peak.hbm_Bps}
     return derived("llama-3-8b").model_copy(update={**changes, "context_tokens": context_tokens})

@@ -20,11 +20,13 @@ from workloads import PROFILES
 HEAD = """\
 # A specification: netkv run FILE
 # Every field has its default here; a field that is left out has it, too. Quantities are those of the real system.
-# null: none. Lines that are commented out: workload.profile decides. On one page: docs/reference/specification.md.
+# null: none. Lines that are commented out: workload.profile or model.gpu decides.
+# On one page: docs/reference/specification.md.
 """
 
-OF_THE_PROFILE = ("rate_rps", "ttft_s", "tpot_s")
-"""Fields whose default is that of the workload's profile: written down, they would stay when the profile is changed."""
+OF_ANOTHER = ("rate_rps", "ttft_s", "tpot_s", "gpu_flops", "hbm_Bps")
+"""Fields whose default is that of the workload's profile, or of the GPU: written down, they would stay when that is
+changed."""
 
 WIDTH = 110
 
@@ -51,17 +53,22 @@ def _section(name: str, model: type[Any], defaults: dict[str, Any]) -> list[str]
 def _field(name: str, info: Any, default: Any, indent: str) -> list[str]:
     text = f"{(info.description or '').strip()} [{type_name(info.annotation)}]"
     value = FROM_THE_MACHINE.get(name, default)
-    off = "# " if name in OF_THE_PROFILE else ""
-    return [*_comment(text, indent), f"{indent}{off}{name}: {_yaml(value)}"]
+    off = "# " if name in OF_ANOTHER else ""
+    first, *others = _yaml(value).splitlines()
+    return [*_comment(text, indent), f"{indent}{off}{name}: {first}", *(f"{indent}{line}" for line in others)]
 
 
 def _yaml(value: Any) -> str:
-    """A value on one line. Large and small numbers have an exponent, and the point without which YAML sees text."""
+    """A value, on one line unless it is a section.
+
+    Large and small numbers have an exponent, and the point without which YAML sees text.
+    """
     if isinstance(value, float) and not 1e-3 <= abs(value) < 1e6 and value:
         short = f"{value:g}"
         mantissa, e, exponent = (short if float(short) == value else repr(value)).partition("e")
         return f"{mantissa}{'' if '.' in mantissa else '.0'}{e}{exponent}"
-    flow: str = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    width = WIDTH - 10 if isinstance(value, dict) else 1000
+    flow: str = yaml.safe_dump(value, default_flow_style=True, width=width, sort_keys=False)
     return flow.removesuffix("...\n").strip()
 
 

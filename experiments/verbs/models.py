@@ -14,6 +14,9 @@ from experiments.verbs.options import AsJson
 if TYPE_CHECKING:
     from experiments.planning import ModelCosts
 
+WIDTHS = (6, 7, 9, 9, 9, 8, 6, 6, 6)
+"""Of the columns of costs."""
+
 
 def models(
     gpu: Annotated[
@@ -37,24 +40,27 @@ def models(
         typer.echo(json.dumps({**said, "models": [asdict(one) for one in costs], "published": rows}, indent=1))
         return
     typer.echo(f"On {gpus} x {gpu.upper()}, decode at {context:,} tokens of context a request:\n")
-    typer.echo(f"{'':14}{'weights, 10^9':>16}{'KV, B':>10}{'GFLOP a token':>19}{'prefill':>9}{'decode step, ms':>19}")
-    head = ("all", "active", "a token", "2 x active", "22 l d^2", "8k, ms", "b = 1", "16", "64")
-    typer.echo(f"{'':14}{head[0]:>8}{head[1]:>8}{head[2]:>10}{head[3]:>11}{head[4]:>9}{head[5]:>8}", nl=False)
-    typer.echo(f"{head[6]:>7}{head[7]:>6}{head[8]:>6}")
+    typer.echo(f"{'':14}{'weights, 10^9':>13}{'KV':>9}{'GFLOP a token':>18}{'prefill':>9}{'step, ms':>17}")
+    head = ("all", "active", "B/token", "2 active", "22 l d^2", "8k, ms", "b=1", "16", "64")
+    typer.echo(f"{'':14}" + "".join(f"{word:>{width}}" for word, width in zip(head, WIDTHS, strict=True)))
     for one in costs:
         typer.echo(_line(one))
     typer.echo("\nPublished measurements, ms, and the derivation:\n")
+    sources = list(dict.fromkeys(row["source"] for row in rows))
     for row in rows:
         what = f"prefill {row['prefill']:,}" if row["prefill"] else f"step, batch {row['batch']}"
         typer.echo(
             f"{row['model']:13}{row['gpus']} x {row['gpu'].upper():5}{what:15}{row['measured_ms']:>7.1f}"
-            f"{row['derived_ms']:>7.1f}{row['error_percent']:>+7.1f} %  {row['source']}"
+            f"{row['derived_ms']:>7.1f}{row['error_percent']:>+7.1f} %  [{sources.index(row['source']) + 1}]"
         )
+    for number, source in enumerate(sources, start=1):
+        typer.echo(f"[{number}] {source}")
 
 
 def _line(one: ModelCosts) -> str:
-    steps = "".join(f"{one.step_s[batch] * 1e3:>{width}.1f}" for batch, width in ((1, 7), (16, 6), (64, 6)))
-    return (
-        f"{one.model:14}{one.weights / 1e9:>8.1f}{one.active_weights / 1e9:>8.1f}{one.kv_bytes_per_token:>10,.0f}"
-        f"{one.prefill_flop / 1e9:>11.1f}{one.mooncake_flop / 1e9:>9.1f}{one.prefill_s * 1e3:>8.0f}{steps}"
+    words = (
+        *(f"{one.weights / 1e9:.1f}", f"{one.active_weights / 1e9:.1f}", f"{one.kv_bytes_per_token:,.0f}"),
+        *(f"{one.prefill_flop / 1e9:.1f}", f"{one.mooncake_flop / 1e9:.1f}", f"{one.prefill_s * 1e3:.0f}"),
+        *(f"{one.step_s[batch] * 1e3:.1f}" for batch in (1, 16, 64)),
     )
+    return f"{one.model:14}" + "".join(f"{word:>{width}}" for word, width in zip(words, WIDTHS, strict=True))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from experiments.checking.reference_model import prefill_s, step_s
+from experiments.cli import app
 from experiments.planning import checked
 from experiments.verbs import choices
 from scenario import GPUS, MODELS, SHAPES, ModelShape, ModelSpec, Scenario, derived
@@ -100,6 +103,16 @@ def test_published_measurements_are_met_as_the_page_says() -> None:
     errors = [abs(row["error_percent"]) for row in checked() if "splitwise" not in row["source"]]
     assert max(errors) < 12
     assert all(row["error_percent"] < -30 for row in checked() if "splitwise" in row["source"])
+
+
+def test_the_verb_prints_every_model_within_the_width_of_a_terminal() -> None:
+    said = CliRunner().invoke(app, ["models", "--gpu", "h200", "--gpus", "8"])
+    assert said.exit_code == 0, said.output
+    assert all(f"\n{model} " in said.output for model in SHAPES)
+    assert max(map(len, said.output.splitlines())) <= 80
+    told = json.loads(CliRunner().invoke(app, ["models", "--json"]).output)
+    assert [one["model"] for one in told["models"]] == list(SHAPES)
+    assert len(told["published"]) == 10
 
 
 def test_no_more_experts_pass_a_token_than_there_are() -> None:
