@@ -32,7 +32,9 @@ class Scenario(Section):
     fabric: FabricSpec = Field(FabricSpec(), description="The network: instances, switches and link rates.")
     workload: WorkloadSpec = Field(WorkloadSpec(), description="The requests and their arrival times.")
     model: ModelSpec = Field(
-        ModelSpec(), description=f"The served model: its costs, or the name of a preset: {', '.join(MODELS)}."
+        ModelSpec(),
+        description=f"The served model: its costs, or the name of a preset: {', '.join(MODELS)}; or both,"
+        " as in `{preset: llama-3-8b, gpu: h200}`.",
     )
     serving: ServingSpec = Field(ServingSpec(), description="How prefill and decode instances serve.")
     oracle: OracleSpec = Field(OracleSpec(), description="The scheduler's telemetry.")
@@ -74,11 +76,15 @@ class Scenario(Section):
     @field_validator("model", mode="before")
     @classmethod
     def _preset(cls, model: Any) -> Any:
+        preset = model.get("preset") if isinstance(model, dict) else model
+        if not isinstance(preset, str):
+            return model
+        if preset not in MODELS:
+            raise ValueError(f"{preset!r} is not one of {', '.join(MODELS)}{did_you_mean(preset, MODELS)}")
         if isinstance(model, str):
-            if model not in MODELS:
-                raise ValueError(f"{model!r} is not one of {', '.join(MODELS)}{did_you_mean(model, MODELS)}")
             return MODELS[model]
-        return model
+        of_it = MODELS[preset].model_dump(exclude_unset=True, exclude={"step_table_s"})
+        return {**of_it, **{name: value for name, value in model.items() if name != "preset"}}
 
     @field_validator("model")
     @classmethod

@@ -90,6 +90,14 @@ def test_a_scenario_has_the_steps_of_its_own_instances(gpus: int) -> None:
     assert again.model == made.model
 
 
+def test_a_preset_may_be_changed() -> None:
+    made = Scenario.model_validate({"model": {"preset": "llama-3-8b", "gpu": "h200", "context_tokens": 1000}}).model
+    assert (made.name, made.gpu, made.hbm_Bps, made.shape) == ("llama-3-8b", "h200", 4.8e12, SHAPES["llama-3-8b"])
+    assert made.step_s(1) == pytest.approx(made.roofline_step_s(1, 4, 1000))
+    with pytest.raises(ValidationError, match=r"'llama-3-9b' is not one of .*llama-3-8b"):
+        Scenario.model_validate({"model": {"preset": "llama-3-9b"}})
+
+
 def test_the_checker_reckons_alike() -> None:
     for name in MODELS:
         made = Scenario.model_validate({"model": name}).model
