@@ -207,24 +207,22 @@ SHAPES: dict[str, ModelShape] = {
 """The shape of every model that a specification can name."""
 
 
-def _measured(name: str) -> ModelSpec:
-    """A model with the measured step of Llama-2-70B and Mooncake's FLOP."""
-    shape = SHAPES[name]
-    kappa = shape.kv_bytes_per_token
-    return ModelSpec(name=name, kv_bytes_per_token=kappa, layers=shape.layers, hidden=shape.hidden, shape=shape)
-
-
 def derived(name: str) -> ModelSpec:
     """A model of `SHAPES` whose every cost follows from its shape."""
-    named = f"{name}-derived" if name == "llama-3-70b" else name
-    return _measured(name).model_copy(update={"name": named, "prefill": "weights", "step": "roofline"})
+    shape = SHAPES[name]
+    return ModelSpec(
+        name=f"{name}-derived" if name == "llama-3-70b" else name,
+        kv_bytes_per_token=shape.kv_bytes_per_token,
+        layers=shape.layers,
+        hidden=shape.hidden,
+        shape=shape,
+        prefill="weights",
+        step="roofline",
+    )
 
 
 MODELS: dict[str, ModelSpec] = {
     "llama-3-70b": ModelSpec(),
-    "llama-3-8b": _measured("llama-3-8b"),
-    "qwen3-32b": _measured("qwen3-32b"),
-    "qwen3-30b-a3b": _measured("qwen3-30b-a3b"),
-    "mixtral-8x7b": derived("mixtral-8x7b"),
     "llama-3-70b-derived": derived("llama-3-70b"),
+    **{name: derived(name) for name in SHAPES if name != "llama-3-70b"},
 }
