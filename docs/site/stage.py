@@ -105,8 +105,8 @@ def _write_reference(folder: Path) -> None:
 def _write_notebook(folder: Path) -> None:
     """The notebook as a page, run by Jupyter on a small sweep of the fluid model: its text, code and outputs."""
     import nbformat
-    from jupyter_client import AsyncKernelManager
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     path = ROOT / "examples" / "figure.ipynb"
     notebook = nbformat.read(path, as_version=4)
@@ -115,8 +115,9 @@ def _write_notebook(folder: Path) -> None:
         netkv = (sys.executable, "-m", "experiments.cli", "sweep", "staleness", "--world", "analytic", "--quiet")
         subprocess.run([*netkv, "--out", str(sweep)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         os.environ["NETKV_SWEEP"] = str(sweep)
-        kernel = AsyncKernelManager(transport="ipc")  # not a port that others could reach
-        NotebookClient(notebook, km=kernel, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+        sockets = Config({"KernelManager": {"transport": "ipc", "ip": str(Path(place) / "kernel")}})  # not a port
+        resources = {"metadata": {"path": str(path.parent)}}
+        NotebookClient(notebook, timeout=300, resources=resources, config=sockets).execute()
         parts = [part for cell in notebook.cells for part in _as_markdown(cell, folder)]
         text = "\n\n".join(parts).replace(str(sweep), "results/staleness-mine")
     (folder / "notebook.md").write_text(f"{text}\n", encoding="utf-8")

@@ -12,19 +12,22 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from experiments.cli import app
 from tests.support.paths import ROOT
 
 NETKV = (sys.executable, "-m", "experiments.cli")
 RUN = ("run", "--world", "analytic", "--requests", "40", "--set", "workload.max_output_tokens=32", "--watch")
 DEADLINE_S = 120.0
+COLOURS = re.compile(r"\x1b\[(?:[0-9;]*;)?[34][0-9](?:;[0-9;]*)?m")
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def on_a_terminal(*command: str, **variables: str) -> tuple[int, str]:
+def on_a_terminal(*command: str) -> tuple[int, str]:
     """Exit code and everything that a terminal of 100 columns got. TimeoutError at the deadline."""
     ours, its = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "45", **variables}
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "45"}
     environment.pop("CI", None)
     process = subprocess.Popen(command, cwd=ROOT, stdin=its, stdout=its, stderr=its, env=environment)
     os.close(its)
@@ -47,6 +50,7 @@ def on_a_terminal(*command: str, **variables: str) -> tuple[int, str]:
         os.close(ours)
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_screen_that_changes(tmp_path: Path) -> None:
     code, text = on_a_terminal(*NETKV, *RUN, "--out", str(tmp_path / "run"))
     assert code == 0, text
@@ -60,10 +64,16 @@ def test_a_terminal_gets_a_screen_that_changes(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
-def test_no_color_is_honoured(tmp_path: Path) -> None:
-    code, text = on_a_terminal(*NETKV, *RUN, "--out", str(tmp_path / "run"), NO_COLOR="1")
-    assert code == 0, text
-    assert re.findall(r"\x1b\[[0-9;]*3[0-9][0-9;]*m|\x1b\[[0-9;]*4[0-9][0-9;]*m", text) == []
+def test_no_color_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.watching.live_run.FRAME_S", 0.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # Rich then takes its output for a terminal
+    monkeypatch.setenv("TERM", "xterm-256color")
+    coloured = CliRunner().invoke(app, [*RUN, "--out", str(tmp_path / "one")], color=True).output
+    assert COLOURS.search(coloured)
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = CliRunner().invoke(app, [*RUN, "--out", str(tmp_path / "two")], color=True).output
+    assert "busiest links" in plain
+    assert COLOURS.search(plain) is None
 
 
 def lines_of(*arguments: str) -> subprocess.CompletedProcess[str]:
