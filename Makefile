@@ -53,7 +53,7 @@ test-vagrant: setup-vm ## the same machine through `vagrant up --provider=libvir
 vm-results: ## copy the results out of a virtual machine that shares no folder with this one
 	@vm/fetch_results.sh
 
-bench: setup ## the benchmarks (ARGS='...' adds pytest's flags)
+bench: setup ## the benchmarks, and what got slower than the kept ratios (ARGS='...' adds pytest's flags, --keep keeps these)
 	"$(VENV)/bin/pytest" tests/bench -q -s $(ARGS)
 
 fuzz: setup-tests ## 100,000 generated cases of bad input (ARGS='--cases N --seed S')

@@ -6,6 +6,9 @@ that has moved since the snapshot. How much that costs depends on the fabric and
 
 from __future__ import annotations
 
+from itertools import accumulate
+from operator import truediv
+
 import numpy as np
 
 from scheduler.arrays import Floats
@@ -24,12 +27,12 @@ class Achieved:
     """
 
     def __init__(self) -> None:
-        self._predicted_s = np.full(4, PRIOR_S)
-        self._took_s = np.full(4, PRIOR_S)
+        self._predicted_s = [PRIOR_S] * 4
+        self._took_s = [PRIOR_S] * 4
         self.share: Floats = np.ones(4)
 
     def see(self, tier: int, predicted_s: float, took_s: float) -> None:
         """A transfer has ended that took `took_s`; the model alone, without this correction, said `predicted_s`."""
         self._predicted_s[tier] += predicted_s
         self._took_s[tier] += took_s
-        self.share = np.minimum.accumulate(np.minimum(self._predicted_s / self._took_s, 1.0))
+        self.share = np.array([*accumulate(map(truediv, self._predicted_s, self._took_s), min, initial=1.0)][1:])

@@ -254,7 +254,9 @@ class Dispatcher:
     def _candidates(self, request: Request, prefill_id: int, now_s: float, avoided: Collection[int] = ()) -> Candidates:
         loads = self._loads
         loads.look(now_s)
-        cached = np.minimum(self.prefixes.matched_blocks(request.block_ids) * self._block_tokens, request.input_length)
+        cached = self.prefixes.matched_blocks(request.block_ids)
+        cached *= self._block_tokens
+        np.minimum(cached, request.input_length, out=cached)
         feasible = loads.feasible(request)
         if avoided:
             others = feasible & ~np.isin(self._table.decode_id, list(avoided))

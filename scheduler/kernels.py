@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from scheduler.arrays import Bools, Floats, Ints
 from scheduler.compilation import compiled
-from scheduler.wiring import Wiring
+from scheduler.wiring import Records, Wiring
 
 
 @compiled
@@ -64,6 +66,7 @@ def available(
     from_rack = rack_cables[ends.pod, ends.rack]
     for group in range(groups):
         from_rack_Bps = _left(from_rack[group].up, capacity, others, count, competitors)
+        from_rack[group].way_Bps = from_rack_Bps
         for core in range(cores):
             up_Bps = _left(core_cables[ends.pod, group, core].up, capacity, others, count, competitors)
             core_cables[ends.pod, group, core].way_Bps = min(from_rack_Bps, up_Bps)
@@ -75,11 +78,12 @@ def available(
                     up_Bps = core_cables[ends.pod, group, core].way_Bps
                     core_cables[pod, group, core].way_Bps = min(up_Bps, down_Bps)
         for rack in range(racks):
+            if pod == ends.pod and rack == ends.rack:
+                continue
             within_Bps, across_Bps = 0.0, 0.0
             for group in range(groups):
                 down_Bps = _left(rack_cables[pod, rack, group].down, capacity, others, count, competitors)
-                up_Bps = _left(from_rack[group].up, capacity, others, count, competitors)
-                within_Bps += min(up_Bps, down_Bps)
+                within_Bps += min(from_rack[group].way_Bps, down_Bps)
                 for core in range(cores):
                     across_Bps += min(core_cables[pod, group, core].way_Bps, down_Bps)
             middle_Bps = within_Bps * spread_within
@@ -88,12 +92,15 @@ def available(
             rack_cables[pod, rack, 0].way_Bps = middle_Bps
     from_instance_Bps = _left(ends.up_instance, capacity, others, count, competitors)
     from_server_Bps = _left(ends.up_server, capacity, others, count, competitors)
+    into_server, into_server_Bps = -1, 0.0
     for at in range(len(result)):
         target = wiring.instances[wiring.decode_id[at]]
         least_Bps = min(from_instance_Bps, _left(target.down_instance, capacity, others, count, competitors))
         same_rack = target.pod == ends.pod and target.rack == ends.rack
         if not same_rack or target.server != ends.server:
-            into_server_Bps = _left(target.down_server, capacity, others, count, competitors)
+            if target.down_server != into_server:  # instances of one server follow each other
+                into_server = target.down_server
+                into_server_Bps = _left(into_server, capacity, others, count, competitors)
             least_Bps = min(least_Bps, from_server_Bps, into_server_Bps)
         if not same_rack:
             least_Bps = min(least_Bps, rack_cables[target.pod, target.rack, 0].way_Bps)
@@ -115,6 +122,9 @@ def admission_wait(
     for at in range(len(result)):
         outstanding = waiting[at] + running[at]
         by_slots = outstanding + 1 - slots
+        if by_slots <= 0 and reserved_tokens[at] <= free_tokens:
+            result[at] = 0.0  # nobody must leave
+            continue
         mean_tokens = max(reserved_tokens[at] / max(outstanding, 1), 1.0)
         must_leave = max((reserved_tokens[at] - free_tokens) / mean_tokens, by_slots, 0.0)
         result[at] = must_leave * (mean_output * first_step_s[at] / max(running[at], 1))
@@ -143,3 +153,85 @@ def book(wiring: Wiring, source: int, target: int, amount: float, per_link: Floa
         for core in range(cores):
             per_link[wiring.core_cables[start.pod, group, core].up] += amount / (groups * cores)
             per_link[wiring.core_cables[end.pod, group, core].down] += amount / (groups * cores)
+
+
+@compiled
+def start_span(
+    wiring: Wiring,
+    spans: Records,
+    row: int,
+    prefill_id: int,
+    decode_id: int,
+    rate_Bps: float,
+    now_s: float,
+    kv_bytes: float,
+    count: Floats,
+) -> None:
+    """Enter a transfer that starts in a row of `spans`, and count it on its links, `count` [links]."""
+    span = spans[row]
+    span.prefill_id, span.decode_id = prefill_id, decode_id
+    span.rate_Bps, span.started_s, span.ended_s, span.kv_bytes = rate_Bps, now_s, np.inf, kv_bytes
+    book(wiring, prefill_id, decode_id, 1.0, count)
+
+
+@compiled
+def stop_span(
+    wiring: Wiring,
+    under_way: Records,
+    row: int,
+    ended: Records,
+    last: int,
+    kv_bytes: float,
+    now_s: float,
+    count: Floats,
+) -> int:
+    """Leave a gap in `under_way`, enter the transfer in `ended` if it took any time; return the new end of `ended`."""
+    span = under_way[row]
+    book(wiring, span.prefill_id, span.decode_id, -1.0, count)
+    if now_s > span.started_s:
+        done = ended[last]
+        done.prefill_id, done.decode_id, done.kv_bytes = span.prefill_id, span.decode_id, span.kv_bytes
+        done.rate_Bps = kv_bytes / (now_s - span.started_s)
+        done.started_s, done.ended_s = span.started_s, now_s
+        last += 1
+    span.prefill_id = -1
+    return last
+
+
+@compiled
+def first_since(ended: Records, first: int, last: int, oldest_s: float) -> int:
+    """The first row from `first` on whose transfer ended at `oldest_s` or later."""
+    while first < last and ended[first].ended_s < oldest_s:
+        first += 1
+    return first
+
+
+@compiled
+def book_spans(
+    wiring: Wiring,
+    spans: Records,
+    first: int,
+    last: int,
+    end_s: float,
+    window_s: float,
+    now_s: float,
+    per_link: Floats,
+) -> bool:
+    """Add to `per_link` [links] what transfers moved in a window: see `InFlight.own_Bps`. Whether one still runs."""
+    running = False
+    for row in range(first, last):
+        span = spans[row]
+        if span.prefill_id < 0:
+            continue
+        if window_s > 0:
+            overlap = (min(span.ended_s, end_s) - max(span.started_s, end_s - window_s)) / window_s
+        else:
+            overlap = 1.0 if span.started_s <= end_s < span.ended_s else 0.0
+        if overlap > 0:
+            rate_Bps, runs_s = span.rate_Bps, now_s - span.started_s
+            if span.ended_s == np.inf:
+                running = True
+                if runs_s > 0:
+                    rate_Bps = min(rate_Bps, span.kv_bytes / runs_s)
+            book(wiring, span.prefill_id, span.decode_id, overlap * rate_Bps, per_link)
+    return running

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scheduler import kernels
 from scheduler.arrays import Floats, Ints
-from scheduler.wiring import wire
+from scheduler.wiring import Records, wire
 from topologies import Fabric, Roles
 
 Element = TypeVar("Element", bound=np.generic)
@@ -57,7 +57,8 @@ class LinkTable:
         self.tier_latency_s: Floats = np.array([spec.tier_latency_s(tier) for tier in range(4)])
         self.tier = ByPrefill(self._find_tier)
         self.latency_s = ByPrefill(lambda prefill_id: self.tier_latency_s[self.tier[prefill_id]])
-        self._place = np.array([(i.pod, i.rack, i.server) for i in fabric.instances])
+        self._place = [(i.server, i.rack, i.pod) for i in fabric.instances]
+        self._decode_place = [np.array(of_all) for of_all in zip(*(self._place[d] for d in roles.decode), strict=True)]
         self.up_instance: Ints = wiring.instances["up_instance"].copy()
         self.up_server: Ints = wiring.instances["up_server"].copy()
         self.down_server: Ints = wiring.instances["down_server"][self.decode_id]
@@ -75,9 +76,10 @@ class LinkTable:
         self.link_level.flags.writeable = False
 
     def _find_tier(self, prefill_id: int) -> Ints:
-        """The first of pod, rack and server that differs counts 3, 2 or 1; the same server is tier 0."""
-        differs = self._place[self.decode_id] != self._place[prefill_id]
-        tier: Ints = np.where(differs[:, 0], 3, np.where(differs[:, 1], 2, np.where(differs[:, 2], 1, 0)))
+        """What differs of server, rack and pod counts 1, 2 and 3, the last of them most; the same server is tier 0."""
+        tier: Ints = np.zeros(len(self.decode_id), dtype=np.int64)
+        for of_decode, here, distance in zip(self._decode_place, self._place[prefill_id], (1, 2, 3), strict=True):
+            tier[of_decode != here] = distance
         return tier
 
     def available(self, prefill_id: int, stripes: int, others_Bps: Floats, count: Floats, competitors: float) -> Floats:
@@ -112,6 +114,36 @@ class LinkTable:
     def book(self, per_link: Floats, amount: float, prefill_id: int, decode_id: int) -> None:
         """Add `amount` to `per_link`, shape [links], by the share of a transfer's bytes expected on each under ECMP."""
         kernels.book(self._wiring, prefill_id, decode_id, amount, per_link)
+
+    def tier_of(self, prefill_id: int, decode_id: int) -> int:
+        """Distance of two instances, 0-3."""
+        return int(self.tier[prefill_id][self.position[decode_id]])
+
+    def start(
+        self,
+        spans: Records,
+        row: int,
+        prefill_id: int,
+        decode_id: int,
+        rate_Bps: float,
+        now_s: float,
+        kv_bytes: float,
+        count: Floats,
+    ) -> None:
+        """Enter a transfer of ours in a row of `spans` and count it on its links."""
+        kernels.start_span(self._wiring, spans, row, prefill_id, decode_id, rate_Bps, now_s, kv_bytes, count)
+
+    def stop(
+        self, under_way: Records, row: int, ended: Records, last: int, kv_bytes: float, now_s: float, count: Floats
+    ) -> int:
+        """Move a transfer from `under_way` to `ended`, whose new end is returned, and count it on its links no more."""
+        return int(kernels.stop_span(self._wiring, under_way, row, ended, last, kv_bytes, now_s, count))
+
+    def book_spans(
+        self, spans: Records, first: int, last: int, end_s: float, window_s: float, now_s: float, per_link: Floats
+    ) -> bool:
+        """Add to `per_link`, shape [links], what these rows moved in a window; whether one runs yet."""
+        return bool(kernels.book_spans(self._wiring, spans, first, last, end_s, window_s, now_s, per_link))
 
 
 @lru_cache

@@ -53,28 +53,25 @@ class PrefixIndex:
 
         Of a prompt longer than the cache only the leading blocks that fit are stored.
         """
-        cache, bit = self._caches[instance], 1 << instance
+        cache, holders, bit = self._caches[instance], self._holders, 1 << instance
         for block in reversed(block_ids[: self._capacity]):
             if block in cache:
                 cache.move_to_end(block)
             else:
                 cache[block] = None
-                self._holders[block] = self._holders.get(block, 0) | bit
-        while len(cache) > self._capacity:
-            self._forget(cache.popitem(last=False)[0], bit)
+                holders[block] = holders.get(block, 0) | bit
+        for _ in range(len(cache) - self._capacity):
+            block, _ = cache.popitem(last=False)
+            if left := holders[block] ^ bit:
+                holders[block] = left
+            else:
+                del holders[block]
 
     def clear(self, instance: int) -> None:
         """An instance has lost everything that it held."""
-        for block in self._caches[instance]:
-            self._forget(block, 1 << instance)
-        self._caches[instance].clear()
-
-    def _forget(self, block: int, bit: int) -> None:
-        left = self._holders[block] & ~bit
-        if left:
-            self._holders[block] = left
-        else:
-            del self._holders[block]
+        cache, bit = self._caches[instance], 1 << instance
+        self._holders = {block: left for block, holding in self._holders.items() if (left := holding & ~bit)}
+        cache.clear()
 
     @staticmethod
     def _set_depth(matched: Ints, instances: int, depth: int) -> None:

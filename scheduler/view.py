@@ -81,7 +81,8 @@ class View:
         self._prefill_s = prefill_s
         self._sample: NetworkSample | None = None
         self._others_Bps: Floats | None = None
-        self._unsettled = False
+        self._unsettled = False  # some of these are in flight
+        self._outdated = False  # and a later decision may read what was found
         self._why_none = NO_TELEMETRY
         self._telemetry_read = False
         self.now_s = 0.0
@@ -93,14 +94,13 @@ class View:
         self.now_s = now_s
         self._available = None
         self._telemetry_read = False
-        if self._unsettled:
-            self._take_out_our_own()
+        self._outdated = self._unsettled
 
     def adopt(self, sample: NetworkSample) -> None:
         """Use a new snapshot. What our own transfers put on the links during its window is subtracted from it.
 
-        As long as some of these are in flight this is done anew at each decision: what they really move is known when
-        they end, and the longer they run the less it was.
+        As long as some of these are in flight this is done anew at each decision that reads it: what they really move
+        is known when they end, and the longer they run the less it was.
         """
         self._sample = sample
         self._take_out_our_own()
@@ -109,7 +109,7 @@ class View:
     def lose(self, reason: str) -> None:
         """Use no snapshot until the next one is adopted."""
         self._sample = self._others_Bps = self._available = None
-        self._unsettled = False
+        self._unsettled = self._outdated = False
         self._why_none = f"{NO_TELEMETRY}: {reason}"
 
     @property
@@ -131,7 +131,7 @@ class View:
     def others_Bps(self) -> Floats | None:
         """Other traffic than ours on every link by the snapshot, shape [links], bytes/s; None without one."""
         self._telemetry_read = True
-        return self._others_Bps
+        return self._others()
 
     @property
     def age_s(self) -> float:
@@ -147,7 +147,8 @@ class View:
         """Bytes to move to each candidate, shape [D]: kappa x (prompt - cached), or the whole prompt's."""
         if self._full:
             return np.full(len(candidates), self.prompt_bytes(request))
-        missing: Floats = np.multiply(self._kappa, request.input_length - candidates.cached_tokens, dtype=np.float64)
+        missing: Floats = (request.input_length - candidates.cached_tokens).astype(np.float64)
+        missing *= self._kappa
         return missing
 
     def prompt_bytes(self, request: Request) -> float:
@@ -203,6 +204,9 @@ class View:
         share: Floats = self._achieved.share[candidates.tier]
         return share
 
+    def _achieved_in(self, tier: int) -> float:
+        return 1.0 if self._sample is None else float(self._achieved.share[tier])
+
     def transferred(self, tier: int, by_model_s: float, took_s: float) -> None:
         """A transfer of ours, predicted from a snapshot, has ended."""
         self._achieved.see(tier, by_model_s, took_s)
@@ -238,7 +242,7 @@ class View:
         cached = 0 if self._full else int(candidates.cached_tokens[at])
         kv_bytes = self._kappa * (request.input_length - cached)
         model_Bps = float(self.available_Bps(candidates)[at])
-        rate_Bps = model_Bps * float(self.achieved(candidates)[at])
+        rate_Bps = model_Bps * self._achieved_in(int(candidates.tier[at]))
         if not kv_bytes:
             return Expected(0.0, rate_Bps, 0.0, 0.0)
         latency_s = float(self.latency_s(candidates)[at])
@@ -248,16 +252,26 @@ class View:
             rate_Bps = kv_bytes / out_s
         return Expected(kv_bytes, rate_Bps, latency_s + out_s, latency_s + by_model_s)
 
+    def _others(self) -> Floats | None:
+        if self._outdated:
+            self._take_out_our_own()
+        return self._others_Bps
+
     def _take_out_our_own(self) -> None:
         sample, capacity_Bps = self._sample, self._table.capacity_Bps
         assert sample is not None
         own_Bps, self._unsettled = self._in_flight.own_Bps(sample.sampled_s, self._window_s, self.now_s)
-        self._others_Bps = np.clip(sample.utilisation * capacity_Bps - own_Bps, 0, capacity_Bps)
+        others_Bps = sample.utilisation * capacity_Bps
+        others_Bps -= own_Bps
+        np.maximum(others_Bps, 0, out=others_Bps)
+        self._others_Bps = np.minimum(others_Bps, capacity_Bps, out=others_Bps)
+        self._outdated = False
 
     def _find_available_Bps(self, candidates: Candidates) -> Floats:
-        if self._others_Bps is None:
+        others_Bps = self._others()
+        if others_Bps is None:
             return self.nominal_Bps(candidates)
-        return self.available_beside_Bps(candidates, self._others_Bps)
+        return self.available_beside_Bps(candidates, others_Bps)
 
     def _available_on_tier_Bps(self, candidates: Candidates, others_Bps: Floats) -> Floats:
         nominal = self.tier_Bps(candidates)

@@ -1,4 +1,4 @@
-"""The links of a fabric by place, as records: what the compiled loops of a decision read.
+"""The links of a fabric by place, and transfers over them, as records: what the compiled loops of a decision read.
 
 Every number of a link is its index in `Fabric.links`.
 """
@@ -33,6 +33,17 @@ CABLE = np.dtype(
         ("up", np.int64),  # links: to the upper switch,
         ("down", np.int64),  # and back
         ("way_Bps", np.float64),  # work space of `kernels.available`
+    ],
+    align=True,
+)
+SPAN = np.dtype(
+    [
+        ("prefill_id", np.int64),  # a transfer of ours; -1: a gap
+        ("decode_id", np.int64),
+        ("rate_Bps", np.float64),  # predicted while it runs, real once it has ended
+        ("started_s", np.float64),
+        ("ended_s", np.float64),  # inf while it runs
+        ("kv_bytes", np.float64),
     ],
     align=True,
 )

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from scenario import Scenario, congestion_evidence
+from scenario import BackgroundFlow, Scenario, congestion_evidence
 from serving.outcome import Outcome
 
 
-def offered_and_measured(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
-    """`scenario.congestion_evidence` of one run."""
+def offered_and_measured(
+    scenario: Scenario, outcome: Outcome, plan: tuple[BackgroundFlow, ...] | None = None
+) -> dict[str, Any]:
+    """`scenario.congestion_evidence` of one run. plan: its background flows, where they are known already."""
     fabric, roles = scenario.build()
-    last_s = max((record.timestamp_s for record in outcome.requests), default=0.0)
-    plan = scenario.background(fabric, roles, last_s)
+    if plan is None:
+        last_s = max((record.timestamp_s for record in outcome.requests), default=0.0)
+        plan = scenario.background(fabric, roles, last_s)
     transfers = (
         (decision["decided_s"], decision["tier"], float(decision["kv_bytes"])) for decision in outcome.decisions
     )

@@ -5,9 +5,25 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
+from numpy.typing import NDArray
 
-SAME_WORK_DECIMALS = 9
-"""Work that differs by less than a nanosecond is the same: it is a rest of adding and taking away."""
+from scheduler import compiled
+
+SAME_WORK_PER_S = 1e9
+"""Work is compared in whole nanoseconds: what differs by less is a rest of adding and taking away."""
+
+
+@compiled
+def idlest(work_s: NDArray[np.float64], used: NDArray[np.int64], dead: NDArray[np.bool_]) -> int:
+    """The position with the least work that is not dead; the one used longest ago where several have it. -1: none."""
+    best, least = -1, np.inf
+    for at in range(len(work_s)):
+        if dead[at]:
+            continue
+        work = np.rint(work_s[at] * SAME_WORK_PER_S)
+        if best < 0 or work < least or (work == least and used[at] < used[best]):
+            best, least = at, work
+    return best
 
 
 class PrefillQueues:
@@ -26,15 +42,13 @@ class PrefillQueues:
 
         None when none is.
         """
-        if self._dead.all():
-            return None
         out = self._dead
         if avoided:
             out = self._dead | np.isin(self._ids, list(avoided))
             out = self._dead if out.all() else out
-        work_s = np.where(out, np.inf, self._work_s.round(SAME_WORK_DECIMALS))
-        idlest = np.flatnonzero(work_s == work_s.min())
-        at = int(idlest[self._used[idlest].argmin()])
+        at = int(idlest(self._work_s, self._used, out))
+        if at < 0:
+            return None
         self._turn += 1
         self._used[at] = self._turn
         self._work_s[at] += prefill_s

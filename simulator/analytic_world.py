@@ -70,13 +70,14 @@ class AnalyticWorld:
         requests = workload.requests
         warm = warm_caches(scenario, fabric, roles, workload.preceding)
         last_s = requests[-1].timestamp_s if requests else 0.0
+        background = scenario.background(fabric, roles, last_s)
         replay = SimulatedRun(
             scenario,
             self._simulation,
             fabric,
             roles,
             requests,
-            scenario.background(fabric, roles, last_s),
+            background,
             self._transport(fabric, scenario),
             say=progress,
             stopwatch=self._stopwatch,
@@ -88,7 +89,7 @@ class AnalyticWorld:
         outcome = replay.run()
         wall_s = (time.perf_counter_ns() - started_ns) / 1e9
         outcome.evidence |= self.evidence | warm.evidence
-        outcome.evidence["congestion"] = offered_and_measured(scenario, outcome)
+        outcome.evidence["congestion"] = offered_and_measured(scenario, outcome, background)
         outcome.evidence["measured"] = {
             "wall_s": wall_s,
             "events_per_s": replay.events / wall_s,

@@ -31,6 +31,8 @@ class Kind(IntEnum):
 OBSERVERS = frozenset({Kind.POLL, Kind.LINK_ROWS, Kind.REFRESH})
 """Events that only read state: while nothing else is booked the run makes no progress."""
 
+_ONLY_READS = tuple(kind in OBSERVERS for kind in Kind)
+
 
 class EventQueue:
     """Booked events; `subject` is the number of the request, instance, flow or poll that an event concerns."""
@@ -43,7 +45,7 @@ class EventQueue:
     def book(self, at_s: float, kind: Kind, subject: int) -> None:
         """Add an event at `at_s`, seconds from t = 0."""
         self._booked += 1
-        self._observers += kind in OBSERVERS
+        self._observers += _ONLY_READS[kind]
         heapq.heappush(self._heap, (at_s, kind, self._booked, subject))
 
     @property
@@ -56,8 +58,10 @@ class EventQueue:
         """Whether nothing is booked that changes a request."""
         return len(self._heap) == self._observers
 
-    def take(self) -> tuple[float, Kind, int]:
-        """Remove the first event; its time, kind and subject. IndexError when none is booked."""
+    def take(self, before_s: float = math.inf) -> tuple[float, Kind, int] | None:
+        """Remove the first event if it comes before `before_s`; its time, kind and subject. None otherwise."""
+        if not self._heap or self._heap[0][0] >= before_s:
+            return None
         at_s, kind, _, subject = heapq.heappop(self._heap)
-        self._observers -= kind in OBSERVERS
+        self._observers -= _ONLY_READS[kind]
         return at_s, kind, subject

@@ -67,7 +67,7 @@ class FaultyTransport(FluidTransport):
         found: dict[int, set[int]] = {}
         for part in (*self._present(), *self._stalled):
             if part.owner == TRANSFER:
-                home = self._fabric.paths(part.source, part.target)[part.home]
+                home = self._fabric.path(part.source, part.target, part.home)
                 found.setdefault(part.key, set()).update(home)
         return found
 
@@ -80,7 +80,6 @@ class FaultyTransport(FluidTransport):
         waiting, self._stalled = self._stalled, []
         for part in (*waiting, *stopped):
             self._put(part)
-        self._next_s = None
 
     def reroute(self, cut: frozenset[int]) -> None:
         """The controller knows now that these links are down, and no others: paths are chosen anew."""
@@ -89,7 +88,6 @@ class FaultyTransport(FluidTransport):
         waiting, self._stalled = self._stalled, []
         for part in (*waiting, *moved):
             self._place(part)
-        self._next_s = None
 
     def cancel(self, request_id: int) -> None:
         """End a transfer before its last byte; nothing happens where it is over."""
@@ -99,7 +97,6 @@ class FaultyTransport(FluidTransport):
         self._stalled = [part for part in self._stalled if (part.owner, part.key) != (TRANSFER, request_id)]
         if self._persistent is not None:
             self._persistent.give_back(request_id)
-        self._next_s = None
 
     # -- the transport's own contract -------------------------------------------------------------------------------
 
@@ -107,12 +104,11 @@ class FaultyTransport(FluidTransport):
         self, request_id: int, source: int, target: int, size_B: float, connections: int, most_Bps: float = np.inf
     ) -> None:
         number = request_id if self._persistent is None else self._persistent.take(request_id, source, target)
-        dealt = self._choice.deal(TRANSFER, number, connections, len(self._fabric.paths(source, target)))
+        dealt = self._choice.deal(TRANSFER, number, connections, self._fabric.path_count(source, target))
         self._flows_left[request_id] = len(dealt)
         for path, count in dealt:
             left_B, part_Bps = size_B * count / connections, most_Bps * count / connections
             self._place(_Part(TRANSFER, number, request_id, source, target, path, path, count, left_B, part_Bps))
-        self._next_s = None
 
     def uncap(self, request_id: int) -> None:
         def of_it(part: _Part) -> bool:
@@ -122,7 +118,6 @@ class FaultyTransport(FluidTransport):
         self._stalled = [replace(part, most_Bps=np.inf) if of_it(part) else part for part in self._stalled]
         for part in lifted:
             self._put(replace(part, most_Bps=np.inf))
-        self._next_s = None
 
     def start_background(self, flow: BackgroundFlow) -> None:
         paths = self._fabric.paths(flow.source, flow.target)
@@ -131,13 +126,11 @@ class FaultyTransport(FluidTransport):
         for path, count in self._choice.deal(BACKGROUND, flow.flow_id, flow.connections, len(paths)):
             named = (BACKGROUND, flow.flow_id, flow.flow_id, flow.source, flow.target)
             self._place(_Part(*named, path, path, count, np.inf, rate_Bps * count / flow.connections))
-        self._next_s = None
 
     def stop_background(self, flow: BackgroundFlow) -> None:
         del self._background[flow.flow_id]
         self._lift(lambda part: (part.owner, part.key) == (BACKGROUND, flow.flow_id))
         self._stalled = [part for part in self._stalled if (part.owner, part.key) != (BACKGROUND, flow.flow_id)]
-        self._next_s = None
 
     # -- placing ----------------------------------------------------------------------------------------------------
 
@@ -156,7 +149,7 @@ class FaultyTransport(FluidTransport):
         if self._crosses(part, self._cut):
             self._stalled.append(part)
             return
-        links = self._fabric.paths(part.source, part.target)[part.path]
+        links = self._fabric.path(part.source, part.target, part.path)
         flow = self._network.add(links, part.left_B, weight=part.connections, cap_Bps=part.most_Bps)
         self._parts[flow] = part
         if part.owner == TRANSFER:
@@ -184,7 +177,7 @@ class FaultyTransport(FluidTransport):
         return list(self._parts.items())
 
     def _crosses(self, part: _Part, links: Container[int]) -> bool:
-        return any(link in links for link in self._fabric.paths(part.source, part.target)[part.path])
+        return any(link in links for link in self._fabric.path(part.source, part.target, part.path))
 
     def _way(self, part: _Part) -> list[tuple[int, int]]:
         """The paths that a part takes by what the controller knows, and the connections on each.

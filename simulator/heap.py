@@ -10,43 +10,41 @@ from simulator.tables import Table
 
 
 @compiled
-def sift(heap: Table, length: int, hole: int, item: int) -> None:
-    """Put `item` where it belongs, starting from the free place `hole`."""
-    key = heap[item].key
+def sift(heap: Table, length: int, hole: int, item: int, key: float) -> None:
+    """Put `item` where it belongs by its key, starting from the free place `hole`."""
     while hole > 0:
         parent = (hole - 1) >> 1
-        other = heap[parent].item
-        if heap[other].key < key or (heap[other].key == key and other < item):
+        other, other_key = heap[parent].item, heap[parent].key
+        if other_key < key or (other_key == key and other < item):
             break
-        heap[hole].item = other
+        heap[hole].item, heap[hole].key = other, other_key
         heap[other].where = hole
         hole = parent
     while 2 * hole + 1 < length:
         child = 2 * hole + 1
-        other = heap[child].item
+        other, other_key = heap[child].item, heap[child].key
         if child + 1 < length:
-            right = heap[child + 1].item
-            if heap[right].key < heap[other].key or (heap[right].key == heap[other].key and right < other):
+            right, right_key = heap[child + 1].item, heap[child + 1].key
+            if right_key < other_key or (right_key == other_key and right < other):
                 child += 1
-                other = right
-        if key < heap[other].key or (key == heap[other].key and item < other):
+                other, other_key = right, right_key
+        if key < other_key or (key == other_key and item < other):
             break
-        heap[hole].item = other
+        heap[hole].item, heap[hole].key = other, other_key
         heap[other].where = hole
         hole = child
-    heap[hole].item = item
+    heap[hole].item, heap[hole].key = item, key
     heap[item].where = hole
 
 
 @compiled
 def put(heap: Table, length: int, item: int, key: float) -> int:
     """Insert the item, or give it a new key; return the new length."""
-    heap[item].key = key
     hole = heap[item].where
     if hole < 0:
         hole = length
         length += 1
-    sift(heap, length, hole, item)
+    sift(heap, length, hole, item, key)
     return length
 
 
@@ -57,5 +55,5 @@ def take(heap: Table, length: int, item: int) -> int:
     heap[item].where = -1
     last = heap[length - 1].item
     if last != item:
-        sift(heap, length - 1, hole, last)
+        sift(heap, length - 1, hole, last, heap[length - 1].key)
     return length - 1

@@ -7,6 +7,7 @@ counters of the links. Which flows exist, and why, is the caller's business.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.fluid import checked_capacity
-from simulator.tables import Floats, empty_tables, grown_tables
-from simulator.timeline import add, next_end_s, read_links, remove, run
+from simulator.tables import Floats, Ints, empty_tables, grown_tables
+from simulator.timeline import add, advance, next_completion_s, path_flaw, read_links, remove
 from simulator.waterfill import open_link, sent_by, solve
 
 
@@ -38,9 +39,13 @@ class FluidNetwork:
         """capacity_Bps: [links] B/s, positive and finite. start_s: the first reading of the clock, s."""
         capacity = checked_capacity(capacity_Bps)
         self._links = len(capacity)
-        self._tables = empty_tables(capacity, slots=64, stride=8)
-        self._tables.state["clock_s"] = _checked_time("start_s", start_s, at_least_s=-np.inf)
-        self._ended = np.zeros(64, dtype=np.int64)
+        self._stride = 8
+        self._tables = empty_tables(capacity, slots=64, stride=self._stride)
+        self._clock_s = _checked_time("start_s", start_s, at_least_s=-math.inf)
+        self._tables.state["clock_s"] = self._clock_s
+        self._clock: Floats = self._tables.state["clock_s"]
+        self._next_s: float | None = math.inf  # when the next flow ends; None: not known, the rates are to be found
+        self._ended = _work_space(64)
         self._slot_of: dict[int, int] = {}
         self._added = 0
         self._completed: list[Completion] = []
@@ -51,7 +56,8 @@ class FluidNetwork:
         """A copy that goes on by itself from this instant."""
         copied = copy.copy(self)
         copied._tables = type(self._tables)(*(table.copy() for table in self._tables))
-        copied._ended = self._ended.copy()
+        copied._clock = copied._tables.state["clock_s"]
+        copied._ended = _work_space(len(self._tables.flows))
         copied._slot_of, copied._private_link_of = dict(self._slot_of), dict(self._private_link_of)
         copied._completed, copied._idle_private_links = list(self._completed), list(self._idle_private_links)
         return copied
@@ -59,7 +65,7 @@ class FluidNetwork:
     @property
     def clock_s(self) -> float:
         """The time up to which everything is known, s."""
-        return float(self._tables.state["clock_s"][0])
+        return self._clock_s
 
     @property
     def flows(self) -> list[int]:
@@ -81,7 +87,7 @@ class FluidNetwork:
         most that it ever sends, B/s, whatever the links offer. Raises ValueError, with the network unchanged, for
         anything else.
         """
-        crossed = self._checked_path(path)
+        links = self._checked_path(path)
         if not size_B >= 0:
             raise ValueError(f"flow {self._added} has size_B {size_B}; it must be 0 or more")
         if not 1e-6 <= weight <= 1e9:
@@ -91,14 +97,17 @@ class FluidNetwork:
         flow = self._added
         self._added += 1
         if size_B == 0:
-            self._completed.append(Completion(flow, self.clock_s))
+            self._completed.append(Completion(flow, self._clock_s))
             return flow
-        if cap_Bps < np.inf:
-            crossed.append(self._private_link(flow, cap_Bps))
-        self._make_room(len(crossed))
-        state, links, flows, hops, _, ending = self._tables
-        path_links = np.array(crossed, dtype=np.int64)
-        self._slot_of[flow] = add(state, links, flows, hops, ending, path_links, float(size_B), float(weight), flow)
+        if cap_Bps < math.inf:
+            links = np.append(links, self._private_link(flow, cap_Bps))
+        self._make_room(len(links))
+        self._next_s = None
+        tables = self._tables
+        self._slot_of[flow] = add(
+            tables.state, tables.links, tables.flows, tables.hops, tables.ending,
+            links, float(size_B), float(weight), flow,
+        )  # fmt: skip
         return flow
 
     def remove(self, flow: int) -> float:
@@ -106,6 +115,7 @@ class FluidNetwork:
         slot = self._slot(flow)
         sent_B = self.sent_B(flow)
         state, links, flows, hops, _, ending = self._tables
+        self._next_s = None
         remove(state, links, flows, hops, ending, slot, sent_B)
         self._forget(flow)
         return sent_B
@@ -117,21 +127,27 @@ class FluidNetwork:
         if not 0 < capacity_Bps < np.inf:
             raise ValueError(f"link {link} has capacity_Bps {capacity_Bps}; it must be positive and finite")
         self._tables.links["capacity_Bps"][link] = capacity_Bps
+        self._next_s = None
         open_link(self._tables.state, self._tables.links, link)
 
     def advance(self, to_s: float) -> None:
         """Move the clock to `to_s`; flows that end on the way leave at that very instant and await `pop_completed`."""
-        to_s = _checked_time("to_s", to_s, at_least_s=self.clock_s)
-        while count := run(*self._tables, to_s, self._ended):
-            finish_s = self.clock_s
-            for flow in sorted(self._tables.flows["number"][self._ended[:count]].tolist()):
-                self._forget(flow)
-                self._completed.append(Completion(flow, finish_s))
+        to_s = _checked_time("to_s", to_s, at_least_s=self._clock_s)
+        if self._next_s is not None and to_s < self._next_s:
+            self._clock_s = self._clock[0] = to_s
+            return
+        slots, numbers, finish_s = self._ended
+        count = advance(*self._tables, to_s, slots, numbers, finish_s)
+        self._clock_s, self._next_s = to_s, None
+        for flow, at_s in zip(numbers[:count].tolist(), finish_s[:count].tolist(), strict=True):
+            self._forget(flow)
+            self._completed.append(Completion(flow, at_s))
 
     def next_completion_s(self) -> float:
         """Return when the next flow ends if none enters or is removed before, s; inf if none ever does."""
-        self._solve()
-        return float(next_end_s(self._tables.state, self._tables.ending))
+        if self._next_s is None:
+            self._next_s = next_completion_s(*self._tables)
+        return self._next_s
 
     def pop_completed(self) -> list[Completion]:
         """Return the flows that have ended since the last call, by time, then in the order in which they were added."""
@@ -190,7 +206,7 @@ class FluidNetwork:
         if link is not None:
             self._idle_private_links.append(link)
 
-    def _checked_path(self, path: Sequence[int] | NDArray[np.integer]) -> list[int]:
+    def _checked_path(self, path: Sequence[int] | NDArray[np.integer]) -> Ints:
         array = np.asarray(path)
         if array.ndim != 1 or array.size == 0:
             raise ValueError(
@@ -198,13 +214,11 @@ class FluidNetwork:
             )
         if array.dtype.kind not in "iu":
             raise ValueError(f"flow {self._added} has link indices of type {array.dtype}; they must be integers")
-        links: list[int] = array.tolist()
-        for link in links:
-            if not 0 <= link < self._links:
-                raise ValueError(f"flow {self._added} crosses link {link}; there are links 0 to {self._links - 1}")
-        if len(set(links)) != len(links):
-            twice = next(link for link in links if links.count(link) > 1)
-            raise ValueError(f"flow {self._added} is cyclic: it crosses link {twice} twice")
+        links = array.astype(np.int64, copy=False)
+        if (at := path_flaw(links, self._links)) >= 0:
+            if 0 <= links[at] < self._links:
+                raise ValueError(f"flow {self._added} is cyclic: it crosses link {links[at]} twice")
+            raise ValueError(f"flow {self._added} crosses link {links[at]}; there are links 0 to {self._links - 1}")
         return links
 
     def _private_link(self, flow: int, cap_Bps: float) -> int:
@@ -218,25 +232,28 @@ class FluidNetwork:
         return link
 
     def _make_room(self, hops: int) -> None:
-        slots, stride, free = (
-            len(self._tables.flows),
-            int(self._tables.state["stride"][0]),
-            self._tables.state["free"][0],
-        )
-        if hops > stride or not free:
+        slots, stride = len(self._tables.flows), self._stride
+        full = len(self._slot_of) == slots
+        if hops > stride or full:
             self._grow(
-                slots=slots if free else 2 * slots,
+                slots=2 * slots if full else slots,
                 stride=max(2 * stride, hops) if hops > stride else stride,
             )
 
     def _grow(self, *, links: int = 0, slots: int = 0, stride: int = 0) -> None:
         old = self._tables
-        old_stride = int(old.state["stride"][0])
-        self._tables = grown_tables(old, links or len(old.links), slots or len(old.flows), stride or old_stride)
-        self._ended = np.zeros(len(self._tables.flows), dtype=np.int64)
+        self._stride = stride or self._stride
+        self._tables = grown_tables(old, links or len(old.links), slots or len(old.flows), self._stride)
+        self._clock = self._tables.state["clock_s"]
+        self._ended = _work_space(len(self._tables.flows))
+
+
+def _work_space(slots: int) -> tuple[Ints, Ints, Floats]:
+    """Work space of `advance`."""
+    return np.zeros(slots, dtype=np.int64), np.zeros(slots, dtype=np.int64), np.zeros(slots)
 
 
 def _checked_time(name: str, time_s: float, at_least_s: float) -> float:
-    if not (np.isfinite(time_s) and time_s >= at_least_s):
+    if not (math.isfinite(time_s) and time_s >= at_least_s):
         raise ValueError(f"{name} is {time_s}; it must be finite and at least {at_least_s}")
     return float(time_s)

@@ -77,7 +77,8 @@ class Observers:
             sample = NetworkSample(now_s, np.clip(self._transport.link_rate_Bps() / self._capacity_Bps, 0.0, 1.0))
         else:
             sample = self._oracle.sample()
-        sample.utilisation[list(self._transport.avoided)] = 1.0  # as the oracle's readers do with `links_down`
+        if avoided := self._transport.avoided:
+            sample.utilisation[list(avoided)] = 1.0  # as the oracle's readers do with `links_down`
         self._dispatcher.offer_sample(sample, now_s)
         self._expect(self._oracle, Kind.REFRESH, self._dispatcher.oracle.next_due_s())
 

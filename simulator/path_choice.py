@@ -6,8 +6,6 @@ the same request between the same instances get the same hash collisions.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from typing import Literal
 
 TRANSFER, BACKGROUND = 0, 1
@@ -20,26 +18,25 @@ class PathChoice:
     """Deals the `connections` of one owner out to `paths` equal-cost paths: path to the connections on it."""
 
     def __init__(self, seed: int, spreading: Literal["hashed", "ideal"]) -> None:
-        self._seed = seed
+        self._of_owner = [_mixed(_mixed(seed) + owner) for owner in (TRANSFER, BACKGROUND)]
         self._hashed = spreading == "hashed"
 
     def deal(self, owner: int, number: int, connections: int, paths: int) -> list[tuple[int, int]]:
         """(path, connections on it) for every path used, in ascending order. Paths count from 0."""
         if paths == 1:
             return [(0, connections)]
-        first = _mixed(_mixed(_mixed(self._seed) + owner) + number)
-        return sorted(Counter(self._chosen(first, connections, paths)).items())
+        return _counted(self._chosen(_mixed(self._of_owner[owner] + number), connections, paths))
 
     def detour(self, owner: int, number: int, home: int, connections: int, paths: list[int]) -> list[tuple[int, int]]:
         """`deal` of the connections of one path, `home`, to others by number, while a failed link is on it."""
-        first = _mixed(_mixed(_mixed(_mixed(self._seed) + owner) + number) + home + 1)
-        return sorted(Counter(paths[at] for at in self._chosen(first, connections, len(paths))).items())
+        first = _mixed(_mixed(self._of_owner[owner] + number) + home + 1)
+        return _counted([paths[at] for at in self._chosen(first, connections, len(paths))])
 
-    def _chosen(self, first: int, connections: int, paths: int) -> Iterable[int]:
+    def _chosen(self, first: int, connections: int, paths: int) -> list[int]:
         """The path of each connection of a bundle whose names mix to `first`."""
         if self._hashed:
-            return (_mixed(first + connection) * paths >> 64 for connection in range(connections))
-        return ((first + connection) % paths for connection in range(connections))
+            return [_mixed(first + connection) * paths >> 64 for connection in range(connections)]
+        return [(first + connection) % paths for connection in range(connections)]
 
     def without(self, owner: int, number: int) -> PathChoice:
         """The same choice, without what is known of this owner's connections: here nothing is."""
@@ -62,7 +59,9 @@ class PersistentConnections:
         """The number of the bundle, which is the request's until `give_back`."""
         pair = source * self._instances + target
         in_use = self._in_use.setdefault(pair, set())
-        slot = next(slot for slot in range(len(in_use) + 1) if slot not in in_use)
+        slot = 0
+        while slot in in_use:
+            slot += 1
         in_use.add(slot)
         self._held[request_id] = pair, slot
         return slot * self._instances**2 + pair
@@ -71,6 +70,11 @@ class PersistentConnections:
         """The request's bundle is idle again. KeyError when it has none."""
         pair, slot = self._held.pop(request_id)
         self._in_use[pair].remove(slot)
+
+
+def _counted(paths: list[int]) -> list[tuple[int, int]]:
+    """How often each path occurs, in ascending order."""
+    return [(path, paths.count(path)) for path in sorted(set(paths))]
 
 
 def _mixed(word: int) -> int:

@@ -24,8 +24,8 @@ class PolledCounters:
     """
 
     def __init__(self, capacity_Bps: Floats, poll_s: float, phase_s: float, start_s: float) -> None:
-        self._capacity_Bps = capacity_Bps
         self._poll_s = poll_s
+        self._poll_B = poll_s * capacity_Bps  # what each link carries at most between two polls
         self._phase_s = phase_s
         self._start_s = start_s
         self._last = 0
@@ -39,7 +39,7 @@ class PolledCounters:
         wanted = []
         for number, reading in self._readings.items():
             if reading is None and self._at_s(number) <= self._start_s:
-                self._readings[number] = np.zeros(len(self._capacity_Bps))
+                self._readings[number] = np.zeros(len(self._poll_B))
             elif reading is None:
                 wanted.append((number, self._at_s(number)))
         return wanted
@@ -52,7 +52,7 @@ class PolledCounters:
     def sample(self) -> NetworkSample:
         """The utilisation over the last poll interval before the expected look, and when that interval ended."""
         carried_B = self._reading(self._last) - self._reading(self._last - 1)
-        utilisation = np.clip(carried_B / (self._poll_s * self._capacity_Bps), 0.0, 1.0)
+        utilisation = np.minimum(np.maximum(carried_B / self._poll_B, 0.0), 1.0)
         return NetworkSample(self._at_s(self._last), utilisation)
 
     @property

@@ -7,6 +7,7 @@ ends at that instant has ended before all of them.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections import deque
@@ -55,7 +56,7 @@ class SimulatedRun:
         watch: Watch | None = None,
     ) -> None:
         self._scenario = scenario
-        self._fabric = fabric
+        self._latency_s = [fabric.spec.tier_latency_s(tier) for tier in range(4)]
         self._background = background
         self._transport = transport
         self._say = say
@@ -85,6 +86,7 @@ class SimulatedRun:
         self._prefill_busy: set[int] = set()
         serving = scenario.serving
         self._gaps = [0] * (serving.batch_slots + 1)
+        self._step_s = functools.cache(scenario.model.step_s)
         self._batches = {decode_id: self._new_batch() for decode_id in roles.decode}
         self._booked_s = dict.fromkeys(roles.decode, math.inf)
         self._moving: dict[int, Decision] = {}
@@ -93,6 +95,21 @@ class SimulatedRun:
         self._faults = FaultRecord(fabric, self._life)
         self._faulty = transport if isinstance(transport, FaultyTransport) else None
         self._running_flows: set[int] = set()
+        self._arrivals = iter(requests)
+        self._handlers: dict[int, Callable[[int], None]] = {
+            Kind.STEP_END: self._end_step,
+            Kind.RECEIVED: self._end_latency,
+            Kind.FAULT: self._change,
+            Kind.REROUTE: self._reroute,
+            Kind.BACKGROUND_STOP: self._stop_flow,
+            Kind.BACKGROUND_START: self._start_flow,
+            Kind.POLL: self._poll,
+            Kind.LINK_ROWS: self._write_rows,
+            Kind.REFRESH: self._refresh,
+            Kind.PREFILLED: self._end_attempts_prefill,
+            Kind.ARRIVAL: self._arrive,
+            Kind.OVERDUE: self._look_overdue,
+        }
         self.decisions_us: list[float] = []
         self.events = 0
         self._flows_seen = 0
@@ -103,72 +120,83 @@ class SimulatedRun:
         return self._life.dispatcher.prefixes
 
     def run(self) -> Outcome:
-        for request in self._requests.values():
-            self._event_queue.book(request.timestamp_s, Kind.ARRIVAL, request.request_id)
+        self._await_arrival()
         for flow in self._background:
             self._event_queue.book(flow.start_s, Kind.BACKGROUND_START, flow.flow_id)
             self._event_queue.book(flow.stop_s, Kind.BACKGROUND_STOP, flow.flow_id)
         for number, edge in enumerate(self._edges):
             self._event_queue.book(edge.at_s, Kind.FAULT, number)
         self._observers.book_first()
-        while not self._life.done:
-            self._next_event()
+        life, next_event = self._life, self._next_event
+        while not life.done:
+            next_event()
         return self._finish()
 
     def _next_event(self) -> None:
-        events, transport = self._event_queue, self._transport
+        transport = self._transport
         delivery_s = transport.next_delivery_s()
         if self._onlooker is not None:
-            self._onlooker.look_before(min(delivery_s, events.next_s))
+            self._onlooker.look_before(min(delivery_s, self._event_queue.next_s))
         self.events += 1
-        if delivery_s <= events.next_s:
-            if delivery_s == math.inf:
-                if self._give_up_stalled():
-                    return
-                raise StuckError(f"no progress: {self._state()}")
-            self._now_s = delivery_s
-            for request_id, at_s in transport.advance(delivery_s):
-                latency_s = self._fabric.spec.tier_latency_s(self._moving[request_id].tier)
-                events.book(at_s + latency_s, Kind.RECEIVED, self._attempts.number(request_id))
-            return
-        if events.only_observers and delivery_s == math.inf:
+        if delivery_s == math.inf and self._event_queue.only_observers:
             if self._give_up_stalled():
                 return
             raise StuckError(f"no progress: {self._state()}")
-        self._now_s, kind, subject = events.take()
-        match kind:
-            case Kind.STEP_END:
-                self._apply(subject, self._batches[subject].advance(self._now_s))
-            case Kind.RECEIVED:
-                if (current := self._attempts.request_of(subject)) is not None:
-                    self._receive(current)
-            case Kind.FAULT:
-                self._change(subject)
-            case Kind.REROUTE:
-                self._reroute()
-            case Kind.BACKGROUND_STOP:
-                transport.advance(self._now_s)
-                self._stop_background(subject)
-            case Kind.BACKGROUND_START:
-                transport.advance(self._now_s)
-                transport.start_background(self._background[subject])
-                self._running_flows.add(subject)
-            case Kind.POLL:
-                transport.advance(self._now_s)
-                self._observers.poll(subject)
-            case Kind.LINK_ROWS:
-                self._observers.write_rows(self._now_s)
-            case Kind.REFRESH:
-                transport.advance(self._now_s)
-                self._observers.refresh(self._now_s)
-            case Kind.PREFILLED:
-                if (current := self._attempts.request_of(subject)) is not None:
-                    self._end_prefill(current)
-            case Kind.ARRIVAL:
-                self._life.arrive(self._requests[subject])
-            case Kind.OVERDUE:
-                transport.advance(self._now_s)
-                self._life.overdue(subject, self._now_s)
+        event = self._event_queue.take(delivery_s)
+        if event is not None:
+            self._now_s, kind, subject = event
+            self._handlers[kind](subject)
+            return
+        self._now_s = delivery_s
+        for request_id, at_s in transport.advance(delivery_s):
+            latency_s = self._latency_s[self._moving[request_id].tier]
+            self._event_queue.book(at_s + latency_s, Kind.RECEIVED, self._attempts.number(request_id))
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def _await_arrival(self) -> None:
+        """Book the next arrival: they come in order of time, and one at a time keeps the queue short."""
+        if (request := next(self._arrivals, None)) is not None:
+            self._event_queue.book(request.timestamp_s, Kind.ARRIVAL, request.request_id)
+
+    def _arrive(self, request_id: int) -> None:
+        self._await_arrival()
+        self._life.arrive(self._requests[request_id])
+
+    def _end_step(self, decode_id: int) -> None:
+        self._apply(decode_id, self._batches[decode_id].advance(self._now_s))
+
+    def _end_latency(self, attempt: int) -> None:
+        if (request_id := self._attempts.request_of(attempt)) is not None:
+            self._receive(request_id)
+
+    def _end_attempts_prefill(self, attempt: int) -> None:
+        if (request_id := self._attempts.request_of(attempt)) is not None:
+            self._end_prefill(request_id)
+
+    def _start_flow(self, flow_id: int) -> None:
+        self._transport.advance(self._now_s)
+        self._transport.start_background(self._background[flow_id])
+        self._running_flows.add(flow_id)
+
+    def _stop_flow(self, flow_id: int) -> None:
+        self._transport.advance(self._now_s)
+        self._stop_background(flow_id)
+
+    def _poll(self, number: int) -> None:
+        self._transport.advance(self._now_s)
+        self._observers.poll(number)
+
+    def _write_rows(self, _: int) -> None:
+        self._observers.write_rows(self._now_s)
+
+    def _refresh(self, _: int) -> None:
+        self._transport.advance(self._now_s)
+        self._observers.refresh(self._now_s)
+
+    def _look_overdue(self, request_id: int) -> None:
+        self._transport.advance(self._now_s)
+        self._life.overdue(request_id, self._now_s)
 
     # -- the movers -------------------------------------------------------------------------------------------------
 
@@ -245,7 +273,7 @@ class SimulatedRun:
 
     def _new_batch(self) -> DecodeBatch:
         serving = self._scenario.serving
-        return DecodeBatch(self._scenario.model.step_s, serving.batch_slots, serving.kv_memory_tokens, self._gaps)
+        return DecodeBatch(self._step_s, serving.batch_slots, serving.kv_memory_tokens, self._gaps)
 
     # -- faults -----------------------------------------------------------------------------------------------------
 
@@ -265,7 +293,7 @@ class SimulatedRun:
         for role, instance in sorted(before.dead - after.dead):
             self._life.restored(role, instance)
 
-    def _reroute(self) -> None:
+    def _reroute(self, _: int) -> None:
         assert self._faulty is not None
         self._transport.advance(self._now_s)
         self._faulty.reroute(self._faults.state.cut)

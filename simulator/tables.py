@@ -60,12 +60,12 @@ FLOW = np.dtype(
     [
         ("level", np.float64),  # rate / weight
         ("weight", np.float64),
+        ("bottleneck", np.int32),  # a full link on which no flow stands higher
+        ("phase", np.int32),
         ("size_B", np.float64),
         ("sent_B", np.float64),  # until since_s
         ("since_s", np.float64),
         ("number", np.int64),  # the caller's
-        ("bottleneck", np.int32),  # a full link on which no flow stands higher
-        ("phase", np.int32),
         ("hops", np.int32),
         ("free_slot", np.int32),  # column of a list: rows not in use
         ("moved_slot", np.int32),  # column of a list: flows with another level than before this solve
@@ -76,7 +76,7 @@ FLOW = np.dtype(
     align=True,
 )
 HOP = np.dtype([("slot", np.int32), ("link", np.int32), ("next_hop", np.int32), ("previous_hop", np.int32)])
-# A binary min-heap of the items 0, 1...: `item` in heap order; by item its key and its index in the heap, or -1.
+# A binary min-heap of the items 0, 1...: `item` and `key` in heap order; by item its index in the heap, or -1.
 HEAP = np.dtype([("key", np.float64), ("item", np.int32), ("where", np.int32)])
 
 

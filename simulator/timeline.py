@@ -15,6 +15,18 @@ from simulator.waterfill import RISING, open_link, sent_by, solve
 
 
 @compiled
+def path_flaw(path: Ints, links: int) -> int:
+    """Return the place of the first link of a path that is not below `links`, or there twice; -1 where none is."""
+    for i in range(len(path)):
+        if path[i] < 0 or path[i] >= links:
+            return i
+        for before in range(i):
+            if path[before] == path[i]:
+                return i
+    return -1
+
+
+@compiled
 def add(
     state: Table,
     links: Table,
@@ -82,7 +94,7 @@ def remove(state: Table, links: Table, flows: Table, hops: Table, ending: Table,
 @compiled
 def next_end_s(state: Table, ending: Table) -> float:
     """Return the time at which the next flow ends at the rates of the last solve, or inf."""
-    return float(ending[ending[0].item].key) if state[0].ending > 0 else np.inf
+    return float(ending[0].key) if state[0].ending > 0 else np.inf
 
 
 @compiled
@@ -110,6 +122,47 @@ def run(
         ended[count] = slot
         count += 1
     return count
+
+
+@compiled
+def next_completion_s(state: Table, links: Table, flows: Table, hops: Table, filling: Table, ending: Table) -> float:
+    """Return the time at which the next flow ends, at the rates of this instant, or inf."""
+    if state[0].open > 0:
+        solve(state, links, flows, hops, filling, ending)
+    return next_end_s(state, ending)
+
+
+@compiled
+def advance(
+    state: Table,
+    links: Table,
+    flows: Table,
+    hops: Table,
+    filling: Table,
+    ending: Table,
+    until_s: float,
+    ended: Ints,
+    number: Ints,
+    finish_s: Floats,
+) -> int:
+    """Move the clock to `until_s` and return how many flows ended on the way: their numbers, and when they did.
+
+    By time, then by number. ended, number, finish_s: a place a slot.
+    """
+    total = 0
+    while True:
+        count = run(state, links, flows, hops, filling, ending, until_s, ended)
+        if count == 0:
+            return total
+        for i in range(count):
+            ended_number = flows[ended[i]].number
+            place = total + i
+            while place > total and number[place - 1] > ended_number:
+                number[place] = number[place - 1]
+                place -= 1
+            number[place] = ended_number
+            finish_s[total + i] = state[0].clock_s
+        total += count
 
 
 @compiled

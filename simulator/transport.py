@@ -106,7 +106,6 @@ class FluidTransport:
         self._choice = choice
         self._persistent = PersistentConnections(len(fabric.instances)) if persistent else None
         self._network = FluidNetwork([link.capacity_bps / 8 for link in fabric.links], start_s)
-        self._next_s: float | None = np.inf
         self._transfer_of: dict[int, int] = {}  # flow to request
         self._flows_left: dict[int, int] = {}  # by request
         self._capped: dict[int, list[_CappedFlow]] = {}  # by request
@@ -138,53 +137,45 @@ class FluidTransport:
     def start_transfer(
         self, request_id: int, source: int, target: int, size_B: float, connections: int, most_Bps: float = np.inf
     ) -> None:
-        paths = self._fabric.paths(source, target)
         number = request_id if self._persistent is None else self._persistent.take(request_id, source, target)
-        dealt = self._choice.deal(TRANSFER, number, connections, len(paths))
+        dealt = self._choice.deal(TRANSFER, number, connections, self._fabric.path_count(source, target))
         for path, count in dealt:
-            flow_B = size_B * count / connections
-            flow = self._network.add(paths[path], flow_B, weight=count, cap_Bps=most_Bps * count / connections)
+            links, flow_B = self._fabric.path(source, target, path), size_B * count / connections
+            flow = self._network.add(links, flow_B, weight=count, cap_Bps=most_Bps * count / connections)
             self._transfer_of[flow] = request_id
             if most_Bps < np.inf:
-                self._capped.setdefault(request_id, []).append(_CappedFlow(flow, paths[path], flow_B, count))
+                self._capped.setdefault(request_id, []).append(_CappedFlow(flow, links, flow_B, count))
         self._flows_left[request_id] = len(dealt)
-        self._next_s = None
 
     def uncap(self, request_id: int) -> None:
         for flow, path, size_B, count in self._capped.pop(request_id, []):
             left_B = size_B - self._network.remove(flow)
             del self._transfer_of[flow]
             self._transfer_of[self._network.add(path, left_B, weight=count)] = request_id
-        self._next_s = None
 
     def start_background(self, flow: BackgroundFlow) -> None:
-        paths = self._fabric.paths(flow.source, flow.target)
-        dealt = self._choice.deal(BACKGROUND, flow.flow_id, flow.connections, len(paths))
+        ends = flow.source, flow.target
+        dealt = self._choice.deal(BACKGROUND, flow.flow_id, flow.connections, self._fabric.path_count(*ends))
         rate_Bps = np.inf if flow.rate_bps is None else flow.rate_bps / 8
         self._background[flow.flow_id] = [
-            self._network.add(paths[path], weight=count, cap_Bps=rate_Bps * count / flow.connections)
+            self._network.add(self._fabric.path(*ends, path), weight=count, cap_Bps=rate_Bps * count / flow.connections)
             for path, count in dealt
         ]
         self._background_flows += len(dealt)
-        self._next_s = None
 
     def stop_background(self, flow: BackgroundFlow) -> None:
         parts = self._background.pop(flow.flow_id)
         self.background_B += sum(self._network.remove(part) for part in parts)
         self._background_flows -= len(parts)
-        self._next_s = None
 
     def next_delivery_s(self) -> float:
-        if self._next_s is None:
-            self._next_s = self._network.next_completion_s()
-        return self._next_s
+        return self._network.next_completion_s()
 
     def advance(self, to_s: float) -> list[Delivery]:
-        ends_s = self.next_delivery_s()
+        ends_s = self._network.next_completion_s()
         self._network.advance(to_s)
         if to_s < ends_s:
             return []
-        self._next_s = None
         delivered = []
         for flow, finish_s in self._network.pop_completed():
             request_id = self._transfer_of.pop(flow)

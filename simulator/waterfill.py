@@ -253,7 +253,7 @@ def solve(state: Table, links: Table, flows: Table, hops: Table, filling: Table,
         queue(state, links, flows, hops, filling, links[i].open_link, 0.0, False)
     while s.filling > 0:
         number = filling[0].item
-        water = filling[number].key
+        water = filling[0].key
         link = links[number]
         if link.phase != RIGHT:
             if link.phase == UNSEEN:

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import cached_property
-from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 
 class FabricError(ValueError):
@@ -224,7 +223,6 @@ class Fabric:
     instances: tuple[Instance, ...]
     switches: tuple[Switch, ...]
     links: tuple[Link, ...]
-    _paths: dict[tuple[int, int], tuple[tuple[int, ...], ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def link_index(self) -> Mapping[tuple[str, str], int]:
@@ -273,53 +271,73 @@ class Fabric:
         The way up is ECMP, the way down is unique: 1 path at tiers 0 and 1, one an aggregation at tier 2, one a core
         at tier 3. An instance has no path to itself (FabricError).
         """
-        key = (source, target)
-        if key not in self._paths:
-            self._paths[key] = self._find_paths(source, target)
-        return self._paths[key]
+        return tuple(self.path(source, target, number) for number in range(self.path_count(source, target)))
 
-    def _find_paths(self, source: int, target: int) -> tuple[tuple[int, ...], ...]:
-        if source == target:
-            raise FabricError(f"instance {source}: there is no path from an instance to itself")
-        way_up = self._chain(source)
-        way_down = self._chain(target)
+    def path_count(self, source: int, target: int) -> int:
+        """The number of equal-cost paths between two instances."""
         tier = self.tier(source, target)
         if tier <= 1:
-            middles: list[list[str]] = [[]]
-        else:
-            tops = self._aggregations(source, target) if tier == 2 else self._crossings(source, target)
-            middles = [list(top) for top in tops]
-        height = {0: 2, 1: 3}.get(tier, 3)
-        found = []
-        for middle in middles:
-            down = way_down[:height][::-1]
-            nodes = way_up[:height] + middle + (down[1:] if tier <= 1 else down)
-            found.append(tuple(self.link_index[hop] for hop in pairwise(nodes)))
-        return tuple(found)
+            return 1
+        return self.spec.aggregations_per_pod * (self.spec.cores_per_group if tier == 3 else 1)
 
-    def _chain(self, instance: int) -> list[str]:
-        """Instance, its server switch, its ToR."""
-        at = self.instances[instance]
-        spec = self.spec
-        rack = at.pod * spec.racks_per_pod + at.rack
-        return [at.name, f"srv{rack * spec.servers_per_rack + at.server}", f"tor{rack}"]
+    def path(self, source: int, target: int, number: int) -> tuple[int, ...]:
+        """One of `paths`: they count by aggregation, and across pods by core within each."""
+        if source == target:
+            raise FabricError(f"instance {source}: there is no path from an instance to itself")
+        a, b, spec, cables = self.instances[source], self.instances[target], self.spec, self._cables
+        out, into = cables.out[source], cables.into[target]
+        if a.pod == b.pod and a.rack == b.rack:
+            return (out[0], into[1]) if a.server == b.server else (*out, *into)
+        first, last = a.pod * spec.racks_per_pod + a.rack, b.pod * spec.racks_per_pod + b.rack  # ToRs
+        if a.pod == b.pod:
+            return *out, cables.from_tor[first][number], cables.to_tor[last][number], *into
+        group = number // spec.cores_per_group
+        over = cables.to_core[a.pod][number], cables.from_core[b.pod][number]
+        return *out, cables.from_tor[first][group], *over, cables.to_tor[last][group], *into
 
-    def _aggregations(self, source: int, target: int) -> list[tuple[str, ...]]:
-        pod = self.instances[source].pod
-        return [(f"agg{pod * self.spec.aggregations_per_pod + i}",) for i in range(self.spec.aggregations_per_pod)]
-
-    def _crossings(self, source: int, target: int) -> list[tuple[str, ...]]:
-        spec = self.spec
-        up, down = self.instances[source].pod, self.instances[target].pod
-        return [
-            (
-                f"agg{up * spec.aggregations_per_pod + group}",
-                f"core{group * spec.cores_per_group + number}",
-                f"agg{down * spec.aggregations_per_pod + group}",
-            )
-            for group in range(spec.aggregations_per_pod)
-            for number in range(spec.cores_per_group)
+    @cached_property
+    def _cables(self) -> _Cables:
+        spec, index = self.spec, self.link_index
+        groups, cores = range(spec.aggregations_per_pod), range(spec.cores_per_group)
+        out, into = [], []
+        for at in self.instances:
+            rack = at.pod * spec.racks_per_pod + at.rack
+            server, tor = f"srv{rack * spec.servers_per_rack + at.server}", f"tor{rack}"
+            out.append((index[at.name, server], index[server, tor]))
+            into.append((index[tor, server], index[server, at.name]))
+        racks = [
+            (f"tor{pod * spec.racks_per_pod + rack}", [f"agg{pod * len(groups) + group}" for group in groups])
+            for pod in range(spec.pods)
+            for rack in range(spec.racks_per_pod)
         ]
+        pods = [
+            [
+                (f"agg{pod * len(groups) + group}", f"core{group * len(cores) + core}")
+                for group in groups
+                for core in cores
+            ]
+            for pod in range(spec.pods)
+        ]
+        return _Cables(
+            out,
+            into,
+            from_tor=[tuple(index[tor, agg] for agg in aggs) for tor, aggs in racks],
+            to_tor=[tuple(index[agg, tor] for agg in aggs) for tor, aggs in racks],
+            to_core=[tuple(index[agg, core] for agg, core in pairs) for pairs in pods],
+            from_core=[tuple(index[core, agg] for agg, core in pairs) for pairs in pods],
+        )
+
+
+class _Cables(NamedTuple):
+    """Link indices by place: two of each instance (to or from its ToR), one an aggregation of each ToR, one a core
+    of each pod."""
+
+    out: list[tuple[int, int]]
+    into: list[tuple[int, int]]
+    from_tor: list[tuple[int, ...]]
+    to_tor: list[tuple[int, ...]]
+    to_core: list[tuple[int, ...]]
+    from_core: list[tuple[int, ...]]
 
 
 def _check_count(name: str, value: object) -> None:

@@ -21,7 +21,7 @@ KEPT_FABRICS = 8
 def build_fattree(spec: FabricSpec) -> Fabric:
     """The fabric of `spec`, immutable. The same specification always gives the same graph, names and ports.
 
-    Asked for again, it is the same object, with the paths that were found on it.
+    Asked for again, it is the same object.
     """
     instances = tuple(
         Instance(index, pod, rack, server, slot)

@@ -228,7 +228,7 @@ def _field(place: str, record: dict[str, Any], name: str) -> Any:
 def _ids(place: str, found: Any) -> tuple[int, ...] | None:
     if found is None:
         return None
-    if isinstance(found, list) and all(type(block) is int for block in found):
+    if isinstance(found, list) and set(map(type, found)) <= {int}:
         return tuple(found) or None
     if isinstance(found, list) and all(type(block) in (int, float) and block % 1 == 0 for block in found):
         return tuple(int(block) for block in found)

@@ -1,4 +1,4 @@
-"""Runs of a sweep on the workers of a Dask cluster: local processes, or machines that somebody else has started.
+"""Runs of a sweep on the workers of a Dask cluster that somebody else has started.
 
 The unit of work is a run. Its files come back as bytes, so no file system is shared and only the client writes. A
 worker hands each run to a `RunProcess`, a process of its own that keeps its fabric up for the next run: a run that
@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import logging
 import re
-import tempfile
 import threading
 import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from experiments.running.code_identity import OtherCodeError, code_identity, difference_of_code
 from experiments.running.errors import BrokenClusterError, ClusterError
-from experiments.running.run_process import FinishedRun, RunProcess, RunProcessError, UnwantedError
+from experiments.running.run_process import MOST_DEATHS, FinishedRun, RunProcess, RunProcessError, UnwantedError
 
 if TYPE_CHECKING:  # a worker, which imports this module, passes runs on without knowing them
     from experiments.running.run_spec import RunSpec
@@ -30,17 +29,12 @@ if TYPE_CHECKING:  # a worker, which imports this module, passes runs on without
 EMULATION = "netkv-emulation"
 """The worker resource that an emulated run takes: who has one of it carries one such run at a time."""
 
-LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "dashboard": False}
-
 ADDRESS = re.compile(r"((tcp|tls|wss?)://)?[^\s/]+:\d{1,5}")
 CONNECT_S = 10.0
 PATIENCE_S = 60.0
 """How long a sweep waits for a worker that can take its runs, once it has had one: a killed one is started anew."""
 
 POLL_S = 1.0
-MOST_DEATHS = 4
-"""Processes that may die over one run before it is given up. As many as Dask's own `allowed-failures` (3) permits."""
-
 Say = Callable[[str], None]
 
 
@@ -183,44 +177,6 @@ def existing_cluster(address: str) -> Iterator[Cluster]:
         raise ClusterError(f"{address}: no Dask scheduler can be reached there: {problem}") from None
     with client:
         yield Cluster(client, address)
-
-
-@contextmanager
-def local_cluster(jobs: int, say: Say) -> Iterator[Cluster]:
-    """`jobs` worker processes on this machine, on loopback alone. Only the first may emulate: a machine carries one.
-
-    Dask runs whatever it is sent, and other users of this machine reach its loopback: so these processes talk TLS, with
-    a key that is made for this cluster and is in their memory only. Who has it not is refused. What they write to disk
-    is where this process has its temporary files.
-    """
-    from distributed import Client, Nanny, Scheduler, SpecCluster
-    from distributed.security import Security
-
-    _quiet()
-    say(f"starting {jobs} worker processes")
-    tls = {"protocol": "tls", "security": Security.temporary()}
-    options = [{**one, **tls} for one in local_workers(jobs)]
-    workers = {job: {"cls": Nanny, "options": one} for job, one in enumerate(options)}
-    scheduler = {"cls": Scheduler, "options": {**LOOPBACK, **tls, "port": 0}}
-    place = f"{jobs} local processes"
-    with ExitStack() as held:
-        try:
-            cluster = held.enter_context(
-                SpecCluster(
-                    scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL, security=tls["security"]
-                )
-            )
-            client = held.enter_context(Client(cluster))
-        except Exception as problem:  # of any kind: one of them was killed, or the machine is short of something
-            raise BrokenClusterError(f"{place}: one ended while they were started: {problem}") from problem
-        yield Cluster(client, place)
-
-
-def local_workers(jobs: int) -> list[dict[str, Any]]:
-    """The options of each worker of this machine, of one thread and without a limit to its memory."""
-    options = {**LOOPBACK, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
-    options["env"] = {"TMPDIR": tempfile.gettempdir()}
-    return [{**options, "resources": {} if job else {EMULATION: 1}} for job in range(jobs)]
 
 
 def run_on_worker(order: bytes) -> bytes:

@@ -25,6 +25,9 @@ IDLE_S = 10.0
 POLL_S = 0.2
 """How often a parent asks whether the run it waits for is still wanted."""
 
+MOST_DEATHS = 4
+"""Processes that may die over one run before it is given up. As many as Dask's own `allowed-failures` (3) permits."""
+
 LENGTH_B = 8
 """Bytes of the length before each order and each answer, big-endian."""
 
@@ -61,6 +64,7 @@ class RunProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            env={**os.environ, "TMPDIR": tempfile.gettempdir()},  # where a sweep keeps its temporary files
             start_new_session=True,  # Ctrl-C is for the parent to pass on
         )
         self._log_start = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,9 +15,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from experiments.running.cluster import existing_cluster, local_cluster
+from experiments.running.cluster import existing_cluster
 from experiments.running.code_identity import code_identity, digest_of
 from experiments.running.errors import StoreError
+from experiments.running.local_processes import LocalProcesses
 from experiments.running.run_process import FinishedRun
 from experiments.running.run_spec import RunSpec
 from experiments.running.store import MEASURED, is_run, read_json, read_manifest, read_summary, read_table, write_files
@@ -121,10 +122,10 @@ def _here(conditions: Sequence[Condition], narrator: _Narrator) -> Generator[tup
 def _elsewhere(
     conditions: Sequence[Condition], narrator: _Narrator, jobs: int, dask: str | None
 ) -> Generator[tuple[Condition, FinishedRun]]:
-    named = {condition.name: condition for condition in conditions}
-    with local_cluster(jobs, narrator.say) if dask is None else existing_cluster(dask) as cluster:
-        specs = {condition.name: condition.spec for condition in by_fabric(conditions)}
-        for name, run in cluster.run_all(specs, narrator.say):
+    named = {condition.name: condition for condition in by_fabric(conditions)}
+    specs = {name: condition.spec for name, condition in named.items()}
+    with nullcontext(LocalProcesses(jobs)) if dask is None else existing_cluster(dask) as processes:
+        for name, run in processes.run_all(specs, narrator.say):
             yield named[name], run
 
 
@@ -216,12 +217,14 @@ def _describe(question: str, conditions: Sequence[Condition]) -> dict[str, Any]:
 
 def by_fabric(conditions: Sequence[Condition]) -> list[Condition]:
     """Runs in their order, gathered by the fabric that they can share."""
-    left, gathered = list(conditions), []
-    while left:
-        group = [condition for condition in left if same_fabric(condition.spec, left[0].spec)]
-        left = [condition for condition in left if condition not in group]
-        gathered += group
-    return gathered
+    groups: list[list[Condition]] = []
+    for condition in conditions:
+        group = next((group for group in groups if same_fabric(condition.spec, group[0].spec)), None)
+        if group is None:
+            groups.append([condition])
+        else:
+            group.append(condition)
+    return [condition for group in groups for condition in group]
 
 
 def _expected_s(conditions: Sequence[Condition]) -> dict[str, float]:

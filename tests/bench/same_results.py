@@ -3,7 +3,7 @@
     python -m tests.bench.same_results COMMIT        # about two minutes; exit code 1 where a value differs
 
 Checks COMMIT out beside this tree, makes the same runs with both, and compares every value of every table and of the
-summary. A restructuring is held to it. Where a commit knows a field by another name, `FORMERLY` translates the request.
+summary. A restructuring is held to it. Where a commit knows a field by another name, `FORMERLY` has it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "256 GPUs": ("--policy", "netkv_full", "--set", "fabric.pods=8", "--set", "workload.speedup=4"),
 }
 FORMERLY: dict[str, str] = {"serving.connections=per_transfer": "serving.connections=fresh"}
-"""What an older COMMIT, which refuses the key, calls it."""
+"""What an older COMMIT calls the key: asked for where it refuses the new name."""
 
 
 def made(tree: Path, out: Path, options: tuple[str, ...]) -> Path:

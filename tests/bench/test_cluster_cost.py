@@ -1,8 +1,8 @@
-"""What Dask adds to a run, and what a run sends back.
+"""What another process adds to a run, and what a run sends back.
 
 Run with `pytest tests/bench/test_cluster_cost.py -q -s`. The same small analytic runs, one after another, in this
-process and by one local worker; the time from having written one run to having the next one's files, the first of each
-left out. The worker goes on while its last run is written.
+process and in one of `--jobs`; the time from having written one run to having the next one's files, the first of each
+left out. The process goes on while its last run is written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.running.cluster import local_cluster
+from experiments.running.local_processes import LocalProcesses
 from experiments.running.run_process import FinishedRun
 from experiments.running.run_spec import RunSpec
 from experiments.running.store import write_files
@@ -34,17 +34,13 @@ def apart_ms(finished: Iterable[tuple[str, FinishedRun]], out: Path) -> tuple[np
     return np.subtract(ended_s[1:], written_s[:-1]) * 1e3, np.subtract(written_s, ended_s) * 1e3, size_B
 
 
-def test_what_a_cluster_adds_to_a_run(tmp_path: Path) -> None:
+def test_what_another_process_adds_to_a_run(tmp_path: Path) -> None:
     specs: dict[str, RunSpec] = {made.name: made.spec for made in small_conditions(RUNS, requests=75)}
     with WorldRunner() as runner:
         runs = ((name, runner.run(spec)) for name, spec in specs.items())
         here_ms, written_ms, size_B = apart_ms(runs, tmp_path / "here")
-    started_s = time.perf_counter()
-    with local_cluster(2, lambda _: None):
-        up_s = time.perf_counter() - started_s
-    with local_cluster(1, lambda _: None) as cluster:
-        there_ms, _, _ = apart_ms(cluster.perform(specs, lambda _: None), tmp_path / "there")
+    there_ms, _, _ = apart_ms(LocalProcesses(1).run_all(specs, lambda _: None), tmp_path / "there")
     assert len(here_ms) == len(there_ms) == RUNS - 1
-    print(f"\nin this process {np.median(here_ms):.1f} ms a run, by a worker {np.median(there_ms):.1f} ms (medians)")
-    print(f"its folder written in {np.median(written_ms):.1f} ms; two local workers up after {up_s:.1f} s")
+    print(f"\nin this process {np.median(here_ms):.1f} ms a run, in another {np.median(there_ms):.1f} ms (medians)")
+    print(f"its folder written in {np.median(written_ms):.1f} ms")
     print(f"a run of 75 requests sends back {size_B / RUNS / 1e3:.0f} kB")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bench_ratios import Ratios
+
 NETKV = str(Path(sys.executable).with_name("netkv"))
 TIMES = 5
 COMPLETION = {"_NETKV_COMPLETE": "complete_bash", "COMP_WORDS": "netkv run --policy net", "COMP_CWORD": "3"}
@@ -36,12 +38,16 @@ def took_s(command: Sequence[str], environment: Mapping[str, str], place: Path) 
     return time.perf_counter() - began_s
 
 
-def test_start_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_start_times(ratios: Ratios, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = []
+    (python, *of_netkv), all_s = COMMANDS, {}
     for name, (command, environment, limit_s) in COMMANDS.items():
         took_s(command, environment, tmp_path / "warm")  # compiled code and the disk's cache
         times_s = [took_s(command, environment, tmp_path / f"{name[:9]}-{k}") for k in range(TIMES)]
+        all_s[name] = times_s
         rows.append((name, statistics.median(times_s), min(times_s), limit_s))
+    for name in of_netkv:
+        ratios.note(f"start: {name}", python, all_s[python], all_s[name])
     with capsys.disabled():  # held to the least: other work on the machine only ever slows a command down
         print(f"\n{'seconds, median and least of ' + str(TIMES):<44} {'median':>7} {'least':>7} {'at most':>8}")
         for name, median_s, least_s, limit_s in rows:

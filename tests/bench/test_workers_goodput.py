@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.support.bench_ratios import Ratios
 from tests.support.workers_driver import Worker
 
 ROUNDS = 5
@@ -133,11 +134,13 @@ def shaped() -> Iterator[Ends]:
             holder.communicate()
 
 
-def compare(tmp_path: Path, ends: Ends, total_bytes: int, stripes: int, where: str) -> float:
+def compare(ratios: Ratios, tmp_path: Path, ends: Ends, total_bytes: int, stripes: int, where: str) -> float:
     """Alternate rounds of both; print both; return the ratio of the medians of goodput."""
     with ExitStack() as stack:
         pair = Pair(stack, tmp_path, ends)
         rounds = [(pair.measure(total_bytes, stripes), iperf3(ends, total_bytes, stripes)) for _ in range(ROUNDS)]
+    ours_s, theirs_s = ([1 / score.goodput_Mbps for score in side] for side in zip(*rounds, strict=True))
+    ratios.note(f"goodput, {where}, {stripes} stripes", "iperf3", theirs_s, ours_s)
     ours, theirs = (Score(*map(statistics.median, zip(*side, strict=True))) for side in zip(*rounds, strict=True))
     ratio = ours.goodput_Mbps / theirs.goodput_Mbps
     print(
@@ -148,13 +151,13 @@ def compare(tmp_path: Path, ends: Ends, total_bytes: int, stripes: int, where: s
 
 
 @pytest.mark.parametrize("stripes", [1, 4, 8])
-def test_goodput_on_loopback(tmp_path: Path, stripes: int) -> None:
-    assert compare(tmp_path, Ends((), (), "127.0.0.1"), LOOPBACK_BYTES, stripes, "loopback") > NOISE
+def test_goodput_on_loopback(ratios: Ratios, tmp_path: Path, stripes: int) -> None:
+    assert compare(ratios, tmp_path, Ends((), (), "127.0.0.1"), LOOPBACK_BYTES, stripes, "loopback") > NOISE
 
 
 @pytest.mark.parametrize("stripes", [1, 4, 8])
-def test_goodput_on_a_shaped_link(tmp_path: Path, shaped: Ends, stripes: int) -> None:
-    assert compare(tmp_path, shaped, SHAPED_BYTES, stripes, f"{SHAPED_MBPS} Mbit/s") >= SET_UP
+def test_goodput_on_a_shaped_link(ratios: Ratios, tmp_path: Path, shaped: Ends, stripes: int) -> None:
+    assert compare(ratios, tmp_path, shaped, SHAPED_BYTES, stripes, f"{SHAPED_MBPS} Mbit/s") >= SET_UP
 
 
 @pytest.mark.parametrize("load", ["idle", "blobs arriving at full speed", "two busy loops"])

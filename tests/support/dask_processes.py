@@ -26,7 +26,7 @@ def scheduler(folder: Path) -> Iterator[str]:
     """The address of a scheduler with no workers yet, which gives a task up when the second worker dies of it."""
     told = folder / "scheduler.json"
     with process("dask_scheduler", *LOOPBACK, "--port", "0", "--scheduler-file", str(told)):
-        wait_until(told.exists, "the scheduler")
+        wait_until(lambda: told.exists() and told.stat().st_size > 0, "the scheduler")
         yield json.loads(told.read_text())["address"]
 
 

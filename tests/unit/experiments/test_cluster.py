@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -17,21 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, default_client
+from distributed import Client
 from distributed.comm import CommClosedError
-from distributed.security import Security
 
-from experiments.running import cluster, world_runner
+from experiments.running import cluster, local_processes, world_runner
 from experiments.running.cluster import (
     EMULATION,
     Cluster,
     existing_cluster,
-    local_cluster,
-    local_workers,
     run_on_worker,
 )
 from experiments.running.code_identity import code_identity
 from experiments.running.errors import BrokenClusterError, ClusterError
+from experiments.running.local_processes import LocalProcesses
 from experiments.running.run_process import RunProcess, RunProcessError
 from experiments.running.sweep import Condition
 from experiments.running.world_runner import WorldRunner, answered, ordered
@@ -160,6 +159,47 @@ def test_a_run_that_always_kills_its_process_is_named(
         sweep_in(tmp_path, theirs("Fatal", workload__requests=2), dask=address)
 
 
+def test_a_run_that_always_kills_its_local_process_is_named_and_the_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_processes, "MOST_DEATHS", 2)
+    died = "the process of the run was killed by signal 11: it left no message"
+    with pytest.raises(BrokenClusterError, match=f"^Fatal-0: given up: 2 times {died}$"):
+        sweep_in(tmp_path, [CONDITIONS[0], *theirs("Fatal", workload__requests=2)], jobs=2)
+    assert [name for name in kept(tmp_path) if name.endswith("summary.json")] == [f"{CONDITIONS[0].name}/summary.json"]
+
+
+def test_a_local_process_that_cannot_be_started_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short() -> RunProcess:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(local_processes, "RunProcess", short)
+    with pytest.raises(BlockingIOError):
+        sweep_in(tmp_path, CONDITIONS, jobs=2)
+
+
+def test_a_killed_local_process_costs_nothing_but_time(tmp_path: Path) -> None:
+    made = theirs("Slow", seeds=3, workload__requests=6)
+    specs = {condition.name: condition.spec for condition in made}
+    started: list[RunProcess] = []
+
+    class Noted(RunProcess):
+        def __init__(self) -> None:
+            super().__init__()
+            started.append(self)
+
+    with pytest.MonkeyPatch.context() as watched:
+        watched.setattr(local_processes, "RunProcess", Noted)
+        runs = LocalProcesses(2).run_all(specs, lambda _: None)
+        found = dict([next(runs)])
+        os.kill(next(one for one in started if one.usable)._child.pid, signal.SIGKILL)
+        found |= runs
+    with WorldRunner() as runner:
+        assert {name: run.files["requests.parquet"] for name, run in found.items()} == {
+            name: runner.run(one).files["requests.parquet"] for name, one in specs.items()
+        }
+
+
 @pytest.mark.slow
 def test_the_scheduler_is_gone(tmp_path: Path) -> None:
     made = theirs("Hanging", seeds=2, policy_limit_s=3600)
@@ -190,9 +230,11 @@ def test_errors_are_those_of_one_process(tmp_path: Path, address: str) -> None:
     broken = spec(workload__trace=str(trace))
     with WorldRunner() as here_alone, pytest.raises(WorkloadError) as here:
         here_alone.run(broken)
-    with existing_cluster(address) as workers_of, pytest.raises(WorkloadError) as there:
-        list(workers_of.run_all({"broken": broken}, lambda _: None))
-    assert str(there.value) == str(here.value)
+    with existing_cluster(address) as workers_of:
+        for processes in (workers_of, LocalProcesses(2)):
+            with pytest.raises(WorkloadError) as there:
+                list(processes.run_all({"broken": broken}, lambda _: None))
+            assert str(there.value) == str(here.value)
     assert str(trace) in str(here.value)
 
 
@@ -292,7 +334,7 @@ def test_an_ended_sweep_leaves_no_process(tmp_path: Path, number: signal.Signals
         preexec_fn=hears_hangups,
     )
     wait_until(lambda: list((out / "runs").glob("[!.]*")), "the first run", 60)
-    assert len(marked(mark)) >= 5
+    assert len(marked(mark)) == 3
     started.send_signal(number)
     _, said = started.communicate(timeout=60)
     wait_until(lambda: not marked(mark), "the end of every process")
@@ -337,23 +379,7 @@ class ClientOfOneThatDied:
         return {"tls://here:2": CommClosedError("Address removed."), "tls://here:3": asked()}
 
 
-def test_a_worker_that_is_killed_while_it_starts_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distributed.nanny.WorkerProcess._run", dies_at_once)
-    with pytest.raises(BrokenClusterError, match=r"^1 local processes: one ended while they were started: "):
-        local_cluster(1, lambda _: None).__enter__()
-
-
-def dies_at_once(*_: Any, **__: Any) -> None:
-    os._exit(1)
-
-
 # One process, one machine
-
-
-def test_of_local_workers_one_may_emulate_and_none_listens_beyond_loopback() -> None:
-    made = local_workers(3)
-    assert [options["resources"] for options in made] == [{EMULATION: 1}, {}, {}]
-    assert {options["host"] for options in made} == {"127.0.0.1"}
 
 
 def test_a_run_process_is_kept_for_the_next_run_and_tells_its_last_words() -> None:
@@ -378,16 +404,17 @@ def test_a_run_process_that_the_kernel_killed_says_what_that_may_mean() -> None:
     process.close()
 
 
+def test_a_run_process_keeps_its_temporary_files_where_its_parent_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    process = RunProcess()
+    try:
+        assert f"TMPDIR={tmp_path}".encode() in Path(f"/proc/{process._child.pid}/environ").read_bytes().split(b"\0")
+    finally:
+        process.close()
+
+
 def test_dask_is_loaded_only_where_it_is_used() -> None:
     loaded = "import sys, experiments.cli; sys.exit(bool({'dask', 'distributed'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, check=False).returncode == 0
-
-
-def test_local_workers_refuse_who_has_not_their_key() -> None:
-    """Other users of this machine reach its loopback, and Dask runs whatever it is sent."""
-    with local_cluster(1, lambda _: None):
-        address = default_client().scheduler.address
-        assert address.startswith("tls://127.0.0.1:")
-        for strange, key in ((address.replace("tls", "tcp"), None), (address, Security.temporary())):
-            with pytest.raises((OSError, TypeError)):
-                Client(strange, security=key, timeout=5)
