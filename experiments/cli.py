@@ -21,6 +21,7 @@ from experiments.verbs.explain import explain
 from experiments.verbs.export import export
 from experiments.verbs.init import init
 from experiments.verbs.models import models
+from experiments.verbs.oracle import oracle
 from experiments.verbs.paper import paper
 from experiments.verbs.paths import paths
 from experiments.verbs.plan import plan
@@ -73,6 +74,7 @@ for verb in (
 app.add_typer(paper, name="paper", help="The paper as published: fit what it does not say, then predict its cells.")
 app.add_typer(reference, name="reference", help="Reference results: build them, rank policies by them.")
 app.add_typer(trace, name="trace")
+app.add_typer(oracle, name="oracle")
 
 
 class Interrupted(BaseException):

@@ -29,7 +29,7 @@ from .hardware import GPUS, Gpu
 from .model import MODELS, SHAPES, ModelSpec, derived
 from .model_shape import ModelShape
 from .requests import Workload, load_requests, load_workload, part_of_trace
-from .sections import OracleSpec, RetrySpec, ServingSpec, SloSpec, WorkloadSpec
+from .sections import TELEMETRY_PRESETS, OracleSpec, RetrySpec, ServingSpec, SloSpec, WorkloadSpec
 from .specification import Scenario
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "NETWORK_FAULTS",
     "SHAPES",
     "TELEMETRY_FAULTS",
+    "TELEMETRY_PRESETS",
     "BackgroundFlow",
     "CongestionSpec",
     "Fault",

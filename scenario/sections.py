@@ -286,12 +286,33 @@ RefreshInterval = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False), Wr
 """Seconds, or infinity, which is written as `never`."""
 
 
+TELEMETRY_PRESETS: dict[str, dict[str, float]] = {
+    # SONiC, sonic-swss orchagent/portsorch.cpp: PORT_FLEX_STAT_COUNTER_POLL_MSECS "1000".
+    "sonic_counters": {"poll_s": 1.0, "refresh_s": 1.0},
+    # The same file: QUEUE_FLEX_STAT_COUNTER_POLL_MSECS "10000".
+    "sonic_queues": {"poll_s": 10.0, "refresh_s": 1.0},
+    # Net-SNMP reads interface counters anew after 15 s (IFTABLE_CACHE_TIMEOUT); twice that is our choice.
+    "snmp": {"poll_s": 30.0, "refresh_s": 1.0},
+    # gNMI SAMPLE at the shortest interval that SONiC's server takes (MinSampleInterval, 1 s), pushed when it is there.
+    "gnmi": {"poll_s": 1.0, "refresh_s": 0.1},
+    # P4.org's INT reports with the packets; the shortest interval that `poll_s` can have stands for that (our choice).
+    "in_band": {"poll_s": 0.01, "refresh_s": 0.01},
+}
+"""`poll_s` and `refresh_s` by the kind of telemetry that the operator has (docs/reference/telemetry-presets.md).
+A scheduler that reads what others have polled looks every second, as our default does."""
+
+
 class OracleSpec(Section):
     """The scheduler's telemetry: its source, its age and its errors, in real seconds.
 
     A snapshot on its way to the scheduler is changed in this order: `noise`, `smoothing`, `loss`, `delay_s`.
     """
 
+    preset: Literal["sonic_counters", "sonic_queues", "snmp", "gnmi", "in_band"] | None = Field(
+        None,
+        description="Kind of telemetry that the operator has; it decides `poll_s` and `refresh_s` where they are not"
+        " given. None: their own defaults.",
+    )
     source: Literal["counters", "static", "exact"] = Field(
         "counters",
         description="`counters`: port counters, polled. `static`: no telemetry, nominal bandwidths only. `exact`: the"
@@ -327,6 +348,13 @@ class OracleSpec(Section):
     view: Literal["path", "tier"] = Field(
         "path", description="`path`: the utilisation of each link. `tier`: one mean for all links of a tier."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _intervals_of_the_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(name := given.get("preset"), str):
+            return given
+        return {**TELEMETRY_PRESETS.get(name, {}), **given}
 
 
 class SloSpec(Section):

@@ -106,11 +106,11 @@ class Scenario(Section):
         """How long before t = 0 background traffic and telemetry begin, seconds of the real system.
 
         A refresh interval, so that the first request meets a snapshot of any age that later ones meet; the delay of its
-        delivery; and the time that the traffic takes to come up to its rates and into a poll.
+        delivery; and the time that the traffic takes to come up to its rates and into a poll, or that two polls take.
         """
         oracle = self.oracle
         interval_s = oracle.refresh_s if oracle.source != "static" and math.isfinite(oracle.refresh_s) else 0.0
-        return interval_s + oracle.delay_s + RAMP_S + oracle.poll_s
+        return interval_s + oracle.delay_s + max(RAMP_S, oracle.poll_s) + oracle.poll_s
 
     @property
     def first_snapshot_s(self) -> float:

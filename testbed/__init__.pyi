@@ -1,4 +1,5 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .alto_gateway import OracleSource
 from .capacity import FRAMES_A_SEGMENT, PAYLOAD_BYTES, Capacity, measure_capacity
 from .capture import CaptureOrder
 from .capture_reader import Conversation, Endpoints, read_capture
@@ -33,6 +34,7 @@ __all__ = [
     "EmulationSpec",
     "Endpoints",
     "Feature",
+    "OracleSource",
     "SendBufferLease",
     "TestbedError",
     "afxdp_bytes",

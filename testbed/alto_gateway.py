@@ -32,11 +32,14 @@ class OracleSource:
         try:
             document = self._client.fetch()
             sample = parse_document(document, self._names)
+            sampled_unix_s = document.get("sampled_unix_s")
+            if isinstance(sampled_unix_s, bool) or not isinstance(sampled_unix_s, int | float):
+                raise OracleError("sampled_unix_s: a number was expected")
         except (OracleUnavailableError, OracleError) as problem:
             self.problem = str(problem)
             return None
         self.problem = ""
-        return AltoSnapshot(float(document["sampled_unix_s"]), sample.utilisation)
+        return AltoSnapshot(float(sampled_unix_s), sample.utilisation)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -134,6 +134,13 @@ class EmulationSpec(BaseModel):
         description="TCP port of the Prometheus endpoint on the sandbox's loopback, 1 to 65535. None (default): no"
         " endpoint.",
     )
+    alto_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="TCP port of an ALTO server on the sandbox's loopback, fed by the oracle, 1 to 65535. None"
+        " (default): no server.",
+    )
     bringup_deadline_s: float = Field(
         60.0,
         gt=0,
@@ -168,6 +175,15 @@ class EmulationSpec(BaseModel):
     def _own_vswitchd_needs_the_user_datapath(self) -> EmulationSpec:
         if self.vswitchd == "own" and self.datapath != "user":
             raise ValueError("vswitchd: own needs datapath=user, where ovs-vswitchd forwards the packets")
+        return self
+
+    @model_validator(mode="after")
+    def _every_server_has_its_own_port(self) -> EmulationSpec:
+        taken = {self.controller_port: "controller_port"}
+        for name in ("prometheus_port", "alto_port"):
+            port = getattr(self, name)
+            if port is not None and taken.setdefault(port, name) != name:
+                raise ValueError(f"{name}: {port} is the {taken[port]}: choose another")
         return self
 
     def for_ports(self, ports: int) -> EmulationSpec:

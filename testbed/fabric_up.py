@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -32,7 +33,9 @@ from topologies import FABRIC_PREFIX, Fabric, Link, Shape, ShapingError, instanc
 from topologies.mininet import FatTreeTopo, interface_of, joining_middles, meter_of
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
+CONTROLLER_CONFIG = RUN_DIR / "controller.json"
 CONTROLLER_LOG = RUN_DIR / "controller.log"
+ALTO_LOG = RUN_DIR / "alto.log"
 HOST_SETTINGS = (
     "net.ipv6.conf.all.disable_ipv6=1",
     "net.ipv4.tcp_no_metrics_save=1",
@@ -87,8 +90,7 @@ class FabricUp:
         return run("mnexec", "-a", str(node.pid), *command, deadline_s=deadline_s)
 
     def start_controller(self) -> None:
-        config = RUN_DIR / "controller.json"
-        config.write_text(
+        CONTROLLER_CONFIG.write_text(
             json.dumps(
                 {
                     "fabric": asdict(self.fabric.spec),
@@ -104,13 +106,34 @@ class FabricUp:
         with CONTROLLER_LOG.open("ab") as log:
             self.controller = subprocess.Popen(
                 child_python(
-                    *("controller.launch", "--config", str(config)),
+                    *("controller.launch", "--config", str(CONTROLLER_CONFIG)),
                     *("--port", str(self.spec.controller_port), "--openflow", self.spec.controller),
                 ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    def start_alto(self, port: int) -> subprocess.Popen[bytes]:
+        """Start an ALTO server beside the oracle, which also answers while the controller is away.
+
+        TestbedError unless it listens.
+        """
+        with ALTO_LOG.open("ab") as log:
+            process = subprocess.Popen(
+                child_python("testbed.alto_gateway", "--config", str(CONTROLLER_CONFIG), "--port", str(port)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        until_s = time.monotonic() + self.spec.bringup_deadline_s
+        while process.poll() is None and time.monotonic() < until_s:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return process
+            time.sleep(0.05)
+        lines = ALTO_LOG.read_text(errors="replace").strip().splitlines()
+        raise TestbedError(lines[-1] if lines else f"alto_port: {port}: its server did not start in time")
 
     def kill_controller(self) -> None:
         """End it as a crash does. The switches keep their rules."""
@@ -220,6 +243,8 @@ def bring_up(
         up.run_in(instance.index, *route, *route_options(spec))
     say("waiting for the controller")
     up.wait_until_programmed(spec.bringup_deadline_s)
+    if spec.alto_port is not None:
+        up.start_alto(spec.alto_port)
     up.check_rates()
     if up.split:
         reserve_processor(processor)

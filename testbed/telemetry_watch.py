@@ -157,6 +157,7 @@ def cpu_s(process: int) -> float:
 
 
 def loopback_bytes() -> int:
-    """Bytes that the loopback has received; in a sandbox only the control channel uses it."""
+    """Bytes that the loopback has received; in a sandbox only the control channel uses it, and who reads
+    Prometheus or ALTO."""
     lines = Path("/proc/net/dev").read_text(encoding="utf-8").splitlines()
     return next(int(line.split(":")[1].split()[0]) for line in lines if line.strip().startswith("lo:"))

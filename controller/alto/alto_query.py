@@ -135,16 +135,15 @@ def cost_query(
     place = "endpoints" if of_endpoints else "pids"
     group = field(given, place, dict, optional=not of_endpoints) or {}
     # A filter of PIDs has both lists (11.3.2.3), one of endpoints may leave one out (11.5.1.3).
-    ends = [
-        tuple(names(group, f"{place}/{end}", optional=of_endpoints or place not in given)) for end in ("srcs", "dsts")
-    ]
+    either = of_endpoints or place not in given
+    sources, targets = (tuple(names(group, f"{place}/{end}", optional=either)) for end in ("srcs", "dsts"))
     if of_endpoints:
-        if not any(ends):
+        if not sources and not targets:
             raise wrong_value("endpoints", group)
-        for end, addresses in zip(("srcs", "dsts"), ends, strict=True):
+        for end, addresses in (("srcs", sources), ("dsts", targets)):
             for address in addresses:
                 check_address(f"endpoints/{end}", address)
-    return CostQuery(named, tuple(map(_constraint, tests)), *ends, tuple(wanted))
+    return CostQuery(named, tuple(map(_constraint, tests)), sources, targets, tuple(wanted))
 
 
 def check_address(place: str, typed: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from controller.alto import alto_types as media
 from controller.alto.alto_query import CostQuery, check_address, cost_query, names, wrong_value
-from controller.alto.alto_types import Answer, Part, Request, Resource, short_number, version_tag
+from controller.alto.alto_types import AltoRequest, AltoResource, Answer, AnswerPart, short_number, version_tag
 from controller.alto.fabric_costs import METRICS, FabricCosts, Floats
 from controller.alto.path_vectors import CAPACITY, LEFT, PATH_TYPE, PATH_VECTOR, PathVectors
 from topologies import Fabric
@@ -67,10 +67,10 @@ class AltoResources:
         """The version tag of the network map."""
         return version_tag(MAP, self.network_map)
 
-    def _maps(self) -> list[Resource]:
+    def _maps(self) -> list[AltoResource]:
         """Maps whole and filtered (RFC 7285, 11.2 and 11.3), path vectors between servers (RFC 9275, 7.2)."""
         whole = [
-            Resource(
+            AltoResource(
                 f"costmap-{name.removeprefix('num-')}",
                 f"/costmap/{name.removeprefix('num-')}",
                 media.COST_MAP,
@@ -81,8 +81,8 @@ class AltoResources:
             for name in self.cost_types
         ]
         return [
-            Resource(MAP, "/networkmap", media.NETWORK_MAP, lambda _: self._filtered_map({"pids": []})),
-            Resource(
+            AltoResource(MAP, "/networkmap", media.NETWORK_MAP, lambda _: self._filtered_map({"pids": []})),
+            AltoResource(
                 f"{MAP}-filtered",
                 "/networkmap/filtered",
                 media.NETWORK_MAP,
@@ -91,7 +91,7 @@ class AltoResources:
                 uses=(MAP,),
             ),
             *whole,
-            Resource(
+            AltoResource(
                 "costmap-filtered",
                 "/costmap/filtered",
                 media.COST_MAP,
@@ -100,7 +100,7 @@ class AltoResources:
                 capabilities={"cost-type-names": list(self.cost_types), "cost-constraints": True},
                 uses=(MAP,),
             ),
-            Resource(
+            AltoResource(
                 "costmap-pv",
                 "/costmap/pv",
                 f"multipart/related;type={media.COST_MAP}",
@@ -111,10 +111,10 @@ class AltoResources:
             ),
         ]
 
-    def _between_endpoints(self) -> list[Resource]:
+    def _between_endpoints(self) -> list[AltoResource]:
         """The endpoint cost service (RFC 7285, 11.5), and path vectors between endpoints (RFC 9275, 7.3)."""
         return [
-            Resource(
+            AltoResource(
                 "endpointcost",
                 "/endpointcost",
                 media.ENDPOINT_COST,
@@ -122,7 +122,7 @@ class AltoResources:
                 accepts=media.ENDPOINT_COST_PARAMETERS,
                 capabilities={"cost-type-names": list(self.cost_types), "cost-constraints": True},
             ),
-            Resource(
+            AltoResource(
                 "endpointcost-pv",
                 "/endpointcost/pv",
                 f"multipart/related;type={media.ENDPOINT_COST}",
@@ -132,9 +132,9 @@ class AltoResources:
             ),
         ]
 
-    def _endpoint_properties(self) -> Resource:
+    def _endpoint_properties(self) -> AltoResource:
         """The endpoint property service (RFC 7285, 11.4), which must tell the PID of an address."""
-        return Resource(
+        return AltoResource(
             "endpointprop",
             "/endpointprop",
             media.ENDPOINT_PROPERTY,
@@ -148,30 +148,30 @@ class AltoResources:
         pids = names(given, "pids", optional=False) or list(self.network_map)
         kinds = names(given, "address-types") or ["ipv4"]
         kept = {pid: self.network_map[pid] if "ipv4" in kinds else {} for pid in pids if pid in self.network_map}
-        return (Part(media.NETWORK_MAP, {"meta": {"vtag": self.vtag}, "network-map": kept}),)
+        return (AnswerPart(media.NETWORK_MAP, {"meta": {"vtag": self.vtag}, "network-map": kept}),)
 
-    def _cost_map(self, query: CostQuery, request: Request) -> Answer:
+    def _cost_map(self, query: CostQuery, request: AltoRequest) -> Answer:
         costs = self.costs.by_pid(self._between_instances(query.cost_type, request))
         row = {pid: at for at, pid in enumerate(self.costs.pids)}
         sources, targets = ([row[pid] for pid in end or row if pid in row] for end in (query.sources, query.targets))
         found = self._table(query, costs, sources, targets, self.costs.pids)
         meta = {"dependent-vtags": [self.vtag], "cost-type": self.cost_types[query.cost_type]}
-        return (Part(media.COST_MAP, {"meta": meta, "cost-map": found}),)
+        return (AnswerPart(media.COST_MAP, {"meta": meta, "cost-map": found}),)
 
-    def _endpoint_cost(self, request: Request) -> Answer:
+    def _endpoint_cost(self, request: AltoRequest) -> Answer:
         query = cost_query(request.given, self.cost_types, of_endpoints=True)
         costs = self._between_instances(query.cost_type, request)
         costs[np.diag_indices(len(costs))] = math.nan
         called = [f"ipv4:{address}" for address in self.costs.addresses]
         found = self._table(query, costs, *self._instances(query, request), called)
         meta = {"cost-type": self.cost_types[query.cost_type]}
-        return (Part(media.ENDPOINT_COST, {"meta": meta, "endpoint-cost-map": found}),)
+        return (AnswerPart(media.ENDPOINT_COST, {"meta": meta, "endpoint-cost-map": found}),)
 
-    def _path_vectors(self, request: Request) -> Answer:
+    def _path_vectors(self, request: AltoRequest) -> Answer:
         query = self._vectors.query(request, of_endpoints=True)
         return self._vectors.of_endpoints("endpointcost-pv", query, self._instances(query, request), request)
 
-    def _between_instances(self, cost_type: str, request: Request) -> Floats:
+    def _between_instances(self, cost_type: str, request: AltoRequest) -> Floats:
         """The costs of a type between all instances, [I, I]. NoSnapshotError where it needs one and there is none."""
         metric = METRICS[self.cost_types[cost_type]["cost-metric"]]
         idle = np.zeros(len(self.costs.fabric.links))
@@ -197,7 +197,7 @@ class AltoResources:
         }
         return {source: row for source, row in found.items() if row}
 
-    def _instances(self, query: CostQuery, request: Request) -> tuple[list[int], list[int]]:
+    def _instances(self, query: CostQuery, request: AltoRequest) -> tuple[list[int], list[int]]:
         """The fabric's own addresses among those asked for, as numbers; the client's stands for an empty list."""
         number_of = self.costs.number_of
         ends = (
@@ -207,7 +207,7 @@ class AltoResources:
         sources, targets = ([number_of[address] for address in end if address in number_of] for end in ends)
         return sources, targets
 
-    def _properties(self, request: Request) -> Answer:
+    def _properties(self, request: AltoRequest) -> Answer:
         asked, endpoints = (names(request.given, place, optional=False) for place in ("properties", "endpoints"))
         for one in asked:
             if one != f"{MAP}.pid":
@@ -221,7 +221,9 @@ class AltoResources:
             pid = self._pid(typed)
             found[typed] = {f"{MAP}.pid": pid} if pid else {}
         return (
-            Part(media.ENDPOINT_PROPERTY, {"meta": {"dependent-vtags": [self.vtag]}, "endpoint-properties": found}),
+            AnswerPart(
+                media.ENDPOINT_PROPERTY, {"meta": {"dependent-vtags": [self.vtag]}, "endpoint-properties": found}
+            ),
         )
 
     def _pid(self, typed: str) -> str:
@@ -234,9 +236,9 @@ class AltoResources:
         return next(inside, OUTSIDE)
 
 
-def _update_stream(watched: list[str]) -> Resource:
+def _update_stream(watched: list[str]) -> AltoResource:
     """The update stream service (RFC 8895, 6)."""
-    return Resource(
+    return AltoResource(
         UPDATES,
         "/updates",
         media.EVENT_STREAM,

@@ -22,7 +22,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from controller.alto import alto_types as media
 from controller.alto.alto_query import AltoError, parse_body
 from controller.alto.alto_resources import AltoResources
-from controller.alto.alto_types import NoSnapshotError, Request
+from controller.alto.alto_types import AltoRequest, NoSnapshotError
 from controller.alto.fabric_costs import AltoSnapshot
 from controller.alto.path_vectors import multipart
 from controller.alto.update_stream import UpdateStream
@@ -185,7 +185,7 @@ class _Handler(web.RequestHandler):
         snapshot = self.alto.snapshot
         try:
             given = parse_body(body) if resource.accepts else {}
-            parts = resource.answer(Request(given, f"ipv4:{self.request.remote_ip}", snapshot))
+            parts = resource.answer(AltoRequest(given, f"ipv4:{self.request.remote_ip}", snapshot))
         except AltoError as problem:
             await self.send(400, media.ERROR, _json(problem.document()))
             return
@@ -206,7 +206,8 @@ class _Handler(web.RequestHandler):
             self.set_header("Content-Type", media_type)
         else:
             self.clear_header("Content-Type")
-        self.write(body)
+        if body:
+            self.write(body)
         with suppress(StreamClosedError):
             try:
                 await asyncio.wait_for(self.finish(), WRITE_S)

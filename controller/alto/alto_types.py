@@ -28,7 +28,7 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 @dataclass(frozen=True)
-class Part:
+class AnswerPart:
     """A document of an answer. `name`: its part resource id in a multipart answer, else empty."""
 
     media_type: str
@@ -36,7 +36,7 @@ class Part:
     name: str = ""
 
 
-Answer = tuple[Part, ...]
+Answer = tuple[AnswerPart, ...]
 
 
 class NoSnapshotError(RuntimeError):
@@ -44,7 +44,7 @@ class NoSnapshotError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Request:
+class AltoRequest:
     """What a resource answers from. `client`: the address that asks, as `ipv4:...`."""
 
     given: Mapping[str, Any]
@@ -60,13 +60,13 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Resource:
+class AltoResource:
     """One information resource. Without `accepts` it is read by GET; without `answer` it is a stream of answers."""
 
     id: str
     uri: str
     media_type: str
-    answer: Callable[[Request], Answer] | None
+    answer: Callable[[AltoRequest], Answer] | None
     accepts: str = ""
     capabilities: dict[str, Any] = field(default_factory=dict)
     uses: tuple[str, ...] = ()

@@ -64,7 +64,7 @@ class FabricCosts:
         self._element_of: Ints = np.array([number[step] for step in steps])
         self._link_Bps: Floats = np.array([link.capacity_bps / 8 for link in fabric.links])
         self._links: Floats = np.bincount(self._element_of).astype(float)
-        self.capacity_Bps: Floats = np.bincount(self._element_of, weights=self._link_Bps)
+        self.capacity_Bps: Floats = np.bincount(self._element_of, weights=self._link_Bps).astype(float)
         chains = [_chain(fabric, one.name) for one in fabric.instances]
         self.pids = tuple(dict.fromkeys(chain[1] for chain in chains))
         self._up: Ints = np.array([[number[f"{node}-up"] for node in chain] for chain in chains])
@@ -76,7 +76,8 @@ class FabricCosts:
     def left_Bps(self, utilisation: Floats) -> Floats:
         """What nobody uses of each element, [A], bytes/s."""
         unused_Bps = self._link_Bps * (1 - np.clip(utilisation, 0, 1))
-        return np.bincount(self._element_of, weights=unused_Bps)
+        left_Bps: Floats = np.bincount(self._element_of, weights=unused_Bps).astype(float)
+        return left_Bps
 
     def shared_Bps(self, utilisation: Floats) -> Floats:
         """What one more bulk transfer gets of each element, [A], bytes/s: what is left, or its share of a full one."""
@@ -109,7 +110,7 @@ class FabricCosts:
 
 
 @dataclass(frozen=True)
-class Metric:
+class CostMetric:
     """A cost metric: where its values come from (RFC 9439, 3.1) and the values between instances, [I, I].
 
     `sampled`: it needs a snapshot. `digits`: significant ones that are worth sending.
@@ -132,31 +133,31 @@ def _routing_cost_s(costs: FabricCosts, utilisation: Floats) -> Floats:
     return _delay_us(costs, utilisation) / 1e6 + REFERENCE_B / shared_Bps
 
 
-METRICS: dict[str, Metric] = {
-    "routingcost": Metric(
+METRICS: dict[str, CostMetric] = {
+    "routingcost": CostMetric(
         "estimation",
         {"unit": "s", "is": "delay-ow, and the time of 1 GB at what one more bulk transfer gets of the path"},
         _routing_cost_s,
     ),
-    "hopcount": Metric(
+    "hopcount": CostMetric(
         "estimation",
         {"hop": "a link; those inside a server count"},
         lambda costs, _: np.array(HOPS_OF_TIER, dtype=float)[costs.tier],
         sampled=False,
     ),
-    "delay-ow": Metric("nominal", {"is": "the configured latency of every link"}, _delay_us, sampled=False),
-    "tput": Metric(
+    "delay-ow": CostMetric("nominal", {"is": "the configured latency of every link"}, _delay_us, sampled=False),
+    "tput": CostMetric(
         "estimation",
         {"is": "the least over a path of what is left of one link, or a third of the link where that is more"},
         lambda costs, utilisation: costs.least_on_path(costs.one_flow_Bps(utilisation)),
     ),
-    "bw-residual": Metric(
+    "bw-residual": CostMetric(
         "estimation",
         {"is": "the capacity: nothing is reserved; equal-cost links add up"},
         lambda costs, _: costs.least_on_path(costs.capacity_Bps),
         sampled=False,
     ),
-    "bw-available": Metric(
+    "bw-available": CostMetric(
         "estimation",
         {"is": "the capacity less what port counters saw; equal-cost links add up"},
         lambda costs, utilisation: costs.least_on_path(costs.left_Bps(utilisation)),

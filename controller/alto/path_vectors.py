@@ -13,9 +13,9 @@ from controller.alto.alto_types import (
     COST_MAP,
     ENDPOINT_COST,
     PROPERTY_MAP,
+    AltoRequest,
     Answer,
-    Part,
-    Request,
+    AnswerPart,
     short_number,
     version_tag,
 )
@@ -41,7 +41,7 @@ class PathVectors:
         self._costs = costs
         self._vtag = vtag
 
-    def query(self, request: Request, *, of_endpoints: bool) -> CostQuery:
+    def query(self, request: AltoRequest, *, of_endpoints: bool) -> CostQuery:
         """AltoError for a request that is wrong."""
         return cost_query(
             request.given,
@@ -51,7 +51,7 @@ class PathVectors:
             testable=False,
         )
 
-    def of_pids(self, resource_id: str, request: Request) -> Answer:
+    def of_pids(self, resource_id: str, request: AltoRequest) -> Answer:
         """Paths from server to server; between the instances of one there is no common element."""
         query = self.query(request, of_endpoints=False)
         first = {pid: int((self._costs.pid_of == at).argmax()) for at, pid in enumerate(self._costs.pids)}
@@ -64,10 +64,12 @@ class PathVectors:
         }
         tag = version_tag(f"{resource_id}.costmap", paths)
         meta = {"vtag": tag, "dependent-vtags": [self._vtag], "cost-type": PATH_TYPE}
-        vectors = Part(COST_MAP, {"meta": meta, "cost-map": paths}, "costmap")
+        vectors = AnswerPart(COST_MAP, {"meta": meta, "cost-map": paths}, "costmap")
         return vectors, self._properties(tag, paths, query, request)
 
-    def of_endpoints(self, resource_id: str, query: CostQuery, ends: tuple[list[int], ...], request: Request) -> Answer:
+    def of_endpoints(
+        self, resource_id: str, query: CostQuery, ends: tuple[list[int], ...], request: AltoRequest
+    ) -> Answer:
         """Paths between instances, `ends` numbers of sources and targets."""
         called = [f"ipv4:{address}" for address in self._costs.addresses]
         paths = {
@@ -76,10 +78,10 @@ class PathVectors:
         }
         tag = version_tag(f"{resource_id}.endpointcost", paths)
         meta = {"vtag": tag, "cost-type": PATH_TYPE}
-        vectors = Part(ENDPOINT_COST, {"meta": meta, "endpoint-cost-map": paths}, "endpointcost")
+        vectors = AnswerPart(ENDPOINT_COST, {"meta": meta, "endpoint-cost-map": paths}, "endpointcost")
         return vectors, self._properties(tag, paths, query, request)
 
-    def _properties(self, tag: dict[str, str], paths: Paths, query: CostQuery, request: Request) -> Part:
+    def _properties(self, tag: dict[str, str], paths: Paths, query: CostQuery, request: AltoRequest) -> AnswerPart:
         """The property map of the elements crossed; empty where no property was asked for."""
         of_element: dict[str, Callable[[], Floats]] = {
             CAPACITY: lambda: self._costs.capacity_Bps,
@@ -92,7 +94,7 @@ class PathVectors:
             for at, element in enumerate(self._costs.elements)
             if element in crossed
         }
-        return Part(PROPERTY_MAP, {"meta": {"dependent-vtags": [tag]}, "property-map": found}, "propmap")
+        return AnswerPart(PROPERTY_MAP, {"meta": {"dependent-vtags": [tag]}, "property-map": found}, "propmap")
 
 
 def multipart(answer: Answer, boundary: str) -> tuple[str, bytes]:

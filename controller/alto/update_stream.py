@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from controller.alto import alto_types as media
 from controller.alto.alto_query import NAME, AltoError, field, missing, names, wrong_value
 from controller.alto.alto_resources import UPDATES, AltoResources
-from controller.alto.alto_types import Answer, NoSnapshotError, Request, Resource
+from controller.alto.alto_types import AltoRequest, AltoResource, Answer, NoSnapshotError
 from controller.alto.fabric_costs import AltoSnapshot
 from controller.alto.path_vectors import multipart
 
@@ -22,7 +22,7 @@ MOST_SUBSTREAMS = 16
 """Of one stream."""
 
 
-class Event(NamedTuple):
+class StreamEvent(NamedTuple):
     """A server-sent event; `data` may have several lines."""
 
     kind: str
@@ -37,7 +37,7 @@ class Event(NamedTuple):
 class _Substream:
     """A watched resource. `told`: the last answer that the client has; None before the first."""
 
-    resource: Resource
+    resource: AltoResource
     given: Mapping[str, Any]
     incremental: bool
     told: Answer | None = None
@@ -79,15 +79,15 @@ class UpdateStream:
             if which:
                 self._notices.append({what: which})
 
-    def events(self, snapshot: AltoSnapshot | None) -> list[Event]:
+    def events(self, snapshot: AltoSnapshot | None) -> list[StreamEvent]:
         """What the client does not know yet; a map comes before what depends on it."""
-        found = [Event(media.UPDATE_STREAM_CONTROL, _one_line(notice)) for notice in self._notices]
+        found = [StreamEvent(media.UPDATE_STREAM_CONTROL, _one_line(notice)) for notice in self._notices]
         self._notices = []
         place = list(self._resources.by_id)
         for name, one in sorted(self._substreams.items(), key=lambda pair: place.index(pair[1].resource.id)):
             assert one.resource.answer is not None
             try:
-                answer = one.resource.answer(Request(one.given, self._client, snapshot))
+                answer = one.resource.answer(AltoRequest(one.given, self._client, snapshot))
             except NoSnapshotError:
                 continue
             found += _news(name, one, answer)
@@ -117,7 +117,7 @@ class UpdateStream:
         substream = _Substream(resource, given, incremental)
         assert resource.answer is not None
         try:
-            answer = resource.answer(Request(given, self._client))
+            answer = resource.answer(AltoRequest(given, self._client))
         except NoSnapshotError:
             return substream
         except AltoError as problem:
@@ -140,18 +140,18 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     return patch
 
 
-def _news(name: str, substream: _Substream, answer: Answer) -> list[Event]:
+def _news(name: str, substream: _Substream, answer: Answer) -> list[StreamEvent]:
     """The events of one substream: its whole answer at first, then what differs, part by part."""
     if substream.told is None or (answer != substream.told and not substream.incremental):
         if len(answer) == 1:
-            return [Event(f"{answer[0].media_type},{name}", _one_line(answer[0].document))]
+            return [StreamEvent(f"{answer[0].media_type},{name}", _one_line(answer[0].document))]
         kind, body = multipart(answer, f"{name}-parts")
-        return [Event(f"{kind.replace('; ', ';')},{name}", body.decode().replace("\r\n", "\n").rstrip("\n"))]
+        return [StreamEvent(f"{kind.replace('; ', ';')},{name}", body.decode().replace("\r\n", "\n").rstrip("\n"))]
     found = []
     for old, new in zip(substream.told, answer, strict=True):
         if patch := merge_patch(old.document, new.document):
             part = f"{name}.{new.name}" if new.name else name
-            found.append(Event(f"{media.MERGE_PATCH},{part}", _one_line(patch)))
+            found.append(StreamEvent(f"{media.MERGE_PATCH},{part}", _one_line(patch)))
     return found
 
 

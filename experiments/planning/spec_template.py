@@ -20,13 +20,13 @@ from workloads import PROFILES
 HEAD = """\
 # A specification: netkv run FILE
 # Every field has its default here; a field that is left out has it, too. Quantities are those of the real system.
-# null: none. Lines that are commented out: workload.profile or model.gpu decides.
+# null: none. Lines that are commented out: workload.profile, model.gpu or oracle.preset decides.
 # On one page: docs/reference/specification.md.
 """
 
-OF_ANOTHER = ("rate_rps", "ttft_s", "tpot_s", "gpu_flops", "hbm_Bps")
-"""Fields whose default is that of the workload's profile, or of the GPU: written down, they would stay when that is
-changed."""
+OF_A_NAME = ("rate_rps", "ttft_s", "tpot_s", "gpu_flops", "hbm_Bps", "poll_s", "refresh_s")
+"""Fields whose default is that of the workload's profile, of the GPU, or of the oracle's preset: written down, they would
+stay when that is changed."""
 
 WIDTH = 110
 
@@ -53,7 +53,7 @@ def _section(name: str, model: type[Any], defaults: dict[str, Any]) -> list[str]
 def _field(name: str, info: Any, default: Any, indent: str) -> list[str]:
     text = f"{(info.description or '').strip()} [{type_name(info.annotation)}]"
     value = FROM_THE_MACHINE.get(name, default)
-    off = "# " if name in OF_ANOTHER else ""
+    off = "# " if name in OF_A_NAME else ""
     first, *others = _yaml(value).splitlines()
     return [*_comment(text, indent), f"{indent}{off}{name}: {first}", *(f"{indent}{line}" for line in others)]
 

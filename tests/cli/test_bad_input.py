@@ -60,6 +60,11 @@ BAD = [
     ((*RUN, "--set", "oracle.delay_s=-1"), "oracle.delay_s: Input should be greater than or equal to 0 (got -1)"),
     ((*RUN, "--set", "oracle.noise=nan"), "oracle.noise: Input should be"),
     ((*RUN, "--set", "oracle.smoothing=mean"), "oracle.smoothing: Input should be 'last' or 'ewma' (got 'mean')"),
+    ((*RUN, "--set", "oracle.preset=netflow"), "oracle.preset: Input should be 'sonic_counters', 'sonic_queues', "),
+    (
+        (*RUN, "--set", "emulation.alto_port=6653"),
+        "emulation: alto_port: 6653 is the controller_port: choose another",
+    ),
     ((*RUN, "--set", "congestion.protocol=udp"), "congestion: protocol: udp has no greedy form: give onoff a"),
     ((*RUN, "--set", "congestion.utilisation=2"), "congestion.utilisation: Input should be less than or equal to 1"),
     (

@@ -8,16 +8,23 @@ import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from controller import check_document
+from scheduler import parse_document
+from testbed.oracle_client import OracleClient, OracleUnavailableError
 from tests.support.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
 PYTHON = sys.executable
+DEADLINE_S = 60.0
 NETKV = str(Path(PYTHON).parent / "netkv")
 
 DOCUMENT = {
@@ -80,6 +87,50 @@ def oracle(tmp_path: Path) -> Iterator[Path]:
         yield path
         server.shutdown()
         thread.join()
+
+
+def document_when(client: OracleClient, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The first document for which it holds."""
+    until_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < until_s:
+        with suppress(OracleUnavailableError):
+            if holds(found := client.fetch()):
+                return found
+        time.sleep(0.02)
+    raise AssertionError("no such document was published")
+
+
+def test_the_publisher_makes_documents_of_byte_counters(tmp_path: Path) -> None:
+    """They conform to the schema and are as old as their oldest link; a counter that restarts is no burst."""
+    links, path = tmp_path / "links.csv", tmp_path / "oracle.sock"
+    links.write_text("srv0>tor0,200e9,srv0:eth0\ntor0>srv0,200e9,tor0:Ethernet8\n")
+    command = [PYTHON, str(EXAMPLES / "publish_cost.py"), str(path), str(links)]
+    client = OracleClient(path)
+    began_s = float(int(time.time()) - 100)
+
+    def lines(*readings: tuple[str, int, float]) -> str:
+        return "".join(f"{port} {counter} {began_s + after_s}\n" for port, counter, after_s in readings)
+
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, bufsize=1) as publisher:
+        assert publisher.stdin is not None
+        publisher.stdin.write(lines(("srv0:eth0", 0, 0.0), ("tor0:Ethernet8", 500, 0.5)))
+        assert document_when(client, lambda _: True)["sampled_unix_s"] is None
+        publisher.stdin.write(
+            lines(("srv0:eth0", 12_500_000_000, 1.0), ("other", 5, 1.2), ("tor0:Ethernet8", 500, 1.5))
+        )
+        found = document_when(client, lambda document: bool(document["complete"]))
+        check_document(found)
+        assert found["sampled_unix_s"] == began_s + 1.0
+        assert found["links"]["srv0>tor0"] == {"utilisation": 0.5, "capacity_bps": 200e9, "bytes": 12_500_000_000}
+        assert parse_document(found, ["srv0>tor0", "tor0>srv0"]).utilisation.tolist() == [0.5, 0.0]
+        publisher.stdin.write(lines(("srv0:eth0", 7, 2.0), ("tor0:Ethernet8", 25_000_000_500, 2.5)))
+        found = document_when(client, lambda document: document["links"]["tor0>srv0"]["bytes"] > 0)
+        assert found["links"]["srv0>tor0"]["utilisation"] == 0.5  # of the interval before the restart
+        assert found["sampled_unix_s"] == began_s + 1.0
+        publisher.stdin.close()
+        assert publisher.wait(DEADLINE_S) == 0
+    client.close()
+    assert not path.exists()
 
 
 def test_the_client_reads_a_socket(oracle: Path) -> None:

@@ -89,6 +89,17 @@ def test_routes_go_around_a_cut_cable_and_come_back_with_it(seen: dict[str, Any]
         assert all(count > 0 for count in crossed.values())
 
 
+def test_alto_says_what_is_left_of_every_path(seen: dict[str, Any], fabric: Fabric) -> None:
+    """In this fabric a rack has one server, so that the uplinks of its ToR are the least of any path."""
+    uplinks_Bps = fabric.spec.tor_uplink_rate_bps * fabric.spec.aggregations_per_pod / 8
+    assert list(seen["alto"]) == [f"srv{number}" for number in range(fabric.spec.servers)]
+    for source, row in seen["alto"].items():
+        for target, left_Bps in row.items():
+            if source != target:
+                assert 0 <= left_Bps <= uplinks_Bps
+    assert seen["alto"]["srv1"]["srv2"] == pytest.approx(uplinks_Bps, rel=0.05)  # nothing was sent there
+
+
 def test_prometheus_reads_what_the_socket_says(seen: dict[str, Any], fabric: Fabric) -> None:
     samples = {
         (sample.name, *sample.labels.values()): sample.value

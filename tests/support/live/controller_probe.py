@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
@@ -60,7 +61,7 @@ for target in sys.argv[2:]:
 """
 """Connects where nobody listens, and names a target each time that its refusal does not come back."""
 
-METRICS_PORT = 9464
+METRICS_PORT, ALTO_PORT = 9464, 9465
 CUT = ("agg0", "core0")
 
 
@@ -163,6 +164,20 @@ def scrape() -> str:
     return page
 
 
+def alto() -> dict[str, Any]:
+    """What an ALTO client would read, once its server has a snapshot."""
+    until_s = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ALTO_PORT}/costmap/bw-available", timeout=5) as answer:
+                found: dict[str, Any] = json.load(answer)["cost-map"]
+            return found
+        except urllib.error.HTTPError as problem:
+            if problem.code != 503 or time.monotonic() > until_s:
+                raise
+            time.sleep(0.1)
+
+
 def lose_a_switch(up: FabricUp) -> dict[str, Any]:
     """Cut core0 off its controller for a second, then let it back."""
     run("ovs-vsctl", "del-controller", "core0")
@@ -209,7 +224,7 @@ def main(driver: str, ecmp: str) -> dict[str, Any]:
     began_s = time.monotonic()
     up = bring_up(
         build_fattree(SPEC),
-        EmulationSpec(controller=driver, ecmp=ecmp, prometheus_port=METRICS_PORT),
+        EmulationSpec(controller=driver, ecmp=ecmp, prometheus_port=METRICS_PORT, alto_port=ALTO_PORT),
         poll_s=POLL_S,
         ecmp_seed=0,
     )
@@ -226,6 +241,7 @@ def main(driver: str, ecmp: str) -> dict[str, Any]:
             "document": latest(),
             "transfer": transfer(up, 0, 7),
             "metrics": scrape(),
+            "alto": alto(),
             "after_metrics": latest(),
             "cable": cut_a_cable(up),
             "lost_switch": lose_a_switch(up),
