@@ -69,7 +69,10 @@ with socketserver.ThreadingUnixStreamServer(path, Answer) as server:
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for line in sys.stdin:
-        port, counter, unix_s = line.split()
-        read(port, int(counter), float(unix_s))
+        try:
+            port, counter, unix_s = line.split()
+            read(port, int(counter), float(unix_s))
+        except ValueError:
+            print(f"no reading, PORT BYTES UNIX_S was expected: {line.strip()[:80]}", file=sys.stderr)
     server.shutdown()
 Path(path).unlink(missing_ok=True)

@@ -104,9 +104,10 @@ class FabricCosts:
         member = np.zeros((len(self.pids), len(self.addresses)))
         member[self.pid_of, np.arange(len(self.addresses))] = 1
         pair = ~np.eye(len(self.addresses), dtype=bool)
-        pairs = member @ pair @ member.T
-        total = member @ np.where(pair, cost, 0.0) @ member.T
-        return np.divide(total, pairs, out=np.full(pairs.shape, math.nan), where=pairs > 0)
+        pairs: Floats = member @ pair @ member.T
+        total: Floats = member @ np.where(pair, cost, 0.0) @ member.T
+        found: Floats = np.divide(total, pairs, out=np.full(pairs.shape, math.nan), where=pairs > 0)
+        return found
 
 
 @dataclass(frozen=True)
