@@ -1,6 +1,6 @@
 """What each kind of telemetry costs NetKV-Full in the analytic world: mean TTFT by oracle preset.
 
-    python -m tests.bench.telemetry_kinds [--seeds 5] [--requests 2000]
+    python -m tests.bench.telemetry_kinds [--seeds 3] [--requests 800]
 
 The scenario is that of `netkv sweep staleness --profile quick`, a hot spot that moves, with more requests, and beside
 it one that moves ten times as slowly. Rows: each preset; telemetry of the very instant; NetKV-Static, which reads none.
@@ -23,7 +23,7 @@ from scenario import TELEMETRY_PRESETS
 PERIODS_S = (1.5, 15.0)
 STATIC, EXACT = "netkv_static", "the very instant"
 ROWS: dict[str, Mapping[str, Any]] = {
-    STATIC: {"policy": STATIC},
+    STATIC: {"policy": STATIC, "oracle.source": "static"},
     EXACT: {"policy": "netkv_full", "oracle.source": "exact", "oracle.refresh_s": 0.01},
     **{name: {"policy": "netkv_full", "oracle.preset": name} for name in TELEMETRY_PRESETS},
 }
@@ -46,8 +46,8 @@ def run(row: str, period_s: float, seed: int, requests: int) -> tuple[float, flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=800)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     cases = [(row, period_s, seed) for period_s in PERIODS_S for row in ROWS for seed in range(options.seeds)]
