@@ -62,8 +62,9 @@ def main() -> None:
         for row, values in of.items():
             gain = values[:, 0] - of[STATIC][:, 0]
             change = 100 * (gain / of[STATIC][:, 0]).mean()
-            print(f"  {row:<18}{values[:, 1].mean():>9.2f}{values[:, 0].mean():>15.0f}{change:>12.1f}"
-                  f"{100 * gain.mean() / whole:>9.0f}")  # fmt: skip
+            age_s = f"{values[:, 1].mean():.2f}" if row != STATIC else "-"
+            kept = f"{100 * gain.mean() / whole:.0f}" if row != STATIC else "-"
+            print(f"  {row:<18}{age_s:>11}{values[:, 0].mean():>16.0f}{change:>11.1f}{kept:>9}")
 
 
 if __name__ == "__main__":
