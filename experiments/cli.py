@@ -25,6 +25,7 @@ from experiments.verbs.oracle import oracle
 from experiments.verbs.paper import paper
 from experiments.verbs.paths import paths
 from experiments.verbs.plan import plan
+from experiments.verbs.policy import policy
 from experiments.verbs.reference import reference
 from experiments.verbs.report import report
 from experiments.verbs.run import run
@@ -73,6 +74,7 @@ for verb in (
     app.command()(verb)
 app.add_typer(paper, name="paper", help="The paper as published: fit what it does not say, then predict its cells.")
 app.add_typer(reference, name="reference", help="Reference results: build them, rank policies by them.")
+app.add_typer(policy, name="policy")
 app.add_typer(trace, name="trace")
 app.add_typer(oracle, name="oracle")
 

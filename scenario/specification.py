@@ -43,7 +43,8 @@ class Scenario(Section):
     slo: SloSpec = Field(SloSpec(), description="The service-level objective. Default: the profile's own.")
     policy: str = Field(
         "netkv_full",
-        description="Name of the policy, of an entry point in the group netkv.policies, or `module:Class`.",
+        description="Name of the policy, of an entry point in the group netkv.policies, `module:Class`, or the URL of a"
+        " router behind HTTP.",
     )
     policy_parameters: dict[str, dict[str, FiniteNumber]] = Field(
         {},

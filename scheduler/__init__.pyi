@@ -4,9 +4,22 @@ from .compilation import compiled
 from .cost_terms import CostModel, CostTerms
 from .dispatcher import Decision, Dispatcher
 from .errors import InfeasibleError, PolicyError, RejectedError
+from .http_router import Dial, HttpRouter
 from .oracle import NetworkSample, OracleError, StalenessStage, parse_document
-from .policy import POLICIES, TELEMETRY_POLICIES, Policy, check_parameters, find_policy, new_policy, parameters_of
+from .policy import (
+    POLICIES,
+    TELEMETRY_POLICIES,
+    Policy,
+    check_parameters,
+    find_policy,
+    new_policy,
+    parameters_of,
+    policy_of,
+    reads_telemetry,
+)
 from .prefix_index import PrefixIndex
+from .router_url import is_router_url, parse_router_url
+from .time_limit import time_limit
 from .view import View
 
 __all__ = [
@@ -16,7 +29,9 @@ __all__ = [
     "CostModel",
     "CostTerms",
     "Decision",
+    "Dial",
     "Dispatcher",
+    "HttpRouter",
     "InfeasibleError",
     "NetworkSample",
     "OracleError",
@@ -29,7 +44,12 @@ __all__ = [
     "check_parameters",
     "compiled",
     "find_policy",
+    "is_router_url",
     "new_policy",
     "parameters_of",
     "parse_document",
+    "parse_router_url",
+    "policy_of",
+    "reads_telemetry",
+    "time_limit",
 ]

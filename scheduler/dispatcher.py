@@ -23,7 +23,7 @@ from scheduler.in_flight import REMEMBERED_S, InFlight
 from scheduler.link_table import LinkTable
 from scheduler.loads import DecodeLoads
 from scheduler.oracle import NetworkSample, StalenessStage
-from scheduler.policy import POLICIES, Policy, choose, new_policy
+from scheduler.policy import POLICIES, Policy, choose, policy_of
 from scheduler.prefix_index import PrefixIndex
 from scheduler.view import Expected, View
 from topologies import Fabric, Roles
@@ -38,7 +38,8 @@ class Decision:
     """One choice and what it was based on. Times in milliseconds of the real system; `decision_us` is wall time.
 
     `snapshot_s`: time of the telemetry sample that was used, seconds from t = 0, NaN without one; `oracle_age_ms` is
-    infinite then. `fallback` is empty, or why a policy that reads telemetry decided without it.
+    infinite then. `fallback` is empty, or why a policy that reads telemetry decided without it. `reason`: what the
+    policy itself says of its choice; most say nothing.
     """
 
     request_id: int
@@ -53,6 +54,7 @@ class Decision:
     oracle_age_ms: float
     decision_us: float
     fallback: str
+    reason: str = ""
 
 
 class _Sent(NamedTuple):
@@ -85,8 +87,7 @@ class Dispatcher:
         """
         serving = scenario.serving
         self.policy_name = scenario.policy
-        parameters = scenario.policy_parameters.get(scenario.policy, {})
-        self.policy = policy if policy is not None else new_policy(scenario.policy, parameters)
+        self.policy = policy if policy is not None else policy_of(scenario)
         self._limit_s = None if scenario.policy in POLICIES else scenario.policy_limit_s
         knobs = scenario.oracle
         self.oracle = StalenessStage(
@@ -184,6 +185,7 @@ class Dispatcher:
             oracle_age_ms=age_s * 1e3,
             decision_us=decision_us,
             fallback=fallback,
+            reason=str(getattr(self.policy, "reason", "")),
         )
 
     def transferred(self, request_id: int, now_s: float = -np.inf) -> None:

@@ -41,7 +41,7 @@ class ByPrefill(Generic[Element]):
 class LinkTable:
     """Index arrays over the directed links of a fabric. D decode instances in ascending order of their id.
 
-    capacity_Bps: [links]. tier[p], latency_s[p]: [D] for each prefill instance p. tier_Bps: [4] by tier.
+    capacity_Bps, link_names: [links]. tier[p], latency_s[p]: [D] for each prefill instance p. tier_Bps: [4] by tier.
     link_level: [links], 0 instance to server, 1 server to ToR, 2 ToR to aggregation, 3 aggregation to core.
     """
 
@@ -51,6 +51,7 @@ class LinkTable:
         self.decode_id = wiring.decode_id
         self.position = {decode: at for at, decode in enumerate(roles.decode)}
         self.capacity_Bps = wiring.capacity_Bps
+        self.link_names = tuple(link.name for link in fabric.links)
         self.tier_Bps: Floats = np.array([spec.tier_rate_bps(tier) / 8 for tier in range(4)])
         self._groups = spec.aggregations_per_pod
         self._cores = spec.aggregations_per_pod * spec.cores_per_group

@@ -2,8 +2,8 @@
 
 A policy is an object with `select(request, candidates, view) -> decode_id`. It reads the candidates and the view and
 changes neither; its own state (a counter, a random stream) is its own. It may turn a request away by raising
-RejectedError with the reason. Its parameters are the numbers that its class takes by name. Both worlds call it in the
-same way.
+RejectedError with the reason, and have a `reason`, the text why it chose as it last did. Its parameters are the numbers
+that its class takes by name. Both worlds call it in the same way.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import importlib
 import inspect
 import operator
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from scenario import Scenario
 from scheduler.candidates import Candidates
 from scheduler.errors import PolicyError, RejectedError
+from scheduler.http_router import DEFAULT_LIMIT_S, Dial, HttpRouter
 from scheduler.policies.aibrix_decode import AibrixDecode
 from scheduler.policies.ca import CacheAware
 from scheduler.policies.cla import CacheLoadAware
@@ -42,6 +45,7 @@ from scheduler.policies.random_choice import RandomChoice
 from scheduler.policies.round_robin import RoundRobin
 from scheduler.policies.sglang_cache_aware import SglangCacheAware
 from scheduler.policies.vllm_dp import VllmDataParallel
+from scheduler.router_url import is_router_url, parse_router_url
 from scheduler.time_limit import TimeLimitPassed, time_limit
 from scheduler.view import View
 from topologies import did_you_mean
@@ -92,9 +96,15 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 
 
 def find_policy(name: str) -> Callable[[], Policy]:
-    """The factory of a policy: ours by name, a user's own by entry point or as `module:Class`. PolicyError if none."""
+    """The factory of a policy: ours by name, a router by its URL, a user's own by entry point or as `module:Class`.
+
+    PolicyError if there is none of that name.
+    """
     if name in POLICIES:
         return POLICIES[name]
+    if is_router_url(name):
+        url = parse_router_url(name)
+        return lambda: HttpRouter(url)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == name:
             return _checked(name, _loaded(name, entry.load))
@@ -102,17 +112,42 @@ def find_policy(name: str) -> Callable[[], Policy]:
         return _checked(name, _loaded(name, lambda: _imported(name)))
     meant = did_you_mean(name, POLICIES)
     known = "ours" if meant else ", ".join(POLICIES)  # a line that can be read
-    raise PolicyError(f"policy: {name!r} is not one of {known}, or your own as module:Class{meant}")
+    raise PolicyError(f"policy: {name!r} is not one of {known}, your own as module:Class, or a router's URL{meant}")
 
 
-def new_policy(name: str, parameters: Mapping[str, float] | None = None) -> Policy:
-    """A policy object of that name for one run. PolicyError when there is none, or not with these parameters."""
+def policy_of(scenario: Scenario, dial: Dial = socket.create_connection) -> Policy:
+    """The policy object of a run of the scenario. `dial` opens the connections to a router. As `new_policy`."""
+    parameters = scenario.policy_parameters.get(scenario.policy)
+    return new_policy(scenario.policy, parameters, limit_s=scenario.policy_limit_s, dial=dial)
+
+
+def new_policy(
+    name: str,
+    parameters: Mapping[str, float] | None = None,
+    *,
+    limit_s: float = DEFAULT_LIMIT_S,
+    dial: Dial = socket.create_connection,
+) -> Policy:
+    """A policy object of that name for one run. PolicyError when there is none, or not with these parameters.
+
+    A router at a URL is connected to, by `dial` where that is not a Unix socket; each of its decisions may take
+    `limit_s` seconds.
+    """
     given = dict(parameters or {})
     check_parameters(name, given)
+    if is_router_url(name):
+        return HttpRouter(parse_router_url(name), limit_s, dial)
     try:
         return find_policy(name)(**given)
     except Exception as problem:  # a user's code may raise anything
         raise PolicyError(f"policy: {name}: cannot be made: {_said(problem)}") from problem
+
+
+def reads_telemetry(name: str) -> bool:
+    """Whether the age of the telemetry snapshot can matter to a policy; a user's own may read it."""
+    if is_router_url(name):
+        return parse_router_url(name).snapshot
+    return name in TELEMETRY_POLICIES or name not in POLICIES
 
 
 def parameters_of(name: str) -> dict[str, float | None]:
@@ -195,6 +230,8 @@ def choose(
         raise
     except TimeLimitPassed:
         raise _too_slow(name, request, limit_s) from None
+    except PolicyError as problem:
+        raise PolicyError(f"policy {name} failed on request {request.request_id}: {problem}") from problem
     except (Exception, SystemExit) as problem:  # a user's code may raise anything
         raise PolicyError(f"policy {name} failed on request {request.request_id}: {_said(problem)}") from problem
     try:

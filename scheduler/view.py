@@ -128,6 +128,11 @@ class View:
         return self._table.link_level
 
     @property
+    def link_names(self) -> tuple[str, ...]:
+        """Name of every link, in the order of all arrays of links."""
+        return self._table.link_names
+
+    @property
     def others_Bps(self) -> Floats | None:
         """Other traffic than ours on every link by the snapshot, shape [links], bytes/s; None without one."""
         self._telemetry_read = True

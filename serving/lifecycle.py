@@ -27,7 +27,7 @@ from serving.retries import Retries
 from topologies import Fabric, Roles
 from workloads import BLOCK_TOKENS, Request
 
-DECISION_FIELDS = tuple(item.name for item in fields(Decision))
+DECISION_FIELDS = tuple(item.name for item in fields(Decision) if item.name != "reason")
 
 
 STAGES = ("queue", "prefill", "transfer", "admission", "decode")
@@ -195,6 +195,8 @@ class Lifecycle:
         record.decided(decision)
         self._decided[request_id] = decision
         self.decisions[request_id] = {name: getattr(decision, name) for name in DECISION_FIELDS}
+        if decision.reason:
+            self.decisions[request_id]["reason"] = decision.reason
         if self._memory is None:
             self._move(request_id, now_s)
         elif self._memory.ask(decision.decode_id, request_id, request.input_length + request.output_length):

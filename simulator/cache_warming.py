@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scenario import CongestionSpec, FaultsSpec, Scenario
-from scheduler import PolicyError, PrefixIndex
+from scheduler import Policy, PolicyError, PrefixIndex
 from serving import POLICY_ERROR
 from simulator.path_choice import PathChoice
 from simulator.simulated_run import SimulatedRun
@@ -33,17 +33,20 @@ class WarmCaches:
     evidence: dict[str, Any]
 
 
-def warm_caches(scenario: Scenario, fabric: Fabric, roles: Roles, preceding: list[Request]) -> WarmCaches:
+def warm_caches(
+    scenario: Scenario, fabric: Fabric, roles: Roles, preceding: list[Request], policy: Policy | None = None
+) -> WarmCaches:
     """Serve the `preceding` requests (`scenario.load_workload`), numbered and timed from 0, and return what is held.
 
-    Deterministic. PolicyError when the policy breaks its contract on the way.
+    `policy`: instead of a new one of the scenario's name. Deterministic where the policy is. PolicyError when it breaks
+    its contract on the way.
     """
     if not preceding:
         return WarmCaches(None, {})
     quiet = scenario.model_copy(update={"congestion": CongestionSpec(kind="none"), "faults": FaultsSpec()})
     persistent = scenario.serving.connections == "persistent"
     transport = FluidTransport(fabric, PathChoice(scenario.seed, "hashed"), persistent, -quiet.lead_s)
-    run = SimulatedRun(quiet, SimulationSpec(), fabric, roles, preceding, (), transport)
+    run = SimulatedRun(quiet, SimulationSpec(), fabric, roles, preceding, (), transport, policy=policy)
     broken = run.run().evidence.get(POLICY_ERROR)
     if broken:
         raise PolicyError(f"workload.warm_requests: {broken}")

@@ -9,7 +9,7 @@ from .emulated_world import EmulatedWorld
 from .emulation import EmulationSpec
 from .errors import BrokenRunError, TestbedError
 from .kernel import FEATURES, Feature
-from .sandbox import python_in_sandbox, require_root
+from .sandbox import hidden_in_sandbox, python_in_sandbox, require_root
 from .send_buffer import LEASE, SETTING, SendBufferLease, reclaim
 from .transfer_engine import ENGINE_REMEDY, LIBRARIES_REMEDY, engine_installed, engine_problem
 from .verdict import judge
@@ -43,6 +43,7 @@ __all__ = [
     "choose_datapath",
     "engine_installed",
     "engine_problem",
+    "hidden_in_sandbox",
     "judge",
     "measure_capacity",
     "python_in_sandbox",

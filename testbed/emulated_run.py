@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from scenario import BackgroundFlow, Role, Scenario
-from scheduler import PrefixIndex
+from scheduler import Policy, PrefixIndex
 from serving import POLICY_ERROR, RETRIED, Outcome, Watch
 from testbed.background_player import BackgroundPlayer
 from testbed.calibration import CALIBRATION_ID, Calibration
@@ -47,6 +47,7 @@ class EmulatedRun:
         requests: list[Request],
         background: tuple[BackgroundFlow, ...],
         say: Callable[[int], None] = lambda _: None,
+        policy: Policy | None = None,
         prefixes: PrefixIndex | None = None,
         watch: Watch | None = None,
     ) -> None:
@@ -56,7 +57,7 @@ class EmulatedRun:
         self._say = say
         self._watch = watch
         self._clock = RunClock(up.spec.time_dilation)
-        self._movers = RequestMovers(up, scenario, roles, requests, self._clock, self._tell, prefixes)
+        self._movers = RequestMovers(up, scenario, roles, requests, self._clock, self._tell, policy, prefixes)
         self._background = BackgroundPlayer(up, background, self._clock, self._tell)
         self._oracle_clients = OracleClient(ORACLE_SOCKET), OracleClient(ORACLE_SOCKET)
         scheduler, logger = self._oracle_clients

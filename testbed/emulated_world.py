@@ -16,10 +16,12 @@ from types import TracebackType
 from typing import Any
 
 from scenario import Scenario
+from scheduler import is_router_url, policy_of
 from serving import Outcome, RequestRecord, RunLook, Watch, offered_and_measured
 from testbed.capture import CaptureOrder
 from testbed.emulation import EmulationSpec
 from testbed.errors import BrokenRunError, TestbedError
+from testbed.host_network import OWN_NETWORK
 from testbed.replay_probe import transfer_time_error
 from testbed.sandbox import python_in_sandbox, require_root
 from testbed.send_buffer import SendBufferError, SendBufferLease
@@ -37,7 +39,7 @@ class EmulatedWorld:
     """A fabric of one specification that is up while the context lasts.
 
     `run(scenario)` runs a scenario of the same fabric, with captures if `capture` lists links. TestbedError when
-    something is missing, refused or late.
+    something is missing, refused or late, PolicyError when the policy is a router that cannot be reached.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class EmulatedWorld:
     def __enter__(self) -> EmulatedWorld:
         check_engine(self._scenario.serving)
         require_root()
+        if is_router_url(self._scenario.policy):
+            policy_of(self._scenario)  # before the fabric is brought up for nothing
         try:
             self._lease.__enter__()
         except SendBufferError as problem:
@@ -72,18 +76,22 @@ class EmulatedWorld:
         return self
 
     def _open(self) -> None:
-        self._process = subprocess.Popen(
-            python_in_sandbox("testbed.sandbox_main"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,
-        )
+        with open(OWN_NETWORK) as host_network:
+            self._process = subprocess.Popen(
+                python_in_sandbox("testbed.sandbox_main"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                start_new_session=True,
+                pass_fds=(host_network.fileno(),),
+            )
+            number = host_network.fileno()
         self._write(
             {
                 "scenario": self._scenario.model_dump(mode="json"),
                 "emulation": self._emulation.model_dump(mode="json"),
                 "capture": self._capture._asdict(),
+                "host_network": number,
             }
         )
         started_s = time.monotonic()

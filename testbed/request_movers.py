@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from scenario import Scenario
-from scheduler import Decision, PrefixIndex
+from scheduler import Decision, Policy, PrefixIndex
 from serving import Attempts, Lifecycle
 from testbed.fabric_up import FabricUp
 from testbed.run_clock import RunClock
@@ -38,6 +38,7 @@ class RequestMovers:
         requests: list[Request],
         clock: RunClock,
         tell: Tell,
+        policy: Policy | None = None,
         prefixes: PrefixIndex | None = None,
     ) -> None:
         self._up = up
@@ -48,7 +49,7 @@ class RequestMovers:
         self._clock = clock
         self._tell = tell
         self.life = Lifecycle(
-            scenario, up.fabric, roles, requests, self, on_closed=self._note_closed, prefixes=prefixes
+            scenario, up.fabric, roles, requests, self, on_closed=self._note_closed, policy=policy, prefixes=prefixes
         )
         self.request_gaps_ms: dict[int, list[float]] = {}
         self.lateness_s: list[float] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from testbed.child_python import child_python
 from testbed.errors import TestbedError
@@ -35,6 +35,11 @@ def sandbox_command(inner: Sequence[str]) -> list[str]:
 def python_in_sandbox(module: str, *arguments: str) -> list[str]:
     """The command that runs one of our modules inside a new sandbox."""
     return sandbox_command(child_python(module, *arguments))
+
+
+def hidden_in_sandbox(path: str) -> str:
+    """The directory of `PRIVATE_MOUNTS` that keeps a path of the host from being seen inside; empty if none does."""
+    return next((place for place in PRIVATE_MOUNTS if PurePosixPath(path).is_relative_to(place)), "")
 
 
 def require_root() -> None:

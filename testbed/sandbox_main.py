@@ -1,9 +1,10 @@
 """The first process of a sandbox: brings the fabric up, then runs scenarios on command.
 
-Exchanges JSON lines with `testbed.emulated_world` on the host. The first line read has fabric and emulation, every
-further one is {"run": scenario, "look_every_s": n or null} or {"watch": scenario, "seconds": n}; lines written are
-{"say": ...}, {"up": ...}, {"done": n}, {"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at
-the end of its input, also when its parent dies; the kernel then removes everything in the sandbox.
+Exchanges JSON lines with `testbed.emulated_world` on the host. The first line read has fabric, emulation and the
+descriptor of the host's network namespace (`testbed.host_network`), every further one is {"run": scenario,
+"look_every_s": n or null} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...}, {"done": n},
+{"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at the end of its input, also when its
+parent dies; the kernel then removes everything in the sandbox.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from scenario import Scenario, load_workload
-from scheduler import Dispatcher, PolicyError
+from scheduler import Dispatcher, PolicyError, policy_of
 from serving import Watch, note_paths
 from simulator import warm_caches
 from testbed.capture import CaptureOrder, Captures
@@ -30,6 +31,7 @@ from testbed.emulated_run import EmulatedRun
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
+from testbed.host_network import HostNetwork
 from testbed.sandbox import prepare_sandbox
 from testbed.telemetry_watch import watch as watch_telemetry
 from testbed.worker_pool import BACKGROUND_PORT
@@ -67,6 +69,7 @@ def main() -> int:
         scenario = Scenario.model_validate(task["scenario"])
         emulation = EmulationSpec.model_validate(task["emulation"])
         capture = CaptureOrder(**task["capture"])
+        host_network = HostNetwork(task["host_network"])
         prepare_sandbox()
         fabric, _ = scenario.build()
         compilation = threading.Thread(target=_compile_ahead, args=(scenario,), daemon=True)
@@ -85,7 +88,8 @@ def main() -> int:
             if "run" in order:
                 every_s = order["look_every_s"]
                 watch = None if every_s is None else Watch(every_s, lambda look: host.send(look=look.as_json()))
-                host.send(outcome=replay(up, Scenario.model_validate(order["run"]), capture, host, watch))
+                scenario = Scenario.model_validate(order["run"])
+                host.send(outcome=replay(up, scenario, capture, host, host_network, watch))
             else:
                 wanted = Scenario.model_validate(order["watch"])
                 asyncio.run(watch_telemetry(up, wanted, order["seconds"], lambda look: host.send(look=look)))
@@ -96,7 +100,12 @@ def main() -> int:
 
 
 def replay(
-    up: FabricUp, scenario: Scenario, capture: CaptureOrder, host: HostChannel, watch: Watch | None
+    up: FabricUp,
+    scenario: Scenario,
+    capture: CaptureOrder,
+    host: HostChannel,
+    host_network: HostNetwork,
+    watch: Watch | None,
 ) -> dict[str, Any]:
     """Run one scenario on the fabric that is up and return its Outcome as plain data.
 
@@ -113,7 +122,9 @@ def replay(
             )
         workload = load_workload(scenario)
         requests = workload.requests
-        warm = warm_caches(scenario, fabric, roles, workload.preceding)
+        ahead = policy_of(scenario, host_network.dial) if workload.preceding else None
+        warm = warm_caches(scenario, fabric, roles, workload.preceding, ahead)
+        policy = policy_of(scenario, host_network.dial)
         background = scenario.background(fabric, roles, requests[-1].timestamp_s if requests else 0.0)
         work = EmulatedRun(
             up,
@@ -122,6 +133,7 @@ def replay(
             requests,
             background,
             say=lambda done: host.send(done=done),
+            policy=policy,
             prefixes=warm.prefixes,
             watch=watch,
         )

@@ -16,7 +16,7 @@ import pandas as pd
 from experiments.analysis import paired_change
 from experiments.comparing.independent_runs import Pair, interval_of
 from experiments.comparing.recorded_run import REPLAY, RecordedRun
-from scheduler import POLICIES, TELEMETRY_POLICIES
+from scheduler import reads_telemetry
 
 WAYS = ("emulated", "same_decisions", "own_decisions")
 BASELINE = "round_robin"
@@ -54,13 +54,12 @@ def _three_ways(pair: Pair, runs: Sequence[RecordedRun], table: pd.DataFrame) ->
     replayed_ms = 1e3 * table[table["run"] == folder].set_index("request_id")[REPLAY]
     longer_ms = (ours["kv_transfer_ms"] - replayed_ms.reindex(ours.index)).fillna(0.0)
     both = (ours["status"] == "completed") & (theirs["status"].reindex(ours.index) == "completed")
-    reads = spec.policy in TELEMETRY_POLICIES or spec.policy not in POLICIES
     setting = spec.scenario.model_dump(mode="json", exclude={"policy", "policy_parameters", "seed", "oracle"})
     return pd.DataFrame(
         {
             "setting": json.dumps(setting, sort_keys=True),
             "policy": spec.policy,
-            "refresh_s": spec.oracle.refresh_s if reads else math.nan,
+            "refresh_s": spec.oracle.refresh_s if reads_telemetry(spec.policy) else math.nan,
             "seed": spec.seed,
             "request_id": ours.index,
             "status": ["completed" if done else "failed" for done in both],

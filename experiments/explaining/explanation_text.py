@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from experiments.explaining.explanation import SAME_FIGURE, SAME_MS, CandidateCost, Explanation
-from scheduler import POLICIES, TELEMETRY_POLICIES
+from scheduler import reads_telemetry
 
 SAME_SAMPLE_S = 5e-4
 """Samples of the links nearer in time than this are the same."""
@@ -77,7 +77,7 @@ def _telemetry(told: Explanation) -> str:
     if math.isinf(told.snapshot_age_s) or math.isnan(told.snapshot_age_s):
         return f"Telemetry: no snapshot{f' ({told.fallback})' if told.fallback else ''}."
     fallback = f"; it was not used ({told.fallback})" if told.fallback else ""
-    blind = f"; {told.policy} reads none" if told.policy in POLICIES and told.policy not in TELEMETRY_POLICIES else ""
+    blind = "" if reads_telemetry(told.policy) else f"; {told.policy} reads none"
     return f"Telemetry: the snapshot was {told.snapshot_age_s:.3f} s old{fallback}{blind}."
 
 

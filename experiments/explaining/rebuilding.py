@@ -20,7 +20,7 @@ from experiments.explaining.recorded_decisions import DecidedRun
 from experiments.explaining.watched_policy import SeenDecision, WatchedPolicy
 from experiments.running import SNAPSHOTS, read_table
 from scenario import load_workload
-from scheduler import Dispatcher, NetworkSample, new_policy
+from scheduler import Dispatcher, NetworkSample, policy_of
 from simulator import AnalyticWorld, warm_caches
 from workloads import BLOCK_TOKENS
 
@@ -44,8 +44,7 @@ class Rebuilt:
 def rebuild(run: DecidedRun, wanted: Container[int]) -> Rebuilt:
     """Take the decisions of a run again and note those `wanted`. PolicyError or WorkloadError when that cannot be."""
     scenario = run.spec.scenario
-    policy = new_policy(scenario.policy, scenario.policy_parameters.get(scenario.policy, {}))
-    watched = WatchedPolicy(policy, run.recorded, wanted)
+    watched = WatchedPolicy(policy_of(scenario), run.recorded, wanted)
     if run.emulated:
         return _by_dispatcher(run, watched)
     with AnalyticWorld(scenario, run.spec.simulation, policy=watched) as world:

@@ -3,6 +3,7 @@ from .feasibility import assess_feasibility, predict_load
 from .foreign_packages import foreign_packages
 from .machine_check import examine
 from .model_table import ModelCosts, Published, checked, model_costs
+from .router_conformance import check_router, times
 from .run_plan import plan_run
 from .spec_template import spec_schema, spec_template
 from .telemetry_display import telemetry_line, telemetry_table
@@ -14,6 +15,7 @@ __all__ = [
     "ModelCosts",
     "Published",
     "assess_feasibility",
+    "check_router",
     "checked",
     "examine",
     "foreign_packages",
@@ -27,5 +29,6 @@ __all__ = [
     "spec_template",
     "telemetry_line",
     "telemetry_table",
+    "times",
     "tuning_slice",
 ]

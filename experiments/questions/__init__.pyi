@@ -2,7 +2,7 @@
 from .catalogue import QUESTIONS
 from .noise_floor import noise_sentence
 from .prediction_error import age_bins
-from .question import Axis, EmulatedCut, Question, SweepProfile, note_on, reads_telemetry, workload_name, written
+from .question import Axis, EmulatedCut, Question, SweepProfile, note_on, workload_name, written
 from .regimes import PUBLIC
 from .staleness import BASELINE
 
@@ -17,7 +17,6 @@ __all__ = [
     "age_bins",
     "noise_sentence",
     "note_on",
-    "reads_telemetry",
     "workload_name",
     "written",
 ]

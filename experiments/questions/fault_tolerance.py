@@ -18,10 +18,11 @@ from rich.table import Table
 from experiments.analysis import SLO_LOSS, TTFT_LOSS, against_whole
 from experiments.drawing import Chart, HeatMap, Quantity, Scale, place_among, style_of
 from experiments.questions import fault_tolerance_wording
-from experiments.questions.question import Axis, Changes, EmulatedCut, Question, SweepProfile, reads_telemetry
+from experiments.questions.question import Axis, Changes, EmulatedCut, Question, SweepProfile
 from experiments.questions.regimes import NETKV, PUBLIC
 from experiments.questions.result_tables import Column, Row, listing
 from experiments.running import RunSpec
+from scheduler import reads_telemetry
 
 TITLE = "Which policy degrades most gracefully when something fails?"
 REFERENCE = "round_robin"

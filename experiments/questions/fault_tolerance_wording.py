@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.analysis import CAVEAT, CONFIDENCE, MEASURES, TTFT_LOSS, Interval, Measure, loss, margins, seeds_name
-from experiments.questions.question import reads_telemetry
+from scheduler import reads_telemetry
 
 NONE = "none"
 LIVE, STALE = "link_down", "link_stale"

@@ -7,6 +7,7 @@ A question owns no code of its own beyond words and a picture; running is `exper
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -19,8 +20,7 @@ from rich.table import Table
 from experiments.analysis import NEVER, Further, tidy
 from experiments.drawing import Chart
 from experiments.running import CONTROL, Condition, RunSpec, SpecError, control_of, make_spec
-from scheduler import POLICIES as POLICY_NAMES
-from scheduler import TELEMETRY_POLICIES
+from scheduler import is_router_url, reads_telemetry
 from topologies import did_you_mean
 from workloads import PROFILES as WORKLOADS
 
@@ -226,7 +226,7 @@ class Question:
         parts: list[str] = [spec.world]
         parts += [spec.workload.profile] if several_workloads else []
         parts += [axis.tag.format(axis.read(spec)) for axis in self.axes]
-        parts += [spec.policy.replace(":", ".")]
+        parts += [in_a_folders_name(spec.policy)]
         if swept and refresh is not None:
             parts += [f"refresh{refresh}" if refresh == NEVER else f"refresh{refresh:g}s"]
         labels = {"world": spec.world, "workload": workload_name(spec), "seed": spec.seed, "refresh_s": refresh}
@@ -245,9 +245,9 @@ def _with_tuned_weights(changes: Changes) -> RunSpec:
     )
 
 
-def reads_telemetry(policy: str) -> bool:
-    """Whether the age of the telemetry snapshot can matter to a policy; a user's own may read it."""
-    return policy in TELEMETRY_POLICIES or policy not in POLICY_NAMES
+def in_a_folders_name(policy: str) -> str:
+    """A policy's name where a path must not be: `my_module.Mine`, `http-127.0.0.1-8000-select`."""
+    return re.sub(r"[^\w.-]+", "-", policy) if is_router_url(policy) else policy.replace(":", ".")
 
 
 def workload_name(spec: RunSpec) -> str:

@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 
 from experiments.analysis import refresh_name
 from experiments.drawing import POLICY_STYLES, style_of
-from experiments.questions import reads_telemetry
 from experiments.running import RunSpec
+from scheduler import reads_telemetry
 
 WORLDS = {"emulated": "the emulated world", "analytic": "the analytic world"}
 

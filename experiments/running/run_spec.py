@@ -17,9 +17,9 @@ from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationErro
 from experiments.running.bounded_yaml import MOST_BYTES, load_yaml, mark_of
 from experiments.running.errors import SpecError
 from scenario import EMULATED_ONLY, TELEMETRY_FAULTS, FaultsSpec, Scenario, check_targets
-from scheduler import check_parameters, find_policy
+from scheduler import check_parameters, find_policy, is_router_url, parse_router_url
 from simulator import SimulationSpec
-from testbed import EmulationSpec
+from testbed import EmulationSpec, hidden_in_sandbox
 from topologies import did_you_mean
 from workloads import WorkloadError, open_in_time
 
@@ -190,8 +190,11 @@ def read_faults(path: Path) -> dict[str, Any]:
 
 
 def _check_world(spec: RunSpec) -> None:
-    """SpecError where the world of a run cannot have one of its faults, or take a transfer back."""
+    """ValueError where the world of a run cannot have one of its faults, take a transfer back, or reach its router."""
     if spec.world == "emulated":
+        router = parse_router_url(spec.policy) if is_router_url(spec.policy) else None
+        if router and (hidden := hidden_in_sandbox(os.path.realpath(router.socket))):
+            raise ValueError(f"policy: {spec.policy}: the sandbox has a {hidden} of its own: put the socket elsewhere")
         return
     if spec.simulation.network == "closed_form" and math.isfinite(spec.serving.retry.timeout_s):
         raise ValueError(

@@ -51,7 +51,9 @@ def run(
     policy: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="A policy's name, or your own as module:Class.", autocompletion=choices.policies
+            metavar="NAME",
+            help="A policy's name, your own as module:Class, or the URL of a router.",
+            autocompletion=choices.policies,
         ),
     ] = None,
     seed: Seed = None,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import socket
 import socketserver
 import subprocess
 import sys
@@ -66,6 +68,33 @@ def test_a_sweep_is_read(tmp_path: Path) -> None:
     rows = "\n".join(printed[2:])
     assert "round_robin" in rows
     assert "netkv_full" in rows
+
+
+@pytest.fixture
+def router() -> Iterator[str]:
+    """The address of the example's router, which runs until the test ends."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with subprocess.Popen([PYTHON, str(EXAMPLES / "http_router.py"), str(port)]) as server:
+        try:
+            until_s = time.monotonic() + DEADLINE_S
+            while time.monotonic() < until_s and server.poll() is None:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+            yield f"http://127.0.0.1:{port}/select"
+        finally:
+            server.kill()
+
+
+def test_the_router_keeps_the_contract_and_decides_a_run(router: str, tmp_path: Path) -> None:
+    found = json.loads(run(NETKV, "policy", "check", router, "--json"))
+    assert [clause["name"] for clause in found["clauses"] if not clause["holds"]] == []
+    out = tmp_path / "run"
+    run(NETKV, "run", "--world", "analytic", "--requests", "30", "--policy", router, "--out", str(out))
+    decisions = pd.read_parquet(out / "decisions.parquet")
+    assert decisions["reason"].str.fullmatch(r"[\d.]+ ms").all()
+    source = (EXAMPLES / "http_router.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) - len((ast.get_docstring(ast.parse(source)) or "").splitlines()) <= 30
 
 
 class OneDocument(socketserver.StreamRequestHandler):
