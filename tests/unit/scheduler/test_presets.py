@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scheduler import POLICIES, RejectedError
+from scheduler import POLICIES, Candidates, RejectedError
 from scheduler.policies.power_of_two import two_of
 from scheduler.policy import new_policy, parameters_of
 from tests.support.one_decision import DECODE, REQUEST, candidates, view
@@ -112,6 +112,20 @@ def test_power_of_two_takes_the_lower_token_load_of_its_picks() -> None:
     assert drawn[15] == 0  # the fullest loses to whatever it is compared with
     assert drawn[2] == pytest.approx(5600 * 2 / 8, abs=160)  # the emptiest wins whenever it is picked
     assert drawn[14] == pytest.approx(5600 * 2 / 56, abs=70)  # second last: only against the last
+
+
+def test_power_of_two_knows_the_loads_of_up_to_30_s_ago() -> None:
+    rising = candidates(reserved_tokens={decode: 100 * k for k, decode in enumerate(DECODE)})
+    falling = candidates(reserved_tokens={decode: -100 * k for k, decode in enumerate(DECODE)})
+    policy, network = new_policy("power_of_two"), view()
+
+    def never_chosen(seen: Candidates, now_s: float) -> set[int]:
+        network.move_to(now_s)
+        return {*DECODE} - {policy.select(REQUEST, seen, network) for _ in range(500)}
+
+    assert never_chosen(rising, 7.0) == {15}
+    assert never_chosen(falling, 36.9) == {15}
+    assert never_chosen(falling, 37.0) == {2}
 
 
 @pytest.mark.parametrize(
