@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from scenario import Scenario
-from scheduler import is_router_url, policy_of
+from scheduler import HttpRouter, is_router_url, parse_router_url
 from serving import Outcome, RequestRecord, RunLook, Watch, offered_and_measured
 from testbed.capture import CaptureOrder
 from testbed.emulation import EmulationSpec
@@ -63,7 +63,7 @@ class EmulatedWorld:
         check_engine(self._scenario.serving)
         require_root()
         if is_router_url(self._scenario.policy):
-            policy_of(self._scenario)  # before the fabric is brought up for nothing
+            HttpRouter(parse_router_url(self._scenario.policy)).close()  # or no fabric is brought up
         try:
             self._lease.__enter__()
         except SendBufferError as problem:

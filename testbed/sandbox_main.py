@@ -2,9 +2,9 @@
 
 Exchanges JSON lines with `testbed.emulated_world` on the host. The first line read has fabric, emulation and the
 descriptor of the host's network namespace (`testbed.host_network`), every further one is {"run": scenario,
-"look_every_s": n or null} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...}, {"done": n},
-{"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at the end of its input, also when its
-parent dies; the kernel then removes everything in the sandbox.
+"look_every_s": n or null} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...},
+{"done": n}, {"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at the end of its input, also
+when its parent dies; the kernel then removes everything in the sandbox.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ HEAD = """\
 """
 
 OF_A_NAME = ("rate_rps", "ttft_s", "tpot_s", "gpu_flops", "hbm_Bps", "poll_s", "refresh_s")
-"""Fields whose default is that of the workload's profile, of the GPU, or of the oracle's preset: written down, they would
+"""Fields whose default is that of the workload's profile, the GPU, or the oracle's preset: written down, they would
 stay when that is changed."""
 
 WIDTH = 110

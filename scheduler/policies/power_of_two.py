@@ -17,10 +17,10 @@ class PowerOfTwo:
     """Two uniform picks, the lower token load wins; equal loads: the first pick.
 
     sgl-project/sglang at 065f331, sgl-model-gateway/src/policies/power_of_two.rs. Loads are asked for every `refresh_s`
-    seconds, 30 by default (`--worker-startup-check-interval` of sglang-router 0.3.2, vllm-router 0.1.17 alike), and
-    what is sent in between does not count: tests/optional/test_http_routers.py. Token load is there what the workers
-    report to hold; here KV tokens booked, prompts and expected answers. SGLang compares request counts where a token
-    load is missing; here none is.
+    seconds, 30 by default (`--worker-startup-check-interval` of sglang-router 0.3.2, vllm-router 0.1.17 alike), first
+    at the first decision here; what is sent in between does not count (tests/optional/routers/test_http_routers.py).
+    Token load is there what the workers report to hold; here KV tokens booked, prompts and expected answers. SGLang
+    compares request counts where a token load is missing; here none is.
     """
 
     refresh_s: float = 30.0

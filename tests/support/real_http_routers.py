@@ -44,14 +44,19 @@ def lacks(package: str) -> str:
 
 def ask(experiment: str, **order: Any) -> dict[str, Any]:
     """Run one experiment of this module in a sandbox that ends with it. Fails with what it said when it fails."""
-    path = ":".join([environment()["PYTHONPATH"], *(place for place in sys.path if place.endswith("site-packages"))])
     done = subprocess.run(
         python_in_sandbox(__name__), input=json.dumps({"do": experiment, **order}),
-        env=environment() | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+        env=with_the_routers(), capture_output=True, text=True, timeout=DEADLINE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def with_the_routers() -> dict[str, str]:
+    """The environment of a child that imports `tests` and the routers, wherever these are installed."""
+    places = [place for place in sys.path if place.endswith("site-packages")]
+    return environment() | {"PYTHONPATH": ":".join([environment()["PYTHONPATH"], *places])}
 
 
 def text_of(block_ids: list[int]) -> str:
@@ -92,7 +97,7 @@ def handler_of(stubs: Stubs) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            path, port = self.path.partition("?")[0], self.server.server_address[1]
+            path, port = self.path.partition("?")[0], self.connection.getsockname()[1]
             known: dict[str, Any] = {
                 "/model_info": {"model_path": "stub", "tokenizer_path": "stub", "is_generation": True},
                 "/server_info": {"model_path": "stub", "served_model_name": "stub", "tp_size": 1, "dp_size": 1},
@@ -110,7 +115,7 @@ def handler_of(stubs: Stubs) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             name = str(body.get("rid") or body.get("user"))
-            stubs.arrived.put((self.server.server_address[1], name))
+            stubs.arrived.put((self.connection.getsockname()[1], name))
             if name in stubs.held:
                 stubs.held[name].wait(HELD_S)
             usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
@@ -229,7 +234,8 @@ def staleness(order: dict[str, Any]) -> dict[str, Any]:
     """Loads that are turned round once: what was chosen when, and when loads were asked for, seconds from then."""
     with served(order) as stubs:
         stubs.await_polls(2)
-        client, chosen = Client(order["flavour"]), []
+        client = Client(order["flavour"])
+        chosen: list[tuple[float, int]] = []
         turned_s = time.monotonic()
         stubs.tokens |= dict(zip(DECODE_PORTS, reversed(order["loads"]), strict=True))
         while time.monotonic() < turned_s + order["for_s"]:

@@ -1,12 +1,17 @@
 """SGLang's and vLLM's routers as processes, against our presets of them, before stub workers in a sandbox.
 
-`python -m pytest tests/optional/test_http_routers.py -q -s` prints the times of docs/explanation/real-routers-http.md.
+docs/explanation/real-routers-http.md has the times that `-q -s` prints.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +21,10 @@ from scipy.stats import chisquare
 from scenario import Scenario, WorkloadSpec, load_workload
 from scheduler import PrefixIndex, new_policy
 from tests.support.one_decision import DECODE, candidates, view
-from tests.support.real_http_routers import ask, lacks
+from tests.support.real_http_routers import ask, lacks, with_the_routers
 from workloads import Request
 
-pytestmark = [pytest.mark.optional, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.optional, pytest.mark.slow]
 
 LOADS = [10, 20, 100, 200, 1000, 2000, 5000, 9000]
 REQUESTS = 1000
@@ -96,6 +101,45 @@ def test_loads_are_asked_for_every_30_s_by_default(flavour: str, pd: bool) -> No
     print(f"\n{flavour}: loads asked for {np.round(found['polled'], 1).tolist()} s after it was ready")
     assert len(gaps_s) >= 1
     assert gaps_s == pytest.approx(new_policy("power_of_two").refresh_s, abs=1.0)  # type: ignore[attr-defined]
+
+
+def test_a_kill_leaves_no_router() -> None:
+    order = {"flavour": "sglang", "policy": "power_of_two", "for_s": 100.0}
+    program = f"from tests.support.real_http_routers import ask; ask('polls', **{order!r})"
+    with subprocess.Popen([sys.executable, "-c", program], env=with_the_routers()) as asking:
+        try:
+            router = wait_for(lambda: [pid for pid in below(asking.pid) if b"router" in title_of(pid)][-1:])
+            family = below(asking.pid)
+        finally:
+            asking.kill()
+    assert len(family) > 3
+    assert router
+    assert wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
+
+
+def wait_for(found: Callable[[], Any]) -> Any:
+    until_s = time.monotonic() + 30
+    while not (result := found()) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return result
+
+
+def title_of(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+    return b""
+
+
+def below(pid: int) -> list[int]:
+    """A process and all that it has started, through whatever lies between."""
+    parents = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
 
 
 @pytest.mark.parametrize("held_for", [0, 24], ids=["idle", "busy"])
