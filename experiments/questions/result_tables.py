@@ -15,6 +15,9 @@ from experiments.analysis import NEVER, POWER, margins
 LEAST_WIDTH = 64
 """A narrower table would break its caption into many lines."""
 
+LONGEST_NAME = 22
+"""Characters of a policy's name: the longest of ours has 21."""
+
 Row = Mapping[Any, Any]
 Column = tuple[str, Callable[[Row], str]]
 """The heading of a column and what it shows of a row."""
@@ -68,6 +71,11 @@ def axis_column(label: str, heading: str) -> Column:
     return heading, lambda row: f"{row[label]:g}"
 
 
+def in_a_column(policy: str) -> str:
+    """A policy's name as a table of 80 columns has room for: the end of a longer one, such as a router's URL."""
+    return policy if len(policy) <= LONGEST_NAME else f"…{policy[1 - LONGEST_NAME :]}"
+
+
 def listing(
     results: pd.DataFrame,
     title: str,
@@ -98,7 +106,7 @@ def listing(
             table.add_section()
             table.add_row(_section(world, workload, results))
         for row in rows.to_dict("records"):
-            table.add_row(row["policy"], *(show(row) for _, show in columns))
+            table.add_row(in_a_column(row["policy"]), *(show(row) for _, show in columns))
     return table
 
 

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.questions.question import in_a_folders_name
+from experiments.questions.result_tables import LONGEST_NAME, in_a_column
 from experiments.running.errors import SpecError
 from experiments.running.run_spec import make_spec
-from scheduler import PolicyError, RejectedError, find_policy, new_policy, reads_telemetry
+from scheduler import POLICIES, PolicyError, RejectedError, find_policy, new_policy, reads_telemetry
 from scheduler.policy import choose
 from scheduler.router_url import parse_router_url
 from scheduler.routing_exchange import LONGEST_ANSWER_BYTES, question
@@ -266,6 +267,12 @@ def test_a_socket_that_the_sandbox_hides_is_refused_before_anything_is_brought_u
 def test_a_folder_is_named_without_slashes() -> None:
     assert in_a_folders_name("http://127.0.0.1:8000/select#snapshot") == "http-127.0.0.1-8000-select-snapshot"
     assert in_a_folders_name("my_module:Mine") == "my_module.Mine"
+
+
+def test_a_table_of_80_columns_shows_the_end_of_a_url() -> None:
+    assert in_a_column("http://127.0.0.1:8000/select#snapshot") == "…:8000/select#snapshot"
+    assert max(map(len, POLICIES)) < LONGEST_NAME
+    assert [name for name in POLICIES if in_a_column(name) != name] == []
 
 
 def test_a_router_takes_no_parameters() -> None:
