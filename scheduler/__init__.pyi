@@ -4,10 +4,12 @@ from .compilation import compiled
 from .cost_terms import CostModel, CostTerms
 from .dispatcher import Decision, Dispatcher
 from .errors import InfeasibleError, PolicyError, RejectedError
+from .hooks import HOOKS
 from .http_router import Dial, HttpRouter
 from .oracle import NetworkSample, OracleError, StalenessStage, parse_document
 from .policy import (
     POLICIES,
+    ROUTERS,
     TELEMETRY_POLICIES,
     Policy,
     check_parameters,
@@ -23,7 +25,9 @@ from .time_limit import time_limit
 from .view import View
 
 __all__ = [
+    "HOOKS",
     "POLICIES",
+    "ROUTERS",
     "TELEMETRY_POLICIES",
     "Candidates",
     "CostModel",

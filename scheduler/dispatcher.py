@@ -19,6 +19,7 @@ from scenario import Scenario
 from scheduler.candidates import Candidates
 from scheduler.compilation import load_compiler
 from scheduler.errors import InfeasibleError, RejectedError
+from scheduler.hooks import hooks_of, tokens_that_begin_a_block
 from scheduler.in_flight import REMEMBERED_S, InFlight
 from scheduler.link_table import LinkTable
 from scheduler.loads import DecodeLoads
@@ -89,6 +90,7 @@ class Dispatcher:
         self.policy_name = scenario.policy
         self.policy = policy if policy is not None else policy_of(scenario)
         self._limit_s = None if scenario.policy in POLICIES else scenario.policy_limit_s
+        self._hooks = hooks_of(self.policy, self.policy_name, self._limit_s)
         knobs = scenario.oracle
         self.oracle = StalenessStage(
             knobs.refresh_s,
@@ -149,7 +151,8 @@ class Dispatcher:
         An instance that is `avoided` is a candidate where no other is.
 
         RejectedError when the request is rejected: InfeasibleError when no instance could ever hold it, the policy's
-        own reason otherwise. PolicyError when the policy breaks its contract. In neither case is anything booked.
+        own reason otherwise. PolicyError when the policy breaks its contract. In neither case is anything booked, but
+        where it breaks it on hearing that the request is placed.
         """
         started_ns = self._stopwatch()
         self._view.move_to(now_s)
@@ -172,6 +175,8 @@ class Dispatcher:
             number, informed = request.request_id, math.isfinite(age_s)
             self._in_flight.start(number, prefill_id, chosen, expected.rate_Bps, now_s, expected.kv_bytes)
             self._sent[number] = _Sent(prefill_id, chosen, expected, tier, now_s, informed)
+        if self._hooks is not None:
+            self._hooks.tell("placed", request, chosen)
         return Decision(
             request_id=request.request_id,
             decided_s=now_s,
@@ -188,11 +193,25 @@ class Dispatcher:
             reason=str(getattr(self.policy, "reason", "")),
         )
 
+    @property
+    def unrepeatable(self) -> str:
+        """Why the policy need not decide alike in the same run once more; empty if it does."""
+        return str(getattr(self.policy, "unrepeatable", ""))
+
+    def token_marks(self, request: Request) -> range | tuple[()]:
+        """The tokens of a request's answer, counted from 1, at which `token_block` is due; none if nobody asks."""
+        wanted = self._hooks is not None and "token_block" in self._hooks
+        return tokens_that_begin_a_block(request) if wanted else ()
+
+    # PolicyError at any of these: the policy broke its contract on being told; what is booked is right.
+
     def transferred(self, request_id: int, now_s: float = -np.inf) -> None:
         """The KV has arrived: its blocks can be shared from now on. `now_s` gives the transfer's duration."""
         at, request = self._placed[request_id]
         self._forget_transfer(request_id, now_s)
         self.prefixes.insert(at, request.block_ids)
+        if self._hooks is not None:
+            self._tell("transferred", at, request)
 
     def hold(self, request_id: int) -> None:
         """The transfer that was just selected waits for memory at its decode instance: it is not on the network."""
@@ -209,14 +228,24 @@ class Dispatcher:
 
     def admitted(self, request_id: int) -> None:
         """The request joined the batch of its decode instance."""
-        self._loads.admitted(self._placed[request_id][0])
+        at, request = self._placed[request_id]
+        self._loads.admitted(at)
         self._running.add(request_id)
+        if self._hooks is not None:
+            self._tell("admitted", at, request)
+
+    def token_block(self, request_id: int) -> None:
+        """A token of the request's answer has begun another block of KV."""
+        if self._hooks is not None:
+            self._tell("token_block", *self._placed[request_id])
 
     def finished(self, request_id: int) -> None:
         """The request emitted its last token."""
         at, request = self._placed.pop(request_id)
         self._running.remove(request_id)
         self._loads.finished(at, request)
+        if self._hooks is not None:
+            self._tell("finished", at, request)
 
     def failed(self, request_id: int) -> None:
         """A request that has a decode instance and will not finish, in whatever state it is."""
@@ -224,6 +253,8 @@ class Dispatcher:
         self._forget_transfer(request_id)
         self._loads.abandoned(at, request, running=request_id in self._running)
         self._running.discard(request_id)
+        if self._hooks is not None:
+            self._tell("finished", at, request)
 
     def lost(self, decode_id: int) -> None:
         """A decode instance has ended and its caches with it: it is not chosen until `restored`."""
@@ -235,6 +266,10 @@ class Dispatcher:
         """A decode instance runs again, with empty caches."""
         self._dead.discard(self._table.position[decode_id])
         self._loads.set_dead(frozenset(self._dead))
+
+    def _tell(self, step: str, at: int, request: Request) -> None:
+        assert self._hooks is not None
+        self._hooks.tell(step, request, int(self._table.decode_id[at]))
 
     def _forget_transfer(self, request_id: int, now_s: float = -np.inf) -> None:
         sent = self._sent.pop(request_id, None)

@@ -58,6 +58,8 @@ class LinkTable:
         self.tier_latency_s: Floats = np.array([spec.tier_latency_s(tier) for tier in range(4)])
         self.tier = ByPrefill(self._find_tier)
         self.latency_s = ByPrefill(lambda prefill_id: self.tier_latency_s[self.tier[prefill_id]])
+        self.place: Ints = np.array([(i.pod, i.rack, i.server) for i in fabric.instances])
+        self.place.flags.writeable = False
         self._place = [(i.server, i.rack, i.pod) for i in fabric.instances]
         self._decode_place = [np.array(of_all) for of_all in zip(*(self._place[d] for d in roles.decode), strict=True)]
         self.up_instance: Ints = wiring.instances["up_instance"].copy()

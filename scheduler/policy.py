@@ -3,7 +3,8 @@
 A policy is an object with `select(request, candidates, view) -> decode_id`. It reads the candidates and the view and
 changes neither; its own state (a counter, a random stream) is its own. It may turn a request away by raising
 RejectedError with the reason, and have a `reason`, the text why it chose as it last did. Its parameters are the numbers
-that its class takes by name. Both worlds call it in the same way.
+that its class takes by name. It may have hooks, by which it is told what becomes of its requests (`scheduler.hooks`).
+One whose runs do not repeat to the byte says why in an attribute `unrepeatable`. Both worlds call it in the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from scenario import Scenario
 from scheduler.candidates import Candidates
@@ -56,7 +57,7 @@ PROJECT = str(Path(__file__).parents[1])
 
 ENTRY_POINT_GROUP = "netkv.policies"
 
-TELEMETRY_POLICIES = frozenset({"netkv_full", "netkv_fresh", "paper_full"})
+TELEMETRY_POLICIES = frozenset({"netkv_full", "netkv_fresh", "paper_full", "dynamo_router_netkv"})
 """Policies of ours that read the network sample: only for them a sweep varies how old it is."""
 
 
@@ -95,6 +96,15 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 }
 
 
+ROUTERS = {
+    "dynamo_router": "routers:DynamoRouter",
+    "dynamo_router_topology": "routers:DynamoRouterTopology",
+    "dynamo_router_netkv": "routers:DynamoRouterNetkv",
+}
+"""Other people's routers, which `make routers` installs, and the policies that ask them: `require()` of each is a
+PolicyError where its router is not installed."""
+
+
 def find_policy(name: str) -> Callable[[], Policy]:
     """The factory of a policy: ours by name, a router by its URL, a user's own by entry point or as `module:Class`.
 
@@ -105,13 +115,15 @@ def find_policy(name: str) -> Callable[[], Policy]:
     if is_router_url(name):
         url = parse_router_url(name)
         return lambda: HttpRouter(url)
+    if name in ROUTERS:
+        return _checked(name, _loaded(name, lambda: _installed(ROUTERS[name])))
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == name:
             return _checked(name, _loaded(name, entry.load))
     if ":" in name:
         return _checked(name, _loaded(name, lambda: _imported(name)))
-    meant = did_you_mean(name, POLICIES)
-    known = "ours" if meant else ", ".join(POLICIES)  # a line that can be read
+    meant = did_you_mean(name, [*POLICIES, *ROUTERS])
+    known = "ours" if meant else ", ".join([*POLICIES, *ROUTERS])  # a line that can be read
     raise PolicyError(f"policy: {name!r} is not one of {known}, your own as module:Class, or a router's URL{meant}")
 
 
@@ -139,6 +151,8 @@ def new_policy(
         return HttpRouter(parse_router_url(name), limit_s, dial)
     try:
         return find_policy(name)(**given)
+    except PolicyError:
+        raise
     except Exception as problem:  # a user's code may raise anything
         raise PolicyError(f"policy: {name}: cannot be made: {_said(problem)}") from problem
 
@@ -147,7 +161,7 @@ def reads_telemetry(name: str) -> bool:
     """Whether the age of the telemetry snapshot can matter to a policy; a user's own may read it."""
     if is_router_url(name):
         return parse_router_url(name).snapshot
-    return name in TELEMETRY_POLICIES or name not in POLICIES
+    return name in TELEMETRY_POLICIES or name not in {*POLICIES, *ROUTERS}
 
 
 def parameters_of(name: str) -> dict[str, float | None]:
@@ -180,6 +194,13 @@ def _imported(name: str) -> object:
     if not hasattr(module, attribute):
         raise PolicyError(f"policy: {name}: module {module_name} has no {attribute}")
     return getattr(module, attribute)
+
+
+def _installed(name: str) -> object:
+    """The class of a router of others. PolicyError when what it asks is not installed."""
+    router: Any = _imported(name)
+    router.require()
+    return router
 
 
 def look_in_the_current_directory() -> None:

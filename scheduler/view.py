@@ -133,6 +133,11 @@ class View:
         return self._table.link_names
 
     @property
+    def place(self) -> Ints:
+        """Where every instance of the fabric stands, shape [instances, 3]: pod, rack of the pod, server of the rack."""
+        return self._table.place
+
+    @property
     def others_Bps(self) -> Floats | None:
         """Other traffic than ours on every link by the snapshot, shape [links], bytes/s; None without one."""
         self._telemetry_read = True

@@ -2,8 +2,9 @@
 from .attempts import STRIDE, Attempts
 from .background_evidence import offered_and_measured
 from .fault_record import FaultRecord, note_paths
-from .lifecycle import STAGES, Hit, Lifecycle, Movers
-from .outcome import POLICY_ERROR, RETRIED, Outcome, RequestRecord
+from .lifecycle import STAGES, Lifecycle
+from .movers import Hit, Movers
+from .outcome import POLICY_ERROR, RETRIED, UNREPEATABLE, Outcome, RequestRecord
 from .prefill_queue import PrefillQueues
 from .run_look import LifeWatch, RunLook, TransferUnderWay, Watch
 
@@ -12,6 +13,7 @@ __all__ = [
     "RETRIED",
     "STAGES",
     "STRIDE",
+    "UNREPEATABLE",
     "Attempts",
     "FaultRecord",
     "Hit",

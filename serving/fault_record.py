@@ -21,7 +21,8 @@ from scenario import (
     links_of,
     state_of,
 )
-from serving.lifecycle import Hit, Lifecycle
+from serving.lifecycle import Lifecycle
+from serving.movers import Hit
 from serving.outcome import Outcome, RequestRecord
 from topologies import Fabric
 

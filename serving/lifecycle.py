@@ -16,11 +16,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from scenario import Role, Scenario
 from scheduler import Decision, Dispatcher, Policy, PolicyError, PrefixIndex, RejectedError
 from serving.decode_memory import DecodeMemory
+from serving.movers import Hit, Movers
 from serving.outcome import ENDED_EARLY, RequestRecord
 from serving.prefill_queue import PrefillQueues
 from serving.retries import Retries
@@ -34,48 +35,12 @@ STAGES = ("queue", "prefill", "transfer", "admission", "decode")
 """Where a request that has arrived can be: waiting for prefill, in it, on its way, waiting for decode, in it."""
 
 
-class Movers(Protocol):
-    """What a world is told to do. It reports to the `Lifecycle`, at once or later, what has come of it."""
-
-    def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
-        """Prefill a prompt at an instance: `prefill_started`, then `prefilled`.
-
-        First come first served, or at once where the scenario's `serving.prefill` says so.
-        """
-        ...
-
-    def transfer(self, request: Request, decision: Decision) -> None:
-        """Move the KV and have the request decoded: `sending`, `received`, `admitted`, `first_token`, `finished`.
-
-        Or `failed`, or `refused`, at any of these. While the prompt is in prefill only `serving.overlap` of the bytes
-        may leave, evenly until its end.
-        """
-        ...
-
-    def abandon(self, request_id: int, decode_id: int | None) -> None:
-        """Have the decode instance, if one was chosen, forget a request that has failed or is to be placed anew.
-
-        What is still reported of it belongs to an attempt that is over, and must not be passed on.
-        """
-        ...
-
-    def wake(self, request_id: int, at_s: float) -> None:
-        """Ask `Lifecycle.overdue` at that time. Only where the scenario has `serving.retry.timeout_s`."""
-        ...
-
-
-class Hit(NamedTuple):
-    """The requests that a dead instance took with it: those that failed by it, and those that are tried once more."""
-
-    failed: list[int]
-    retried: list[int]
-
-
 class Lifecycle:
     """The requests of one run and how far each has come.
 
     `records` and `decisions`: rows of the run's tables by request; `policy_error`: how the policy broke its contract
-    and so ended the run (empty: it did not). `on_closed` is told how many requests are over whenever one is.
+    and so ended the run (empty: it did not); `retries`: how often each request was tried. `on_closed` is told how many
+    requests are over whenever one is.
     """
 
     def __init__(
@@ -108,7 +73,7 @@ class Lifecycle:
         self._memory = DecodeMemory(roles.decode, serving.kv_memory_tokens) if before else None
         self._overlap = serving.overlap > 0
         self._in_prefill: set[int] = set()
-        self._retries = Retries(serving.retry)
+        self.retries = Retries(serving.retry)
         self._answer_s = scenario.model.step_s(serving.batch_slots)
         self._no_sender: dict[int, str] = {}
         self._open = set(self._requests)
@@ -152,7 +117,7 @@ class Lifecycle:
         if request.request_id not in self._open:
             return  # the run has ended early
         prefill_s = self._prefill_s[request.request_id]
-        prefill_id = self._queues.assign(prefill_s, self._retries.avoided(request.request_id))
+        prefill_id = self._queues.assign(prefill_s, self.retries.avoided(request.request_id))
         if prefill_id is None:
             self._close(request.request_id, "no prefill instance is running")
             return
@@ -183,7 +148,7 @@ class Lifecycle:
     def _select(self, request_id: int, now_s: float) -> None:
         request, record = self._requests[request_id], self.records[request_id]
         try:
-            avoided = self._retries.avoided(request_id)
+            avoided = self.retries.avoided(request_id)
             decision = self.dispatcher.select(request, record.prefill_id, now_s, avoided)
         except RejectedError as problem:
             record.status = "rejected"
@@ -236,14 +201,19 @@ class Lifecycle:
         if request_id in self._open:
             self._received_s[request_id] = at_s
             self._expect(request_id, at_s)
-            self.dispatcher.transferred(request_id, at_s)
+            self._book(self.dispatcher.transferred, request_id, at_s)
             self._note_transfer(request_id)
 
     def admitted(self, request_id: int, at_s: float) -> None:
         if request_id in self._open:
-            self.dispatcher.admitted(request_id)
+            self._book(self.dispatcher.admitted, request_id)
             self._expect(request_id, at_s + self._requests[request_id].output_length * self._answer_s)
             self.records[request_id].admission_ms = (at_s - self._received_s[request_id]) * 1e3
+
+    def token_block(self, request_id: int) -> None:
+        """A token of the answer has begun another block of KV."""
+        if request_id in self._open:
+            self._book(self.dispatcher.token_block, request_id)
 
     def first_token(self, request_id: int, at_s: float) -> None:
         """For a world that learns of it before the last one: a request that fails in between keeps its TTFT."""
@@ -254,7 +224,7 @@ class Lifecycle:
     def finished(self, request_id: int, first_token_s: float, last_token_s: float) -> None:
         if request_id in self._open:
             self.records[request_id].emitted(first_token_s, last_token_s)
-            self.dispatcher.finished(request_id)
+            self._book(self.dispatcher.finished, request_id)
             self._free_memory(request_id, last_token_s)
             if request_id in self._sent_from_s or request_id in self._no_sender:  # else as soon as the sender reports
                 self._close(request_id, self._no_sender.get(request_id, ""))
@@ -263,7 +233,7 @@ class Lifecycle:
         """It is time to look whether anything was heard of a request: its attempt is over if not."""
         if request_id not in self._open or self.records[request_id].status == "completed":
             return
-        again_s = self._retries.look(request_id, now_s)
+        again_s = self.retries.look(request_id, now_s)
         if again_s > now_s:
             if again_s < math.inf:
                 self._movers.wake(request_id, again_s)
@@ -280,7 +250,7 @@ class Lifecycle:
             return
         if self.records[request_id].status == "completed":
             self._close(request_id, error)
-        elif now_s is not None and self._retries.may(request_id):
+        elif now_s is not None and self.retries.may(request_id):
             self._try_again(request_id, now_s, silent and request_id not in self._received_s)
         else:
             self._take_back(request_id, now_s)
@@ -299,7 +269,7 @@ class Lifecycle:
             self._queues.set_dead(instance, True)
         hit = [request_id for request_id in sorted(self._open) if self._is_at(request_id, role, instance)]
         hit.sort(key=self._is_ordered)  # who waits leaves first, so that what others free is not given to it
-        again = [request_id for request_id in hit if self._retries.may(request_id)]
+        again = [request_id for request_id in hit if self.retries.may(request_id)]
         for request_id in hit:
             self.failed(request_id, reason, now_s)
         if role == "prefill":
@@ -346,12 +316,14 @@ class Lifecycle:
         """Select once more; after another prefill where the KV is lost, or its prefill instance has ended."""
         decision, prefill_id = self._decided.get(request_id), self.records[request_id].prefill_id
         prefilled = request_id not in self._in_prefill and not kv_lost
-        self._retries.again(
+        self.retries.again(
             request_id, *([decision.decode_id] if decision else []), *([] if prefilled else [prefill_id])
         )
         if decision is None and kv_lost:
             self._movers.abandon(request_id, None)
         self._take_back(request_id, now_s)
+        if request_id not in self._open:
+            return  # the run has ended early
         self.decisions.pop(request_id, None)
         self.records[request_id].undecided()
         if prefilled and not self._queues.is_dead(prefill_id):
@@ -365,7 +337,7 @@ class Lifecycle:
             self._sent_from_s.pop(request_id, None)
             self._received_s.pop(request_id, None)
             self._movers.abandon(request_id, decision.decode_id)
-            self.dispatcher.failed(request_id)
+            self._book(self.dispatcher.failed, request_id)
             self._free_memory(request_id, now_s)
             del self._decided[request_id]
         self._end_prefill(request_id)
@@ -387,18 +359,21 @@ class Lifecycle:
         """A request has left its decode instance: order the transfers that its memory is enough for."""
         if self._memory is not None:
             for waiting in self._memory.leave(self._decided[request_id].decode_id, request_id):
-                self._order(waiting, -math.inf if now_s is None else now_s)
+                if waiting in self._open:  # or the run has ended early
+                    self._order(waiting, -math.inf if now_s is None else now_s)
 
     def _expect(self, request_id: int, by_s: float) -> None:
         """Something will be heard of the request by then, unless it is lost."""
-        look_s = self._retries.expect(request_id, by_s)
+        look_s = self.retries.expect(request_id, by_s)
         if look_s is not None:
             self._movers.wake(request_id, look_s)
 
-    @property
-    def retried(self) -> list[int]:
-        """The requests that were tried more than once."""
-        return sorted(self._retries.retried)
+    def _book(self, step: Callable[..., None], request_id: int, *at_s: float) -> None:
+        """Tell the scheduler of a step. A policy that breaks its contract on hearing of it ends the run."""
+        try:
+            step(request_id, *at_s)
+        except PolicyError as problem:
+            self._end_early(request_id, str(problem))
 
     # -- bookkeeping ------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,9 @@ RETRIED = "retried_ids"
 POLICY_ERROR = "policy_error"
 """Where a run's evidence says how the policy broke its contract and ended the run."""
 
+UNREPEATABLE = "unrepeatable"
+"""Where a run's evidence says why the same specification need not give the same bytes again."""
+
 ENDED_EARLY = "the run ended before it was finished: its policy broke"
 """The error of the requests that were still open then."""
 

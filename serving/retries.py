@@ -20,9 +20,9 @@ class Retries:
         self._due_s: dict[int, float] = {}
 
     @property
-    def retried(self) -> frozenset[int]:
-        """Requests that have been tried more than once."""
-        return frozenset(self._over)
+    def retried(self) -> list[int]:
+        """The requests that have been tried more than once."""
+        return sorted(self._over)
 
     def may(self, request_id: int) -> bool:
         """Whether a request that has failed is tried once more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
@@ -28,7 +28,14 @@ class Left(NamedTuple):
     first_token_s: float
 
 
-BatchEvent = Joined | Left
+class Marked(NamedTuple):
+    """A token of the request is out that somebody wants to know of."""
+
+    request_id: int
+    at_s: float
+
+
+BatchEvent = Joined | Left | Marked
 
 
 class DecodeBatch:
@@ -45,8 +52,10 @@ class DecodeBatch:
         self._memory_tokens = memory_tokens
         self._free_tokens = memory_tokens
         self._gaps = gaps
-        self._waiting: deque[tuple[int, int, int]] = deque()  # request, tokens, output tokens
+        # request, tokens, output tokens, marked tokens
+        self._waiting: deque[tuple[int, int, int, Sequence[int]]] = deque()
         self._endings: list[tuple[int, int, int, int]] = []  # heap: last step, order of admission, request, tokens
+        self._marks: list[tuple[int, int, int]] = []  # heap: step of a marked token, order of admission, request
         self._joined: list[int] = []  # at the start of step `_step`
         self._first_token_s: dict[int, float] = {}
         self._admissions = 0
@@ -54,7 +63,7 @@ class DecodeBatch:
         self._start_s = -math.inf
         self._length_s = math.inf
         self.next_s = math.inf
-        """When a request joins or leaves next, if none is offered before; seconds, infinite if never."""
+        """When a request joins, leaves or emits a marked token next, if none is offered; seconds, infinite if never."""
 
     @property
     def running(self) -> int:
@@ -66,13 +75,18 @@ class DecodeBatch:
         """Requests in the queue."""
         return len(self._waiting)
 
-    def offer(self, request_id: int, context_tokens: int, output_tokens: int, now_s: float) -> list[BatchEvent]:
-        """Queue a request; it joins at the next step with a free slot and memory. ValueError if it never could."""
+    def offer(
+        self, request_id: int, context_tokens: int, output_tokens: int, now_s: float, marks: Sequence[int] = ()
+    ) -> list[BatchEvent]:
+        """Queue a request; it joins at the next step with a free slot and memory. ValueError if it never could.
+
+        marks: the tokens of its answer, counted from 1, of which a `Marked` tells.
+        """
         tokens = context_tokens + output_tokens
         if tokens > self._memory_tokens or output_tokens < 1:
             raise ValueError(f"request {request_id}: {tokens} tokens exceed the memory of {self._memory_tokens} tokens")
         events = self.advance(now_s)
-        self._waiting.append((request_id, tokens, output_tokens))
+        self._waiting.append((request_id, tokens, output_tokens, marks))
         if len(self._waiting) > 1:
             return events  # the first in the queue has its turn booked, or is blocked
         self._let_in(now_s, events)
@@ -103,7 +117,7 @@ class DecodeBatch:
                 self.next_s = min(self.next_s, self._start_s + steps * self._length_s)
 
     def advance(self, now_s: float) -> list[BatchEvent]:
-        """Let all requests join or leave that are due by `now_s`; what happened, in order."""
+        """Let all happen that is due by `now_s`; what did, in order."""
         events: list[BatchEvent] = []
         while self.next_s <= now_s:
             self._change(events)
@@ -114,6 +128,8 @@ class DecodeBatch:
         at_s = self.next_s
         self._begin_step(self._steps_until(at_s))
         self._start_s = at_s
+        while self._marks and self._marks[0][0] < self._step:
+            events.append(Marked(heapq.heappop(self._marks)[2], at_s))
         while self._endings and self._endings[0][0] < self._step:
             _, _, request_id, tokens = heapq.heappop(self._endings)
             self._free_tokens += tokens
@@ -134,15 +150,18 @@ class DecodeBatch:
     def _admit(self, events: list[BatchEvent]) -> None:
         """Let requests join the step that starts now, first come first served; book the next change."""
         while self._waiting and self._fits():
-            request_id, tokens, output_tokens = self._waiting.popleft()
+            request_id, tokens, output_tokens, marks = self._waiting.popleft()
             self._free_tokens -= tokens
             self._admissions += 1
             heapq.heappush(self._endings, (self._step + output_tokens - 1, self._admissions, request_id, tokens))
+            for token in marks:
+                heapq.heappush(self._marks, (self._step + token - 1, self._admissions, request_id))
             self._joined.append(request_id)
             events.append(Joined(request_id, self._start_s))
         if self._endings:
             self._length_s = self._step_s[len(self._endings) - 1]
-            self.next_s = self._start_s + (self._endings[0][0] + 1 - self._step) * self._length_s
+            last = self._endings[0][0] if not self._marks else min(self._endings[0][0], self._marks[0][0])
+            self.next_s = self._start_s + (last + 1 - self._step) * self._length_s
         else:
             self.next_s = math.inf
 

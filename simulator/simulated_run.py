@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 from scenario import DETECTION_S, BackgroundFlow, Role, Scenario, fault_edges
 from scheduler import Decision, Policy, PrefixIndex
-from serving import POLICY_ERROR, RETRIED, Attempts, FaultRecord, Lifecycle, Outcome, Watch
-from simulator.decode_batch import BatchEvent, DecodeBatch, Joined
+from serving import POLICY_ERROR, RETRIED, UNREPEATABLE, Attempts, FaultRecord, Lifecycle, Outcome, Watch
+from simulator.decode_batch import BatchEvent, DecodeBatch, Joined, Left
 from simulator.errors import StuckError
 from simulator.event_queue import EventQueue, Kind
 from simulator.faulty_transport import FaultyTransport
@@ -256,14 +256,16 @@ class SimulatedRun:
         """The last byte is in: the request queues for the batch."""
         request, decode_id = self._requests[request_id], self._moving.pop(request_id).decode_id
         self._life.received(request_id, self._now_s)
-        batch = self._batches[decode_id]
-        self._apply(decode_id, batch.offer(request_id, request.input_length, request.output_length, self._now_s))
+        size, marks = (request.input_length, request.output_length), self._life.dispatcher.token_marks(request)
+        self._apply(decode_id, self._batches[decode_id].offer(request_id, *size, self._now_s, marks))
 
     def _apply(self, decode_id: int, happened: list[BatchEvent]) -> None:
         """Report what a batch did, and come back when it changes next."""
         for event in happened:
             if isinstance(event, Joined):
                 self._life.admitted(event.request_id, event.at_s)
+            elif not isinstance(event, Left):
+                self._life.token_block(event.request_id)
             else:
                 self._life.finished(event.request_id, event.first_token_s, event.at_s)
         next_s = self._batches[decode_id].next_s
@@ -351,11 +353,16 @@ class SimulatedRun:
             "background_bytes": round(self._transport.background_B),
             "link_sample_s": self._observers.link_sample_s,
             "events": self.events,
-            **({RETRIED: self._life.retried} if self._life.retried else {}),
             "mean_flows": self._flows_seen / transfers if transfers else 0.0,
         }
-        if self._life.policy_error:
-            outcome.evidence[POLICY_ERROR] = self._life.policy_error
+        life = self._life
+        for key, found in (
+            (POLICY_ERROR, life.policy_error),
+            (RETRIED, life.retries.retried),
+            (UNREPEATABLE, life.dispatcher.unrepeatable),
+        ):
+            if found:
+                outcome.evidence[key] = found
         return outcome
 
     def _state(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from scenario import BackgroundFlow, Role, Scenario
 from scheduler import Policy, PrefixIndex
-from serving import POLICY_ERROR, RETRIED, Outcome, Watch
+from serving import POLICY_ERROR, RETRIED, UNREPEATABLE, Outcome, Watch
 from testbed.background_player import BackgroundPlayer
 from testbed.calibration import CALIBRATION_ID, Calibration
 from testbed.cpu_monitor import CpuMonitor
@@ -189,7 +189,8 @@ class EmulatedRun:
         }
         for key, found in (
             (POLICY_ERROR, movers.life.policy_error),
-            (RETRIED, movers.life.retried),
+            (RETRIED, movers.life.retries.retried),
+            (UNREPEATABLE, movers.life.dispatcher.unrepeatable),
             ("worker_complaints", self._complaints),
             ("background_failures", self._background.failures),
             ("worker_deaths", self._deaths),

@@ -62,6 +62,7 @@ class RequestMovers:
             "received": self._on_received,
             "admitted": self._on_admitted,
             "first_token": self._on_first_token,
+            "token_block": self._on_token_block,
             "finished": self._on_finished,
             "transfer_failed": self._on_transfer_failed,
             "rejected": self._on_rejected,
@@ -99,7 +100,8 @@ class RequestMovers:
             "stripes": self._stripes,
         }
         tokens = {"context_tokens": request.input_length, "output_tokens": request.output_length}
-        self._tell("decode", decision.decode_id, {"do": "expect", **moved, **tokens})
+        marks = {"marks": [*at]} if (at := self.life.dispatcher.token_marks(request)) else {}
+        self._tell("decode", decision.decode_id, {"do": "expect", **moved, **tokens, **marks})
         if emulated_bytes:
             address = [self._up.address(decision.decode_id), DECODE_PORT]
             bound = {"address": address, "deadline_s": self._up.spec.deadline_s}
@@ -152,6 +154,9 @@ class RequestMovers:
 
     def _on_first_token(self, event: Event) -> None:
         self.life.first_token(event["request_id"], self._clock.real_s(event["at_s"]))
+
+    def _on_token_block(self, event: Event) -> None:
+        self.life.token_block(event["request_id"])
 
     def _on_finished(self, event: Event) -> None:
         token_s = [self._clock.real_s(at_s) for at_s in event["token_s"]]

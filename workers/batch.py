@@ -25,7 +25,7 @@ import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Admitted(NamedTuple):
@@ -58,6 +58,13 @@ class FirstToken(NamedTuple):
     at_s: float
 
 
+class MarkedToken(NamedTuple):
+    """A token of the request is out that the driver wants to know of."""
+
+    request_id: int
+    at_s: float
+
+
 class Finished(NamedTuple):
     """The last token is out: token i of the request came at the end of step `first_step` + i, at `token_s[i]`."""
 
@@ -67,7 +74,7 @@ class Finished(NamedTuple):
     token_s: list[float]
 
 
-Event = Admitted | Rejected | StepEnded | FirstToken | Finished
+Event = Admitted | Rejected | StepEnded | FirstToken | MarkedToken | Finished
 
 
 class StepLog:
@@ -93,6 +100,7 @@ class StepLog:
 class _Request(NamedTuple):
     tokens: int
     output_tokens: int
+    marks: Sequence[int]
 
 
 class Batch:
@@ -113,6 +121,7 @@ class Batch:
         self._waiting: dict[int, _Request] = {}
         self._running: dict[int, tuple[_Request, int]] = {}  # with the first step
         self._endings: list[tuple[int, int, int]] = []  # heap: last step, order of admission, request
+        self._marks: list[tuple[int, int, int, int]] = []  # heap: step, order of admission, request, first step
         self._joined: list[int] = []  # at the start of the current step
         self._admissions = 0
         self._step = 0
@@ -142,8 +151,13 @@ class Batch:
         """Whether such a request could run if it were alone."""
         return context_tokens + output_tokens <= self._memory_tokens
 
-    def offer(self, request_id: int, context_tokens: int, output_tokens: int, now_s: float) -> list[Event]:
-        """Queue a request; it joins at the next step with a free slot and memory. ValueError if its id is in use."""
+    def offer(
+        self, request_id: int, context_tokens: int, output_tokens: int, now_s: float, marks: Sequence[int] = ()
+    ) -> list[Event]:
+        """Queue a request; it joins at the next step with a free slot and memory. ValueError if its id is in use.
+
+        marks: the tokens of its answer, counted from 1, of which a `MarkedToken` tells.
+        """
         events = self.advance(now_s)
         if request_id in self:
             raise ValueError(f"request {request_id} is already queued or running")
@@ -152,7 +166,7 @@ class Batch:
         if not self.fits(context_tokens, output_tokens):
             error = f"{context_tokens} + {output_tokens} tokens exceed the memory of {self._memory_tokens} tokens"
             return [*events, Rejected(request_id, now_s, error)]
-        self._waiting[request_id] = _Request(context_tokens + output_tokens, output_tokens)
+        self._waiting[request_id] = _Request(context_tokens + output_tokens, output_tokens, marks)
         self._admit(now_s, events)
         return events
 
@@ -184,6 +198,10 @@ class Batch:
         self._log.append(at_s)
         events += [FirstToken(request_id, at_s) for request_id in self._joined]
         self._joined.clear()
+        while self._marks and self._marks[0][0] <= self._step:
+            _, _, request_id, first_step = heapq.heappop(self._marks)
+            if self._running.get(request_id, (None, -1))[1] == first_step:  # else cancelled meanwhile
+                events.append(MarkedToken(request_id, at_s))
         while self._endings and self._endings[0][0] <= self._step:
             _, _, request_id = heapq.heappop(self._endings)
             request, first_step = self._running.get(request_id, (None, 0))
@@ -213,6 +231,8 @@ class Batch:
             self._joined.append(request_id)
             self._admissions += 1
             heapq.heappush(self._endings, (self._step + request.output_tokens - 1, self._admissions, request_id))
+            for token in request.marks:
+                heapq.heappush(self._marks, (self._step + token - 1, self._admissions, request_id, self._step))
             events.append(Admitted(request_id, now_s))
         if len(self._running) > before:
             self._step_start_s = now_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import reprlib
 import socket
+from itertools import pairwise
 from typing import Any
 
 PORT_MAX = 65_535
@@ -47,6 +48,14 @@ class Command:
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
             raise self._error(name, f"an integer of {minimum} to {maximum}")
         return value
+
+    def increasing(self, name: str, maximum: int) -> list[int]:
+        """Whole numbers from 1 to `maximum`, each above the one before it; none when the field is missing."""
+        values = self.fields.get(name, [])
+        right = isinstance(values, list) and all(type(value) is int for value in values)
+        if not right or any(after <= before for before, after in pairwise((0, *values, maximum + 1))):
+            raise self._error(name, f"a list of increasing integers of 1 to {maximum}")
+        return list(values)
 
     def seconds(self, name: str) -> float:
         value = self.fields.get(name)

@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from workers.batch import Admitted, Batch, Event, Finished, FirstToken, Rejected, StepEnded, StepLog
+from workers.batch import Admitted, Batch, Event, Finished, FirstToken, MarkedToken, Rejected, StepEnded, StepLog
 from workers.control_channel import ControlChannel, add_realtime_argument, argument_parser, stamp
 from workers.inbound import BlobReceiver, Receiver
 from workers.steps import StepTable
@@ -39,6 +39,11 @@ class _Size(NamedTuple):
     output_tokens: int
 
 
+class _Announced(NamedTuple):
+    size: _Size
+    marks: list[int]
+
+
 class DecodeWorker:
     """Matches what the driver announced (`expect`) with what arrived from the network."""
 
@@ -48,7 +53,7 @@ class DecodeWorker:
         self._batch = batch
         self._stamps = StepLog()
         self._timer: Timer | None = None
-        self._expected: dict[int, _Size] = {}  # announced, not yet offered to the batch
+        self._expected: dict[int, _Announced] = {}  # announced, not yet offered to the batch
         self._received: set[int] = set()  # received, not yet announced
         self._receiver = receiver_for(self._on_received, self._on_error)
 
@@ -57,6 +62,7 @@ class DecodeWorker:
         total_bytes = command.integer("bytes")
         stripes = command.integer("stripes", minimum=1, maximum=STRIPES_MAX)
         size = _Size(command.integer("context_tokens"), command.integer("output_tokens", minimum=1))
+        marks = command.increasing("marks", size.output_tokens)
         if request_id in self._expected or request_id in self._batch:
             self._channel.emit("rejected", request_id=request_id, error="the request is already queued or running")
             return
@@ -66,7 +72,7 @@ class DecodeWorker:
             error = f"{size.context_tokens} + {size.output_tokens} tokens exceed the KV memory"
             self._channel.emit("rejected", request_id=request_id, error=error)
             return
-        self._expected[request_id] = size
+        self._expected[request_id] = _Announced(size, marks)
         self._receiver.expect(request_id, total_bytes, stripes)
         if request_id in self._received and self._receiver.holds(request_id):
             self._offer(request_id)
@@ -98,10 +104,10 @@ class DecodeWorker:
         self._channel.emit("wire_error", request_id=request_id, error=error, peer=peer)
 
     def _offer(self, request_id: int) -> None:
-        size = self._expected.pop(request_id)
+        announced = self._expected.pop(request_id)
         self._received.discard(request_id)
         self._receiver.forget(request_id)
-        self._apply(self._batch.offer(request_id, size.context_tokens, size.output_tokens, self._loop.clock()))
+        self._apply(self._batch.offer(request_id, *announced.size, self._loop.clock(), announced.marks))
 
     def _on_boundary(self) -> None:
         self._timer = None
@@ -116,6 +122,8 @@ class DecodeWorker:
                     self._stamps.append(at_s)
                 case FirstToken(request_id):
                     self._channel.emit("first_token", request_id=request_id, at_s=at_s)
+                case MarkedToken(request_id):
+                    self._channel.emit("token_block", request_id=request_id, at_s=at_s)
                 case Admitted(request_id):
                     self._channel.emit("admitted", request_id=request_id, at_s=at_s)
                 case Finished(request_id, _, first_step, token_s):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler import Candidates, CostModel, CostTerms, Policy, RejectedError, View
+from scheduler import HOOKS, Candidates, CostModel, CostTerms, Policy, RejectedError, View
 from workloads import Request
 
 Floats = NDArray[np.float64]
@@ -66,6 +66,9 @@ class WatchedPolicy:
         self._wanted = wanted
         self.seen: dict[int, SeenDecision] = {}
         self.other = 0
+        for step in HOOKS:  # its books are those of the record, too
+            if hasattr(policy, step):
+                setattr(self, step, getattr(policy, step))
 
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
         """The recorded instance; the policy's own choice, or RejectedError, for a request that is not on record."""

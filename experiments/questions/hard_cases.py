@@ -20,10 +20,11 @@ from experiments.analysis import CAVEAT, Interval, against_best, challengers, pa
 from experiments.drawing import Chart, HeatMap, Quantity, gain_over, in_order, place_among, style_of
 from experiments.questions.fault_tolerance import FAULTS, LINKS_DOWN
 from experiments.questions.place_wording import by_place
-from experiments.questions.question import Axis, Changes, EmulatedCut, Question, SweepProfile, reads_telemetry
+from experiments.questions.question import Axis, Changes, EmulatedCut, Question, SweepProfile
 from experiments.questions.regimes import REGIMES
 from experiments.questions.result_tables import Column, Row, listing
 from experiments.running import RunSpec
+from scheduler import reads_telemetry
 
 TITLE = "Where does network awareness lose?"
 REFERENCE = "netkv_static"

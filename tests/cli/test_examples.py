@@ -52,6 +52,15 @@ def test_the_policy_runs_from_its_own_folder(tmp_path: Path) -> None:
     assert (requests["tier"] == 1).mean() > 0.9
 
 
+def test_the_policy_with_books_of_its_own_runs_to_its_end(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ("--world", "analytic", "--requests", "60", "--out", str(out))
+    run(NETKV, "run", "--policy", "block_counting_policy:FewestBlocks", *arguments, cwd=EXAMPLES)
+    requests = pd.read_parquet(out / "requests.parquet")
+    assert (requests["status"] == "completed").all()
+    assert requests["decode_id"].nunique() == 8
+
+
 def test_the_specification_is_used_field_by_field(tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(NETKV, "run", str(EXAMPLES / "spec.yaml"), "--out", str(out))

@@ -295,7 +295,7 @@ def test_an_instance_at_which_a_request_has_failed_is_chosen_again_only_where_no
         told.life.failed(number, "connection reset", 2.0 + turn)
     assert sorted(chosen) == sorted(roles.decode)
     assert told.life.records[number].error == ""  # a ninth attempt, at one that has failed before
-    assert told.life.retried == [number]
+    assert told.life.retries.retried == [number]
 
 
 def test_a_request_of_which_nothing_is_heard_is_tried_elsewhere_and_then_fails() -> None:

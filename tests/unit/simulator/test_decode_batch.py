@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.decode_batch import BatchEvent, DecodeBatch, Joined, Left
+from simulator.decode_batch import BatchEvent, DecodeBatch, Joined, Left, Marked
 from workers import batch as stepping
 
 SLOTS, MEMORY_TOKENS = 4, 100
@@ -21,14 +21,16 @@ class Arrival(NamedTuple):
     at_s: float
     context_tokens: int
     output_tokens: int
+    marks: tuple[int, ...]
 
 
 class History(NamedTuple):
-    """What became of requests 0, 1, 2...: who joined when, first and last token, and the gaps by the batch's size."""
+    """What became of requests 0, 1, 2...: who joined when, first and last token, marks, and the gaps."""
 
     admitted: list[tuple[int, float]]
     first_token_s: dict[int, float]
     finished: list[tuple[int, float]]
+    marked: list[tuple[int, float]]
     gaps: list[int]
 
 
@@ -44,8 +46,10 @@ def decimal(running: int) -> float:
 
 def arrivals(tick_s: float) -> st.SearchStrategy[list[Arrival]]:
     some = st.builds(
-        lambda ticks, context, output: Arrival(ticks * tick_s, context, output),
-        *(st.integers(0, 120), st.integers(0, MEMORY_TOKENS - 40), st.integers(1, 40)),
+        lambda ticks, context, output, every: Arrival(
+            ticks * tick_s, context, output, tuple(range(every, output + 1, every))
+        ),
+        *(st.integers(0, 120), st.integers(0, MEMORY_TOKENS - 40), st.integers(1, 40), st.integers(1, 30)),
     )
     return st.lists(some, max_size=25).map(sorted)
 
@@ -54,7 +58,7 @@ def step_by_step(work: list[Arrival], step_s: StepTime) -> History:
     batch = stepping.Batch(step_s, SLOTS, MEMORY_TOKENS)
     events: list[stepping.Event] = []
     for request_id, arrival in enumerate(work):
-        events += batch.offer(request_id, arrival.context_tokens, arrival.output_tokens, arrival.at_s)
+        events += batch.offer(request_id, *arrival[1:3], arrival.at_s, arrival.marks)
     events += batch.advance(LATE_S)
     running_at = {event.at_s: event.running for event in events if isinstance(event, stepping.StepEnded)}
     done = [event for event in events if isinstance(event, stepping.Finished)]
@@ -66,6 +70,7 @@ def step_by_step(work: list[Arrival], step_s: StepTime) -> History:
         [(event.request_id, event.at_s) for event in events if isinstance(event, stepping.Admitted)],
         {event.request_id: event.token_s[0] for event in done},
         [(event.request_id, event.at_s) for event in done],
+        [(event.request_id, event.at_s) for event in events if isinstance(event, stepping.MarkedToken)],
         gaps,
     )
 
@@ -75,7 +80,7 @@ def by_jumps(work: list[Arrival], step_s: StepTime) -> History:
     batch = DecodeBatch(step_s, SLOTS, MEMORY_TOKENS, gaps)
     events: list[BatchEvent] = []
     for request_id, arrival in enumerate(work):
-        events += batch.offer(request_id, arrival.context_tokens, arrival.output_tokens, arrival.at_s)
+        events += batch.offer(request_id, *arrival[1:3], arrival.at_s, arrival.marks)
     events += batch.advance(LATE_S)
     assert (batch.running, batch.waiting) == (0, 0)
     done = [event for event in events if isinstance(event, Left)]
@@ -83,6 +88,7 @@ def by_jumps(work: list[Arrival], step_s: StepTime) -> History:
         [(event.request_id, event.at_s) for event in events if isinstance(event, Joined)],
         {event.request_id: event.first_token_s for event in done},
         [(event.request_id, event.at_s) for event in done],
+        [(event.request_id, event.at_s) for event in events if isinstance(event, Marked)],
         gaps,
     )
 
@@ -99,6 +105,8 @@ def test_jumping_is_stepping_up_to_rounding(work: list[Arrival]) -> None:
     assert [at_s for _, at_s in jumped.admitted] == pytest.approx([at_s for _, at_s in stepped.admitted], rel=1e-9)
     assert jumped.first_token_s == pytest.approx(stepped.first_token_s, rel=1e-9)
     assert dict(jumped.finished) == pytest.approx(dict(stepped.finished), rel=1e-9)
+    assert [who for who, _ in jumped.marked] == [who for who, _ in stepped.marked]
+    assert [at_s for _, at_s in jumped.marked] == pytest.approx([at_s for _, at_s in stepped.marked], rel=1e-9)
     assert jumped.gaps == stepped.gaps
 
 

@@ -117,7 +117,7 @@ def test_what_a_decode_instance_holds_at_first_need_not_move() -> None:
 
     requests = [prompt(0, 0.0, block=7), prompt(1, 0.0, block=8)]
     clock = RunClock(1.0, monotonic=lambda: 2.0)
-    movers = RequestMovers(cast(FabricUp, up), scenario, roles, requests, clock, tell, held)
+    movers = RequestMovers(cast(FabricUp, up), scenario, roles, requests, clock, tell, prefixes=held)
     for request in requests:
         movers.life.arrive(request)
         movers.life.prefilled(request.request_id, 1.0, 1.0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers import batch as batch_module
-from workers.batch import Admitted, Batch, Event, Finished, FirstToken, Rejected, StepEnded
+from workers.batch import Admitted, Batch, Event, Finished, FirstToken, MarkedToken, Rejected, StepEnded
 from workers.steps import StepTable
 
 
@@ -46,6 +46,14 @@ def test_a_lone_request_steps_from_its_admission() -> None:
         Finished(1, 8.0, 0, [6.0, 7.0, 8.0]),
     ]
     assert batch.next_boundary_s is None
+
+
+def test_a_marked_token_is_told_when_it_is_out() -> None:
+    batch = make_batch()
+    batch.offer(1, 10, 3, now_s=0.0, marks=(2, 3))
+    batch.offer(2, 10, 9, now_s=0.0, marks=(2,))
+    told = [event for event in (*batch.cancel(2, 1.0), *batch.advance(100.0)) if isinstance(event, MarkedToken)]
+    assert told == [MarkedToken(1, 3.0), MarkedToken(1, 4.0)]  # the first step has both in it
 
 
 def test_a_newcomer_joins_at_the_next_boundary_and_slows_the_step() -> None:

@@ -38,6 +38,14 @@ def test_no_name_is_looked_up(host: str) -> None:
         command(address=[host, 7001]).address("address")
 
 
+@pytest.mark.parametrize("value", [[0], [2, 1], [1, 1], [6], [True], ["1"], [1.0], {"1": 1}, 3, None])
+def test_marks_are_increasing_and_within_the_answer(value: object) -> None:
+    with pytest.raises(CommandError, match="a list of increasing integers of 1 to 5"):
+        command(marks=value).increasing("marks", 5)
+    assert command(marks=[1, 5]).increasing("marks", 5) == [1, 5]
+    assert command().increasing("marks", 5) == []
+
+
 def test_a_list_of_addresses_is_bounded() -> None:
     with pytest.raises(CommandError, match="a list of at most"):
         command(addresses=[["10.0.0.1", 1]] * (ADDRESSES_MAX + 1)).addresses("addresses")
