@@ -4,11 +4,13 @@
 VENV := $(or $(NETKV_VENV),.venv)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 ARGS ?=
+# The tests of other people's routers and engines, once `make routers` has begun to install these.
+ROUTER_TESTS = $(if $(wildcard $(VENV)/.netkv-routers),tests/optional/routers)
 SLOWEST := --durations=25 --durations-min=0.5
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-tests setup-vm staleness test lint test-fast test-live test-vm test-vagrant vm-results bench fuzz chaos kill docs kick-the-tires artifact clean
+.PHONY: help setup setup-tests setup-vm routers staleness test lint test-fast test-live test-vm test-vagrant vm-results bench fuzz chaos kill docs kick-the-tires artifact clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +24,9 @@ setup-vm: ## the same, with what building and booting the virtual machine needs
 setup-tests: ## the same, with what only the tests need
 	@./provision.sh --tests
 
+routers: ## other people's routers and KV transfer engines, which some policies and engines need (600 MB)
+	@./provision.sh --routers
+
 staleness: setup ## the main job: does stale telemetry hurt? on real packets (ARGS='...' adds flags)
 	$(SUDO) "$(VENV)/bin/netkv" sweep staleness --profile quick $(ARGS)
 
@@ -34,10 +39,10 @@ lint: setup ## ruff and mypy
 	"$(VENV)/bin/mypy"
 
 test-fast: setup-tests ## the tests that need no root, on all processors (ARGS='...' adds pytest's flags)
-	"$(VENV)/bin/pytest" tests/unit tests/cli -n auto --dist loadgroup $(SLOWEST) $(ARGS)
+	"$(VENV)/bin/pytest" tests/unit tests/cli $(ROUTER_TESTS) -m 'not live' -n auto --dist loadgroup $(SLOWEST) $(ARGS)
 
 test-live: setup-tests ## the tests on real packets (ARGS='...' adds pytest's flags)
-	$(SUDO) "$(VENV)/bin/pytest" tests/live $(SLOWEST) $(ARGS)
+	$(SUDO) "$(VENV)/bin/pytest" tests/live $(ROUTER_TESTS) -m live $(SLOWEST) $(ARGS)
 	$(SUDO) "$(VENV)/bin/pytest" tests/live/test_fabric.py --emulation datapath=user $(ARGS)
 
 # A guest built from Debian's packages alone and set up by provision.sh, its processor emulated: slow, and the same anywhere.

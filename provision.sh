@@ -6,6 +6,7 @@
 #   ./provision.sh                  as root, or as a user who may use sudo (for apt only)
 #   ./provision.sh --tests          with what only the tests need: a browser and Vagrant
 #   ./provision.sh --vm             with what building and booting the virtual machine needs
+#   ./provision.sh --routers        with other people's routers and KV transfer engines (pyproject.toml's extras)
 #   ./provision.sh --check ...      changes nothing; exit 0 when there is nothing left to do, 1 otherwise
 #   NETKV_VENV=DIR ./provision.sh   puts the environment into DIR instead of .venv
 set -euo pipefail
@@ -28,12 +29,16 @@ VM_PACKAGES=(
     vagrant vagrant-libvirt rsync                          # the guest through Vagrant
     libvirt-daemon libvirt-clients dnsmasq-base iptables slirp4netns
 )
+ROUTER_PACKAGES=(
+    libcurl4 libibverbs1 libnuma1 libssl3  # Mooncake's transfer engine
+)
 PYTHON=/usr/bin/python3  # Debian's own, whatever else is first on PATH: Mininet is installed for this one
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
 unset PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 venv=$(realpath -m -- "${NETKV_VENV:-.venv}")
 log=
+routers=no
 
 fail() {
     printf 'provision.sh: %s\n' "$*" >&2
@@ -108,7 +113,8 @@ imports() {
 
 nothing_to_do() {
     [ -z "$missing" ] && stamped .netkv-packages "$packages_hash" && stamped .netkv-project "$project_hash" &&
-        [ -x "$venv/bin/netkv" ] && imports 'mininet, numpy, ryu, experiments'
+        [ -x "$venv/bin/netkv" ] && imports 'mininet, numpy, ryu, experiments' &&
+        { [ "$routers" = no ] || stamped .netkv-routers "$routers_hash"; }
 }
 
 leave_if_nothing_to_do() {
@@ -132,13 +138,15 @@ for argument; do
         --check) check=yes ;;
         --tests) PACKAGES+=("${TEST_PACKAGES[@]}") ;;
         --vm) PACKAGES+=("${VM_PACKAGES[@]}") ;;
-        *) fail "takes no argument but --check, --tests and --vm; its first lines say what it does" ;;
+        --routers) PACKAGES+=("${ROUTER_PACKAGES[@]}") routers=yes ;;
+        *) fail "takes no argument but --check, --tests, --vm and --routers; its first lines say what it does" ;;
     esac
 done
 
 missing=$(missing_packages)
 packages_hash=$(hash_of provision.sh requirements.lock constraints-build.txt)
 project_hash=$(hash_of provision.sh requirements.lock constraints-build.txt pyproject.toml)
+routers_hash=$(hash_of provision.sh requirements.lock routers.lock engines.lock)
 if [ "$check" = yes ]; then
     nothing_to_do && exit
     echo "netkv is not set up, or not for these files: run ./provision.sh${missing:+ (Debian packages missing: ${missing//$'\n'/ })}"
@@ -184,6 +192,7 @@ if stamped .netkv-packages "$packages_hash" && imports 'mininet, numpy, ryu, set
 else
     echo "[2/3] Python packages: installing $(grep -c == requirements.lock) of them, pinned by digest in requirements.lock (about half a minute)"
     rm -f -- "$venv/.netkv-packages"
+    [ ! -e "$venv/.netkv-routers" ] || routers=yes  # who had them has them again
     logged "$PYTHON" -I -m venv --clear "$venv"
     logged "${pip_install[@]}" --require-hashes -r constraints-build.txt
     logged "${pip_install[@]}" --require-hashes -r requirements.lock
@@ -201,5 +210,13 @@ import eventlet.wsgi
 eventlet.wsgi.ALREADY_HANDLED = object()  # Ryu 4.34 imports this name, which eventlet has dropped
 import ryu.cmd.manager'
 printf '%s\n' "$project_hash" >"$venv/.netkv-project"
+
+if [ "$routers" = yes ] && ! stamped .netkv-routers "$routers_hash"; then
+    echo "[+] Routers and engines of others: installing $(cat routers.lock engines.lock | grep -c ==) packages (some 600 MB)"
+    echo 'not finished' >"$venv/.netkv-routers"  # the tests of what is half there must fail, not vanish
+    logged "${pip_install[@]}" --require-hashes -r routers.lock -r engines.lock
+    logged "$venv/bin/python" -m pip check
+    printf '%s\n' "$routers_hash" >"$venv/.netkv-routers"
+fi
 cp -- "$log" "$venv/provision.log"
 echo "[3/3] netkv is set up: ${NETKV_VENV:-.venv}/bin/netkv"

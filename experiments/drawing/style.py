@@ -114,7 +114,8 @@ MARKERS = ("<", ">", "p", "h", "*", "d", "1")
 HATCHES = ("oo", "--", "||", "**", "O", "+", "-")
 PUBLIC_ROUTERS = (
     "random", "least_loaded", "power_of_two", "vllm_dp", "llmd_default", "llmd_topology", "sglang_cache_aware",
-    "dynamo_decode", "dynamo_qos", "aibrix_decode", "conductor",
+    "dynamo_decode", "dynamo_qos", "aibrix_decode", "conductor", "dynamo_router", "dynamo_router_topology",
+    "dynamo_router_netkv",
 )  # fmt: skip
 
 

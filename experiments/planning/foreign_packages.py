@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 """The folder that holds our packages."""
 
 PACKAGES = (
-    *("topologies", "workloads", "scenario", "scheduler", "serving"),
+    *("topologies", "workloads", "scenario", "scheduler", "routers", "serving"),
     *("controller", "workers", "simulator", "testbed", "experiments"),
 )
 OURS = "netkv-testbed"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pandas as pd
 from rich.table import Table
 
-from experiments.analysis import CAVEAT, OF_TTFT, ablation_steps, percent_change
+from experiments.analysis import CAVEAT, OF_TTFT, Interval, ablation_steps, change_column, percent_change
 from experiments.drawing import PAIRED_TTFT, BarChart, Chart, change_against, style_of, with_paired_intervals
 from experiments.questions.question import ALL_WORKLOADS, SHORT, EmulatedCut, Question, SweepProfile
 from experiments.questions.result_tables import MEANS, listing
 
 TITLE = "How much does each step of the ablation bring?"
 STEPS = ("cla_star", "netkv_topo_only", "netkv_static", "netkv_full")
+STATIC = "netkv_static"
+"""What knows the topology and no telemetry: policies that are no step are held against it."""
 
 PROFILES = {
     "quick": SweepProfile(
@@ -36,10 +38,11 @@ def table(results: pd.DataFrame) -> Table:
 
 
 def sentences(results: pd.DataFrame) -> list[str]:
-    """What each step of the ablation adds to the one before it, and what all of them come to."""
+    """What each step of the ablation adds to the one before it, what all come to, and other policies beside them."""
     said = []
     for (world, workload), rows in results.groupby(["world", "workload"], sort=False):
-        steps, whole = ablation_steps({row["policy"]: row for row in rows.to_dict("records")}, STEPS)
+        by_policy = {str(row["policy"]): row for row in rows.to_dict("records")}
+        steps, whole = ablation_steps(by_policy, STEPS)
         if not steps:
             continue
         texts = [
@@ -50,6 +53,12 @@ def sentences(results: pd.DataFrame) -> list[str]:
         if whole:
             text += f"; all steps together {percent_change(whole.change)} on {whole.reference}"
         said.append(f"{text}.")
+        if STATIC in by_policy and (others := [name for name in by_policy if name not in ("round_robin", *STEPS)]):
+            changes = {name: Interval.of_row(by_policy[name], change_column(STATIC, STEPS)) for name in others}
+            beside = [
+                f"{name} {percent_change(found)} ({OF_TTFT[found.significance]})" for name, found in changes.items()
+            ]
+            said.append(f"{workload} in the {world} world, beside {STATIC}: {'; '.join(beside)}.")
     return [*said, CAVEAT] if said else []
 
 

@@ -9,7 +9,18 @@ from experiments.running.machine import git_commit, versions
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
-    *("topologies", "workloads", "scenario", "scheduler", "serving", "controller", "workers", "simulator", "testbed"),
+    *(
+        "topologies",
+        "workloads",
+        "scenario",
+        "scheduler",
+        "routers",
+        "serving",
+        "controller",
+        "workers",
+        "simulator",
+        "testbed",
+    ),
     *("experiments/running", "experiments/analysis"),
 )
 """Where what makes a run is; the questions asked and the figures drawn may change under a sweep."""

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("netkv-testbed", "ryu", "os-ken", "eventlet", "numpy", "pandas", "pyarrow", "numba", "scapy", "pydantic")
+ROUTERS = ("ai-dynamo-runtime", "sglang-router", "vllm-router", "mooncake-transfer-engine-non-cuda")
+"""Of the extras: named where they are installed."""
 DEADLINE_S = 5.0
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +26,9 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "missing"
+    for package in ROUTERS:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
     found["openvswitch"] = _said("ovs-vswitchd", "--version").partition("\n")[0].rpartition(" ")[2] or "missing"
     found["mininet"] = _said("dpkg-query", "--show", "--showformat=${Version}", "mininet") or "missing"
     return found

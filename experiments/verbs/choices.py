@@ -36,17 +36,22 @@ POLICIES = (
     "paper_self_contention",
     "paper_full",
 )
+ROUTERS = ("dynamo_router", "dynamo_router_topology", "dynamo_router_netkv")
 
 
 def policies(incomplete: str) -> list[str]:
     """Names of policies for the shell to complete with."""
-    return _starting_with(incomplete, POLICIES)
+    return _starting_with(incomplete, (*POLICIES, *ROUTERS))
 
 
 def policy_lists(incomplete: str) -> list[str]:
     """Lists of policies with a comma between them, completed at their last name."""
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in _starting_with(last, POLICIES) if name not in before.split(",")]
+    return [
+        f"{before}{comma}{name}"
+        for name in _starting_with(last, (*POLICIES, *ROUTERS))
+        if name not in before.split(",")
+    ]
 
 
 def questions(incomplete: str) -> list[str]:

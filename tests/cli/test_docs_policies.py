@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.cli import app
-from scheduler import POLICIES
+from scheduler import POLICIES, ROUTERS
 from tests.support.paths import ROOT
 
 REFERENCE = (ROOT / "docs" / "reference" / "policies.md").read_text(encoding="utf-8")
@@ -37,6 +37,6 @@ def test_the_tutorials_example_is_under_25_lines_and_runs(tmp_path: Path, monkey
     assert (requests["tier"] == 1).mean() > 0.9  # the nearest, and hardly anybody is half full
 
 
-@pytest.mark.parametrize("policy", sorted(POLICIES))
+@pytest.mark.parametrize("policy", sorted([*POLICIES, *ROUTERS]))
 def test_every_policy_is_on_the_page(policy: str) -> None:
     assert f"`{policy}`" in REFERENCE

@@ -82,7 +82,7 @@ def test_every_version_is_exact_and_the_two_files_agree() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "constraints-build.txt"])
+@pytest.mark.parametrize("name", ["requirements.lock", "constraints-build.txt", "routers.lock", "engines.lock"])
 def test_every_file_that_is_installed_has_its_digest_in_the_lock(name: str) -> None:
     for pin, *digests in entries(name):
         assert digests, pin
@@ -96,6 +96,17 @@ def test_the_lock_covers_every_dependency_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     assert {re.split(r"[=<>!~\[; ]", want)[0].lower() for want in wanted} <= pins("requirements.lock").keys()
+
+
+def test_what_an_extra_brings_stands_beside_the_lock_and_changes_nothing_in_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked, found = pins("requirements.lock"), {name: pins(f"{name}.lock") for name in ("routers", "engines")}
+    for name, extra in found.items():
+        wanted = dict(want.split("==") for want in project["optional-dependencies"][name])
+        assert {one: extra[one] for one in wanted} == wanted
+        assert not extra.keys() & locked.keys()
+    both = found["routers"].keys() & found["engines"].keys()
+    assert {one: found["routers"][one] for one in both} == {one: found["engines"][one] for one in both}
 
 
 def test_a_second_run_downloads_and_changes_nothing() -> None:
@@ -161,9 +172,10 @@ def test_apt_is_asked_only_for_what_is_missing_and_its_failure_is_shown(commands
 @pytest.mark.parametrize(
     ("arguments", "wanted", "unwanted"),
     [
-        ((), {"mininet", "git"}, {"chromium", "vagrant", "mmdebstrap"}),
+        ((), {"mininet", "git"}, {"chromium", "vagrant", "mmdebstrap", "libibverbs1"}),
         (("--tests",), {"mininet", "chromium", "chromium-driver", "vagrant"}, {"mmdebstrap"}),
         (("--vm",), {"mininet", "mmdebstrap", "qemu-system-x86", "vagrant-libvirt"}, {"chromium"}),
+        (("--routers",), {"mininet", "libibverbs1", "libnuma1"}, {"chromium", "mmdebstrap"}),
         (("--tests", "--vm"), {"mininet", "chromium", "mmdebstrap"}, set()),
     ],
 )
@@ -190,4 +202,4 @@ def test_an_unknown_argument_is_one_line() -> None:
     refused = provision("--test")
     assert (refused.returncode, refused.stdout) == (1, "")
     (line,) = refused.stderr.splitlines()
-    assert "takes no argument but --check, --tests and --vm" in line
+    assert "takes no argument but --check, --tests, --vm and --routers" in line

@@ -19,7 +19,7 @@ from experiments.questions import QUESTIONS
 from experiments.running.run_spec import World
 from experiments.verbs import choices
 from scenario import CongestionSpec
-from scheduler import POLICIES
+from scheduler import POLICIES, ROUTERS
 
 LOADED = """
 import atexit, json, sys
@@ -77,6 +77,7 @@ def test_no_folder_for_captures_is_made_unless_they_are_asked_for(
 
 def test_the_names_of_options_are_those_of_the_things_themselves() -> None:
     assert list(POLICIES) == list(choices.POLICIES)
+    assert list(ROUTERS) == list(choices.ROUTERS)
     assert list(QUESTIONS) == list(choices.QUESTIONS)
     assert get_args(CongestionSpec.model_fields["kind"].annotation) == choices.CONGESTION_KINDS
     assert get_args(World) == choices.WORLDS

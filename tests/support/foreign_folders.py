@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGES = (
-    *("topologies", "workloads", "scenario", "scheduler", "serving"),
+    *("topologies", "workloads", "scenario", "scheduler", "routers", "serving"),
     *("controller", "workers", "simulator", "testbed", "experiments"),
 )
 """Our top-level packages."""

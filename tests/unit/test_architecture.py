@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 from tests.support.processor_groups import group_of
 
 PACKAGES = (
-    *("topologies", "workloads", "scenario", "scheduler", "serving"),
+    *("topologies", "workloads", "scenario", "scheduler", "routers", "serving"),
     *("controller", "workers", "simulator", "testbed", "experiments"),
 )
 """A package imports only packages before it."""

@@ -181,6 +181,15 @@ def test_figures_are_there_in_both_formats_and_each_kind_is_the_same_bytes_twice
         assert drawn(QUESTIONS[name], ask(name), tmp_path / "two") == found
 
 
+def test_a_policy_that_is_no_step_of_the_ablation_is_held_against_netkv_static(ask: Ask) -> None:
+    results = ask("ablation").results
+    other = results[results["policy"] == "netkv_full"].assign(policy="theirs:Router")
+    said = QUESTIONS["ablation"].sentences(pd.concat([results, other]))
+    beside = [line for line in said if "beside netkv_static: theirs:Router" in line]
+    assert len(beside) == len(results.groupby(["world", "workload"]))
+    assert not any("beside netkv_static" in line for line in QUESTIONS["ablation"].sentences(results))
+
+
 @pytest.mark.parametrize("name", ["topology", "ablation"])
 def test_a_panel_that_one_world_did_not_run_says_so(ask: Ask, name: str, tmp_path: Path) -> None:
     analytic = ask(name).results
