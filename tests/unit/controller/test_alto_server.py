@@ -31,11 +31,14 @@ BW = {"cost-type": {"cost-mode": "numerical", "cost-metric": "bw-available"}}
 WATCH = {"add": {"bw": {"resource-id": "costmap-bw-available"}}}
 
 
+FIRST = AltoSnapshot(1_700_000_000.0, np.full(len(FABRIC.links), 0.25))
+
+
 class Served:
     """A server in a thread with its own loop; `snapshot` is what its source says."""
 
-    def __init__(self) -> None:
-        self.snapshot: AltoSnapshot | None = AltoSnapshot(1_700_000_000.0, np.full(len(FABRIC.links), 0.25))
+    def __init__(self, snapshot: AltoSnapshot | None = FIRST) -> None:
+        self.snapshot = snapshot
         self.port = 0
         self._bound = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -170,10 +173,8 @@ def test_an_error_is_an_alto_error(served: Served, body: bytes, code: str) -> No
 
 
 def test_before_the_first_snapshot_a_client_is_asked_to_come_again() -> None:
-    served = Served()
+    served = Served(None)
     try:
-        served.snapshot = None
-        served.server.snapshot = None
         status, headers, _ = served.ask("GET", "/costmap/bw-available")
         assert (status, headers["retry-after"]) == (503, "1")
         assert served.ask("GET", "/costmap/bw-residual")[0] == 200

@@ -92,7 +92,7 @@ def case_by_hand(spec: Any) -> str:
     if spec.faults.random.rate:
         return "link_unseen"
     if congestion.kind != "onoff":
-        return {"incast": "incast", "hotspot": "moving_rack"}[congestion.kind]
+        return {"incast": "incast", "hotspot": "moving_rack"}.get(congestion.kind, "")
     if congestion.hot_spots == 8:
         return "two_tenants"
     polled = {1.0: "sonic_ports", 10.0: "sonic_queues"}.get(oracle.poll_s, "")

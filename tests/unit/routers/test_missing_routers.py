@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,18 +12,25 @@ from experiments.running import SpecError, make_spec
 from scheduler import ROUTERS, reads_telemetry
 
 
+def loaded() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] == "dynamo"]
+
+
 @pytest.fixture(params=["missing", "broken"])
-def without_dynamo(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "dynamo"]:
+def without_dynamo(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in loaded():
         monkeypatch.delitem(sys.modules, name)
     if request.param == "missing":
         monkeypatch.setitem(sys.modules, "dynamo", None)
-        return "Dynamo's router is not installed"
+        yield "Dynamo's router is not installed"
+        return
     (tmp_path / "dynamo").mkdir()
     (tmp_path / "dynamo" / "__init__.py").touch()
     (tmp_path / "dynamo" / "_core.py").write_text("raise ImportError('libcuda.so.1: cannot open')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    return "Dynamo's router is only half installed (libcuda.so.1: cannot open)"
+    yield "Dynamo's router is only half installed (libcuda.so.1: cannot open)"
+    for name in loaded():  # the half of it
+        del sys.modules[name]
 
 
 @pytest.mark.parametrize("policy", ROUTERS)
