@@ -38,7 +38,7 @@ def chosen(policy: str, seen: Candidates | None = None, network: View | None = N
     [
         ({}, {}, 2),  # all equal: the lowest tier, load and id
         ({6: -1.0}, {}, 6),
-        ({3: -1.0, 2: -1.0, 10: -1.0}, {}, 2),  # tied: the nearer, then by the draw, here 0
+        ({3: -1.0, 2: -1.0, 10: -1.0}, {}, 2),  # tied: the nearer, then the lower id
         ({2: -1.0, 3: -1.0}, {"waiting": {2: 1}}, 3),  # tied in cost and tier: the less loaded
         ({2: -1.0, 3: -1.0}, {"running": {2: 2}, "waiting": {3: 1}}, 3),
         ({10: -1.0, 6: -1.0}, {"running": {6: 9}}, 6),  # tier goes before load
