@@ -52,12 +52,12 @@ def on_a_terminal(*command: str) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_a_terminal_gets_a_screen_that_changes(tmp_path: Path) -> None:
-    code, text = on_a_terminal(*NETKV, *RUN, "--out", str(tmp_path / "run"))
+    code, text = on_a_terminal(*NETKV, *RUN, "--requests", "12", "--out", str(tmp_path / "run"))
     assert code == 0, text
     assert "\x1b[3" in text  # colours
     assert "\x1b[1A" in text  # drawn over itself
     shown = ESCAPE.sub("", text)
-    assert len(set(re.findall(r"netkv_full in the analytic world +([\d.]+) s", shown))) > 100
+    assert len(set(re.findall(r"netkv_full in the analytic world +([\d.]+) s", shown))) > 20
     for words in ("busiest links", "transfers in flight", "snapshot", "ToR to server", "round_robin", "results: "):
         assert words in shown
     assert text.rstrip().count("\x1b[?25l") == text.count("\x1b[?25h")  # the cursor is back

@@ -28,8 +28,8 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("killing")
 
-FEW, SEED = 5, 2606
-"""Every signal once, and every command. `make kill` takes a hundred moments."""
+FEW, SEED = 3, 2606
+"""Of a run, a sweep, and one with --jobs. `make kill` takes a hundred moments."""
 
 CALLED_BACK = """
 import ctypes, os, signal, time
