@@ -326,6 +326,11 @@ class OracleSpec(Section):
         description="Interval between two snapshots taken by the scheduler, s, above 0, at most 3600; a run begins one"
         " such interval before its first request. `never`: one snapshot at t = 0 and no other.",
     )
+    most_age_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False), WrapValidator(_or_never), _NEVER] = Field(
+        math.inf,
+        description="A snapshot that is older is not used, s, above 0, at most 3600: who reads telemetry decides by"
+        " nominal bandwidths then, and the decision says so. `never`: any is used.",
+    )
     load_refresh_s: float = Field(
         0.0,
         ge=0,

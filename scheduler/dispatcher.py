@@ -100,6 +100,7 @@ class Dispatcher:
             smoothing_s=knobs.smoothing_s if knobs.smoothing == "ewma" else 0.0,
             rng=scenario.rng("oracle"),
         )
+        self._most_age_s = knobs.most_age_s
         self._kappa = scenario.model.kv_bytes_per_token
         self._memory_tokens = serving.kv_memory_tokens
         self._stopwatch = stopwatch
@@ -158,6 +159,8 @@ class Dispatcher:
         self._view.move_to(now_s)
         if self.oracle.deliver(now_s) and self.oracle.held is not None:
             self._view.adopt(self.oracle.held)
+        if self._view.sample is not None and self._view.age_s > self._most_age_s:
+            self._view.lose(f"the snapshot is older than {self._most_age_s:g} s")
         if not self._loads.could_hold(request):
             need = request.input_length + request.output_length  # the longest that it may get
             raise InfeasibleError(f"needs {need} tokens of KV memory, an instance has {self._memory_tokens}")

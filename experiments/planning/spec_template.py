@@ -87,8 +87,9 @@ def spec_schema() -> dict[str, Any]:
     _allow(sections["EmulationSpec"]["properties"], "datapath", {"const": "auto"})
     _allow(sections["EmulationSpec"]["properties"], "rate_scale", {"const": "auto"})
     _allow(sections["OracleSpec"]["properties"], "refresh_s", {"const": "never"})
-    sections["RetrySpec"]["properties"]["timeout_s"]["default"] = "never"
-    _allow(sections["RetrySpec"]["properties"], "timeout_s", {"const": "never"})
+    for section, name in (("RetrySpec", "timeout_s"), ("OracleSpec", "most_age_s")):
+        sections[section]["properties"][name]["default"] = "never"
+        _allow(sections[section]["properties"], name, {"const": "never"})
     _allow(sections["ServingSpec"]["properties"], "retry", {"type": "boolean"})
     _allow(schema["properties"], "model", {"enum": list(MODELS)})
     _allow(schema["properties"], "faults", {"type": "array", "items": {"$ref": "#/$defs/FaultEvent"}})

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.live
 
 NETKV = Path(sys.executable).with_name("netkv")
 DEADLINE_S = 150.0
+WARM = ("--set", "workload.warm_requests=5", "--set", "workload.first_request=5")
 SMALL = ("--requests", "12", "--set", "workload.max_input_tokens=4096", "--set", "workload.max_output_tokens=16")
 
 
@@ -39,7 +40,7 @@ def run(policy: str, out: Path, *options: str) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize("over", ["tcp", "unix"])
 def test_it_is_reached_from_the_sandbox(over: str, tmp_path: Path) -> None:
     with scripted_router(last, tmp_path / "router.sock" if over == "unix" else None) as router:
-        done = run(router.url + "#snapshot", tmp_path / "run", "--set", "workload.warm_requests=5")
+        done = run(router.url + "#snapshot", tmp_path / "run", *WARM)
     assert done.returncode in (0, 1), done.stderr  # 1: complete, but the machine was too slow to trust it
     decisions = pd.read_parquet(tmp_path / "run" / "decisions.parquet")
     assert len(decisions) == 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -278,6 +279,17 @@ def test_frozen_telemetry_only_gets_older() -> None:
 def test_delayed_telemetry_is_older_by_the_delay() -> None:
     delayed = small(faults=[event("telemetry_delayed", at_s=0.0, for_s=None, delay_s=3.0)])
     assert 3.0 < min(ages(delayed, 6.0, 1e3)) <= max(ages(delayed, 6.0, 1e3)) <= 4.1 + 1e-9
+
+
+def test_a_snapshot_that_is_too_old_is_not_used_and_decisions_say_so() -> None:
+    limited = OracleSpec(most_age_s=2.0)
+    frozen = small(oracle=limited, faults=[event("telemetry_frozen", at_s=4.0, for_s=6.0)])
+    rows = run(frozen).decisions
+    why = {row["fallback"] for row in rows if 6.1 < row["decided_s"] < 10.0}
+    assert why == {"no telemetry: the snapshot is older than 2 s"}
+    assert all(math.isinf(row["oracle_age_ms"]) for row in rows if 6.1 < row["decided_s"] < 10.0)
+    assert max(row["oracle_age_ms"] for row in rows if row["decided_s"] < 5.9) <= 2000.0
+    assert {row["fallback"] for row in rows if row["decided_s"] > 11.2} == {""}
 
 
 def test_corrupted_telemetry_is_refused_and_decisions_say_so() -> None:
