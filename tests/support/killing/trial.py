@@ -89,6 +89,7 @@ class KillingGround:
             code, said = self._end_of(process)
             faults = [] if late else list(self._faults(moment, role, code, said))
             wait_for(lambda: not processes_with(f"{MARK}={mark}"))
+            wait_for(lambda: not inhabited(namespaces))  # who ends gives back gigabytes of memory for ports first
             left = {pid: command_of(pid) for pid in processes_with(f"{MARK}={mark}")}
             faults += [f"process left: {command}" for command in left.values()]
             faults += [f"namespace left: {name}" for name in inhabited(namespaces)]
