@@ -147,7 +147,7 @@ def test_too_little_memory(tmp_path: Path, most_mib: int, requests: str) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("command", "most"), [(RUN, 8), ((*SWEEP, "--jobs", "2"), 16)], ids=["run", "sweep"])
+@pytest.mark.parametrize(("command", "most"), [(RUN, 8), ((*SWEEP, "--jobs", "2"), 12)], ids=["run", "sweep"])
 def test_too_few_file_descriptors(tmp_path: Path, command: tuple[str, ...], most: int) -> None:
     said = netkv(*command, "--out", str(tmp_path / "out"), before=with_limit(resource.RLIMIT_NOFILE, most))
     assert told(said).endswith("Too many open files (raise the limit of this process, `ulimit -n 4096`)")

@@ -100,7 +100,7 @@ def test_a_request_that_is_lost_or_tried_again_is_freed() -> None:
     for retry in (False, True):
         policy = Counting()
         changes: dict[str, Any] = {"faults": faults, "serving": {"retry": retry}}
-        outcome = played(policy, Scenario.model_validate(small().model_dump() | changes))
+        outcome = played(policy, Scenario.model_validate(small().model_dump(mode="json") | changes))
         lives = {record.request_id: in_order(policy.told[record.request_id]) for record in outcome.requests}
         assert any(lives[record.request_id].count("placed") == 1 + retry for record in outcome.requests)
         assert any(record.status == "failed" for record in outcome.requests) != retry
