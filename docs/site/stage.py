@@ -33,7 +33,7 @@ PARTS = (
 """The parts of the site and the folder of each."""
 
 PACKAGES = (
-    *("topologies", "workloads", "scenario", "scheduler", "serving"),
+    *("topologies", "workloads", "scenario", "scheduler", "routers", "serving"),
     *("controller", "workers", "simulator", "testbed", "experiments"),
 )
 
@@ -66,7 +66,7 @@ def _contents(out: Path) -> str:
     """The tables of contents that make the site's navigation, as the end of its first page."""
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     order = {f"docs/{link}": number for number, link in enumerate(LINK.findall(index))}
-    first = ("docs/README", "docs/glossary", "CONTRIBUTING", "CHANGELOG")
+    first = ("docs/README", "docs/glossary", "docs/data/reference/README", "CONTRIBUTING", "CHANGELOG")
     blocks = []
     for title, folder in PARTS:
         pages = [path.relative_to(out).as_posix() for path in (out / folder).glob("*.md")]
