@@ -125,9 +125,9 @@ class KillingGround:
         size = ["--requests", str(REQUESTS), "--seed", "1", "--refresh", "1"]
         return [*what, "--world", self._world, *size, *jobs, "--out", str(out), "--quiet"]
 
-    def _start(self, command: str, out: Path, temporary: Path, mark: str) -> subprocess.Popen[str]:
+    def _start(self, command: str, out: Path, temporary: Path, mark: str, *more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [str(NETKV), *self._arguments(command, out)],
+            [str(NETKV), *self._arguments(command, out), *more],
             cwd=ROOT,
             env={**os.environ, MARK: mark, "TMPDIR": str(temporary)},
             stdout=subprocess.DEVNULL,
@@ -195,7 +195,7 @@ class KillingGround:
                 said = self._again(*self._arguments(command, out), *resumed)
                 code, words = said.code, said.err
             else:
-                done = self._start(command, out, out.parent, uuid.uuid4().hex)
+                done = self._start(command, out, out.parent, uuid.uuid4().hex, *resumed)
                 code, words = self._end_of(done)
             if code not in ({0} if self._world == "analytic" else {0, 1}):
                 return [f"cannot be continued: exit code {code}: {words[-600:]}"]
