@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,22 @@ class EmulatedCut:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Further runs of a profile in another set-up, of fewer policies: to be read beside its own.
+
+    `tag`: how that is written in a run's name; `axes`: the values there; `changes`: what else differs; `refresh_s`: how
+    old a snapshot may be there.
+    """
+
+    tag: str
+    axes: Mapping[str, Sequence[Any]]
+    changes: Changes
+    policies: Sequence[str]
+    refresh_s: Sequence[float | str]
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True)
 class SweepProfile:
     """How much of a question a sweep covers: values of its axes, seeds, workloads, changes to the default.
 
@@ -92,7 +108,7 @@ class SweepProfile:
     knows what two runs of one specification differ by (`experiments.questions.noise_sentence`).
     `workloads`: profiles of the generator, each for `span_s` at its own rate (0: as many requests as the changes say);
     empty for the specification's own. `refresh_s`: intervals for policies that read telemetry; empty for the
-    specification's own.
+    specification's own. `beside`: not run where a user sets what it varies.
     """
 
     seeds: Sequence[int]
@@ -103,6 +119,7 @@ class SweepProfile:
     refresh_s: Sequence[float | str] = ()
     emulated: EmulatedCut = EmulatedCut()
     control: bool = False
+    beside: Beside | None = None
 
     def load(self, workload: str | None) -> Changes:
         """What makes a run one of that workload, None for the specification's own. SpecError for an unknown one."""
@@ -184,6 +201,8 @@ class Question:
             runs = list(self._in_world(chosen, dict.fromkeys(policies), world, changes))
             controlled = chosen.control and world == "emulated" and "seed" not in changes
             found += [*runs, control_of(runs[0])] if controlled else runs
+            if chosen.beside and not any(axis.field in changes for axis in self.axes):
+                found += self._beside(chosen, chosen.beside, policies, world, changes)
         return found
 
     def _in_world(
@@ -216,6 +235,20 @@ class Question:
                 spec = _with_tuned_weights(others | aged)
                 yield self._condition(spec, several_workloads=len(workloads) > 1, swept=bool(chosen.refresh_s))
 
+    def _beside(
+        self, chosen: SweepProfile, beside: Beside, policies: Sequence[str], world: str, given: Changes
+    ) -> Iterator[Condition]:
+        there = replace(
+            chosen,
+            changes={**chosen.changes, **beside.changes},
+            axes=beside.axes,
+            refresh_s=beside.refresh_s,
+            seeds=beside.seeds,
+        )
+        asked = dict.fromkeys(name for name in policies if name in beside.policies)
+        for condition in self._in_world(there, asked, world, given):
+            yield replace(condition, name=condition.name.replace(world, f"{world}-{beside.tag}", 1))
+
     def _intervals(self, chosen: SweepProfile, policy: str, given: Changes) -> Sequence[Any]:
         if "oracle.refresh_s" in given:
             return (given["oracle.refresh_s"],)
@@ -225,7 +258,7 @@ class Question:
         refresh = written(spec.oracle.refresh_s) if reads_telemetry(spec.policy) else None
         parts: list[str] = [spec.world]
         parts += [spec.workload.profile] if several_workloads else []
-        parts += [axis.tag.format(axis.read(spec)) for axis in self.axes]
+        parts += [axis.tag.format(axis.read(spec)) for axis in self.axes if axis.tag]
         parts += [in_a_folders_name(spec.policy)]
         if swept and refresh is not None:
             parts += [f"refresh{refresh}" if refresh == NEVER else f"refresh{refresh:g}s"]

@@ -1,7 +1,8 @@
 """Figure 2: does NetKV keep its gain when its telemetry snapshot is old?
 
 Only who reads telemetry is run at every refresh interval; the others are references and run once a seed. All policies
-see the same requests and the same background traffic.
+see the same requests and the same background traffic. Where that moves, the quick profile has runs of constant traffic
+of the same mean beside it, as the paper's figure has.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from experiments.analysis import WITHOUT_TELEMETRY, against_freshest, informed
 from experiments.drawing import PAIRED_TTFT, REFRESH, SLO, TBT, Chart, LineChart, refresh_in, with_paired_intervals
 from experiments.published import paper_set_up
 from experiments.questions import prediction_error, staleness_wording
-from experiments.questions.question import ALL_WORKLOADS, Question, SweepProfile
+from experiments.questions.question import ALL_WORKLOADS, Axis, Beside, Question, SweepProfile
 from experiments.questions.result_tables import INTERVAL, KEPT, MEANS, SNAPSHOTS, listing
+
+CONGESTION = Axis(
+    label="congestion", tag="", field="congestion.kind", read=lambda spec: spec.congestion.kind
+)  # fmt: skip
 
 TITLE = "Does an old telemetry snapshot cost NetKV its gain?"
 BASELINE = "round_robin"
@@ -31,6 +36,7 @@ PROFILES = {
         refresh_s=(0.1, 1.0, 5.0),
         seeds=(0, 1, 2),
         control=True,
+        axes={"congestion": ("hotspot",)},
         changes={
             **paper_set_up(),
             "workload.mean_input_tokens": 2000,
@@ -38,18 +44,27 @@ PROFILES = {
             "workload.rate_rps": 8.1,
             "workload.requests": 150,
             "workload.max_output_tokens": 64,
-            "congestion.kind": "hotspot",
             "congestion.period_s": 1.5,
             "congestion.utilisation": 0.8,
             "congestion.connections": 2,
             "emulation.rate_scale": 2500,
         },
+        # The mean of what the hot spot puts on these links.
+        beside=Beside(
+            tag="constant",
+            axes={"congestion": ("constant",)},
+            changes={"congestion.utilisation": 0.2, "congestion.tiers": [1, 2, 3]},
+            policies=(WITHOUT_TELEMETRY, "netkv_full"),
+            refresh_s=(5.0,),
+            seeds=(0,),
+        ),
     ),
     # Three minutes a run: three times the longest refresh interval and some more.
     "full": SweepProfile(
         refresh_s=(0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0),
         seeds=(0, 1, 2, 3, 4),
         control=True,
+        axes={"congestion": ("onoff",)},
         changes={"workload.requests": 400, "workload.max_output_tokens": 256},
         workloads=ALL_WORKLOADS,
         span_s=190.0,
@@ -64,12 +79,18 @@ def table(results: pd.DataFrame) -> Table:
         " snapshots of a run"
     )
     columns = (INTERVAL, SNAPSHOTS, *MEANS, KEPT)
+    if results["congestion"].nunique() > 1:
+        aged = results.index.isin(staleness_wording.swept(results).index)
+        results = results.assign(
+            workload=results["workload"] + ", " + results["congestion"],
+            retained_percent=results["retained_percent"].where(aged),
+        )
     return listing(results, "Mean time to first token as the telemetry snapshot gets older", columns, note)
 
 
 def charts(results: pd.DataFrame) -> list[Chart]:
     """TTFT, TBT and SLO over the refresh interval, a chart a workload. TTFT's band is that of the paired change."""
-    rows = with_paired_intervals(informed(results), "aged_change")
+    rows = with_paired_intervals(informed(staleness_wording.swept(results)), "aged_change")
     if rows.empty:
         return []
     (correlation_s, *others) = rows["correlation_s"].unique()
@@ -97,7 +118,7 @@ QUESTION = Question(
     name="staleness",
     title=TITLE,
     asks="how the gain moves as the telemetry snapshot gets older (Figure 2)",
-    axes=(),
+    axes=(CONGESTION,),
     policies=("round_robin", staleness_wording.BEST_PUBLIC, "netkv_static", "netkv_full"),
     references=(BASELINE, WITHOUT_TELEMETRY, staleness_wording.BEST_PUBLIC),
     profiles=PROFILES,

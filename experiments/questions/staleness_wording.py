@@ -34,19 +34,27 @@ BEST_PUBLIC = "llmd_topology"
 def sentences(results: pd.DataFrame) -> list[str]:
     """The answer, then a finding each, of every world, workload and policy that reads telemetry; at last the caveat."""
     said = []
-    swept = results.dropna(subset=["refresh_s"])
-    for (world, workload, policy), rows in swept.groupby(["world", "workload", "policy"], sort=False):
+    kinds = results["congestion"].nunique()
+    reading = results.dropna(subset=["refresh_s"])
+    places = ["world", "workload", "congestion", "policy"]
+    for (world, workload, congestion, policy), rows in reading.groupby(places, sort=False):
         ordered = informed(rows).sort_values("refresh_s")
-        where = f"{policy} on {workload} in the {world} world"
+        where = f"{policy} on {workload} in the {world} world" + (f", {congestion} traffic" if kinds > 1 else "")
         said += [f"{where}: {text}." for text in refused(rows)]
         if len(ordered) < 2:
-            said.append(f"{where}: one refresh interval says nothing about staleness.")
+            said.append(f"{where}: {_at_one_age(ordered)}.")
             continue
         found = [_invariance(ordered), _transfers(ordered), _others(ordered), _robustness(ordered), _gain(ordered)]
         said += [f"{where}: {text}." for text in [*_answer(ordered), *found, *_worth(ordered), *_public(ordered)]]
     if said:
         said.append(CAVEAT)
     return said
+
+
+def swept(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the congestion that telemetry was read of at several ages, or all rows where none was."""
+    ages = results.groupby("congestion", sort=False)["refresh_s"].nunique()
+    return results[results["congestion"].isin(ages.index[ages > min(1, ages.max() - 1)])]
 
 
 def refused(rows: pd.DataFrame) -> list[str]:
@@ -100,6 +108,25 @@ def _answer(rows: pd.DataFrame) -> list[str]:
             missing = f"without {WITHOUT_TELEMETRY} in the sweep"
         return [f"{missing} nobody knows what telemetry is worth here, nor what age costs"]
     return [_worth_of_fresh(rows, retained), _lost(rows, retained), _sureness(rows)]
+
+
+def _at_one_age(rows: pd.DataFrame) -> str:
+    """What telemetry of one age is worth over none, where that was run: nothing of what age costs."""
+    if rows.empty or math.isnan(rows.iloc[0]["telemetry_gain_ms"]):
+        return "one refresh interval says nothing about staleness"
+    row = rows.iloc[0]
+    gain_ms = Interval.of_row(row, "telemetry_gain", "ms")
+    so = {
+        "higher": "telemetry is worth something even so",
+        "lower": "telemetry costs something",
+        "none": "telemetry is worth nothing that could be seen",
+    }[gain_ms.significance]
+    change = Interval.of_row(row, f"ttft_change_{WITHOUT_TELEMETRY}")
+    return (
+        f"{so}: with a snapshot every {_age(row)} the mean TTFT differs from {WITHOUT_TELEMETRY}'s by"
+        f" {percent_change(change)}, where {float(row[f'ttft_change_{WITHOUT_TELEMETRY}_detectable']):.1f} % would have"
+        " been seen"
+    )
 
 
 def _worth_of_fresh(rows: pd.DataFrame, retained: RetainedTelemetry) -> str:

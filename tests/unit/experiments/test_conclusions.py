@@ -26,8 +26,8 @@ STALENESS, MAP = QUESTIONS["staleness"], QUESTIONS["staleness_map"]
 def made(refresh_s: float, change: float = 0.0, half: float = 1.0, **fields: Any) -> dict[str, Any]:
     """A row of results whose mean TTFT changed by `change` +/- `half` percent since the freshest view."""
     row = {
-        "world": "emulated", "workload": "rag", "policy": "netkv_full", "refresh_s": refresh_s, "seeds": 5,
-        "snapshots": 20, "correlation_s": 2.5, "requests": 675, "left_out": 0,
+        "world": "emulated", "workload": "rag", "congestion": "onoff", "policy": "netkv_full", "refresh_s": refresh_s,
+        "seeds": 5, "snapshots": 20, "correlation_s": 2.5, "requests": 675, "left_out": 0,
         "ttft_change_netkv_static_detectable": 1.4,
         "ttft_change_netkv_static_p": 0.001 if abs(change - 2) > half else 0.5,
         "aged_change_percent": change, "aged_change_low": change - half, "aged_change_high": change + half,
@@ -210,6 +210,7 @@ def requests(ttft_ms: float, policy: str, refresh_s: Any, scale_s: float = 5.0, 
     return pd.DataFrame(
         {
             "world": "analytic", "workload": "conversation", "policy": policy, "refresh_s": refresh_s, "seed": 0,
+            "congestion": "onoff",
             "time_scale_s": scale_s, "verdict": "valid", "status": "completed", "request_id": range(count),
             "ttft_ms": ttft_ms * rng.uniform(0.95, 1.05, count), "tpot_ms": 30.0, "slo_met": True, "tier": 1,
             "kv_bytes": 10, "kv_transfer_ms": 100.0, "predicted_kv_transfer_ms": np.linspace(100, 200, count),
