@@ -286,7 +286,7 @@ class Dispatcher:
         """Compile, or read from disk, what the first decision would otherwise wait for; nothing else changes."""
         load_compiler()
         anyone = self._candidates(Request(-1, 0.0, 1, 1, ()), prefill_id, -np.inf)
-        anyone.best(anyone.first_step_s)
+        anyone.best(anyone.decode_id)  # no two alike: nothing is drawn
         empty = np.zeros(len(self._table.capacity_Bps))
         self._table.book(empty.copy(), 1.0, prefill_id, int(self._table.decode_id[0]))
         self._table.available(prefill_id, 1, empty, self._in_flight.count, 0.0)
@@ -316,4 +316,5 @@ class Dispatcher:
             admission_wait_s=loads.admission_wait_s(request),
             first_step_s=loads.first_step_s,
             feasible=feasible,
+            rng=self._view.rng,
         )

@@ -1,4 +1,4 @@
-"""The loops of a decision that are worth compiling: bandwidth left, waits, the best instance, and its booking.
+"""The loops of a decision that are worth compiling: bandwidth left, waits, the best instances, and a booking.
 
 `tests/unit/scheduler/test_kernels.py` compares each with its definition. All are O(D), `available` plus racks x cores.
 """
@@ -13,25 +13,28 @@ from scheduler.wiring import Records, Wiring
 
 
 @compiled
-def best_index(cost: Floats, feasible: Bools, tier: Ints, waiting: Ints, running: Ints, tolerance: float) -> int:
-    """The feasible index of least cost; costs within `tolerance` of it tie, ties go to the lower (tier, load, index).
+def best_indices(cost: Floats, feasible: Bools, tier: Ints, load: Ints, tolerance: float, result: Ints) -> int:
+    """Fill `result` [D] with the feasible indices of least (cost, tier, load), ascending; return how many there are.
 
-    -1 when nothing is feasible or every cost is NaN.
+    Costs within `tolerance` of the least tie. 0 when nothing is feasible or every cost is NaN.
     """
     lowest = float("inf")
     for at in range(len(cost)):
         if feasible[at] and cost[at] < lowest:
             lowest = cost[at]
-    best = -1
+    count = 0
     for at in range(len(cost)):
         if not feasible[at] or not cost[at] <= lowest + tolerance:
             continue
-        if best >= 0:
-            load, best_load = waiting[at] + running[at], waiting[best] + running[best]
-            if tier[at] > tier[best] or (tier[at] == tier[best] and load >= best_load):
+        if count > 0:
+            best = result[0]
+            if tier[at] > tier[best] or (tier[at] == tier[best] and load[at] > load[best]):
                 continue
-        best = at
-    return best
+            if tier[at] < tier[best] or load[at] < load[best]:
+                count = 0
+        result[count] = at
+        count += 1
+    return count
 
 
 @compiled

@@ -56,7 +56,7 @@ class DecodeLoads:
         self._current = _Counts(waiting, running, reserved_tokens, np.full(self.instances, self._step_s[0]))
         self._known = self._current
         self._prompt_tokens = np.zeros(self.instances, dtype=np.int64)
-        self._sent_since = np.zeros(self.instances, dtype=np.int64)
+        self._forget_what_was_sent()
         self._nobody = np.zeros(self.instances, dtype=np.bool_)
         self._nobody.flags.writeable = False
         self._dead: frozenset[int] = frozenset()
@@ -68,7 +68,7 @@ class DecodeLoads:
             self._known = self._current
         elif now_s >= self._next_s:
             self._known = self._current.copy()
-            self._sent_since = np.zeros(self.instances, dtype=np.int64)
+            self._forget_what_was_sent()
             self._next_s = now_s + self.refresh_s
 
     @property
@@ -99,7 +99,7 @@ class DecodeLoads:
 
     @property
     def sent_since(self) -> Ints:
-        """Requests sent to each instance since the load was looked at, shape [D]; 0 where the load is current."""
+        """Requests sent to each instance since the load was looked at and not finished, shape [D]; 0 if it is current."""
         return self._sent_since
 
     @property
@@ -115,7 +115,9 @@ class DecodeLoads:
         self._current.reserved_tokens[at] += tokens
         self._prompt_tokens[at] += request.input_length
         if self._known is not self._current:
+            self._since.add(request.request_id)
             self._sent_since[at] += 1
+            self._tokens_since[at] += tokens
 
     def admitted(self, at: int) -> None:
         """A request joined the batch there."""
@@ -166,14 +168,15 @@ class DecodeLoads:
         """Expected wait for a batch slot and KV memory, shape [D], seconds. Our estimate:
 
         requests that must leave first (by slots, and by memory at the mean reservation) x the time between two
-        departures, running / (mean answer x step time) of them a second.
+        departures, running / (mean answer x step time) of them a second. What was sent since the load was looked at
+        and has not finished counts as waiting.
         """
         wait_s: Floats = np.empty(self.instances)
         known = self._known
         kernels.admission_wait(
-            known.waiting,
+            known.waiting + self._sent_since,
             known.running,
-            known.reserved_tokens,
+            known.reserved_tokens + self._tokens_since,
             known.first_step_s,
             self.serving.batch_slots,
             self.serving.kv_memory_tokens - request.input_length - self.expected_output_tokens,
@@ -182,9 +185,18 @@ class DecodeLoads:
         )
         return wait_s
 
+    def _forget_what_was_sent(self) -> None:
+        self._since: set[int] = set()
+        self._sent_since, self._tokens_since = (np.zeros(self.instances, dtype=np.int64) for _ in range(2))
+
     def _leave(self, at: int, request: Request) -> None:
-        self._current.reserved_tokens[at] -= self._booked_tokens.pop(request.request_id)
+        tokens = self._booked_tokens.pop(request.request_id)
+        self._current.reserved_tokens[at] -= tokens
         self._prompt_tokens[at] -= request.input_length
+        if request.request_id in self._since:
+            self._since.remove(request.request_id)
+            self._sent_since[at] -= 1
+            self._tokens_since[at] -= tokens
 
     def _run(self, at: int, change: int) -> None:
         self._current.running[at] += change

@@ -16,8 +16,9 @@ class VllmDataParallel:
     """argmin max(n, q + r) + 6 q max(0, u - 1/2): vllm-project/vllm at 00080ee, vllm/v1/engine/core_client.py.
 
     n: own requests not finished; q waiting, r running, u KV memory in use (ours: booked), by the last statistics, which
-    there are up to 100 ms old (`oracle.load_refresh_s=0.1`). Own dispatches since count as waiting. Of equals the first
-    from a place that moves on by one with each decision. One front end; until pull request 49204 it was argmin 4 q + r.
+    there are up to 100 ms old (`oracle.load_refresh_s=0.1`). Own dispatches since count as waiting (there until the
+    next statistics, here not beyond their end). Of equals the first from a place that moves on by one with each
+    decision. One front end; until pull request 49204 it was argmin 4 q + r.
     """
 
     pressure: float = 6.0

@@ -181,6 +181,36 @@ def test_what_the_scheduler_counts_by_itself_is_never_old() -> None:
     assert seen == [(0, 0, 0), (1, 1000, 1), (2, 2000, 2), (3, 3000, 0), (4, 4000, 1)]
 
 
+def test_the_wait_counts_what_was_sent_since_the_load_was_looked_at_until_it_ends() -> None:
+    """One slot an instance and nobody in it: each that was sent makes the next wait for an answer of 343 tokens."""
+    spy = Spy()
+    made = dispatcher(spy, oracle={"load_refresh_s": 60.0}, serving={"batch_slots": 1})
+    sent_to = [made.select(request(number), 0, 0.0).decode_id for number in range(4)]
+    assert sorted(sent_to) == [2, 2, 3, 3]  # the nearest two, in turn
+    made.select(request(4), 0, 1.0)
+    answer_s = 343 * 0.030
+    assert spy.shown.waiting.sum() == 0  # the snapshot is that of the beginning
+    assert spy.shown.admission_wait_s[:3] == pytest.approx([2 * answer_s, 2 * answer_s, 0.0])
+    for number in range(5):
+        for event in (made.transferred, made.admitted, made.finished):
+            event(number)
+    made.select(request(5), 0, 2.0)
+    assert not spy.shown.sent_since.any()
+    assert not spy.shown.admission_wait_s.any()
+
+
+def test_memory_that_was_promised_since_the_load_was_looked_at_is_waited_for() -> None:
+    waits = []
+    for refresh_s in (0.0, 60.0):
+        spy = Spy()
+        made = dispatcher(spy, oracle={"load_refresh_s": refresh_s}, serving={"kv_memory_tokens": 120_000})
+        for number in range(4):
+            made.select(request(number, 60_000), 0, 0.0)
+        waits.append(spy.shown.admission_wait_s.tolist())
+    assert waits[0] == waits[1]
+    assert max(waits[0]) > 0
+
+
 def test_no_decision_depends_on_how_long_an_answer_will_be() -> None:
     """Prompts that bind memory, with answers of 1 and of 50,000 tokens: every book is the same until one finishes."""
 
@@ -269,7 +299,7 @@ def test_a_policy_repeats_itself_with_the_same_seed(policy: str) -> None:
     assert decisions(policy) == decisions(policy)
 
 
-@pytest.mark.parametrize("policy", ["random", "least_loaded"])
+@pytest.mark.parametrize("policy", ["random", "least_loaded", "netkv_topo_only", "netkv_full", "paper_full"])
 def test_another_seed_draws_other_ties(policy: str) -> None:
     assert decisions(policy) != decisions(policy, seed=1)
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from scenario import ModelSpec, ServingSpec, path_shares
 from scheduler import Candidates, NetworkSample, View
 from scheduler.candidates import TIE
 from scheduler.in_flight import InFlight
-from scheduler.kernels import best_index
+from scheduler.kernels import best_indices
 from scheduler.link_table import LinkTable
 from scheduler.loads import TYPICAL_OUTPUT_TOKENS, DecodeLoads
 from scheduler.prefix_index import PrefixIndex
@@ -90,29 +91,38 @@ def idle(prefill_id: int, table: LinkTable) -> Candidates:
         admission_wait_s=none,
         first_step_s=none,
         feasible=np.ones(count, dtype=np.bool_),
+        rng=np.random.default_rng(0),
     )
 
 
 SMALL = st.integers(0, 3)
-ROWS = st.lists(st.tuples(SMALL, st.booleans(), SMALL, SMALL, SMALL), min_size=1, max_size=12)
+ROWS = st.lists(st.tuples(SMALL, st.booleans(), SMALL, SMALL), min_size=1, max_size=12)
+
+
+def found_best(
+    cost: NDArray[np.float64], feasible: NDArray[np.bool_], tier: NDArray[np.int64], load: NDArray[np.int64]
+) -> list[int]:
+    result = np.empty(len(cost), dtype=np.int64)
+    return result[: best_indices(cost, feasible, tier, load, TIE, result)].tolist()
 
 
 @given(rows=ROWS)
-def test_the_best_is_the_first_by_cost_tier_load_and_place(rows: list[tuple[int, bool, int, int, int]]) -> None:
-    cost, feasible, tier, waiting, running = (np.array(column) for column in zip(*rows, strict=True))
-    found = best_index(cost.astype(float), feasible, tier, waiting, running, TIE)
+def test_the_best_are_all_of_least_cost_tier_and_load(rows: list[tuple[int, bool, int, int]]) -> None:
+    cost, feasible, tier, load = (np.array(column) for column in zip(*rows, strict=True))
     able = [at for at in range(len(rows)) if feasible[at]]
-    expected = min(able, key=lambda at: (cost[at], tier[at], waiting[at] + running[at], at), default=-1)
-    assert found == expected
+    least = min(((cost[at], tier[at], load[at]) for at in able), default=None)
+    expected = [at for at in able if (cost[at], tier[at], load[at]) == least]
+    assert found_best(cost.astype(float), feasible, tier, load) == expected
 
 
 def test_costs_within_a_nanosecond_tie_and_nan_is_never_best() -> None:
     zeros, yes = np.zeros(3, dtype=np.int64), np.ones(3, dtype=np.bool_)
     tier = np.array([2, 1, 0])
-    assert best_index(np.array([1.0, 1.0 + 5e-10, 1.0 + 2e-9]), yes, tier, zeros, zeros, TIE) == 1
-    assert best_index(np.array([np.nan, 3.0, np.nan]), yes, tier, zeros, zeros, TIE) == 1
-    assert best_index(np.full(3, np.nan), yes, tier, zeros, zeros, TIE) == -1
-    assert best_index(np.full(3, np.inf), yes, tier, zeros, zeros, TIE) == 2
+    assert found_best(np.array([1.0, 1.0 + 5e-10, 1.0 + 2e-9]), yes, tier, zeros) == [1]
+    assert found_best(np.array([1.0, 1.0 + 5e-10, 1.0 + 2e-9]), yes, zeros, zeros) == [0, 1]
+    assert found_best(np.array([np.nan, 3.0, np.nan]), yes, tier, zeros) == [1]
+    assert found_best(np.full(3, np.nan), yes, tier, zeros) == []
+    assert found_best(np.full(3, np.inf), yes, tier, zeros) == [2]
 
 
 @given(

@@ -41,6 +41,7 @@ def sending(*targets: int, source: int = 0) -> InFlight:
         ({}, 2),  # 13.1 ms is the least
         ({"waiting": {2: 64, 3: 64}}, 2),  # 64 slots are free for them: no queue
         ({"waiting": {2: 65, 3: 64}}, 3),  # one more than there are slots: 30 ms
+        ({"waiting": {2: 60, 3: 64}, "sent_since": {2: 5}}, 3),  # five of them were sent since the load was looked at
         ({"waiting": {2: 1, 3: 1}, "running": {2: 64, 3: 64}}, 6),  # 13.1 + 30 + 60 ms against 26.2 + 30
         ({"running": {2: 28, 3: 28}}, 6),  # 28/64 of 30 ms is 13.1 ms, and 26.2 - 13.1 a little less
         ({"running": {2: 27, 3: 27}}, 2),

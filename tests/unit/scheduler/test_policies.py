@@ -36,19 +36,31 @@ def chosen(policy: str, seen: Candidates | None = None, network: View | None = N
 @pytest.mark.parametrize(
     ("cost", "given", "best"),
     [
-        ({}, {}, 2),  # all equal: the lowest tier, load and id
-        ({6: -1.0}, {}, 6),
-        ({3: -1.0, 2: -1.0, 10: -1.0}, {}, 2),  # tied: the nearer, then the lower id
-        ({2: -1.0, 3: -1.0}, {"waiting": {2: 1}}, 3),  # tied in cost and tier: the less loaded
-        ({2: -1.0, 3: -1.0}, {"running": {2: 2}, "waiting": {3: 1}}, 3),
-        ({10: -1.0, 6: -1.0}, {"running": {6: 9}}, 6),  # tier goes before load
-        ({6: -1.0}, {"feasible": {6: False}}, 2),
+        ({}, {}, {2, 3}),  # all equal: the lowest tier and load
+        ({6: -1.0}, {}, {6}),
+        ({3: -1.0, 2: -1.0, 10: -1.0}, {}, {2, 3}),  # tied: the nearer ones
+        ({6: -1.0, 7: -1.0, 10: -1.0}, {"feasible": {6: False}}, {7}),
+        ({2: -1.0, 3: -1.0}, {"waiting": {2: 1}}, {3}),  # tied in cost and tier: the less loaded
+        ({2: -1.0, 3: -1.0}, {"running": {2: 2}, "waiting": {3: 1}}, {3}),
+        ({2: -1.0, 3: -1.0}, {"running": {2: 1}, "waiting": {2: 1}, "sent_since": {3: 3}}, {2}),
+        ({10: -1.0, 6: -1.0}, {"running": {6: 9}}, {6}),  # tier goes before load
+        ({10: -1.0, 11: -1.0, 14: -1.0, 15: -1.0}, {}, {10, 11, 14, 15}),
+        ({6: -1.0}, {"feasible": {6: False}}, {2, 3}),
     ],
 )
-def test_the_best_is_of_least_cost_then_tier_load_and_id(
-    cost: dict[int, float], given: dict[str, dict[int, Any]], best: int
+def test_the_best_is_of_least_cost_then_tier_and_load_then_drawn(
+    cost: dict[int, float], given: dict[str, dict[int, Any]], best: set[int]
 ) -> None:
-    assert candidates(**given).best(per_decode(np.float64, cost, 0.0)) == best
+    found = {candidates(seed, **given).best(per_decode(np.float64, cost, 0.0)) for seed in range(40)}
+    assert found == best
+
+
+def test_the_best_draws_for_a_tie_only() -> None:
+    seen, untouched = candidates(seed=0), np.random.default_rng(0)
+    seen.best(per_decode(np.float64, {7: -1.0}, 0.0))
+    assert seen.rng.bit_generator.state == untouched.bit_generator.state
+    seen.best(seen.tier)
+    assert seen.rng.bit_generator.state != untouched.bit_generator.state
 
 
 def test_ties_at_random_reach_every_feasible_instance() -> None:
