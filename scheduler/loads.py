@@ -99,7 +99,7 @@ class DecodeLoads:
 
     @property
     def sent_since(self) -> Ints:
-        """Requests sent to each instance since the load was looked at and not finished, shape [D]; 0 if it is current."""
+        """Unfinished requests sent to each instance since the load was looked at, shape [D]; 0 where it is current."""
         return self._sent_since
 
     @property
