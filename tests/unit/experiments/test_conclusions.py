@@ -17,7 +17,7 @@ from experiments.analysis.results import gains
 from experiments.analysis.wording import refresh_name
 from experiments.questions import QUESTIONS, prediction_error
 from experiments.questions.prediction_error import age_bins
-from experiments.questions.staleness_wording import sentences
+from experiments.questions.staleness_wording import sentences, swept
 from experiments.report.answer import three_sentences
 
 STALENESS, MAP = QUESTIONS["staleness"], QUESTIONS["staleness_map"]
@@ -141,7 +141,7 @@ def test_worlds_and_workloads_are_judged_apart() -> None:
 
 
 def test_without_round_robin_or_with_one_interval_less_is_said() -> None:
-    assert "says nothing about staleness" in said(made(0.1))
+    assert "says nothing about staleness" in said(made(0.1, telemetry_gain_ms=math.nan))
     nan = {"ttft_change_percent": math.nan, "ttft_change_high": math.nan}
     assert "there is no gain to compare" in said(made(0.1, **nan), made(60.0, **nan))
     assert sentences(pd.DataFrame([made(math.nan)])) == []
@@ -198,8 +198,33 @@ def test_a_workload_of_the_users_own_is_the_only_one() -> None:
     assert runs[-1].name == "analytic-netkv_full-refresh60s-seed1"
 
 
-def test_the_quick_sweep_stays_eighteen_runs_and_a_control() -> None:
-    assert len(STALENESS.conditions("quick", STALENESS.policies, ("emulated",), {})) == 18 + 1
+def test_traffic_that_stays_is_judged_at_its_one_age_and_beside_the_one_that_moves() -> None:
+    moving = [made(0.1, congestion="hotspot"), made(5.0, 9.0, congestion="hotspot")]
+    stays = {"congestion": "constant", "correlation_s": math.inf, "aged_change_percent": 0.0}
+    text = said(*moving, made(5.0, **stays, telemetry_gain_low=-10.0))
+    assert (
+        "netkv_full on rag in the emulated world, constant traffic: telemetry is worth nothing that could be seen"
+        in text
+    )
+    assert "with a snapshot every 5 s the mean TTFT differs from netkv_static's by -2.0 % [-3.0, -1.0]" in text
+    assert "where 1.4 % would have been seen" in text
+    assert "hotspot traffic: mean TTFT is NOT invariant from 0.1 s to 5 s" in text
+    assert "telemetry is worth something even so" in said(*moving, made(5.0, **stays))
+    assert list(swept(pd.DataFrame([*moving, made(5.0, **stays)]))["congestion"]) == ["hotspot", "hotspot"]
+    assert len(swept(pd.DataFrame([made(5.0, **stays)]))) == 1
+
+
+def test_the_quick_sweep_is_eighteen_runs_a_control_and_two_of_constant_traffic() -> None:
+    planned = STALENESS.conditions("quick", STALENESS.policies, ("emulated",), {})
+    beside = [condition for condition in planned if condition.labels["congestion"] == "constant"]
+    assert len(planned) == 18 + 1 + 2
+    assert [condition.name for condition in beside] == [
+        "emulated-constant-netkv_static-seed0",
+        "emulated-constant-netkv_full-refresh5s-seed0",
+    ]
+    alone = STALENESS.conditions("quick", STALENESS.policies, ("emulated",), {"congestion.kind": "shuffle"})
+    assert {condition.spec.congestion.kind for condition in alone} == {"shuffle"}
+    assert STALENESS.conditions("quick", ("round_robin",), ("analytic",), {})[-1].spec.congestion.kind == "hotspot"
 
 
 # The map and prediction errors

@@ -31,7 +31,7 @@ EXPECTED = '{"decode_id": NUMBER} or {"reject": "why"} is expected'
 
 
 def nearest(document: dict[str, Any]) -> bytes:
-    """What `examples/nearest_policy.py` would choose of instances that are not full."""
+    """The nearest able one, the least loaded of these, the first of these: as the `ORDERED` policy chooses."""
     able = [one for one in document["candidates"] if one["feasible"]]
     best = min(able, key=lambda one: (one["tier"], one["waiting"] + one["running"], one["decode_id"]))
     return reply({"decode_id": best["decode_id"], "reason": f"tier {best['tier']}"})
@@ -292,9 +292,21 @@ def decided(out: Path) -> pd.DataFrame:
     return pd.read_parquet(out / "decisions.parquet").set_index("request_id").sort_index()
 
 
+ORDERED = """
+import numpy as np
+
+
+class Ordered:
+    def select(self, request, candidates, view):
+        order = np.lexsort((candidates.decode_id, candidates.waiting + candidates.running, candidates.tier))
+        return int(next(candidates.decode_id[at] for at in order if candidates.feasible[at]))
+"""
+
+
 def test_a_run_decides_as_the_same_policy_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    assert run("nearest_policy:Nearest", tmp_path / "ours").exit_code == 0
+    (tmp_path / "ordered_policy.py").write_text(ORDERED, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert run("ordered_policy:Ordered", tmp_path / "ours").exit_code == 0
     with scripted_router(nearest) as router:
         done = run(router.url, tmp_path / "theirs")
         assert done.exit_code == 0, done.output
