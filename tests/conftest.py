@@ -43,7 +43,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     return GroupScheduling(config, log)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[subprocess.Popen[str]]:
     """`netkv` in a process that has imported it already, for `CommandLine`."""
     with cli_server() as process:

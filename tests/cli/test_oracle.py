@@ -19,7 +19,10 @@ from controller import AltoSnapshot
 from experiments.cli import app
 from experiments.exporting import read_telemetry
 from experiments.running import StoreError, open_world, read_table, write_run
+from tests.support.command_line import CommandLine
+from tests.support.command_line import refused as one_line
 from tests.support.made_runs import outcome, record, spec
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("recorded telemetry")
 
@@ -35,17 +38,6 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_world(made) as world:
         write_run(out, made, world.run(made.scenario), VALID)
     return out
-
-
-def refused(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.cli", "oracle", "alto", *arguments],
-        capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    return line
 
 
 def read(url: str) -> Any:
@@ -128,8 +120,13 @@ def test_a_run_without_telemetry_is_refused(tmp_path: Path) -> None:
         read_telemetry(tmp_path / "partial")
 
 
-def test_what_is_wrong_is_said_in_one_line(run: Path, tmp_path: Path) -> None:
-    assert "no such folder" in refused(str(tmp_path / "nowhere")) or "nowhere" in refused(str(tmp_path / "nowhere"))
+def test_what_is_wrong_is_said_in_one_line(server: subprocess.Popen[str], run: Path, tmp_path: Path) -> None:
+    netkv = CommandLine(server, ROOT, tmp_path)
+
+    def refused(*arguments: str) -> str:
+        return one_line(netkv("oracle", "alto", *arguments))
+
+    assert "nowhere" in refused(str(tmp_path / "nowhere"))
     assert "--pace 0: above 0" in refused(str(run), "--pace", "0")
     assert "--every nan: above 0" in refused(str(run), "--every", "nan")
     assert "--at -100: the first snapshot of this run is there at" in refused(str(run), "--at", "-100")

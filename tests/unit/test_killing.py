@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
+from tests.support.command_line import CommandLine
 from tests.support.hangups import hears_hangups
 from tests.support.killing.plan import (
     COMMAND_LINE,
@@ -23,7 +23,7 @@ from tests.support.killing.plan import (
     role_of,
     victim,
 )
-from tests.support.killing.trial import KillingGround, killing_ground, without_last_words
+from tests.support.killing.trial import KillingGround, without_last_words
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("killing")
@@ -55,9 +55,9 @@ BELOW = {
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[KillingGround]:
-    with killing_ground() as made:
-        yield made
+def ground(server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> KillingGround:
+    folder = tmp_path_factory.mktemp("kill")
+    return KillingGround(folder, CommandLine(server, ROOT, folder), "analytic")
 
 
 @pytest.mark.slow
