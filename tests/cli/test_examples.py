@@ -70,8 +70,9 @@ def test_the_specification_is_used_field_by_field(tmp_path: Path) -> None:
 
 def test_a_sweep_is_read(tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    small = ("--world", "analytic", "--requests", "20", "--seed", "0", "--policies", "round_robin,netkv_full")
-    run(NETKV, "sweep", "staleness", *small, "--out", str(out))
+    small = ("--world", "analytic", "--requests", "20", "--seed", "0", "--refresh", "1")
+    policies = ("--policies", "round_robin,netkv_full")
+    run(NETKV, "sweep", "staleness", *small, *policies, "--out", str(out))
     printed = run(PYTHON, str(EXAMPLES / "read_sweep.py"), str(out)).splitlines()
     assert printed[0].split() == ["ttft_ms", "kv_transfer_ms"]
     rows = "\n".join(printed[2:])

@@ -64,13 +64,19 @@ def bin_folder(request: pytest.FixtureRequest, source: Path, tmp_path_factory: p
 
 @pytest.fixture(scope="module")
 def netkv(bin_folder: Path) -> Callable[..., Done]:
-    """The installed command, run in a folder."""
+    """The installed command, run in a folder.
+
+    From a wheel its inner loops are compiled, too. An editable copy differs by where its packages are found alone, so
+    they are interpreted there: to compile them anew takes longer than all else.
+    """
+    from_wheel = any(bin_folder.parent.glob("lib/python*/site-packages/scheduler"))
+    numba = {} if from_wheel else {"NUMBA_DISABLE_JIT": "1"}
 
     def run(folder: Path, *arguments: str, **environment: str) -> Done:
         return subprocess.run(
             [str(bin_folder / "netkv"), *arguments],
             cwd=folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C", **FONTS, **environment},
+            env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C", **FONTS, **numba, **environment},
         )  # fmt: skip
 
     return run

@@ -15,6 +15,9 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.processor_groups import group_of
 
+pytestmark = pytest.mark.xdist_group("architecture")
+"""On one processor: every module is parsed once."""
+
 PACKAGES = (
     *("topologies", "workloads", "scenario", "scheduler", "routers", "serving"),
     *("controller", "workers", "simulator", "testbed", "experiments"),
@@ -189,6 +192,7 @@ def test_the_scheduler_has_no_clock_but_the_injected_stopwatch() -> None:
     assert offences(modules_of("scheduler"), clocks) == {}
 
 
+@cache
 def private_names(package: str) -> set[str]:
     """Names with one leading underscore that a package defines: functions, classes, variables, attributes of `self`."""
     found: set[str] = set()
@@ -203,17 +207,15 @@ def private_names(package: str) -> set[str]:
     return {name for name in found if name.startswith("_") and not name.startswith("__")}
 
 
-PRIVATE = {package: private_names(package) for package in PACKAGES}
-
-
 def test_there_are_private_names_to_keep_out_of() -> None:
-    assert all(PRIVATE[package] for package in PACKAGES)
+    assert all(private_names(package) for package in PACKAGES)
 
 
 def test_no_module_reaches_into_another_packages_private_names() -> None:
     def reached(path: Path) -> set[str]:
         package = package_of(path)
-        foreign = set().union(*(PRIVATE[other] for other in PACKAGES if other != package)) - PRIVATE[package]
+        others = (private_names(other) for other in PACKAGES if other != package)
+        foreign = set().union(*others) - private_names(package)
         used = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)} & foreign
         imported = {
             name
