@@ -1,8 +1,8 @@
 """Public routers as processes before stub workers, in a network of their own: `ask` runs one experiment in a sandbox.
 
-`sglang_router` and `vllm_router` are started as their users do. Stubs report the loads that they are given, keep a
-response back as long as a request runs, and note who got which request. A router looks for a tokenizer on the internet:
-there is none in the sandbox, and the failure is harmless.
+`sglang_router` and `vllm_router` are started as their users do. Stubs report the loads that they are given, tokenise
+prompts, keep a response back as long as a request runs, and note who got which request. A router looks for a
+tokenizer on the internet: there is none in the sandbox, and the failure is harmless.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ HELD_S = 60.0
 ROUTER_PORT, METRICS_PORT = 8100, 29100
 DECODE_PORTS = tuple(range(9101, 9109))
 PREFILL_PORTS = (9001, 9002)
-BLOCK_SIGNS = 64
-SETTLED_S = 0.005
+BLOCK_SIGNS, TOKEN_SIGNS = 64, 8
+RENDER = "/v1/completions/render"
+"""vLLM's cache-aware router asks every worker for the tokens of a prompt before it chooses one."""
+
+SETTLED_S = 0.02
 """A router counts a request out when its response has gone through; nothing says when, so this is waited."""
 
 
@@ -64,6 +67,11 @@ def text_of(block_ids: list[int]) -> str:
     return "".join(hashlib.sha256(str(one).encode()).hexdigest()[:BLOCK_SIGNS] for one in block_ids)
 
 
+def tokens_of(text: str) -> list[int]:
+    """One token a block."""
+    return [int(text[at : at + TOKEN_SIGNS], 16) for at in range(0, len(text), BLOCK_SIGNS)]
+
+
 # -- inside the sandbox -------------------------------------------------------------------------------------------
 
 
@@ -73,6 +81,7 @@ class Stubs:
 
     flavour: str
     tokens: dict[int, int]
+    tokenizes: bool = True
     polled: list[tuple[float, int]] = field(default_factory=list)
     arrived: queue.Queue[tuple[int, str]] = field(default_factory=queue.Queue)
     held: dict[str, threading.Event] = field(default_factory=dict)
@@ -114,6 +123,10 @@ def handler_of(stubs: Stubs) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path in (RENDER, "/tokenize"):
+                tokens = [{"token_ids": tokens_of(body["prompt"])}] if stubs.tokenizes else {}
+                self.answer(200 if stubs.tokenizes else 404, tokens)
+                return
             name = str(body.get("rid") or body.get("user"))
             stubs.arrived.put((self.connection.getsockname()[1], name))
             if name in stubs.held:
@@ -147,6 +160,7 @@ def served(order: dict[str, Any]) -> Iterator[Stubs]:
     flavour, pd = order["flavour"], order.get("pd", False)
     loads = order.get("loads") or [0] * len(DECODE_PORTS)
     stubs = Stubs(flavour, dict(zip(DECODE_PORTS, loads, strict=True)) | dict.fromkeys(PREFILL_PORTS, 0))
+    stubs.tokenizes = order.get("tokenizes", True)
     with ExitStack() as undo:
         for port in (*DECODE_PORTS, *PREFILL_PORTS):
             server = ThreadingHTTPServer(("127.0.0.1", port), handler_of(stubs))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -150,35 +150,59 @@ def below(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("flavour", ["sglang", "vllm"])
 @pytest.mark.parametrize("held_for", [0, 24], ids=["idle", "busy"])
-def test_cache_aware_chooses_what_our_preset_may_choose(held_for: int) -> None:
+def test_cache_aware_chooses_what_our_preset_may_choose(flavour: str, held_for: int) -> None:
     """Request by request, with the books that follow from what the router has chosen so far."""
-    scenario = Scenario(workload=WorkloadSpec(requests=REQUESTS))
-    prompts = [request.block_ids for request in load_workload(scenario).requests]
-    found = ask(
-        "held", flavour="sglang", policy="cache_aware", prompts=prompts, held_for=held_for, options=AS_OPTIONS
-    )  # fmt: skip
-    held, outstanding, running = PrefixIndex(len(DECODE), 10**9), np.zeros(len(DECODE), int), []
-    other, tied, uneven = [], Counter[int](), 0
-    for number, (block_ids, theirs) in enumerate(zip(prompts, found["chosen"], strict=True)):
-        request = Request(number, 0.0, 512 * len(block_ids), 10, tuple(block_ids))
-        cached = dict(zip(DECODE, (512 * held.matched_blocks(block_ids)).tolist(), strict=True))
-        may = ours(
-            "sglang_cache_aware", request, cached_tokens=cached, outstanding=dict(zip(DECODE, outstanding, strict=True))
-        )
-        uneven += int(outstanding.max() - outstanding.min() > BALANCE["abs"])
+    other, busier, tied = [], 0, Counter[int]()
+    uneven = matched = 0
+    for request, cached, outstanding, theirs in decisions(flavour, held_for):
+        may = ours("sglang_cache_aware", request, cached_tokens=cached, outstanding=outstanding)
+        loads = [outstanding[decode] for decode in DECODE]
+        uneven += int(max(loads) - min(loads) > BALANCE["abs"])
+        matched += int(max(cached.values()) > BALANCE["threshold"] * request.input_length)
+        busier += int(loads[theirs] > min(loads[one] for one in may))
         if theirs not in may:
-            other.append((number, theirs, sorted(may), outstanding.tolist()))
+            other.append((request.request_id, theirs, sorted(may), loads))
         elif len(may) > 1:
             tied[sorted(may).index(theirs)] += 1
+    print(
+        f"\n{flavour} cache_aware, {held_for} held: {len(other)} of {REQUESTS} differ {other[:3]}; {uneven} on uneven"
+        f" loads, {matched} with a good match; ties to {sorted(tied.items())}, {busier} of them not to the least loaded"
+    )
+    assert other == []
+    assert matched > 300
+    assert (uneven > 0) == (held_for > 0)
+    assert flavour == "sglang" or busier == 0
+
+
+def test_vllm_without_its_workers_tokens_goes_to_the_least_loaded() -> None:
+    """Its cache-aware rule is on tokens that its workers must give it: without them no match counts."""
+    matched_elsewhere = 0
+    for request, cached, outstanding, theirs in decisions("vllm", 24, tokenizes=False):
+        loads = [outstanding[decode] for decode in DECODE]
+        assert loads[theirs] == min(loads)
+        may = ours("sglang_cache_aware", request, cached_tokens=cached, outstanding=outstanding)
+        matched_elsewhere += int(theirs not in may)
+    print(f"\nvllm cache_aware without tokens: {matched_elsewhere} of {REQUESTS} are not the preset's")
+    assert matched_elsewhere > REQUESTS / 10
+
+
+def decisions(
+    flavour: str, held_for: int, **order: Any
+) -> Iterator[tuple[Request, dict[int, int], dict[int, int], int]]:
+    """Each request of the conversation, what each instance had cached and running then, and whom the router took."""
+    scenario = Scenario(workload=WorkloadSpec(requests=REQUESTS))
+    prompts = [request.block_ids for request in load_workload(scenario).requests]
+    order |= {"prompts": prompts, "held_for": held_for, "options": AS_OPTIONS}
+    chosen = ask("held", flavour=flavour, policy="cache_aware", **order)["chosen"]
+    held, outstanding, running = PrefixIndex(len(DECODE), 10**9), np.zeros(len(DECODE), int), []
+    for number, (block_ids, theirs) in enumerate(zip(prompts, chosen, strict=True)):
+        request = Request(number, 0.0, 512 * len(block_ids), 10, tuple(block_ids))
+        cached = dict(zip(DECODE, (512 * held.matched_blocks(block_ids)).tolist(), strict=True))
+        yield request, cached, dict(zip(DECODE, outstanding.tolist(), strict=True)), theirs
         held.insert(theirs, block_ids)
         outstanding[theirs] += 1
         running.append(theirs)
         if len(running) > held_for:
             outstanding[running.pop(0)] -= 1
-    print(
-        f"\nsglang cache_aware, {held_for} held: {len(other)} of {len(prompts)} differ {other[:3]};"
-        f" {uneven} on uneven loads; ties to {sorted(tied.items())}"
-    )
-    assert (uneven > 20) == (held_for > 0)
-    assert len(other) <= len(prompts) * 0.01
