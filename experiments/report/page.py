@@ -35,7 +35,7 @@ from experiments.report.question_figures import question_figures
 from experiments.report.rerun import again, origins
 from experiments.report.scenes import scenes
 from experiments.report.typesetting import WORLDS, prose, typeset
-from experiments.report.world_comparison import compare_runs, comparison_figures
+from experiments.report.world_comparison import WAYS_SHOWN, compare_runs, comparison_figures
 from experiments.running import StoreError, check_writable, hand_over, make_folders, strict
 
 MOST_ROWS = 60
@@ -86,6 +86,7 @@ def write_report(folder: Path, out: Path) -> dict[str, Any]:
             comparison=comparison,
             replayed=replayed,
             model_styles=MODEL_STYLES,
+            ways=WAYS_SHOWN,
             node_colours=NODE_COLOURS,
             again=[again(sweep) for sweep in sweeps],
             origins=origins(runs),

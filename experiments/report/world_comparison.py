@@ -53,6 +53,13 @@ MOST_RUNS = 16
 MOST_REQUESTS = 20_000
 """Requests that are replayed for the page, all runs together: about a minute on two cores."""
 
+WAYS_SHOWN = {
+    "emulated": "Emulated",
+    "same_decisions": "Fluid, same decisions",
+    "own_decisions": "Fluid, own decisions",
+}
+"""The three ways of a gain (`experiments.comparing.gains`), as the page names them."""
+
 
 @dataclass(frozen=True)
 class WorldComparison:

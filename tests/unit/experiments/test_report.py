@@ -231,6 +231,32 @@ def test_replayed_runs_show_the_error_that_was_put_in(results: Path) -> None:
     assert [ranking["policies"] for ranking in comparison.report["independent"]["rankings"]]
 
 
+def test_every_gain_is_shown_three_ways_and_all_time_by_policy_and_tier(
+    results: Path, page: tuple[Page, dict[str, object], str]
+) -> None:
+    comparison = compare_runs([run for sweep in collect(results) for run in sweep.runs])
+    assert comparison is not None
+    text = page[2].replace("−", "-")
+    begin, middle, end = (text.index(part) for part in ("own error?", "do all transfers together", 'id="again"'))
+    gains, totals = text[begin:middle], text[middle:end]
+    assert re.findall(r'<th scope="row">(.*?)</th>', gains) == ["netkv_static", "netkv_full, 0.1 s", "netkv_full, 1 s"]
+    shown = [
+        [float(found) for found in re.findall(rf'data-name="{name}">([-+.0-9]*)', gains)]
+        for name in ("Emulated", "Fluid, same decisions", "Fluid, own decisions", "Bias, points")
+    ]
+    assert shown[0] == pytest.approx([gain["emulated"]["percent"] for gain in comparison.report["gains"]], abs=0.051)
+    assert shown[2] == pytest.approx(
+        [gain["own_decisions"]["percent"] for gain in comparison.report["gains"]], abs=0.051
+    )
+    assert shown[3] == pytest.approx([one - other for one, other in zip(*shown[:2], strict=True)], abs=0.11)
+    replay = comparison.report["replay"]
+    named = [*replay["by_policy"], *(f"tier {tier}" for tier in replay["by_tier"])]
+    assert re.findall(r'<th scope="row">(.*?)</th>', totals) == named
+    found = [*replay["by_policy"].values(), *replay["by_tier"].values()]
+    longer = [float(said) for said in re.findall(r'data-name="Time in all">([-+.0-9]*)', totals)]
+    assert longer == pytest.approx([100 * one["total_error"] for one in found], abs=0.051)
+
+
 def test_every_probe_is_shown_as_a_share_of_its_limit(results: Path) -> None:
     runs = [run for sweep in collect(results) for run in sweep.runs]
     rows = {row["probe"].name: row for row in probe_rows(readings(runs))}
