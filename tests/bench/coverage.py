@@ -3,8 +3,9 @@
     python -m tests.bench.coverage [--seeds 400] [--draws 400] [PROFILE ...]
 
 Runs the analytic world on many seeds of the staleness sweep's two profiles; all seeds together are the truth. Then a
-comparison is made of a few seeds drawn at random, again and again, and its nominal 95 % intervals are counted that hold
-the truth: those of `experiments.analysis`, and those of a bootstrap over requests as if they were independent. Last,
+comparison is made of a few seeds drawn at random, again and again, and its nominal 95 % intervals are counted that
+hold the truth: those of `experiments.analysis`, and those of a bootstrap over requests as if they were independent.
+Then Fieller's interval of the share of telemetry's gain that an older snapshot keeps, counted in the same way. Last,
 `random` against itself with other draws: how often a difference is found where there is none.
 """
 
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.analysis.retained_gain import retained_gain
 from experiments.analysis.statistics import SHARE_DIFFERENCE, Estimate, counted, difference, relative_change
 from experiments.questions.staleness import PROFILES as STALENESS
 from experiments.running.run_spec import make_spec
@@ -32,6 +34,9 @@ PROFILES = {name: dict(profile.changes) for name, profile in STALENESS.items()}
 """Those of `netkv sweep staleness`: about 15 s and 118 s of arrivals."""
 
 BASE, OTHER = "round_robin", "netkv_full"
+STATIC = "netkv_static"
+FRESH_S, AGED_S = 0.1, {"quick": 1.0, "full": 5.0}
+"""Refresh intervals of the two snapshots whose gains are compared, s: 1.3 and 2 times the time scale of congestion."""
 AGAIN = "tests.bench.coverage:RandomAgain"
 SEEDS_IN_A_STUDY = (1, 2, 3, 5, 10)
 AT_ONCE = 50
@@ -54,12 +59,13 @@ class RandomAgain:
         return int(able[view.rng.integers(len(able), size=2)[1]])
 
 
-def simulate(profile: str, policies: Iterable[str], seeds: int) -> dict[str, pd.DataFrame]:
-    """The requests of every seed by policy."""
+def simulate(profile: str, policies: Iterable[str], seeds: int, **changes: Any) -> dict[str, pd.DataFrame]:
+    """The requests of every seed by policy; `changes` of the profile's fields, with __ for a dot."""
+    changed = {name.replace("__", "."): value for name, value in changes.items()}
     tables: dict[str, list[pd.DataFrame]] = {policy: [] for policy in policies}
     for seed in range(seeds):
         for policy, runs in tables.items():
-            spec = make_spec({}, {**PROFILES[profile], "world": "analytic", "policy": policy, "seed": seed})
+            spec = make_spec({}, {**PROFILES[profile], **changed, "world": "analytic", "policy": policy, "seed": seed})
             with open_world(spec) as world:
                 table = pd.DataFrame([asdict(record) for record in world.run(spec.scenario).requests])
             runs.append(table.assign(seed=seed, run=str(seed), verdict="valid", slo_met=slo_met(table, spec.slo)))
@@ -131,6 +137,29 @@ def coverage(tables: dict[str, pd.DataFrame], draws: int) -> str:
     return "\n".join(lines)
 
 
+def coverage_of_kept(profile: str, seeds: int, draws: int) -> str:
+    """Likewise Fieller's interval of the share of telemetry's gain that is kept, and how many have no end."""
+    runs = [
+        simulate(profile, (STATIC,), seeds)[STATIC],
+        *(simulate(profile, (OTHER,), seeds, oracle__refresh_s=age_s)[OTHER] for age_s in (FRESH_S, AGED_S[profile])),
+    ]
+    whole = [counted(table) for table in runs]
+    by_seed = [dict(list(table.groupby("seed"))) for table in whole]
+    truth = retained_gain(*whole, "ttft_ms")[1].value
+    cells = []
+    for count in SEEDS_IN_A_STUDY:
+        rng = np.random.default_rng(count)
+        found = []
+        for drawn in studies(whole[0], count, draws, rng):
+            first, fresh, aged = (_of(tables, drawn) for tables in by_seed)
+            kept = retained_gain(first, fresh, aged, "ttft_ms")[1]
+            found.append((kept.low <= truth <= kept.high, kept.high - kept.low))
+        held, widths = np.array(found).T
+        cells.append(f"{100 * held.mean():>8.1f} ({np.median(widths):.3g}, {100 * np.isinf(widths).mean():.0f})")
+    head = f"kept of telemetry's gain at {AGED_S[profile]:g} s, %: {truth:.1f} (median width; of 100 without an end)"
+    return head + "\n" + " " * 28 + "".join(f"{cell:>18}" for cell in cells)
+
+
 def false_findings(tables: dict[str, pd.DataFrame], draws: int) -> str:
     """How many of 100 comparisons of a policy with itself have a p-value below 0.05."""
     by_seed = {policy: dict(list(counted(table).groupby("seed"))) for policy, table in tables.items()}
@@ -158,6 +187,7 @@ def main() -> None:
         tables = simulate(profile, (BASE, OTHER), options.seeds)
         print(f"\n{profile}: mean TTFT by tenth of the run, ms\n{warm_up(tables)}\n{cut_effect(tables)}", flush=True)
         print(f"\n{profile}: intervals of 100 that hold the truth (median width)\n{coverage(tables, options.draws)}")
+        print(coverage_of_kept(profile, options.seeds, options.draws), flush=True)
         print(false_findings(simulate(profile, ("random", AGAIN), options.seeds), options.draws), flush=True)
 
 
