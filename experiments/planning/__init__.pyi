@@ -4,13 +4,14 @@ from .foreign_packages import foreign_packages
 from .machine_check import examine
 from .model_table import ModelCosts, Published, checked, model_costs
 from .router_conformance import check_router, times
-from .run_plan import plan_run
+from .run_plan import LEAST_FRAMES, plan_run
 from .spec_template import spec_schema, spec_template
 from .telemetry_display import telemetry_line, telemetry_table
 from .tuning import DEFAULT_GRIDS, OBJECTIVES, grid_points, ranking, search, tuning_slice
 
 __all__ = [
     "DEFAULT_GRIDS",
+    "LEAST_FRAMES",
     "OBJECTIVES",
     "ModelCosts",
     "Published",

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.running import RunSpec
 from scenario import load_workload
-from testbed import afxdp_bytes, afxdp_lacks
+from testbed import PAYLOAD_BYTES, afxdp_bytes, afxdp_lacks
 from topologies import Level
 
 EASY_MBPS = 150.0
@@ -17,6 +17,10 @@ EASY_MBPS = 150.0
 
 LONGEST_LEAD_S = 120.0
 """A run that takes longer than this to begin deserves a warning, seconds of the real system: ours."""
+
+LEAST_FRAMES = 64
+"""Frames below which a blob's time in emulation is a matter of single frames more than of rates: goal of the tenth of
+the blobs that is smallest (docs/explanation/fidelity.md)."""
 
 
 def plan_run(spec: RunSpec) -> dict[str, Any]:
@@ -64,9 +68,23 @@ def plan_run(spec: RunSpec) -> dict[str, Any]:
             "prefill_utilisation": prefill_s / (span_s * len(roles.prefill)),
             "offered_kv_gbps": kv_bps / 1e9,
             "offered_kv_emulated_mbps": kv_bps / divisor / 1e6,
+            **_smallest_blobs(spec, [request.input_length for request in requests]),
         },
         "warnings": list(workload.notes)
         + _warnings(spec, kv_bps / divisor / 1e6, prefill_s / (span_s * len(roles.prefill))),
+    }
+
+
+def _smallest_blobs(spec: RunSpec, prompts: list[int]) -> dict[str, float]:
+    """Full frames of the tenth percentile of the blobs of whole prompts, and what would give it `LEAST_FRAMES` at the
+    same load of the machine: a lower `rate_scale`, and as many times the `time_dilation`."""
+    blob_B = float(np.percentile(prompts, 10)) * spec.model.kv_bytes_per_token
+    frames = blob_B / spec.emulation.rate_scale / PAYLOAD_BYTES
+    factor = max(LEAST_FRAMES / frames, 1.0)
+    return {
+        "tenth_blob_frames": frames,
+        "rate_scale_for_frames": spec.emulation.rate_scale / factor,
+        "time_dilation_for_frames": spec.emulation.time_dilation * factor,
     }
 
 

@@ -88,6 +88,7 @@ def plan(
         f" emulated {load['offered_kv_emulated_mbps']:.0f} Mbit/s",
         highlight=False,
     )
+    console.print(_smallest_blobs(load), highlight=False)
     ports = planned["ports"]
     console.print(f"switches of datapath {ports['datapath']}, {ports['count']} ports{_memory(ports)}", highlight=False)
     for warning in planned["warnings"]:
@@ -124,6 +125,19 @@ def _capacity(datapath: Datapath, calibrate: bool, file: Path | None) -> Capacit
             " calibrate again, or set emulation.datapath"
         )
     return found
+
+
+def _smallest_blobs(load: dict[str, Any]) -> str:
+    """How many frames the smallest tenth of the blobs are, and what would make them enough."""
+    from experiments.planning import LEAST_FRAMES
+
+    said = f"a tenth of the KV blobs, of whole prompts, are of {load['tenth_blob_frames']:.0f} frames or fewer"
+    if load["tenth_blob_frames"] >= LEAST_FRAMES:
+        return said
+    return (
+        f"{said}: emulation.rate_scale={load['rate_scale_for_frames']:.0f} gives them {LEAST_FRAMES}, at the same load"
+        f" with emulation.time_dilation={load['time_dilation_for_frames']:.2g}, by which a run takes longer"
+    )
 
 
 def _memory(ports: dict[str, Any]) -> str:

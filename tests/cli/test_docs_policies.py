@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.cli import app
+from experiments.questions.regimes import PUBLIC
 from scheduler import POLICIES, ROUTERS
 from tests.support.paths import ROOT
 
@@ -40,3 +41,11 @@ def test_the_tutorials_example_is_under_25_lines_and_runs(tmp_path: Path, monkey
 @pytest.mark.parametrize("policy", sorted([*POLICIES, *ROUTERS]))
 def test_every_policy_is_on_the_page(policy: str) -> None:
     assert f"`{policy}`" in REFERENCE
+
+
+@pytest.mark.parametrize("policy", [name for name in PUBLIC if name != "random"])
+def test_every_public_preset_is_pinned_to_its_source(policy: str) -> None:
+    """A repository at a commit, an issue of one, or a paper; `random` is anybody's."""
+    section = REFERENCE[REFERENCE.index("## Public presets and their sources") :]
+    (row,) = [line for line in section.splitlines() if line.startswith("| `") and f"`{policy}`" in line.split("|")[1]]
+    assert re.search(r"[\w-]+/[\w-]+ @ [0-9a-f]{7}\b|, issue \d+|arXiv \d{4}\.\d{5}", row.split("|")[2]), row

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.planning.feasibility import DOUBTFUL, FITS, Load, assess_feasibility, predict_load
-from experiments.planning.run_plan import plan_run
+from experiments.planning.run_plan import LEAST_FRAMES, plan_run
+from experiments.questions import QUESTIONS
 from experiments.running.errors import SpecError
 from experiments.running.run_spec import RunSpec, make_spec
 from scenario import load_requests
@@ -146,3 +147,24 @@ def test_only_userspace_switches_have_a_load_that_is_known_to_be_easy() -> None:
     }
     assert "Mbit/s of KV is beyond the 150 that a userspace datapath carries" in said["user"][0]
     assert said["kernel"] == []
+
+
+def test_the_smallest_blobs_are_counted_in_frames_with_what_would_make_them_enough() -> None:
+    """1,000 tokens of 327,680 B over 5,000 are 65,536 B: 45 frames of 1,448 B, 64 at a scale of 3,536."""
+    given = {"workload.mean_input_tokens": 1000, "workload.input_spread": 0, "emulation.rate_scale": 5000}
+    found = plan_run(make_spec({}, given))["workload"]
+    assert found["tenth_blob_frames"] == pytest.approx(45.26, abs=0.01)
+    assert found["rate_scale_for_frames"] == pytest.approx(3536, abs=1)
+    assert found["time_dilation_for_frames"] == pytest.approx(5000 / 3536, abs=0.001)
+    again = {"emulation.rate_scale": 3536, "emulation.time_dilation": 1.414}
+    assert plan_run(make_spec({}, {**given, **again}))["workload"]["tenth_blob_frames"] == pytest.approx(64, abs=0.1)
+    settings = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+    said = " ".join(CliRunner().invoke(app, ["plan", "--requests", "5", *settings]).stdout.split())
+    assert "are of 45 frames or fewer: emulation.rate_scale=3536 gives them 64" in said
+    enough = CliRunner().invoke(app, ["plan", "--requests", "5", *settings, "--set", "emulation.rate_scale=2000"])
+    assert "are of 113 frames or fewer\n" in enough.stdout.replace(" \n", "\n")
+
+
+def test_nine_blobs_in_ten_of_the_main_job_have_enough_frames() -> None:
+    spec = make_spec({}, QUESTIONS["staleness"].profiles["quick"].changes)
+    assert plan_run(spec)["workload"]["tenth_blob_frames"] >= LEAST_FRAMES

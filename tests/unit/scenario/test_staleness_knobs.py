@@ -36,6 +36,23 @@ def test_a_view_that_is_never_refreshed_is_as_old_as_the_run() -> None:
     assert np.abs(age_s - decided_s).max() <= 0.1
 
 
+@pytest.mark.parametrize("refresh_s", [0.1, 5.0, 60.0])
+def test_traffic_and_telemetry_begin_a_refresh_interval_before_the_first_request(refresh_s: float) -> None:
+    """The phase of the snapshots is drawn from the seed, the same part of any interval."""
+    phases = []
+    for seed in range(200):
+        scenario = Scenario.model_validate({"seed": seed, "oracle": {"refresh_s": refresh_s}})
+        assert scenario.lead_s >= refresh_s
+        assert -refresh_s <= scenario.first_snapshot_s <= 0
+        fabric, roles = scenario.build()
+        assert min(flow.start_s for flow in scenario.background(fabric, roles, 0.0)) >= -scenario.lead_s
+        phases.append(scenario.first_snapshot_s / refresh_s)
+    assert len(set(phases)) == 200
+    assert np.histogram(phases, bins=4, range=(-1, 0))[0] == pytest.approx(50, abs=25)
+    other = Scenario.model_validate({"seed": 3, "oracle": {"refresh_s": 7.0}})
+    assert other.first_snapshot_s / 7.0 == pytest.approx(phases[3])
+
+
 def test_a_delay_is_added_to_the_age() -> None:
     age_s, _ = ages_s(refresh_s=0.5, delay_s=2.0)
     settled = age_s[np.isfinite(age_s)]
