@@ -1,6 +1,6 @@
 """A router of your own behind HTTP, to be put under test: the least time until the KV is there and has a place.
 
-python examples/http_router.py 8000 &
+python3 examples/http_router.py 8000 &
 netkv policy check http://127.0.0.1:8000/select
 netkv run --policy http://127.0.0.1:8000/select --out results/mine
 """

@@ -1,6 +1,6 @@
 """Rank two instances' ways out by what is left of their links: a client of the network cost oracle in twenty lines.
 
-python examples/oracle_client.py /run/netkv/oracle.sock srv0>tor0 srv1>tor0
+python3 examples/oracle_client.py /run/netkv/oracle.sock 'srv0>tor0' 'srv1>tor0'
 """
 
 import json

@@ -1,6 +1,6 @@
 """Publish `netkv.cost/v1` from byte counters of any source: an operator's oracle in the standard library.
 
-    COLLECTOR | python examples/publish_cost.py /run/netkv/oracle.sock links.csv
+    COLLECTOR | python3 examples/publish_cost.py /run/netkv/oracle.sock links.csv
 
 Standard input has a line a reading, `PORT BYTES UNIX_S`: what the port has sent since it came up, and when that was
 read. links.csv has a line a directed link, `NAME,BIT/S,PORT`: tor0>agg0,100e9,tor0:Ethernet0. It ends with its input.

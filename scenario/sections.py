@@ -49,8 +49,8 @@ class WorkloadSpec(Section):
 
     trace: Path | None = Field(
         None,
-        description="File of requests in the format of Mooncake, Qwen-Bailian, Azure or BurstGPT, plain, gzip or zstd."
-        " None: `profile` generates them.",
+        description="File of requests in a format of docs/how-to/trace.md (Mooncake, Qwen-Bailian, Azure, BurstGPT,"
+        " ...), plain, gzip, zstd or Parquet. None: `profile` generates them.",
     )
     time_unit: Literal["s", "ms", "us", "ns"] | None = Field(
         None,

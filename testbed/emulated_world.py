@@ -7,6 +7,7 @@ answer from it.
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import subprocess
 import tempfile
@@ -163,7 +164,7 @@ class EmulatedWorld:
             while b"\n" not in self._rest:
                 deadline_s = max(SILENCE_DEADLINE_S, self._emulation.bringup_deadline_s)
                 if not waiting.select(deadline_s):
-                    raise TestbedError(f"the sandbox did not answer for {deadline_s:g} s: {self._last_log_line()}")
+                    raise TestbedError(silence(deadline_s, self._log_lines()))
                 chunk = self._process.stdout.read1(1 << 20)  # type: ignore[attr-defined]
                 if not chunk:
                     raise TestbedError(self._last_log_line())
@@ -171,7 +172,18 @@ class EmulatedWorld:
         line, _, self._rest = self._rest.partition(b"\n")
         return line
 
-    def _last_log_line(self) -> str:
+    def _log_lines(self) -> list[str]:
         self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return self._log.read().decode(errors="replace").strip().splitlines()
+
+    def _last_log_line(self) -> str:
+        lines = self._log_lines()
         return f"the sandbox ended early: {lines[-1] if lines else 'it left no message'}"
+
+
+def silence(deadline_s: float, log_lines: list[str]) -> str:
+    """What is known of a sandbox that says nothing: its last line, and whether the machine is too busy for it."""
+    last = f"; its last message: {log_lines[-1]}" if log_lines else ""
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    busy = f"; {load:.0f} processes want {cpus} processors: run it when the machine is idle" if load > 2 * cpus else ""
+    return f"the sandbox did not answer for {deadline_s:g} s{last}{busy}"

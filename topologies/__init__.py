@@ -12,7 +12,7 @@ Standard library only. `topologies.mininet`, which needs Mininet, is imported by
 from topologies.addressing import FABRIC_PREFIX, instance_ip, instance_mac, pod_prefix, rack_prefix, server_prefix
 from topologies.fabric import HOPS_OF_TIER, Fabric, FabricError, FabricSpec, Instance, Level, Link, Switch
 from topologies.fattree import build_fattree
-from topologies.nearest_name import did_you_mean
+from topologies.nearest_name import did_you_mean, did_you_mean_file
 from topologies.placement import PLACEMENTS, Roles, place
 from topologies.shaping import (
     DEFAULT_BURST_S,
@@ -45,6 +45,7 @@ __all__ = [
     "Switch",
     "build_fattree",
     "did_you_mean",
+    "did_you_mean_file",
     "instance_ip",
     "instance_mac",
     "middle_of",

@@ -7,7 +7,7 @@ from .timely_file import open_in_time
 from .trace import Trace, count_requests, read_trace
 from .trace_conversion import convert_trace
 from .trace_records import PER_SECOND
-from .trace_report import TraceReport, report_on_trace
+from .trace_report import TracePart, TraceReport, report_on_trace
 
 __all__ = [
     "ARRIVALS",
@@ -17,6 +17,7 @@ __all__ = [
     "Profile",
     "Request",
     "Trace",
+    "TracePart",
     "TraceReport",
     "WorkloadError",
     "arrange",

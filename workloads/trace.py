@@ -14,7 +14,7 @@ from workloads.disk_sort import sorted_on_disk
 from workloads.prefix_chains import PrefixChains
 from workloads.request import Request, WorkloadError
 from workloads.trace_file import TraceFile
-from workloads.trace_records import EPOCH, MOONCAKE, Record, Records
+from workloads.trace_records import EPOCH, MOONCAKE, VLLM_RESULT, Record, Records
 from workloads.trace_survey import NAMES, block_tokens_of, clock_of
 
 WINDOW = 1000
@@ -233,9 +233,9 @@ def read_trace(
 def count_requests(path: Path, most: int) -> int:
     """How many requests a trace holds, or `most` where it holds more; lines are counted, not understood."""
     with TraceFile(path) as file:
-        if file.start == "[":
-            found: Iterator[object] = iter(Records(file))
-        else:
-            found = (line for line in file.lines() if line.strip())
-        header = 0 if file.start in "[{" else 1
-        return sum(1 for _, _ in zip(range(most + header), found, strict=False)) - header
+        records = Records(file)
+        if file.parquet or file.start == "[" or records.format is VLLM_RESULT:
+            return sum(1 for _ in zip(range(most), records, strict=False))
+        first = int(file.start == "{")  # which `Records` has read, as it has a table's header
+        others = (line for line in file.lines() if line.strip())
+        return first + sum(1 for _ in zip(range(most - first), others, strict=False))

@@ -29,6 +29,8 @@ def convert_trace(
     """
     if out.is_symlink() or out.exists():
         raise WorkloadError(f"{out}: is there already; nothing was overwritten")
+    if not out.parent.is_dir():
+        raise WorkloadError(f"{out}: there is no folder {out.parent}")
     partial = out.with_name(f".{out.name}.partial")
     chains = PrefixChains(REMEMBERED_BLOCKS)
     with Trace(path, time_unit=time_unit, block_tokens=block_tokens, chains=chains, sort_all=True) as trace:

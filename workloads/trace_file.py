@@ -1,4 +1,4 @@
-"""The bytes of a trace: a file or a pipe, plain, gzip or zstd, as numbered lines of UTF-8 text.
+"""The bytes of a trace: a file or a pipe, plain, gzip or zstd, as numbered lines of UTF-8 text; or Parquet rows.
 
 What is no trace at all (a Git-LFS pointer, a web page, UTF-16) is named here; what the lines mean is `trace_records`'.
 """
@@ -18,6 +18,7 @@ from workloads.request import WorkloadError
 from workloads.timely_file import open_in_time
 
 GZIP_MAGIC = b"\x1f\x8b"
+PARQUET_MAGIC = b"PAR1"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 BOM = b"\xef\xbb\xbf"
 NAMES_OF_COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
@@ -30,6 +31,8 @@ MOST_BLANK_LINES = 1_000_000
 
 HEAD_BYTES = 512
 PIECE_BYTES = 1 << 16
+PARQUET_ROWS = 1000
+"""Rows that are made Python's at a time."""
 
 FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git-LFS pointer, not the trace: `git lfs pull` in its repository fetches it"),
@@ -37,7 +40,6 @@ FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"404:", "a web server's answer (404), not a trace: its address was wrong; download it again"),
     (b"404 not found", "a web server's answer (404), not a trace: its address was wrong; download it again"),
     (b"not found", "a web server's answer (not found), not a trace: its address was wrong; download it again"),
-    (b"par1", "a Parquet file: write it as JSON lines first"),
     (b"bzh", "compressed by bzip2: `bzip2 -d` it first"),
     (b"\xfd7zxz", "compressed by xz: `xz -d` it first"),
     (b"pk\x03\x04", "a ZIP archive: `unzip` it first"),
@@ -48,8 +50,8 @@ FOREIGN: tuple[tuple[bytes, str], ...] = (
 class TraceFile:
     """A trace that is open. Read once from its start to its end, so that a pipe will do; a context manager.
 
-    `compression` is "", "gzip" or "zstd", by the content and not by the name. WorkloadError for whatever cannot be
-    opened or is no text.
+    `compression` is "", "gzip" or "zstd", by the content and not by the name; `parquet`: whether it has rows instead of
+    lines. WorkloadError for whatever cannot be opened or is no text.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,6 +65,7 @@ class TraceFile:
             if head.startswith(BOM):
                 self._content.read(len(BOM))
                 head = head[len(BOM) :]
+            self.parquet = head.startswith(PARQUET_MAGIC)
             self._refuse_foreign(head)
             self.start = head.lstrip()[:1].decode("latin-1")
         except BaseException:
@@ -110,6 +113,31 @@ class TraceFile:
                 raise WorkloadError(f"{self.path}:{line}: not UTF-8 text") from None
             self.number += text.count("\n")
             yield text
+
+    def parquet_rows(self) -> tuple[list[str], Iterator[dict[str, Any]]]:
+        """The names of a Parquet file's columns, and its rows. WorkloadError for a pipe, which cannot be read so."""
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+
+        if self._content is not self._raw or not self._raw.seekable():
+            raise WorkloadError(f"{self.path}: a Parquet file is read from its end: name the file itself, not a pipe")
+        try:
+            table = ParquetFile(self._raw)
+        except (ArrowException, OSError) as problem:
+            raise WorkloadError(f"{self.path}: broken Parquet file: {problem}") from None
+
+        def rows() -> Iterator[dict[str, Any]]:
+            batches = table.iter_batches(PARQUET_ROWS)
+            while True:
+                try:
+                    batch = next(batches, None)
+                except (ArrowException, OSError) as problem:
+                    raise WorkloadError(f"{self.path}: broken Parquet file: {problem}") from None
+                if batch is None:
+                    return
+                yield from batch.to_pylist()
+
+        return list(table.schema_arrow.names), rows()
 
     def _opened(self) -> tuple[str, io.BufferedReader]:
         magic = self._guarded(lambda: self._raw.peek(4))[:4]

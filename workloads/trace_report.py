@@ -20,12 +20,25 @@ DIGITS = 4
 
 
 @dataclass(frozen=True)
+class TracePart:
+    """The first requests of a trace, which a run replays unless told otherwise; units as in `TraceReport`."""
+
+    requests: int
+    span_s: float
+    rate_rps: float | None
+    mean_input: float
+    mean_output: float
+    hit_share: float
+
+
+@dataclass(frozen=True)
 class TraceReport:
     """A whole trace. Times in seconds, lengths in tokens, rates in requests/s (None where all stamps are one).
 
     `start_s`: the first stamp (0 for dates). `grid_s`: step of the grid that the stamps lie on, 0 for none.
-    `peak_rps`: of the busiest 10 s. `hit_share`: share of all prompt tokens, 0 to 1, that an endless cache would hold.
-    `input_lengths`, `output_lengths`: min, p50, p90, p99 and max, the percentiles to four digits.
+    `peak_rps`: of the busiest 10 s, None for a shorter trace. `hit_share`: share of all prompt tokens, 0 to 1, that an
+    endless cache would hold. `input_lengths`, `output_lengths`: min, p50, p90, p99 and max, the percentiles to four
+    digits. `replayed`: the part that a run replays.
     """
 
     format: str
@@ -36,22 +49,25 @@ class TraceReport:
     time_unit: str
     grid_s: float
     rate_rps: float | None
-    peak_rps: float
+    peak_rps: float | None
     block_tokens: int
     mean_input: float
     mean_output: float
     input_lengths: dict[str, int]
     output_lengths: dict[str, int]
     hit_share: float
+    replayed: TracePart
     warnings: list[str]
 
 
-def report_on_trace(path: Path, *, time_unit: str | None = None, block_tokens: int | None = None) -> TraceReport:
-    """Read a whole trace, once and in bounded memory. WorkloadError as `Trace`."""
+def report_on_trace(
+    path: Path, *, time_unit: str | None = None, block_tokens: int | None = None, replayed: int = 200
+) -> TraceReport:
+    """Read a whole trace, once and in bounded memory; a run replays `replayed` requests. WorkloadError as `Trace`."""
     chains = PrefixChains(REMEMBERED_BLOCKS)
     inputs, outputs = _Lengths(), _Lengths()
     longest_gap, busiest, in_interval, interval = (0.0, 0.0), 0, 0, -1
-    start_s = last_s = None
+    start_s = last_s = part = None
     with Trace(path, time_unit=time_unit, block_tokens=block_tokens, chains=chains) as trace:
         for request in trace:
             at_s = request.timestamp_s
@@ -64,10 +80,12 @@ def report_on_trace(path: Path, *, time_unit: str | None = None, block_tokens: i
             here = int((at_s - start_s) // BUSY_S)
             in_interval, interval = (in_interval + 1 if here == interval else 1), here
             busiest = max(busiest, in_interval)
+            if trace.requests == replayed:
+                part = _part(trace, at_s - start_s, inputs, outputs)
         assert start_s is not None
         assert last_s is not None
         span_s = last_s - start_s
-        rate_rps = (trace.requests - 1) / span_s if span_s > 0 else None
+        rate_rps = _rate_rps(trace.requests, span_s)
         warnings = trace.warnings()
         if rate_rps is None and trace.requests > 1:
             warnings.append(f"{path}: all requests have the same time stamp")
@@ -84,15 +102,32 @@ def report_on_trace(path: Path, *, time_unit: str | None = None, block_tokens: i
             time_unit="date" if trace.format.dated else trace.clock.unit,
             grid_s=trace.grid_s,
             rate_rps=rate_rps,
-            peak_rps=busiest / BUSY_S,
+            peak_rps=busiest / BUSY_S if span_s >= BUSY_S else None,
             block_tokens=trace.block_tokens,
             mean_input=inputs.mean,
             mean_output=outputs.mean,
             input_lengths=inputs.spread(),
             output_lengths=outputs.spread(),
             hit_share=trace.hit_tokens / trace.input_tokens,
+            replayed=part or _part(trace, span_s, inputs, outputs),
             warnings=warnings,
         )
+
+
+def _part(trace: Trace, span_s: float, inputs: _Lengths, outputs: _Lengths) -> TracePart:
+    """What has been read so far."""
+    return TracePart(
+        requests=trace.requests,
+        span_s=span_s,
+        rate_rps=_rate_rps(trace.requests, span_s),
+        mean_input=inputs.mean,
+        mean_output=outputs.mean,
+        hit_share=trace.hit_tokens / trace.input_tokens,
+    )
+
+
+def _rate_rps(requests: int, span_s: float) -> float | None:
+    return (requests - 1) / span_s if span_s > 0 else None
 
 
 def _oddities(path: Path, start_s: float, rate_rps: float, longest_gap: tuple[float, float]) -> list[str]:

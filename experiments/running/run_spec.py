@@ -20,7 +20,7 @@ from scenario import EMULATED_ONLY, TELEMETRY_FAULTS, FaultsSpec, Scenario, chec
 from scheduler import check_parameters, find_policy, is_router_url, parse_router_url
 from simulator import SimulationSpec
 from testbed import EmulationSpec, hidden_in_sandbox
-from topologies import did_you_mean
+from topologies import did_you_mean, did_you_mean_file
 from workloads import WorkloadError, open_in_time
 
 LONGEST_ECHO = 80
@@ -137,7 +137,7 @@ def _read(path: Path) -> str:
         with open_in_time(path) as file:
             return file.read(MOST_BYTES + 1).decode("utf-8")
     except (WorkloadError, OSError) as problem:
-        raise SpecError(str(problem)) from None
+        raise SpecError(f"{problem}{did_you_mean_file(path)}") from None
     except UnicodeDecodeError:
         raise SpecError(f"{path}: not UTF-8 text") from None
 
@@ -219,7 +219,7 @@ def _check_trace(spec: RunSpec) -> None:
     except OSError as problem:
         relative = isinstance(problem, FileNotFoundError) and not trace.is_absolute()
         where = " (a relative path begins in the folder where netkv is called)" if relative else ""
-        raise SpecError(f"workload.trace: {trace}: {problem.strerror}{where}") from None
+        raise SpecError(f"workload.trace: {trace}: {problem.strerror}{where}{did_you_mean_file(trace)}") from None
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
         raise SpecError(
             f"workload.trace: {trace}: a pipe, which can be read only once, and a run reads its trace more often: write"

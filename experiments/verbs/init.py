@@ -33,4 +33,5 @@ def init(
         return
     place = file or SPEC
     write_new_file(place, text)
-    typer.echo(f"{place}" if schema else f"{place}: netkv run {place}")
+    said = "the JSON schema" if schema else f"every field at its default; next: netkv plan {place}, netkv run {place}"
+    typer.echo(f"{place}: {said}")

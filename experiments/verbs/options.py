@@ -10,9 +10,10 @@ import typer
 from experiments.verbs import choices
 
 Trace = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="Trace to replay, plain, gzip or zstd (default: the generator).")
+    Path | None,
+    typer.Option(metavar="PATH", help="Trace to replay, plain, gzip, zstd or Parquet (default: the generator)."),
 ]
-Requests = Annotated[int | None, typer.Option(metavar="N", help="How many requests.")]
+Requests = Annotated[int | None, typer.Option(metavar="N", help="How many requests (default: 200).")]
 Refresh = Annotated[
     str | None, typer.Option(metavar="SECONDS", help="Refresh interval of the telemetry snapshot, or never.")
 ]
@@ -24,7 +25,7 @@ Congestion = Annotated[
         autocompletion=choices.congestion_kinds,
     ),
 ]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of requests, arrivals and congestion.")]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of requests, arrivals and congestion (default: 0).")]
 Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other field, e.g. serving.stripes=8.")
 ]

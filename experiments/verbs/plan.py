@@ -73,6 +73,7 @@ def plan(
         f"{planned['gpus']} GPUs: {len(instances['prefill'])} prefill and {len(instances['decode'])} decode instances;"
         f" switches: {switches}",
         highlight=False,
+        soft_wrap=True,
     )
     links = Table("link", "real Gbit/s", "emulated Mbit/s")
     for name, rate in planned["links"].items():
@@ -87,14 +88,21 @@ def plan(
         f" prefill {load['prefill_utilisation']:.0%} busy; KV {load['offered_kv_gbps']:.0f} Gbit/s,"
         f" emulated {load['offered_kv_emulated_mbps']:.0f} Mbit/s",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(_smallest_blobs(load), highlight=False)
     ports = planned["ports"]
-    console.print(f"switches of datapath {ports['datapath']}, {ports['count']} ports{_memory(ports)}", highlight=False)
+    console.print(
+        f"switches of datapath {ports['datapath']}, {ports['count']} ports{_memory(ports)}",
+        highlight=False,
+        soft_wrap=True,
+    )
     for warning in planned["warnings"]:
-        console.print(f"warning: {warning}", highlight=False)
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
     if "feasibility" in planned:
         console.print(_in_words(planned["capacity"], planned["feasibility"]), highlight=False, soft_wrap=True)
+    if figure is not None:
+        console.print(f"figure: {figure}", highlight=False, soft_wrap=True)
 
 
 def _capacity(datapath: Datapath, calibrate: bool, file: Path | None) -> Capacity | None:

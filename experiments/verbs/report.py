@@ -22,6 +22,10 @@ def report(
 
     Runs whose verdict is invalid are in no figure. A report that is there already is replaced.
     """
+    from experiments.running import StoreError
+
+    if not folder.is_dir():  # before all that has to be loaded
+        raise StoreError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
     from experiments.report import write_report  # Plotly and Matplotlib take longer to load than all else
 
     place = folder / PAGE if out is None else out

@@ -39,14 +39,22 @@ BASELINE = "round_robin"
 
 def run(
     spec_file: Annotated[
-        Path | None, typer.Argument(metavar="[SPEC.yaml]", help="Specification (default: ours).")
+        Path | None,
+        typer.Argument(
+            metavar="[SPEC.yaml]",
+            help="Specification, as `netkv init` writes it; options win over it (default: every field's default).",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder; must not exist yet.")] = Path(
         "results/run"
     ),
     world: Annotated[
         str | None,
-        typer.Option(metavar="emulated|analytic", help="Which world replays it.", autocompletion=choices.worlds),
+        typer.Option(
+            metavar="emulated|analytic",
+            help="Which world replays it (default: emulated, which needs root).",
+            autocompletion=choices.worlds,
+        ),
     ] = None,
     policy: Annotated[
         str | None,

@@ -47,6 +47,14 @@ def test_no_color_is_honoured_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> 
     assert CliRunner().invoke(app, ["doctor"], color=True).output == PLAIN
 
 
+def test_a_sentence_is_one_line_for_a_program_and_a_figure_is_named(tmp_path: Path) -> None:
+    figure = tmp_path / "fabric.png"
+    said = CliRunner().invoke(app, ["plan", "--figure", str(figure)]).output.splitlines()
+    assert said[0].startswith("64 GPUs: ")
+    assert said[0].endswith("4 core")
+    assert said[-1] == f"figure: {figure}"
+
+
 def test_a_quiet_run_says_one_line(tmp_path: Path) -> None:
     out = tmp_path / "run"
     said = CliRunner().invoke(app, ["run", "--world", "analytic", "--requests", "6", "--out", str(out), "--quiet"])

@@ -60,8 +60,11 @@ def test_inspect_says_it_in_words_and_in_json(netkv: CommandLine) -> None:
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines()[:2] == [
         "chats.jsonl: qwen-bailian",
-        "3 requests in 3 s, 0.667 requests/s; 0.3 in the busiest 10 s",
+        "3 requests in 3 s, 0.667 requests/s",
     ]
+    assert said.out.splitlines()[-1] == "`netkv run --requests 3` replays all of it"
+    part = netkv("trace", "inspect", "chats.jsonl", "--requests", "2").out.splitlines()[-1]
+    assert part.startswith("`netkv run --requests 2` replays the first 2 requests in ")
     found = json.loads(netkv("trace", "inspect", "chats.jsonl", "--json").out)
     assert (found["format"], found["time_unit"], found["block_tokens"], found["requests"]) == (
         "qwen-bailian",

@@ -7,9 +7,11 @@ import io
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import yaml
+from pyarrow import parquet
 
 from experiments.running import SpecError, parse_settings, read_spec
 from experiments.running.run_spec import RunSpec, make_spec
@@ -28,6 +30,9 @@ CHAT = {
 }
 AZURE = ("TIMESTAMP,ContextTokens,GeneratedTokens", "2023-11-16 18:00:04.25,400,12")
 BURSTGPT = ("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type", "5,ChatGPT,400,12,412,API")
+VIDUR = ("arrived_at,num_prefill_tokens,num_decode_tokens", "4.25,400,12")
+TOKENS = {"input_toks": 40, "output_toks": 5, "arrival_time_ns": 1.0, "input_tok_ids": [*range(40)]}
+BENCH_SERVE = {"start_times": [1.5, 2.5], "input_lens": [400, 9], "output_lens": [12, 1]}
 CELLS = (
     *("", "0", "-1", "nan", "inf", "1e400", "9" * 5000, "0001-01-01", "9999-12-31T23:59:59-23:59", '"', '"a\nb"', "x"),
     *("1970-01-01T00:00:00+23:59", "2024-02-30", "9999-12-31 23:59:59", "1_0", " 7 ", "é", "2023-W01-1"),
@@ -46,9 +51,13 @@ SPEC_SNIPPETS = (
 
 
 def make_trace(rng: random.Random) -> bytes:
-    kind = rng.randrange(5)
+    kind = rng.randrange(7)
+    if kind == 6:
+        return mutated(rng, _parquet(rng)) if rng.random() < 0.3 else _parquet(rng)
+    if kind == 5:
+        return written(rng, damaged(rng, BENCH_SERVE) if rng.random() < 0.7 else BENCH_SERVE)
     if kind < 3:
-        base = CHAT if kind == 2 else RECORD
+        base = rng.choice((CHAT, TOKENS)) if kind == 2 else RECORD
         records = [
             damaged(rng, {**base, "timestamp": 1000 * k}) if rng.random() < 0.4 else base
             for k in range(rng.randrange(1, 6))
@@ -56,7 +65,7 @@ def make_trace(rng: random.Random) -> bytes:
         lines = [written(rng, record) for record in records]
         data = b"[" + b",".join(lines) + b"]" if kind == 1 else b"".join(line + b"\n" for line in lines)
     else:
-        header, row = AZURE if kind == 3 else BURSTGPT
+        header, row = AZURE if kind == 3 else rng.choice((BURSTGPT, VIDUR))
         rows = [row.split(",") for _ in range(rng.randrange(1, 5))]
         for cells in rows:
             if rng.random() < 0.6:
@@ -65,6 +74,19 @@ def make_trace(rng: random.Random) -> bytes:
     if rng.random() < 0.6:
         data = mutated(rng, data)
     return _packed(rng, data)
+
+
+def _parquet(rng: random.Random) -> bytes:
+    """A table of one of the formats whose cells are of one type a column, in Parquet."""
+    names = rng.choice((AZURE, BURSTGPT, VIDUR))[0].split(",") if rng.random() < 0.6 else [*RECORD]
+    columns: dict[str, list[Any]] = {
+        name: [rng.choice((0, 5, None, -1, 2.5, 1e300, float("nan")))] * 3 for name in names
+    }
+    if rng.random() < 0.5:
+        columns |= {name: ["x", "2023-11-16 18:00:04", None] for name in rng.sample(names, 1)}
+    file = io.BytesIO()
+    parquet.write_table(pa.table(columns), file)
+    return file.getvalue()
 
 
 def _packed(rng: random.Random, data: bytes) -> bytes:

@@ -25,7 +25,10 @@ SCHEMA = jsonschema.Draft202012Validator(spec_schema())
 def written(tmp_path: Path) -> Path:
     place = tmp_path / "deep" / "spec.yaml"
     said = CliRunner().invoke(app, ["init", str(place)])
-    assert (said.exit_code, said.output) == (0, f"{place}: netkv run {place}\n")
+    assert (said.exit_code, said.output) == (
+        0,
+        f"{place}: every field at its default; next: netkv plan {place}, netkv run {place}\n",
+    )
     return place
 
 

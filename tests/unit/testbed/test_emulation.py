@@ -11,6 +11,7 @@ from experiments.planning import machine_check as doctor
 from experiments.running.errors import SpecError
 from experiments.running.run_spec import make_spec
 from testbed import kernel
+from testbed.emulated_world import silence
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import host_settings, route_options
@@ -119,3 +120,15 @@ def test_the_doctor_misses_what_the_defaults_ask_for_and_only_that(
 def test_a_feature_that_is_there_is_not_complained_about() -> None:
     """Cubic and pfifo need no module anywhere; reno is compiled into every kernel."""
     check_kernel(EmulationSpec(datapath="user", congestion_control="reno"))
+
+
+def test_a_sandbox_that_is_silent_is_told_with_its_last_line_and_the_machines_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (15.6, 1.0, 1.0))
+    assert silence(90, []) == (
+        "the sandbox did not answer for 90 s; 16 processes want 2 processors: run it when the machine is idle"
+    )
+    monkeypatch.setattr("os.getloadavg", lambda: (2.0, 9.0, 9.0))
+    assert silence(90, ["first", "last"]) == "the sandbox did not answer for 90 s; its last message: last"

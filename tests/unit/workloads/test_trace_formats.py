@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import csv, parquet
 
-from workloads import Request, Trace, WorkloadError, read_trace
+from workloads import Request, Trace, WorkloadError, count_requests, read_trace
 
 AZURE_2023 = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:00:00.0000000,700,30
@@ -51,17 +54,38 @@ def read(place: Path, **given: Any) -> tuple[list[Request], list[str], Trace]:
         return found, [note.removeprefix(str(place)).removeprefix(":").lstrip() for note in trace.notes()], trace
 
 
-# CSV
+SPLITWISE_SIM = """request_id,request_type,application_id,arrival_timestamp,batch_size,prompt_size,token_size
+0,2,0,5.0,1,700,30
+1,2,0,9.25,1,350,64
+"""
+VIDUR = "arrived_at,num_prefill_tokens,num_decode_tokens\n5.0,700,30\n9.25,350,64\n"
+BLIS = """request_id,session_id,input_tokens,output_tokens,arrival_time_us,send_time_us,status
+0,s,700,30,5000000,5000100,ok
+1,s,350,64,9250000,,ok
+"""
+BENCH_SERVE = '{"completed": 2, "input_lens": [700, 350], "output_lens": [30, 64], "start_times": [5.0, 9.25]}'
+TOKEN_IDS = """{"input_toks": 700, "output_toks": 30, "arrival_time_ns": 5e9}
+{"input_toks": 350, "output_toks": 64, "arrival_time_ns": 9250000000}
+"""
+
+# Tables
 
 
 @pytest.mark.parametrize(
     ("text", "name", "start_s"),
-    [(AZURE_2023, "azure", 0), (AZURE_2024, "azure", 0), (BURSTGPT_6, "burstgpt", 5), (BURSTGPT_8, "burstgpt", 5)],
+    [
+        *((AZURE_2023, "azure", 0), (AZURE_2024, "azure", 0), (BURSTGPT_6, "burstgpt", 5), (BURSTGPT_8, "burstgpt", 5)),
+        *((SPLITWISE_SIM, "splitwise-sim", 5), (VIDUR, "vidur", 5), (BLIS, "blis", 5)),
+        *((BENCH_SERVE, "vllm-bench-serve", 5), (TOKEN_IDS, "llmservingsim", 5)),
+    ],
 )
-def test_logs_of_azure_and_burstgpt(tmp_path: Path, text: str, name: str, start_s: float) -> None:
-    found, notes, trace = read(written(tmp_path, text))
+def test_formats_of_other_tools(tmp_path: Path, text: str, name: str, start_s: float) -> None:
+    place = written(tmp_path, text)
+    found, notes, trace = read(place)
     assert trace.format.name == name
-    assert found == [Request(0, start_s, 700, 30, ()), Request(1, start_s + 4.25, 350, 64, ())]
+    tokens = trace.block_tokens
+    assert found == [Request(0, start_s, 700, 30, (), tokens), Request(1, start_s + 4.25, 350, 64, (), tokens)]
+    assert count_requests(place, 9) == 2
     assert notes[0].startswith("read as ")
     assert notes[1] == "no hash_ids in 2 of 2 requests: these share nothing"
 
@@ -88,6 +112,87 @@ def test_a_bad_row_is_named_by_line_and_column(tmp_path: Path, row: str, complai
     text = "".join(AZURE_2023.splitlines(keepends=True)[:2])
     with pytest.raises(WorkloadError, match=re.escape(complaint)):
         read_trace(written(tmp_path, f"{text}{row}\n"))
+
+
+@pytest.mark.parametrize("text", [AZURE_2024, BURSTGPT_8, VIDUR])
+def test_a_table_in_parquet_holds_the_same_requests(tmp_path: Path, text: str) -> None:
+    place, packed = written(tmp_path, text), tmp_path / "t.parquet"
+    parquet.write_table(csv.read_csv(place), packed)
+    assert read_trace(packed) == read_trace(place)
+    assert read(packed)[1:2] == read(place)[1:2]
+    assert count_requests(packed, 9) == 2
+
+
+def test_lines_with_ids_in_parquet_share_the_same_blocks(tmp_path: Path) -> None:
+    rows = [
+        {"timestamp": 900 * k, "input_length": 1024, "output_length": 5, "hash_ids": [1, 2 + k % 2]} for k in range(4)
+    ]
+    packed = tmp_path / "t.parquet"
+    parquet.write_table(pa.Table.from_pylist(rows), packed)
+    assert read_trace(packed) == read_trace(lines(tmp_path, rows))
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ([{"when": 1}], "t.parquet: columns 'when': a JSON object a line"),
+        ([{"timestamp": 0}], "t.parquet:1: input_length: missing"),
+        ([{"arrived_at": 0.0, "num_prefill_tokens": None, "num_decode_tokens": 3}], ":1: num_prefill_tokens: None is"),
+    ],
+)
+def test_a_bad_parquet_file_is_named_by_row_and_column(
+    tmp_path: Path, rows: list[dict[str, Any]], complaint: str
+) -> None:
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    with pytest.raises(WorkloadError, match=re.escape(complaint)):
+        read_trace(tmp_path / "t.parquet")
+
+
+def test_a_parquet_file_that_is_cut_or_compressed_is_named_with_the_remedy(tmp_path: Path) -> None:
+    cut, packed = tmp_path / "t.parquet", tmp_path / "t.parquet.gz"
+    cut.write_bytes(b"PAR1 and no more")
+    packed.write_bytes(gzip.compress(cut.read_bytes()))
+    with pytest.raises(WorkloadError, match=r"t\.parquet: broken Parquet file"):
+        read_trace(cut)
+    with pytest.raises(WorkloadError, match="read from its end: name the file itself"):
+        read_trace(packed)
+
+
+def test_prompts_share_the_token_ids_that_they_begin_with(tmp_path: Path) -> None:
+    prompts = ([*range(40)], [*range(40)], [*range(20), *range(90, 110)])
+    records = [
+        {"input_toks": 40, "output_toks": 5, "arrival_time_ns": 1e9 * k, "input_tok_ids": ids}
+        for k, ids in enumerate(prompts)
+    ]
+    _, notes, trace = read(written(tmp_path, "".join(f"{json.dumps(record)}\n" for record in records)))
+    assert trace.hit_tokens == 32 + 16
+    assert notes == ["read as LLMServingSim dataset, stamps in nanoseconds"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"input_lens": [1], "output_lens": [1]}', ":1: start_times: missing: `vllm bench serve --save-detailed`"),
+        (
+            '{"input_lens": [1], "output_lens": [], "start_times": [0]}',
+            ":1: start_times, input_lens, output_lens: arrays",
+        ),
+        (f"{BENCH_SERVE}\n{BENCH_SERVE}", ":2: another result: one benchmark a file"),
+        (BENCH_SERVE.replace("350", "-1"), ":1: request 1: input_lens: -1 is outside 0"),
+        (
+            '{"payload": [{"messages": []}], "timestamp": 3}',
+            ":1: input_length: missing: prompts as text have no length",
+        ),
+        ('{"metadata": {}, "benchmarks": []}', ":1: a report of benchmarks (GuideLLM): write a line a request"),
+        (
+            '{"input_toks": 3, "output_toks": 1, "arrival_time_ns": 0, "input_tok_ids": "a b c"}',
+            ":1: input_tok_ids: a list",
+        ),
+    ],
+)
+def test_what_another_tool_wrote_without_times_or_lengths(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(WorkloadError, match=re.escape(complaint)):
+        read_trace(written(tmp_path, text, "t.json"))
 
 
 # Units of time

@@ -30,11 +30,25 @@ def turns(place: Path) -> Path:
 def test_the_figures_of_a_trace(tmp_path: Path) -> None:
     report = report_on_trace(turns(tmp_path / "t.jsonl"))
     assert (report.format, report.requests, report.time_unit, report.block_tokens) == ("mooncake", 4, "ms", 512)
-    assert (report.span_s, report.rate_rps, report.peak_rps, report.grid_s) == (2.4, pytest.approx(1.25), 0.4, 0)
+    assert (report.span_s, report.rate_rps, report.peak_rps, report.grid_s) == (2.4, pytest.approx(1.25), None, 0)
     assert report.mean_input == 2560
     assert report.input_lengths == {"min": 1024, "p50": 2048, "p90": 4096, "p99": 4096, "max": 4096}
     assert report.hit_share == pytest.approx(6 / 10)  # 1 + 2 + 3 of 1 + 2 + 3 + 4 thousand tokens
     assert report.warnings == []
+
+
+def test_the_part_that_a_run_replays_differs_from_the_whole(tmp_path: Path) -> None:
+    """The first half of the four turns: 1,024 and 2,048 tokens, of which the second begins with the first."""
+    part = report_on_trace(turns(tmp_path / "t.jsonl"), replayed=2).replayed
+    assert (part.requests, part.span_s, part.rate_rps) == (2, 0.8, pytest.approx(1.25))
+    assert (part.mean_input, part.mean_output, part.hit_share) == (1536, 5, pytest.approx(1 / 3))
+    whole = report_on_trace(tmp_path / "t.jsonl", replayed=9)
+    assert (whole.replayed.requests, whole.replayed.hit_share) == (4, whole.hit_share)
+
+
+def test_the_busiest_ten_seconds(tmp_path: Path) -> None:
+    stamps = (0, 10_000, 10_500, 11_000, 25_000)
+    assert report_on_trace(write(tmp_path / "t.jsonl", *({"timestamp": at} for at in stamps))).peak_rps == 0.3
 
 
 def test_what_looks_wrong_with_a_trace(tmp_path: Path) -> None:
@@ -104,6 +118,6 @@ def test_nothing_is_overwritten_and_nothing_is_left_of_a_failure(tmp_path: Path)
     place.write_text(place.read_text() + "{\n")
     with pytest.raises(WorkloadError, match=":5: not JSON"):
         convert_trace(place, tmp_path / "out.jsonl")
-    with pytest.raises(WorkloadError, match="No such file or directory"):
+    with pytest.raises(WorkloadError, match="there is no folder"):
         convert_trace(turns(tmp_path / "u.jsonl"), tmp_path / "nowhere" / "out.jsonl")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["t.jsonl", "u.jsonl"]
