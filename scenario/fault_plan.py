@@ -30,7 +30,7 @@ Role = Literal["prefill", "decode"]
 class Fault:
     """One fault of a plan, by its place in it. `until_s` is infinite where it lasts to the end of the run.
 
-    at_s, until_s: seconds from t = 0. share, delay_s: of the kinds that have them.
+    at_s, until_s: seconds from t = 0. share, delay_s, loss: of the kinds that have them.
     """
 
     number: int
@@ -40,6 +40,7 @@ class Fault:
     target: str
     share: float = 0.5
     delay_s: float = 1.0
+    loss: float = 0.01
 
 
 class FaultEdge(NamedTuple):
@@ -54,13 +55,15 @@ class FaultEdge(NamedTuple):
 class FaultState:
     """What is broken at one moment.
 
-    cut: links that carry nothing. shares: by link, the part of its rate that is left. frozen: no telemetry reaches the
+    cut: links that carry nothing. shares: by link, the part of its rate that is left. losses: by link, the
+    part of its frames that is lost. frozen: no telemetry reaches the
     scheduler. corrupted: what reaches it is damaged. extra_delay_s: what telemetry is delayed by. dead: workers without
     a process. hung: instances whose process is stopped.
     """
 
     cut: frozenset[int] = frozenset()
     shares: Mapping[int, float] = field(default_factory=dict)
+    losses: Mapping[int, float] = field(default_factory=dict)
     frozen: bool = False
     corrupted: bool = False
     extra_delay_s: float = 0.0
@@ -93,7 +96,7 @@ def plan_faults(
         at_s += float(rng.exponential(1 / drawn.rate))
     found.sort(key=lambda one: one[0])
     return tuple(
-        Fault(number, float(begins_s), float(ends_s), kind, target, settings.share, settings.delay_s)
+        Fault(number, float(begins_s), float(ends_s), kind, target, settings.share, settings.delay_s, settings.loss)
         for number, (begins_s, ends_s, kind, target, settings) in enumerate(found)
     )
 
@@ -120,16 +123,20 @@ def state_of(active: Collection[Fault], fabric: Fabric) -> FaultState:
     """What is broken while these faults last. Faults of one target add up: a link is as slow as the worst makes it."""
     cut: set[int] = set()
     shares: dict[int, float] = {}
+    losses: dict[int, float] = {}
     for fault in active:
         links = links_of(fault, fabric)
         if fault.kind == "link_degraded":
             shares |= {link: min(fault.share, shares.get(link, 1.0)) for link in links}
+        elif fault.kind == "link_lossy":
+            losses |= {link: max(fault.loss, losses.get(link, 0.0)) for link in links}
         else:
             cut |= links
     kinds = {fault.kind for fault in active}
     return FaultState(
         cut=frozenset(cut),
         shares=shares,
+        losses=losses,
         frozen="telemetry_frozen" in kinds,
         corrupted="telemetry_corrupted" in kinds,
         extra_delay_s=max((fault.delay_s for fault in active if fault.kind == "telemetry_delayed"), default=0.0),
@@ -184,7 +191,7 @@ def _targets(fabric: Fabric, roles: Roles, kind: FaultKind) -> list[str]:
     """The names of all that a kind can hit."""
     if kind in ONLY_TARGET:
         return [ONLY_TARGET[kind]]
-    if kind in ("link_down", "link_degraded"):
+    if kind in NETWORK_FAULTS and kind != "switch_down":
         return [link.name for link in fabric.links]
     if kind == "switch_down":
         return [switch.name for switch in fabric.switches]

@@ -113,12 +113,17 @@ def _crossing(paths: Sequence[Mapping[str, Any]], names: set[str], from_s: float
 
 
 def _met(fault: Fault, from_s: float, to_s: float, outcome: Outcome) -> Iterable[int]:
-    """The requests that a fault of telemetry decided about, that were at a hung instance, or decoded under a surge."""
+    """The requests that a fault of telemetry decided about, that were at a hung instance, or decoded under a surge.
+
+    All that were under way are met by a pause of the machine.
+    """
     if fault.kind in TELEMETRY_FAULTS:
         return [row["request_id"] for row in outcome.decisions if from_s <= row["decided_s"] < to_s]
     if fault.kind == "worker_hung":
         instance = instance_of(fault)
         return [one.request_id for one in outcome.requests if _was_at(one, instance, from_s, to_s)]
+    if fault.kind == "machine_paused":
+        return [one.request_id for one in outcome.requests if _was_there(one, from_s, to_s)]
     if fault.kind == "background_surge":
         here = [one for one in outcome.requests if one.decode_id == instance_of(fault)]
         return [one.request_id for one in here if _was_at(one, one.decode_id, from_s, to_s)]
@@ -127,8 +132,13 @@ def _met(fault: Fault, from_s: float, to_s: float, outcome: Outcome) -> Iterable
 
 def _was_at(record: RequestRecord, instance: int, from_s: float, to_s: float) -> bool:
     """Whether a request that used an instance was under way between two instants."""
+    return instance in (record.prefill_id, record.decode_id) and _was_there(record, from_s, to_s)
+
+
+def _was_there(record: RequestRecord, from_s: float, to_s: float) -> bool:
+    """Whether a request was under way between two instants."""
     ended_s = record.timestamp_s + record.e2el_ms / 1e3
-    return instance in (record.prefill_id, record.decode_id) and record.timestamp_s < to_s and not ended_s <= from_s
+    return record.timestamp_s < to_s and not ended_s <= from_s
 
 
 def _or_never(until_s: float) -> float:

@@ -71,7 +71,7 @@ class EmulatedRun:
         self._complaints: list[str] = []
         self._deaths: list[str] = []
         self._faults = FaultPlayer(
-            up, scenario.fault_plan(up.fabric, roles, self._last_arrival_s), self._clock, self._movers.life
+            up, scenario.fault_plan(up.fabric, roles, self._last_arrival_s), self._clock, self._movers.life, say
         )
         self._pool = WorkerPool(
             up, roles, self._background.instances, scenario, self._on_event, self._on_lost, self._on_restarted

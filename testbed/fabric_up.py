@@ -29,7 +29,7 @@ from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.per_switch_daemon import PerSwitchDaemonSwitch
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import start_switches
-from topologies import FABRIC_PREFIX, Fabric, Link, Shape, ShapingError, instance_ip
+from topologies import FABRIC_PREFIX, Fabric, Link, Shape, ShapingError, instance_ip, middle_of
 from topologies.mininet import FatTreeTopo, interface_of, joining_middles, meter_of
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
@@ -146,6 +146,13 @@ class FabricUp:
         if link.source in self.fabric.switch_by_name:
             return meter_of(link, self.fabric, self.split) or interface_of(link), None
         return interface_of(link), int(link.source[1:])
+
+    def lossy_place(self, link: Link) -> tuple[str, int | None, bool]:
+        """Where frames of a directed link can be lost: an interface, the instance in whose namespace it is (None: the
+        switches'), and whether they are met where they arrive there, or where they leave."""
+        if self.split:
+            return middle_of(interface_of(link)), None, True
+        return interface_of(link), None if link.source in self.fabric.switch_by_name else int(link.source[1:]), False
 
     def stop_controller(self) -> None:
         if self.controller is not None:

@@ -1,4 +1,4 @@
-"""Carries out the faults of a run in the emulated world: interfaces, shapers, processes and the controller.
+"""Carries out the faults of a run in the emulated world: interfaces, shapers, filters, processes and the controller.
 
 What is broken when is the plan's (`scenario.fault_plan`); what it does to requests and telemetry is the lifecycle's.
 """
@@ -6,7 +6,12 @@ What is broken when is the plan's (`scenario.fault_plan`); what it does to reque
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from scenario import Fault, FaultState, fault_edges
 from serving import FaultRecord, Lifecycle
@@ -14,18 +19,30 @@ from testbed.fabric_up import FabricUp
 from testbed.run_clock import RunClock
 from testbed.sandbox import run
 from testbed.worker_pool import WorkerPool
-from topologies import Fabric, Shape, rate_command
+from topologies import Fabric, Shape, lossless_command, lossy_command, rate_command
 from topologies.mininet import interface_of
 
 RESTORED_S = 30.0
 """Longest wait, wall seconds, until the controller has programmed a fabric that is whole again."""
 
+SIGN_OF_LIFE_S = 10.0
+"""Between two signs of life to the host while all is paused, wall seconds."""
+
 
 class FaultPlayer:
     """Plays a plan of faults on the run's clock; `restore` undoes what is left of it, for the next run."""
 
-    def __init__(self, up: FabricUp, plan: tuple[Fault, ...], clock: RunClock, life: Lifecycle) -> None:
+    def __init__(
+        self,
+        up: FabricUp,
+        plan: tuple[Fault, ...],
+        clock: RunClock,
+        life: Lifecycle,
+        say: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._up = up
+        self._life = life
+        self._say = say
         self._edges = fault_edges(plan)
         self._clock = clock
         self._in_force = FaultState()
@@ -40,6 +57,15 @@ class FaultPlayer:
                 pool.kill(role, instance)
                 self.record.worker_lost(edge.fault, role, instance, self._clock.now_s())
             await self._apply(after, pool)
+            if edge.begins and edge.fault.kind == "machine_paused":
+                self._pause_until(edge.fault.until_s)
+
+    def _pause_until(self, real_s: float) -> None:
+        """Stop all other processes of the sandbox, and do nothing in this one."""
+        with every_other_process_stopped():
+            while (left_s := (real_s - self._clock.now_s()) * self._clock.dilation) > 0:
+                self._say(self._life.closed)  # or the host takes the sandbox for dead
+                time.sleep(min(left_s, SIGN_OF_LIFE_S))
 
     async def restore(self, pool: WorkerPool) -> None:
         """Make the fabric and its workers whole again. TestbedError when the controller does not come back."""
@@ -65,17 +91,52 @@ class FaultPlayer:
             await asyncio.to_thread(self._up.kill_controller if after.controller_dead else self._up.start_controller)
 
 
+@contextmanager
+def every_other_process_stopped() -> Iterator[None]:
+    """Stop every process of the sandbox but this one, and let them go on in the end; who was stopped before stays so.
+
+    The first process of a process namespace takes no SIGSTOP from inside it (pid_namespaces(7)), so this one, which is
+    that, does nothing instead.
+    """
+    stopped: set[int] = set()
+    while running := {process for process in processes_running() if process != os.getpid()} - stopped:
+        for process in running:  # again until none has been started meanwhile
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGSTOP)
+        stopped |= running
+    try:
+        yield
+    finally:
+        for process in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+
+
+def processes_running() -> set[int]:
+    """Every process that this one sees, but for those that are stopped or have ended (proc_pid_stat(5))."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (place / "stat").read_text().rpartition(")")[2].split()[0] not in "TtZX":
+                found.add(int(place.name))
+    return found
+
+
 def network_commands(up: FabricUp, before: FaultState, after: FaultState) -> Iterator[tuple[int | None, str]]:
     """The shell commands from one state of the links to another, each with the instance in whose namespace it runs
     (None: that of the switches)."""
     for links, way in ((after.cut - before.cut, "down"), (before.cut - after.cut, "up")):
         if names := ports_of(links, up.fabric):
             yield None, " && ".join(f"ip link set {name} {way}" for name in names)
-    for index, share in changed_shares(before.shares, after.shares).items():
+    for index, share in changed_shares(before.shares, after.shares, 1.0).items():
         link = up.fabric.links[index]
         interface, instance = up.shaper_of(link)
         shape = Shape(share * link.capacity_bps / up.link_divisor, burst_s=up.spec.burst_ms / 1e3)
         yield instance, rate_command(interface, shape)
+    for index, loss in changed_shares(before.losses, after.losses, 0.0).items():
+        interface, instance, arriving = up.lossy_place(up.fabric.links[index])
+        command = lossy_command(interface, loss, arriving) if loss else lossless_command(interface, arriving)
+        yield instance, command
 
 
 def ports_of(links: frozenset[int], fabric: Fabric) -> list[str]:
@@ -84,10 +145,10 @@ def ports_of(links: frozenset[int], fabric: Fabric) -> list[str]:
     return [interface_of(link) for link in ends if link.source in fabric.switch_by_name]
 
 
-def changed_shares(before: Mapping[int, float], after: Mapping[int, float]) -> dict[int, float]:
-    """The share of its rate that each link now has, where it had another."""
+def changed_shares(before: Mapping[int, float], after: Mapping[int, float], whole: float) -> dict[int, float]:
+    """The share that each link now has, where it had another. whole: that of a link which is not named."""
     return {
-        link: after.get(link, 1.0)
+        link: after.get(link, whole)
         for link in sorted(before.keys() | after.keys())
-        if after.get(link, 1.0) != before.get(link, 1.0)
+        if after.get(link, whole) != before.get(link, whole)
     }

@@ -102,12 +102,19 @@ LESS_WORK = f"{OTHER_WORK}, or raise emulation.time_dilation"
 OF_THE_NETWORK = (*("transfer_time_error", "conservation", "losses", "retransmissions", "paths", "saturated_rate"),)
 """Probes that hold the network against what it would have carried whole."""
 
+OF_THE_MACHINE = (
+    *("arrival_lateness", "late_requests", "timer_lag", "switch_wait", "cpu_starved"),
+    *("softnet_drops", "telemetry_error", "paced_background"),
+)
+"""Probes that hold the processors against what they would have done in time."""
+
 EXPLAINED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(NETWORK_FAULTS, OF_THE_NETWORK),
     **dict.fromkeys(TELEMETRY_FAULTS, ("oracle_age",)),
     **dict.fromkeys(("prefill_worker_killed", "decode_worker_killed"), (*OF_THE_NETWORK, "worker_complaints")),
     "background_surge": (),
     "worker_hung": (*OF_THE_NETWORK, "worker_complaints"),
+    "machine_paused": (*OF_THE_NETWORK, *OF_THE_MACHINE, "worker_complaints", "oracle_age"),
 }
 """Probes that a fault of the plan moves, by kind: while a run has one, they say nothing about the machine."""
 

@@ -21,6 +21,8 @@ from topologies.shaping import (
     QueueKind,
     Shape,
     ShapingError,
+    lossless_command,
+    lossy_command,
     middle_of,
     rate_command,
 )
@@ -48,6 +50,8 @@ __all__ = [
     "did_you_mean_file",
     "instance_ip",
     "instance_mac",
+    "lossless_command",
+    "lossy_command",
     "middle_of",
     "place",
     "pod_prefix",

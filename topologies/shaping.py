@@ -71,6 +71,16 @@ FAIR_HASH = (
 """A classic BPF program (Linux's networking/filter.rst), which tc-bpf(8) runs on every frame: code, jumps, operand."""
 
 
+BPF_RANDOM = 2**32 - 0x1000 + 56
+"""Where a classic BPF program reads 32 random bits (Linux's networking/filter.rst, `rand`)."""
+
+TC_STOLEN, TC_NEXT_FILTER = 4, 2**32 - 1
+"""What a program says of a frame (tc-bpf(8), direct-action; Linux's pkt_cls.h): it is taken away, or is for the next
+filter, -1."""
+
+LOSSY_PRIORITY = 1
+"""Before the filter that hands frames over."""
+
 MIDDLE = ".m"
 """What the far end of a port's own cable is called, where a link is two cables (`middle_of`)."""
 
@@ -166,6 +176,32 @@ def rate_command(interface: str, shape: Shape) -> str:
     rate, burst = f"{max(round(shape.rate_bps), 8)}bit", f"{shape.burst_bytes}b"
     htb = f"htb rate {rate} ceil {rate} burst {burst} cburst {burst} quantum {HTB_QUANTUM_B}"
     return f"tc class change dev {interface} parent 5: classid 5:1 {htb}"
+
+
+def lossy_command(interface: str, loss: float, arriving: bool) -> str:
+    """The shell command that has an interface lose this part of its frames at random, as they arrive or as they leave.
+
+    It replaces what an earlier one said. A sender in the same namespace learns nothing: the frames are not refused but
+    taken away (Linux's pkt_cls.h: stolen). loss: above 0, below 1. arriving: at an interface of `handover_command`.
+    """
+    program = (
+        (0x20, 0, 0, BPF_RANDOM),
+        (0x35, 1, 0, min(round(loss * 2**32), 2**32 - 1)),  # not less: to the last line
+        (0x06, 0, 0, TC_STOLEN),
+        (0x06, 0, 0, TC_NEXT_FILTER),
+    )
+    parent = "parent ffff:" if arriving else "egress"
+    code = ",".join(" ".join(map(str, line)) for line in program)
+    lossy = f"tc filter replace dev {interface} {parent} prio {LOSSY_PRIORITY} handle 1 protocol all bpf da bytecode"
+    filtered = f"{lossy} '{len(program)},{code}'"
+    return filtered if arriving else f"tc qdisc replace dev {interface} clsact && {filtered}"
+
+
+def lossless_command(interface: str, arriving: bool) -> str:
+    """The shell command that undoes `lossy_command`."""
+    if arriving:
+        return f"tc filter del dev {interface} parent ffff: prio {LOSSY_PRIORITY}"
+    return f"tc qdisc del dev {interface} clsact"
 
 
 def _queue(shape: Shape) -> str:

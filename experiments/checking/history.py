@@ -162,12 +162,19 @@ class History:
     @cached_property
     def order_s(self) -> float:
         """Two instants that are in order may be apart by this much in the wrong one, seconds."""
-        return STAMPS_S / self._dilation if self.emulated else EXACT_S
+        return STAMPS_S / self.dilation if self.emulated else EXACT_S
 
     @cached_property
     def lag_s(self) -> float:
         """The most that messages and timers may delay a step of a request, seconds of the real system."""
-        return LAG_S / self._dilation if self.emulated else EXACT_S
+        return LAG_S / self.dilation + self.paused_s if self.emulated else EXACT_S
+
+    @cached_property
+    def paused_s(self) -> float:
+        """How long the whole machine was paused, seconds of the real system: everything may be so much later."""
+        pauses = [fault for fault in self.faults if fault.get("kind") == "machine_paused"]
+        ends_s = [np.inf if fault.get("until_s") is None else float(fault["until_s"]) for fault in pauses]
+        return sum(end_s - float(fault["at_s"]) for end_s, fault in zip(ends_s, pauses, strict=True))
 
     @property
     def overlap(self) -> float:
@@ -191,7 +198,8 @@ class History:
         return not self.emulated and (self.spec.get("simulation") or {}).get("network") == "closed_form"
 
     @property
-    def _dilation(self) -> float:
+    def dilation(self) -> float:
+        """Wall seconds of a second of the real system, in an emulated run."""
         return float(self.spec["emulation"]["time_dilation"])
 
     def of_requests(self, column: str) -> Floats:

@@ -176,7 +176,7 @@ def links_carry_kv(history: History) -> Iterator[Violation]:
     if "controller_killed" in history.broken:
         return
     at, moved = history.instants, history.of_requests("kv_bytes")
-    slack_s = POLLS * _poll_s(history) if history.emulated else 0.0
+    slack_s = POLLS * _poll_s(history) + history.paused_s if history.emulated else 0.0
     first_s = -np.inf
     if history.emulated and len(history.links):
         first_s = numbers(history.links, "time_s").min() + _reading_s(history)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.checking.history import ABOVE_RATE, LAG_S, History, whole
+from experiments.checking.history import ABOVE_RATE, History, whole
 from experiments.checking.reference_model import HOPS, Ints, prefill_s, step_s
 from experiments.checking.violation import Floats, Said, Violation, differ, of_requests
 
@@ -253,7 +253,7 @@ def transfer_speed(history: History) -> Iterator[Violation]:
     sending_s = moved * 8 / history.fabric.most_bps(tiers, stripes)
     at, shares = history.instants, (1.0, 1.0 - history.overlap)
     if history.emulated:
-        fastest_s, least_rest_s = (share * sending_s / ABOVE_RATE - BURST_S * history.lag_s / LAG_S for share in shares)
+        fastest_s, least_rest_s = (share * sending_s / ABOVE_RATE - BURST_S / history.dilation for share in shares)
     else:
         fastest_s, least_rest_s = (share * sending_s + HOPS[tiers] * history.fabric.hop_latency_s for share in shares)
     with np.errstate(invalid="ignore"):

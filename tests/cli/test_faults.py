@@ -83,6 +83,9 @@ def test_a_run_without_faults_has_no_table_of_them(tmp_path: Path) -> None:
             json.dumps([{"at_s": 1, "kind": "worker_hung", "target": "h2"}]),
             "faults.events.0.kind: worker_hung: the analytic",
         ),
+        (json.dumps([{"at_s": 1, "kind": "machine_paused"}]), "machine_paused needs for_s"),
+        (json.dumps([{"at_s": 1, "kind": "machine_paused", "for_s": 1}]), "machine_paused: the analytic world runs on"),
+        (json.dumps([{**DOWN, "kind": "link_lossy"}]), "link_lossy: the analytic world has no frames to lose"),
         (json.dumps([{"at_s": 1, "kind": "controller_killed"}]), "telemetry_frozen is the nearest fault there"),
         (
             json.dumps({"random": {"rate": 1, "kinds": ["worker_hung"]}}),

@@ -83,10 +83,12 @@ def _events(
     while len(found) < wanted:
         kind, at_s = drawn.choice(kinds), drawn.uniform(0, span_s)
         event: dict[str, Any] = {"kind": kind, "target": _target(drawn, kind, fabric, roles)}
-        if drawn.random() < 0.85:
+        if drawn.random() < 0.85 or kind == "machine_paused":
             event["for_s"] = round(drawn.choice((0.001, 0.05, 0.5, 2.0, 8.0)) * drawn.uniform(0.5, 1.5), 4)
         if kind == "link_degraded":
             event["share"] = drawn.choice((0.01, 0.5, 0.99))
+        if kind == "link_lossy":
+            event["loss"] = drawn.choice((0.0001, 0.01, 0.3))
         if kind == "telemetry_delayed":
             event["delay_s"] = drawn.choice((0.1, 1.0, 5.0))
         repeats, apart_s = drawn.choice((1, 1, 1, 3)), drawn.choice((0.0, 0.02, 0.3, 1.5))

@@ -32,8 +32,8 @@ def planned(faults: Any, **changes: Any) -> tuple[Fault, ...]:
     return Scenario(faults=faults, **changes).fault_plan(FABRIC, ROLES, LAST_S)
 
 
-def a_fault(kind: FaultKind, target: str, share: float = 0.5, delay_s: float = 1.0) -> Fault:
-    return Fault(0, 1.0, 2.0, kind, target, share, delay_s)
+def a_fault(kind: FaultKind, target: str, share: float = 0.5, delay_s: float = 1.0, loss: float = 0.01) -> Fault:
+    return Fault(0, 1.0, 2.0, kind, target, share, delay_s, loss)
 
 
 def names(links: frozenset[int]) -> set[str]:
@@ -89,6 +89,9 @@ def test_faults_of_one_target_add_up() -> None:
     assert set(state.shares.values()) == {0.2}
     assert names(frozenset(state.shares)) == {"tor0>agg1", "agg1>tor0"}
     assert state.cut == frozenset()
+    lossy, lossier = (a_fault("link_lossy", "tor0>agg1", loss=loss) for loss in (0.01, 0.2))
+    assert set(state_of([lossier, lossy], FABRIC).losses.values()) == {0.2}
+    assert state_of([lossy], FABRIC).cut == frozenset()
     delays = [a_fault("telemetry_delayed", "oracle", delay_s=delay_s) for delay_s in (1.0, 3.0)]
     assert state_of(delays, FABRIC).extra_delay_s == 3.0
 
@@ -128,6 +131,8 @@ def test_a_target_that_its_kind_cannot_hit_is_refused(kind: str, target: str, sa
         {"at_s": 1, "kind": "earthquake"},
         {"at_s": 1, "kind": "link_down", "for_s": 0},
         {"at_s": 1, "kind": "link_degraded", "share": 1},
+        {"at_s": 1, "kind": "link_lossy", "target": "tor0>agg1", "loss": 1},
+        {"at_s": 1, "kind": "machine_paused"},
         {"at_s": 1, "kind": "link_down", "until": 2},
         {"kind": "link_down"},
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,7 +12,13 @@ import pytest
 
 from scenario import FaultState, Scenario
 from testbed.fabric_up import FabricUp
-from testbed.fault_player import changed_shares, network_commands, ports_of
+from testbed.fault_player import (
+    changed_shares,
+    every_other_process_stopped,
+    network_commands,
+    ports_of,
+    processes_running,
+)
 from topologies import Link
 from topologies.mininet import interface_of
 
@@ -62,6 +71,43 @@ def test_a_degraded_link_is_shaped_to_its_share_where_its_shaper_is() -> None:
     assert all(f"htb rate {round(FABRIC.spec.nvlink_rate_bps / DIVISOR)}bit" in command for _, command in back)
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_frames_of_a_lossy_cable_are_lost_in_both_directions_until_it_is_whole(split: bool) -> None:
+    """Between ports of AF_XDP they are lost in the middle, elsewhere where they leave."""
+    up = cast(FabricUp, SimpleNamespace(fabric=FABRIC, split=split))
+    up.lossy_place = lambda link: FabricUp.lossy_place(up, link)  # type: ignore[method-assign]
+    lossy = FaultState(losses=dict.fromkeys(sorted(indices("h0>srv0", "srv0>h0")), 0.25))
+    begun, ended = list(network_commands(up, FaultState(), lossy)), list(network_commands(up, lossy, FaultState()))
+    assert [instance for instance, _ in begun] == [instance for instance, _ in ended] == [None if split else 0, None]
+    assert all(f",53 1 0 {2**30}," in command for _, command in begun)
+    assert all("filter del" in command if split else "qdisc del" in command for _, command in ended)
+    for (_, begins), (_, ends) in zip(begun, ended, strict=True):
+        interface = ends.split("dev ")[1].split()[0]
+        assert interface.endswith(".m") == split
+        assert f"dev {interface} " in begins
+
+
+def test_a_pause_stops_every_process_that_runs_and_no_stopped_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is new when the other has been stopped."""
+    seen = iter([{os.getpid(), 71}, {os.getpid(), 73}, {os.getpid()}])
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr("testbed.fault_player.processes_running", lambda: next(seen))
+    monkeypatch.setattr("os.kill", lambda process, number: sent.append((process, number)))
+    with every_other_process_stopped():
+        assert sent == [(71, signal.SIGSTOP), (73, signal.SIGSTOP)]
+    assert sorted(sent[2:]) == [(71, signal.SIGCONT), (73, signal.SIGCONT)]
+
+
+def test_what_is_stopped_does_not_count_as_running() -> None:
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        assert sleeper.pid in processes_running()
+        sleeper.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED)
+        assert sleeper.pid not in processes_running()
+        sleeper.kill()
+    assert os.getpid() in processes_running()
+
+
 def test_what_stays_as_it_is_needs_no_command() -> None:
     state = FaultState(cut=indices("tor0>agg1"), shares={3: 0.5})
     assert commands(state, state) == []
@@ -72,4 +118,4 @@ def test_what_stays_as_it_is_needs_no_command() -> None:
     [({}, {1: 0.5}, {1: 0.5}), ({1: 0.5}, {}, {1: 1.0}), ({1: 0.5, 2: 0.1}, {1: 0.5, 2: 0.2}, {2: 0.2})],
 )
 def test_shares_that_changed(before: dict[int, float], after: dict[int, float], changed: dict[int, float]) -> None:
-    assert changed_shares(before, after) == changed
+    assert changed_shares(before, after, 1.0) == changed
