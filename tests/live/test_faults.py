@@ -26,6 +26,7 @@ SMALL = (
 """About ten seconds of requests, so that every fault below meets some."""
 
 DEADLINE_S = 200
+FRAME_BYTES = 1514
 
 
 def command(out: Path, *more: str) -> list[str]:
@@ -103,6 +104,36 @@ def test_a_worker_that_hangs_for_good_is_given_up_at_the_requests_deadline_and_n
     assert set(requests["status"]) == {"completed"}
     assert not (requests["request_id"].isin(retried) & requests["decode_id"].eq(6)).any()
     assert requests["ttft_ms"].max() < 30_000
+    assert_no_violation(run)
+
+
+def test_a_machine_that_pauses_does_nothing_meanwhile_and_goes_on(tmp_path: Path) -> None:
+    run = faulty_run(tmp_path, [{"at_s": 2.0, "kind": "machine_paused", "for_s": 2.0}], *ON_A_SMALL_FABRIC)
+    (row,) = table(run, "faults").to_dict("records")
+    begins_s, ends_s = row["at_s"], row["until_s"]
+    assert 2.0 <= begins_s < 2.5
+    assert 4.0 <= ends_s < 4.5
+    requests, decisions = table(run, "requests"), table(run, "decisions")
+    assert set(requests["status"]) == {"completed"}
+    came_s, ended_s = requests["timestamp_s"], requests["timestamp_s"] + requests["e2el_ms"] / 1e3
+    assert not decisions["decided_s"].between(begins_s + 0.01, ends_s - 0.01).any()
+    assert not ended_s.between(begins_s + 0.1, ends_s - 0.01).any()
+    meanwhile = came_s.between(begins_s, ends_s)
+    assert meanwhile.sum() > 3
+    assert (ended_s[meanwhile] > ends_s - 0.01).all()
+    assert set(requests.loc[(came_s < ends_s) & (ended_s > begins_s), "request_id"]) == set(row["request_ids"])
+    assert_no_violation(run)
+
+
+def test_a_lossy_link_loses_its_share_of_frames_and_no_request(tmp_path: Path) -> None:
+    lossy = {"at_s": 0.0, "kind": "link_lossy", "target": "srv1>h2", "loss": 0.1}
+    run = faulty_run(tmp_path, [lossy], "--requests", "40", *ON_A_SMALL_FABRIC)
+    requests, evidence = table(run, "requests"), json.loads((run / "manifest.json").read_text())["evidence"]
+    assert set(requests["status"]) == {"completed"}
+    lost = evidence["lost_frames"] - evidence["queue_drops"]
+    passed = evidence["link_bytes"]["srv1>h2"] / FRAME_BYTES
+    assert 0.05 < lost / (lost + passed) < 0.2
+    assert evidence["calibration"][1] > 0.5 * evidence["calibration"][0]
     assert_no_violation(run)
 
 

@@ -8,21 +8,30 @@ import select
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from experiments.running.store import read_manifest, spec_of
+from scenario import load_requests
 from testbed.send_buffer import LEASE, SEND_BUFFER_B, SETTING, SendBufferLease, reclaim
+from tests.support.killing.trial import command_of
 from tests.support.live.lab import wait_until
+from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
 from tests.support.live.worlds import (
     World,
     host_state,
     inhabited,
     original_send_buffer,
+    processes_with,
+    sandboxes_of,
     send_buffer_is_given_back,
 )
 from tests.support.paths import ROOT
+from tests.support.run_histories import assert_no_violation
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.usefixtures("live_machine")]
 
@@ -30,6 +39,8 @@ GONE_S = 30.0
 """Guards against hanging: what a killed run leaves is gone in a second or two on an idle machine."""
 
 OTHERS_S = 120.0
+MARK = "NETKV_TEST_SIDE"
+NETKV = Path(sys.executable).with_name("netkv")
 HOLD = """
 import sys
 from testbed.send_buffer import SendBufferLease
@@ -87,6 +98,55 @@ def test_two_runs_do_not_meet_and_one_outlives_the_other() -> None:
         assert survivor.process.wait(GONE_S * 2) == 0
         wait_until(lambda: not survivor.processes(), GONE_S, "the end of the survivor")
     assert host_state() == before
+
+
+def test_two_commands_side_by_side_keep_names_ports_and_records_apart(tmp_path: Path) -> None:
+    """Both build the same names and listen on the same ports, each in its own sandbox."""
+    before, seeds = host_state(), (1, 2)
+    marks = {seed: f"{MARK}={uuid.uuid4()}" for seed in seeds}
+    running = {seed: netkv_run(tmp_path / str(seed), seed, marks[seed]) for seed in seeds}
+    try:
+        wait_until(
+            lambda: all(controllers(mark) == 1 for mark in marks.values()), GONE_S, "both controllers at the same time"
+        )
+        (one,), (other,) = (sandboxes_of(mark) for mark in marks.values())
+        assert one != other
+        assert host_state() == before
+        for seed, process in running.items():
+            said = process.communicate(timeout=OTHERS_S)[1]
+            assert process.returncode in (0, 1), said  # 1: complete, but slowed down by the other
+            wait_until(lambda mark=marks[seed]: not processes_with(mark), GONE_S, "the end of every process")  # type: ignore[misc]
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+    for seed in seeds:
+        run = tmp_path / str(seed)
+        assert_no_violation(run)
+        requests, alone = (
+            pd.read_parquet(run / "requests.parquet"),
+            load_requests(spec_of(run, read_manifest(run)).scenario),
+        )
+        assert requests["status"].eq("completed").all()
+        assert requests["input_length"].tolist() == [one.input_length for one in alone]
+        assert read_manifest(run)["spec"]["seed"] == seed
+    lengths = [pd.read_parquet(tmp_path / str(seed) / "requests.parquet")["input_length"].tolist() for seed in seeds]
+    assert lengths[0] != lengths[1]
+    assert host_state() == before
+
+
+def netkv_run(out: Path, seed: int, mark: str) -> subprocess.Popen[str]:
+    """`netkv run` of twelve requests on a small fabric, its processes marked in their environment."""
+    small = ("--set", "workload.max_input_tokens=8000", "--set", "workload.max_output_tokens=8")
+    command = ("run", "--seed", str(seed), "--requests", "12", *small, *ON_A_SMALL_FABRIC, "--out", str(out), "--quiet")
+    name, _, value = mark.partition("=")
+    return subprocess.Popen(
+        [str(NETKV), *command], env={**os.environ, name: value}, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+
+
+def controllers(mark: str) -> int:
+    return sum("controller.launch" in command_of(pid) for pid in processes_with(mark))
 
 
 def test_leases_nest_and_the_last_one_restores(own_send_buffer: int) -> None:

@@ -332,6 +332,19 @@ def test_a_record_of_an_emulated_run_that_was_tampered_with_is_named(
     assert invariant in {found.invariant for found in check_run(records.write(tmp_path / "run"))}
 
 
+@pytest.mark.parametrize(("late_s", "held"), [(1.9, True), (2.1, False)])
+def test_a_pause_of_the_machine_excuses_what_is_late_by_no_more(
+    late_s: float, held: bool, busy_emulated: Path, tmp_path: Path
+) -> None:
+    records = Records.of(busy_emulated)
+    decided("transfer_started_s", lambda value: value + late_s)(records)
+    without = {found.invariant for found in check_run(records.write(tmp_path / "without"))}
+    assert "times_add_up" in without
+    records.manifest["faults"] = [{"kind": "machine_paused", "target": "machine", "at_s": 1.0, "until_s": 2.0}]
+    within = {found.invariant for found in check_run(records.write(tmp_path / "with"))}
+    assert ("times_add_up" not in within) == held
+
+
 def test_an_engine_may_open_fewer_connections_and_cut_a_blob_into_more_writes(
     busy_emulated: Path, tmp_path: Path
 ) -> None:
