@@ -1,4 +1,4 @@
-"""Start the controller: `python -m controller.launch [--config FILE] [--port 6653] [--openflow ryu|os_ken]`.
+"""Start the controller: `python -m controller.launch [--config FILE] [--port 6653] [--address 127.0.0.1] ...`.
 
 Checks the configuration and the ports before the OpenFlow manager takes over the process: an error is one line and exit
 code 2. SIGTERM and SIGINT end it cleanly and remove the oracle's socket.
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         driver = options.openflow or chosen_driver()
         config_path = options.config or os.environ.get(CONFIG_VARIABLE) or None
         metrics_port = load_config(config_path).prometheus_port
-        check_port(options.port)
+        check_port(options.port, options.address)
         if metrics_port == options.port:
             raise LaunchError(f"prometheus_port: {metrics_port} is the OpenFlow port; choose another")
         if metrics_port is not None:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ[DRIVER_VARIABLE] = driver
         if config_path is not None:
             os.environ[CONFIG_VARIABLE] = config_path
-        run_manager(driver, options.port)
+        run_manager(driver, options.port, options.address)
     except (ConfigError, DriverError, LaunchError, OracleSocketError) as problem:
         print(f"controller: {problem}", file=sys.stderr)
         return 2
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_port(port: int) -> None:
-    """LaunchError unless a listener can be bound to the port now.
+def check_port(port: int, address: str = ADDRESS) -> None:
+    """LaunchError unless a listener can be bound to the port of an address of this machine now.
 
     Required for correctness: eventlet listens with SO_REUSEPORT, so a second controller of the same user would share
     the port with the first, and each would get some of the switches.
@@ -68,13 +68,13 @@ def check_port(port: int) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore connections of an earlier controller
         try:
-            probe.bind((ADDRESS, port))
+            probe.bind((address, port))
         except OSError as problem:
             what = "is in use" if problem.errno == errno.EADDRINUSE else "cannot be bound"
-            raise LaunchError(f"port {port} on {ADDRESS} {what} ({problem.strerror})") from problem
+            raise LaunchError(f"port {port} on {address} {what} ({problem.strerror})") from problem
 
 
-def run_manager(driver: str, port: int) -> None:
+def run_manager(driver: str, port: int, address: str) -> None:
     """Run the driver's own manager, as its command line does; returns after SIGINT or SIGTERM."""
     os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")  # no host name is looked up here
     prepare(driver)
@@ -83,7 +83,7 @@ def run_manager(driver: str, port: int) -> None:
     manager = import_module(f"{driver}.cmd.manager")
     manager.main(
         args=[
-            *("--ofp-listen-host", ADDRESS),
+            *("--ofp-listen-host", address),
             *("--ofp-tcp-listen-port", str(port)),
             *("--default-log-level", LOG_LEVEL_WARNING),
             *APPS,
@@ -123,7 +123,8 @@ def _port(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="controller", description="The fabric's OpenFlow controller and oracle.")
     parser.add_argument("--config", metavar="FILE", help=f"JSON configuration (default: ${CONFIG_VARIABLE})")
-    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="OpenFlow port on 127.0.0.1 (default: 6653)")
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="OpenFlow port (default: 6653)")
+    parser.add_argument("--address", default=ADDRESS, help="address to listen on for switches (default: 127.0.0.1)")
     parser.add_argument("--openflow", choices=DRIVERS, help="driver (default: $NETKV_OPENFLOW, else ryu)")
     return parser
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from mininet.log import setLogLevel
 from mininet.net import Mininet
-from mininet.node import OVSSwitch, RemoteController
+from mininet.node import Host, OVSSwitch, RemoteController
 
 from testbed.afxdp import AfxdpSwitch, check_machine, last_processor, prepare_daemon, reserve_processor
 from testbed.child_python import child_python
@@ -25,12 +25,14 @@ from testbed.datapath import choose_datapath
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.kernel import check_kernel
+from testbed.machines import ClockOffset, Machine, start_machines
 from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.per_switch_daemon import PerSwitchDaemonSwitch
+from testbed.placed_nodes import JoinedLink, PlacedHost, PlacedSwitch, check_placeable, placing
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import start_switches
-from topologies import FABRIC_PREFIX, Fabric, Link, Shape, ShapingError, instance_ip, middle_of
-from topologies.mininet import FatTreeTopo, interface_of, joining_middles, meter_of
+from topologies import FABRIC_PREFIX, Fabric, Link, Shape, ShapingError, instance_ip, middle_of, partition
+from topologies.mininet import FatTreeTopo, ShapedLink, SplitLink, interface_of, joining_middles, meter_of
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
 CONTROLLER_CONFIG = RUN_DIR / "controller.json"
@@ -55,8 +57,11 @@ RATE_TOLERANCE = 1e-3
 class FabricUp:
     """A fabric that is up; `spawn` and `run_in` run processes in an instance's namespace. Made by `bring_up`."""
 
-    def __init__(self, fabric: Fabric, spec: EmulationSpec, poll_s: float, ecmp_seed: int) -> None:
+    def __init__(self, fabric: Fabric, spec: EmulationSpec, poll_s: float, ecmp_seed: int, machines: int = 1) -> None:
         self.fabric = fabric
+        self.machine_of = partition(fabric, machines)
+        self.machines = [Machine()]
+        self.clocks = [ClockOffset()]
         self.spec = spec
         self.poll_s = poll_s
         self.ecmp_seed = ecmp_seed
@@ -72,13 +77,23 @@ class FabricUp:
     def address(self, instance: int) -> str:
         return instance_ip(self.fabric.instances[instance])
 
+    def enter(self, node: str) -> tuple[str, ...]:
+        """What a command line begins with that is to run where a node of the fabric is."""
+        machine = self.machines[self.machine_of[node]]
+        if node in self.fabric.switch_by_name:
+            return machine.enter
+        # -a: attach to the namespaces of the host's shell, like Mininet's own popen
+        return (*machine.enter, "mnexec", "-a", str(self.net[node].pid))
+
+    def ahead_s(self, instance: int) -> float:
+        """How far the monotonic clock of an instance's processes is ahead of this process's."""
+        return self.clocks[self.machine_of[self.fabric.instances[instance].name]].ahead_s
+
     def spawn(self, instance: int, *command: str, log: Path) -> subprocess.Popen[bytes]:
         """Start a process in an instance's network namespace with its output in a log file."""
-        node = self.net[self.fabric.instances[instance].name]
         with log.open("ab") as sink:
-            # -a: attach to the namespaces of the host's shell, like Mininet's own popen
             return subprocess.Popen(
-                ["mnexec", "-a", str(node.pid), *command],
+                [*self.enter(self.fabric.instances[instance].name), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -86,8 +101,7 @@ class FabricUp:
 
     def run_in(self, instance: int, *command: str, deadline_s: float = 30.0) -> str:
         """Run a command to its end in an instance's namespace and return its output."""
-        node = self.net[self.fabric.instances[instance].name]
-        return run("mnexec", "-a", str(node.pid), *command, deadline_s=deadline_s)
+        return run(*self.enter(self.fabric.instances[instance].name), *command, deadline_s=deadline_s)
 
     def start_controller(self) -> None:
         CONTROLLER_CONFIG.write_text(
@@ -107,7 +121,8 @@ class FabricUp:
             self.controller = subprocess.Popen(
                 child_python(
                     *("controller.launch", "--config", str(CONTROLLER_CONFIG)),
-                    *("--port", str(self.spec.controller_port), "--openflow", self.spec.controller),
+                    *("--port", str(self.spec.controller_port), "--address", self.machines[0].address),
+                    *("--openflow", self.spec.controller),
                 ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -194,9 +209,8 @@ class FabricUp:
     def check_rates(self) -> None:
         """TestbedError unless every interface of the fabric is shaped to the rate in the specification."""
         for link in self.fabric.links:
-            interface, instance = self.shaper_of(link)
-            show = ("tc", "class", "show", "dev", interface)
-            found_bps = shaped_rate_bps(run(*show) if instance is None else self.run_in(instance, *show))
+            interface, _ = self.shaper_of(link)
+            found_bps = shaped_rate_bps(run(*self.enter(link.source), "tc", "class", "show", "dev", interface))
             wanted_bps = link.capacity_bps / self.link_divisor
             if found_bps is None or abs(found_bps - wanted_bps) > RATE_TOLERANCE * wanted_bps:
                 found = "nothing" if found_bps is None else f"{found_bps:.0f} bit/s"
@@ -209,17 +223,25 @@ def bring_up(
     *,
     poll_s: float,
     ecmp_seed: int,
+    machines: int = 1,
     say: Callable[[str], None] = lambda _: None,
 ) -> FabricUp:
-    """Start switches, controller and Mininet, and wait until every path works. To be called in a prepared sandbox."""
+    """Start switches, controller and Mininet, and wait until every path works. To be called in a prepared sandbox.
+
+    `machines`: how many to part the fabric among (`topologies.partition`), each with a pod at least.
+    """
     check_kernel(spec)
-    up = FabricUp(fabric, spec, poll_s, ecmp_seed)
+    up = FabricUp(fabric, spec, poll_s, ecmp_seed, machines)
+    if machines > 1:
+        check_placeable(spec)
     if up.split:
         check_machine(fabric.spec.switch_ports)
         processor = last_processor()
     say("starting Open vSwitch")
     own = spec.vswitchd == "own"
     start_switches([switch.name for switch in fabric.switches] if own else [""])
+    up.machines = start_machines(machines)
+    up.clocks = [machine.clock_offset() for machine in up.machines]
     if up.split:
         prepare_daemon(processor)
     say("starting the controller")
@@ -228,15 +250,17 @@ def bring_up(
     shape = Shape(0.0, spec.queue_packets, spec.queue, spec.mark_packets, delay_s, spec.burst_ms / 1e3)
     say(f"building {len(fabric.instances)} hosts and {len(fabric.switches)} switches")
     kind = AfxdpSwitch if up.split else PerSwitchDaemonSwitch if own else OVSSwitch
+    cable = SplitLink if up.split else JoinedLink if machines > 1 else ShapedLink
     setLogLevel("error")
     Mininet.inited = True  # do not let it change host-wide limits
     try:
         up.net = Mininet(
-            topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, shape=shape, split=up.split),
-            switch=lambda name, **given: kind(
-                name, datapath="kernel" if spec.datapath == "kernel" else "user", batch=not own, **given
+            topo=FatTreeTopo(fabric=fabric, rate_scale=up.link_divisor, shape=shape, cable=cable),
+            host=placing(Host, PlacedHost, up),
+            switch=placing(
+                kind, PlacedSwitch, up, datapath="kernel" if spec.datapath == "kernel" else "user", batch=not own
             ),
-            controller=lambda name: RemoteController(name, ip="127.0.0.1", port=spec.controller_port),
+            controller=lambda name: RemoteController(name, ip=up.machines[0].address, port=spec.controller_port),
             build=True,
             waitConnected=False,
         )

@@ -27,9 +27,12 @@ class NotRootError(TestbedError):
     """The sandbox needs root."""
 
 
-def sandbox_command(inner: Sequence[str]) -> list[str]:
-    """The command that runs `inner` as the first process of a new sandbox; all in it is killed when the parent ends."""
-    return ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES, "--kill-child=SIGKILL", "--", *inner]
+def sandbox_command(inner: Sequence[str], *more: str) -> list[str]:
+    """The command that runs `inner` as the first process of a new sandbox; all in it is killed when the parent ends.
+
+    `more`: further options of unshare(1).
+    """
+    return ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES, *more, "--kill-child=SIGKILL", "--", *inner]
 
 
 def python_in_sandbox(module: str, *arguments: str) -> list[str]:

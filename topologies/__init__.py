@@ -13,6 +13,7 @@ from topologies.addressing import FABRIC_PREFIX, instance_ip, instance_mac, pod_
 from topologies.fabric import HOPS_OF_TIER, Fabric, FabricError, FabricSpec, Instance, Level, Link, Switch
 from topologies.fattree import build_fattree
 from topologies.nearest_name import did_you_mean, did_you_mean_file
+from topologies.partition import cut_links, partition
 from topologies.placement import PLACEMENTS, Roles, place
 from topologies.shaping import (
     DEFAULT_BURST_S,
@@ -46,6 +47,7 @@ __all__ = [
     "ShapingError",
     "Switch",
     "build_fattree",
+    "cut_links",
     "did_you_mean",
     "did_you_mean_file",
     "instance_ip",
@@ -53,6 +55,7 @@ __all__ = [
     "lossless_command",
     "lossy_command",
     "middle_of",
+    "partition",
     "place",
     "pod_prefix",
     "rack_prefix",

@@ -167,8 +167,8 @@ class FatTreeTopo(Topo):
     """The fabric of a specification as Mininet data: hosts, switches with their dpid, shaped links with fixed ports.
 
     Keyword arguments are FabricSpec's fields plus `rate_scale` (real bit/s for one emulated bit/s) and `queue_packets`;
-    from Python also a whole `fabric`, a `shape` whose queue and delay every link is to have, and whether links are
-    `split`, for ports of AF_XDP. FabricError for anything else.
+    from Python also a whole `fabric`, a `shape` whose queue and delay every link is to have, and the class of every
+    link, `cable`. FabricError for anything else.
     """
 
     fabric: Fabric
@@ -179,7 +179,7 @@ class FatTreeTopo(Topo):
         rate_scale: float = DEFAULT_RATE_SCALE,
         queue_packets: int = DEFAULT_QUEUE_PACKETS,
         shape: Shape | None = None,
-        split: bool = False,
+        cable: type[MininetLink] = ShapedLink,
         **spec: Any,
     ) -> None:
         if fabric is not None and not isinstance(fabric, Fabric):
@@ -202,7 +202,7 @@ class FatTreeTopo(Topo):
                 link.target,
                 port1=link.source_port,
                 port2=link.target_port,
-                cls=SplitLink if split else ShapedLink,
+                cls=cable,
                 shape=replace(shape, rate_bps=link.capacity_bps / rate_scale),
             )
 

@@ -24,7 +24,11 @@ def in_sandbox(module: str, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def probe(
-    emulation: dict[str, Any], *measurements: str, fabric: dict[str, Any] | None = None, lease: bool = True
+    emulation: dict[str, Any],
+    *measurements: str,
+    fabric: dict[str, Any] | None = None,
+    lease: bool = True,
+    machines: int = 1,
 ) -> dict[str, Any]:
     """Bring a fabric up, take measurements, and return their results by name; again where the machine was busy.
 
@@ -32,21 +36,18 @@ def probe(
     """
     for _ in range(2):
         before = busy_processors()
-        results = _probe(emulation, measurements, fabric, lease)
+        results = _probe({"fabric": fabric or {}, "emulation": emulation, "machines": machines}, measurements, lease)
         results["busy_processors"] = max(before, busy_processors())
         if results["busy_processors"] < BUSY_PROCESSORS:
             break
     return results
 
 
-def _probe(
-    emulation: dict[str, Any], measurements: tuple[str, ...], fabric: dict[str, Any] | None, lease: bool
-) -> dict[str, Any]:
-    task = json.dumps({"fabric": fabric or {}, "emulation": emulation})
+def _probe(task: dict[str, Any], measurements: tuple[str, ...], lease: bool) -> dict[str, Any]:
     with ExitStack() as held:
         if lease:
             held.enter_context(SendBufferLease())
-        done = in_sandbox("tests.support.live.probe", task, *measurements)
+        done = in_sandbox("tests.support.live.probe", json.dumps(task), *measurements)
     results = {line["name"]: line["result"] for line in map(json.loads, done.stdout.splitlines())}
     missing = [name for name in measurements if name not in results]
     if missing:

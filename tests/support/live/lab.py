@@ -71,7 +71,7 @@ class Lab:
                 "decode": ("--port", str(DECODE_PORT), "--step-table", f"1:{STEP_S}"),
                 "background": ("--port", str(SINK_PORT)),
             }[role]
-            enter = ("mnexec", "-a", str(self.up.net[name].pid))
+            enter = self.up.enter(name)
             address = ("--address", self.up.address(instance))
             self._workers[role, instance] = Worker(RUN_DIR, role, name, *address, *options, command=enter)
         return self._workers[role, instance]
@@ -113,17 +113,23 @@ class Lab:
 
     def counts(self) -> Counts:
         """Every directed link's count, by the counters of the switch that transmits onto it (or first receives it)."""
-        ports: dict[tuple[str, int], tuple[Count, Count]] = {}
-        for switch in self.fabric.switches:
-            shown = run("ovs-ofctl", "-O", "OpenFlow13", "--no-names", "dump-ports", switch.name)
-            for port, rx_packets, rx_bytes, tx_packets, tx_bytes in (map(int, found) for found in PORT.findall(shown)):
-                ports[switch.name, port] = Count(rx_bytes, rx_packets), Count(tx_bytes, tx_packets)
+        ports = self.ports()
         return {
             link.name: ports[link.source, link.source_port][1]
             if link.source in self.fabric.switch_by_name
             else ports[link.target, link.target_port][0]
             for link in self.fabric.links
         }
+
+    def ports(self) -> dict[tuple[str, int], tuple[Count, Count]]:
+        """What every port of every switch has received and sent."""
+        ports: dict[tuple[str, int], tuple[Count, Count]] = {}
+        for switch in self.fabric.switches:
+            there = self.up.enter(switch.name)
+            shown = run(*there, "ovs-ofctl", "-O", "OpenFlow13", "--no-names", "dump-ports", switch.name)
+            for port, rx_packets, rx_bytes, tx_packets, tx_bytes in (map(int, found) for found in PORT.findall(shown)):
+                ports[switch.name, port] = Count(rx_bytes, rx_packets), Count(tx_bytes, tx_packets)
+        return ports
 
     def counts_at_rest(self) -> Counts:
         """The counts once nothing moves any more."""

@@ -16,6 +16,7 @@ from testbed.port_watch import PortWatch
 from testbed.sandbox import run
 from tests.support.live.datapath import datapaths, ecn, round_trips
 from tests.support.live.lab import SINK_PORT, Counts, Lab, wait_until
+from tests.support.live.machine_joint import clocks, joint, load_on_a_path
 from tests.support.live.shaper import fast_shaper
 from topologies import Level
 from topologies.mininet import interface_of, meter_of
@@ -42,8 +43,7 @@ def rates(lab: Lab) -> Numbers:
     for link in lab.fabric.links:
         on_switch = link.source in lab.fabric.switch_by_name
         shaper = (meter_of(link, lab.fabric, lab.up.split) if on_switch else None) or interface_of(link)
-        show = ("tc", "class", "show", "dev", shaper)
-        said = run(*show) if on_switch else lab.up.run_in(int(link.source[1:]), *show)
+        said = run(*lab.up.enter(link.source), "tc", "class", "show", "dev", shaper)
         said = "\n".join(line for line in said.splitlines() if " root " in line)  # not the queues below it
         rate_bps, ceil_bps = (_bits(re.search(rf" {word} (\S+)bit", said)) for word in ("rate", "ceil"))
         found[interface_of(link)] = {
@@ -91,7 +91,7 @@ def transfer(lab: Lab, tier: int, stripes: int, size_bytes: int) -> Numbers:
         return {
             "received_bytes": received["bytes"],
             "wire_bytes": sent["wire_bytes"],
-            "seconds": received["at_s"] - sent["started_s"],
+            "seconds": (received["at_s"] - lab.up.ahead_s(target)) - (sent["started_s"] - lab.up.ahead_s(source)),
         }
 
     counts, numbers = lab.moved(send)
@@ -375,5 +375,8 @@ MEASUREMENTS = {
         fast_shaper,
         failed_core,
         stopped_controller,
+        clocks,
+        joint,
+        load_on_a_path,
     )
 }

@@ -1,8 +1,9 @@
 """The first process of a sandbox: brings one fabric up and takes the measurements that it is asked for.
 
-    python -m tests.support.live.probe '{"fabric": {"pods": 2}, "emulation": {"ecmp": "bundle"}}' rates reach ...
+    python -m tests.support.live.probe '{"fabric": {"pods": 2}, "emulation": {"ecmp": "select"}, "machines": 1}' rates
 
-The first argument holds fields of FabricSpec and of EmulationSpec. Every result is one line of JSON on standard output.
+The first argument holds fields of FabricSpec and of EmulationSpec, and the number of machines; further ones name
+measurements. Every result is one line of JSON on standard output.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def main() -> None:
     prepare_sandbox()
     task = json.loads(sys.argv[1])
     fabric = build_fattree(FabricSpec(**task["fabric"]))
-    lab = Lab(bring_up(fabric, EmulationSpec.model_validate(task["emulation"]), poll_s=POLL_S, ecmp_seed=ECMP_SEED))
+    emulation = EmulationSpec.model_validate(task["emulation"])
+    lab = Lab(bring_up(fabric, emulation, poll_s=POLL_S, ecmp_seed=ECMP_SEED, machines=task.get("machines", 1)))
     for name in sys.argv[2:]:
         started_s = time.monotonic()
         result = MEASUREMENTS[name](lab)
