@@ -161,16 +161,17 @@ class EmulatedWorld:
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as waiting:
             waiting.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._rest:
+            parts, chunk = [], self._rest  # the outcome of an hour is a line of 100 MB: each byte is looked at once
+            while b"\n" not in chunk:
+                parts.append(chunk)
                 deadline_s = max(SILENCE_DEADLINE_S, self._emulation.bringup_deadline_s)
                 if not waiting.select(deadline_s):
                     raise TestbedError(silence(deadline_s, self._log_lines()))
                 chunk = self._process.stdout.read1(1 << 20)  # type: ignore[attr-defined]
                 if not chunk:
                     raise TestbedError(self._last_log_line())
-                self._rest += chunk
-        line, _, self._rest = self._rest.partition(b"\n")
-        return line
+        last, _, self._rest = chunk.partition(b"\n")
+        return b"".join((*parts, last))
 
     def _log_lines(self) -> list[str]:
         self._log.seek(0)

@@ -3,8 +3,8 @@
 Exchanges JSON lines with `testbed.emulated_world` on the host. The first line read has fabric, emulation and the
 descriptor of the host's network namespace (`testbed.host_network`), every further one is {"run": scenario,
 "look_every_s": n or null} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...},
-{"done": n}, {"look": ...}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at the end of its input, also
-when its parent dies; the kernel then removes everything in the sandbox.
+{"done": n}, {"look": ...}, {"alive": true}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at the end
+of its input, also when its parent dies; the kernel then removes everything in the sandbox.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -40,6 +42,9 @@ from workloads import WorkloadError
 
 EXPECTED = (TestbedError, PolicyError, FabricError, WorkloadError)
 
+ALIVE_S, LONGEST_WORK_S = 15.0, 900.0
+"""A run of an hour takes minutes to sum up on a busy machine, and whoever waits for a line gives up after 90 s."""
+
 
 class HostChannel:
     """JSON lines to and from the host's process (`testbed.emulated_world`). The end of input ends this process."""
@@ -47,6 +52,7 @@ class HostChannel:
     def __init__(self) -> None:
         self._out: IO[str] = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
         os.dup2(2, 1)  # other output must not break the protocol
+        self._writing = threading.Lock()
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -54,7 +60,28 @@ class HostChannel:
         return json.loads(self._lines.get())
 
     def send(self, **message: Any) -> None:
-        self._out.write(json.dumps(message) + "\n")
+        line = json.dumps(message) + "\n"
+        with self._writing:
+            self._out.write(line)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Meanwhile says that this process lives, every `ALIVE_S` and no longer than `LONGEST_WORK_S`."""
+        over = threading.Event()
+
+        def tell() -> None:
+            for _ in range(round(LONGEST_WORK_S / ALIVE_S)):
+                if over.wait(ALIVE_S):
+                    return
+                self.send(alive=True)
+
+        thread = threading.Thread(target=tell, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def _read(self) -> None:
         for line in sys.stdin:
@@ -89,7 +116,7 @@ def main() -> int:
                 every_s = order["look_every_s"]
                 watch = None if every_s is None else Watch(every_s, lambda look: host.send(look=look.as_json()))
                 scenario = Scenario.model_validate(order["run"])
-                host.send(outcome=replay(up, scenario, capture, host, host_network, watch))
+                replay(up, scenario, capture, host, host_network, watch)
             else:
                 wanted = Scenario.model_validate(order["watch"])
                 asyncio.run(watch_telemetry(up, wanted, order["seconds"], lambda look: host.send(look=look)))
@@ -106,8 +133,8 @@ def replay(
     host: HostChannel,
     host_network: HostNetwork,
     watch: Watch | None,
-) -> dict[str, Any]:
-    """Run one scenario on the fabric that is up and return its Outcome as plain data.
+) -> None:
+    """Run one scenario on the fabric that is up and send its Outcome as plain data.
 
     The checks for a clean fabric wait for other processes, so other work is done while they run.
     """
@@ -140,17 +167,19 @@ def replay(
         proofs = {"clean_start": clean_start.result()}
         with Captures(fabric, capture, up.split) as captures:
             outcome = asyncio.run(work.run())
-        clean_end = background_thread.submit(clean_state.prove)
-        if captures.rows:
-            outcome.evidence["captures"] = captures.rows
-        trace_paths(fabric, outcome, BACKGROUND_PORT)
-        note_paths(scenario.fault_plan(fabric, roles, requests[-1].timestamp_s if requests else 0.0), fabric, outcome)
-        outcome.evidence |= proofs | warm.evidence | {"clean_end": clean_end.result()}
-    outcome.evidence["wall_s"] = {
-        "run": round(time.monotonic() - began_s, 3),
-        "replaying": round(outcome.duration_s * up.spec.time_dilation, 3),
-    }
-    return asdict(outcome)
+        with host.at_work():
+            clean_end = background_thread.submit(clean_state.prove)
+            if captures.rows:
+                outcome.evidence["captures"] = captures.rows
+            trace_paths(fabric, outcome, BACKGROUND_PORT)
+            last_arrival_s = requests[-1].timestamp_s if requests else 0.0
+            note_paths(scenario.fault_plan(fabric, roles, last_arrival_s), fabric, outcome)
+            outcome.evidence |= proofs | warm.evidence | {"clean_end": clean_end.result()}
+            outcome.evidence["wall_s"] = {
+                "run": round(time.monotonic() - began_s, 3),
+                "replaying": round(outcome.duration_s * up.spec.time_dilation, 3),
+            }
+            host.send(outcome=asdict(outcome))
 
 
 def _compile_ahead(scenario: Scenario) -> None:

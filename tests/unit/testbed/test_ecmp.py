@@ -51,6 +51,16 @@ class FakeSwitches:
         return f"Final flow: unchanged\nDatapath actions: {self._number[leaves_by]}\n"
 
 
+def test_switches_are_asked_once_of_a_connection_that_many_transfers_used(fabric: Fabric) -> None:
+    switches = FakeSwitches(fabric, {"tor0": 0, "agg0": 1})
+    tracer = PathTracer(fabric, switches.ask)
+    first = tracer.path(TracedConnection(0, 8, 40_000, 7001))
+    assert [tracer.path(TracedConnection(0, 8, 40_000, 7001)) for _ in range(3)] == [first] * 3
+    assert switches.asked == ["tor0", "agg0"]
+    tracer.path(TracedConnection(0, 8, 40_001, 7001))
+    assert switches.asked == ["tor0", "agg0"] * 2
+
+
 @pytest.mark.parametrize("aggregation", [0, 1])
 @pytest.mark.parametrize("core", [0, 1])
 def test_a_cross_pod_path_is_the_one_that_tor_and_aggregation_chose(
