@@ -38,6 +38,8 @@ lint: setup ## ruff and mypy
 	"$(VENV)/bin/ruff" format --check .
 	"$(VENV)/bin/mypy"
 
+# They start Python some hundred times: without kept bytecode each would compile our modules anew.
+test-fast: export PYTHONDONTWRITEBYTECODE :=
 test-fast: setup-tests ## the tests that need no root, on all processors (ARGS='...' adds pytest's flags)
 	"$(VENV)/bin/pytest" tests/unit tests/cli $(ROUTER_TESTS) -m 'not live' -n auto --dist loadgroup $(SLOWEST) $(ARGS)
 
