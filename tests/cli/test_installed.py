@@ -21,8 +21,10 @@ pytestmark = pytest.mark.xdist_group("installed")
 """On one processor: it is installed and compiled once each way."""
 
 NOT_INSTALLED = shutil.ignore_patterns(
-    *(".*", "__pycache__", "*.egg-info", "build", "dist", "results", "docs", "tests", "vm")
+    *(".*", "*.pyc", "*.egg-info", "build", "dist", "results", "docs", "tests", "vm")
 )
+"""What is compiled already is copied: no file of a wheel, and an editable copy need not compile it once more."""
+
 DEADLINE_S = 240
 """Compiling the inner loops anew takes seconds, and the machine may be busy."""
 
@@ -64,19 +66,13 @@ def bin_folder(request: pytest.FixtureRequest, source: Path, tmp_path_factory: p
 
 @pytest.fixture(scope="module")
 def netkv(bin_folder: Path) -> Callable[..., Done]:
-    """The installed command, run in a folder.
-
-    From a wheel its inner loops are compiled, too. An editable copy differs by where its packages are found alone, so
-    they are interpreted there: to compile them anew takes longer than all else.
-    """
-    from_wheel = any(bin_folder.parent.glob("lib/python*/site-packages/scheduler"))
-    numba = {} if from_wheel else {"NUMBA_DISABLE_JIT": "1"}
+    """The installed command, run in a folder."""
 
     def run(folder: Path, *arguments: str, **environment: str) -> Done:
         return subprocess.run(
             [str(bin_folder / "netkv"), *arguments],
             cwd=folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C", **FONTS, **numba, **environment},
+            env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C", **FONTS, **environment},
         )  # fmt: skip
 
     return run
