@@ -18,7 +18,8 @@ class SglangCacheAware:
     053b63f, sgl-model-gateway/src/policies/cache_aware.rs, with the values of its launcher, threshold .3, abs 64, rel
     1.5 (router_args.py at 05e589a; the library's own: .5, 32, 1.1). Load is the router's count of requests not
     finished; the match is there of characters, here of blocks. Ties at random, there always to the same worker.
-    sglang-router 0.3.2 chose what this may choose in 2,000 of 2,000 (tests/optional/routers/test_http_routers.py).
+    sglang-router 0.3.2 and vllm-router 0.1.17, which matches tokens, chose what this may choose in 2,000 of 2,000 each
+    (tests/optional/routers/test_http_routers.py).
     """
 
     threshold: float = 0.3

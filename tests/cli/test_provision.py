@@ -203,3 +203,17 @@ def test_an_unknown_argument_is_one_line() -> None:
     assert (refused.returncode, refused.stdout) == (1, "")
     (line,) = refused.stderr.splitlines()
     assert "takes no argument but --check, --tests, --vm and --routers" in line
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_what_extras_need_is_tested_with_the_rest_once_it_is_there_and_never_installed_unasked(
+    tmp_path: Path, installed: bool
+) -> None:
+    if installed:
+        (tmp_path / ".netkv-routers").touch()
+    told = ["make", "-n", "staleness", "test", f"VENV={tmp_path}"]
+    done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    tests = [line for line in done.stdout.splitlines() if "/bin/pytest" in line and "--emulation" not in line]
+    assert ["tests/optional/routers" in line for line in tests] == [installed, installed]
+    assert "--routers" not in done.stdout
+    assert "make routers test\n" in (ROOT / ".github/workflows/ci.yml").read_text()
