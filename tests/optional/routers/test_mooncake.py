@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -28,7 +29,7 @@ SHAPE = Shape(RATE_BPS, queue="fair")
 SLOT = 1 << 20
 NETKV = Path(sys.executable).with_name("netkv")
 SHORT = (
-    *(*ON_A_SMALL_FABRIC, "--requests", "40", "--congestion", "none", "--set", "workload.speedup=2"),
+    *("--requests", "40", "--congestion", "none", "--set", "workload.speedup=2"),
     *("--set", "workload.max_output_tokens=20", "--set", "workload.max_input_tokens=8000"),
 )
 
@@ -106,7 +107,7 @@ def run_with_engine(out: Path, *more: str) -> Path:
 
 
 def test_a_run_has_the_records_that_one_with_sockets_has(live_machine: None, tmp_path: Path) -> None:
-    run = run_with_engine(tmp_path / "run", "--policy", "round_robin")
+    run = run_with_engine(tmp_path / "run", "--policy", "round_robin", *ON_A_SMALL_FABRIC)
     requests = pd.read_parquet(run / "requests.parquet")
     decisions = pd.read_parquet(run / "decisions.parquet")
     assert set(requests["status"]) == {"completed"}
@@ -121,20 +122,40 @@ def test_a_run_has_the_records_that_one_with_sockets_has(live_machine: None, tmp
 
 @pytest.mark.parametrize("retry", [False, True])
 def test_a_run_in_which_workers_are_killed_keeps_its_records(live_machine: None, tmp_path: Path, retry: bool) -> None:
+    faults: list[dict[str, Any]] = [
+        {"at_s": 1.0, "kind": "decode_worker_killed", "target": "h2", "for_s": 2.0},
+        {"at_s": 2.0, "kind": "prefill_worker_killed", "target": "h0", "for_s": 2.0},
+    ]
+    run = faulty_run(tmp_path, faults, *ON_A_SMALL_FABRIC, "--set", f"serving.retry={retry}")
+    assert bool(failed_ids(run)) != retry
+
+
+def test_links_that_break_and_a_worker_that_hangs_for_a_second_cost_time_and_no_request(
+    live_machine: None, tmp_path: Path
+) -> None:
+    faults: list[dict[str, Any]] = [
+        {"at_s": 1.0, "kind": "link_down", "target": "tor0>agg1", "for_s": 3.0},
+        {"at_s": 1.5, "kind": "link_degraded", "target": "tor2>agg2", "for_s": 2.0, "share": 0.5},
+        {"at_s": 2.0, "kind": "switch_down", "target": "core3", "for_s": 2.0},
+        {"at_s": 4.5, "kind": "worker_hung", "target": "h6", "for_s": 1.0},
+    ]
+    run = faulty_run(tmp_path, faults, "--requests", "100")
+    rows = pd.read_parquet(run / "faults.parquet")
+    assert rows["kind"].tolist() == [fault["kind"] for fault in faults]
+    assert failed_ids(run) == set()
+
+
+def faulty_run(tmp_path: Path, faults: list[dict[str, Any]], *more: str) -> Path:
     plan = tmp_path / "faults.json"
-    plan.write_text(
-        json.dumps(
-            [
-                {"at_s": 1.0, "kind": "decode_worker_killed", "target": "h2", "for_s": 2.0},
-                {"at_s": 2.0, "kind": "prefill_worker_killed", "target": "h0", "for_s": 2.0},
-            ]
-        )
-    )
-    run = run_with_engine(
-        tmp_path / "run", "--policy", "round_robin", "--faults", str(plan), "--set", f"serving.retry={retry}"
-    )
+    plan.write_text(json.dumps(faults))
+    return run_with_engine(tmp_path / "run", "--policy", "round_robin", "--faults", str(plan), *more)
+
+
+def failed_ids(run: Path) -> set[int]:
+    """The requests that failed, all of which a fault's record names. Fails where a record contradicts another."""
     faults, requests = pd.read_parquet(run / "faults.parquet"), pd.read_parquet(run / "requests.parquet")
     failed = {number for ids in faults["failed_ids"] for number in ids}
     assert set(requests[requests["status"] == "failed"]["request_id"]) == failed
-    assert bool(failed) != retry
+    assert set(requests["status"]) <= {"completed", "failed"}
     assert_no_violation(run)
+    return failed
