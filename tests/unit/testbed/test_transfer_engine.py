@@ -12,7 +12,8 @@ from scenario import Scenario, ServingSpec
 from testbed import EmulatedWorld, EmulationSpec, TestbedError
 from testbed.transfer_engine import check_engine
 from testbed.worker_pool import engine_arguments
-from workers.mooncake_engine import EngineError, load_package
+from workers.mooncake_engine import EngineError, MooncakeEngine, Write, load_package
+from workers.streams import StreamOptions
 
 MOONCAKE = ServingSpec(engine="mooncake")
 
@@ -70,3 +71,31 @@ def test_half_a_package_is_named_by_doctor_and_workers(half_there: None, monkeyp
 def test_workers_are_told_the_engine_and_its_connections() -> None:
     assert engine_arguments(ServingSpec(engine="mooncake", stripes=8)) == ("--engine", "mooncake", "--lanes", "8")
     assert engine_arguments(ServingSpec())[:2] == ("--engine", "sockets")
+
+
+def test_a_worker_registers_its_memory_once_and_all_writes_are_from_it() -> None:
+    calls: list[tuple[object, ...]] = []
+
+    class Package:
+        def initialize(self, *given: str) -> int:
+            calls.append(("initialize", *given))
+            return 0
+
+        def get_rpc_port(self) -> int:
+            return 7
+
+        def register_memory(self, base: int, size: int) -> int:
+            calls.append(("register", base, size))
+            return 0
+
+        def transfer_submit_write(self, *given: object) -> int:
+            calls.append(("write", *given))
+            return len(calls)
+
+    engine = MooncakeEngine(Package, "10.0.0.1", 1 << 16, StreamOptions())
+    writes = [Write(engine.base + 64 * at, 1000, 64) for at in range(3)]
+    handles = engine.submit("10.0.0.2:7", writes) + engine.submit("10.0.0.3:7", writes)
+    assert handles == [3, 4, 5, 6, 7, 8]
+    assert calls[0] == ("initialize", "10.0.0.1", "P2PHANDSHAKE", "tcp", "")
+    assert calls[1] == ("register", engine.base, len(engine.memory))
+    assert calls[2:] == [("write", peer, *write) for peer in ("10.0.0.2:7", "10.0.0.3:7") for write in writes]
