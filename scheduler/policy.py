@@ -189,10 +189,21 @@ def _imported(name: str) -> object:
     module_name, _, attribute = name.partition(":")
     if module_name.startswith(".") or not module_name or not attribute:
         raise PolicyError(f"policy: {name}: module:Class was expected")
+    if module_name.endswith(".py"):
+        raise PolicyError(f"policy: {name}: leave .py out: {module_name.removesuffix('.py')}:{attribute}")
     look_in_the_current_directory()
-    module = importlib.import_module(module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as problem:
+        if problem.name != module_name:
+            raise
+        meant = did_you_mean(module_name, (place.stem for place in Path.cwd().glob("*.py")))
+        where = f"looked for in {os.getcwd()} and on PYTHONPATH"
+        raise PolicyError(f"policy: {name}: cannot be imported: no module {module_name}, {where}{meant}") from None
     if not hasattr(module, attribute):
-        raise PolicyError(f"policy: {name}: module {module_name} has no {attribute}")
+        raise PolicyError(
+            f"policy: {name}: module {module_name} has no {attribute}{did_you_mean(attribute, vars(module))}"
+        )
     return getattr(module, attribute)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -48,7 +49,10 @@ def hidden_in_sandbox(path: str) -> str:
 def require_root() -> None:
     """NotRootError, with the remedy, unless this process may create namespaces."""
     if os.geteuid() != 0:
-        raise NotRootError("the emulated world needs root for its network namespaces: run it again with sudo")
+        raise NotRootError(
+            "the emulated world needs root for its network namespaces: run it again with sudo"
+            f" {PurePosixPath(sys.prefix) / 'bin' / 'netkv'}"
+        )
 
 
 def prepare_sandbox() -> None:

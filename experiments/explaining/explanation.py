@@ -65,7 +65,8 @@ class Explanation:
     predictions are its own; otherwise they are what the view of the network implies. rebuilt_id: what the policy
     chooses when it decides again, None when it turns the request away. The measured times are those of the run.
     recorded_kv_transfer_ms and rebuilt_kv_transfer_ms: the prediction that the run has on record, and the same rebuilt.
-    telemetry_off_s: how far in time the telemetry of the rebuilt decision is from that of the run.
+    telemetry_off_s: how far in time the telemetry of the rebuilt decision is from that of the run. reason: what the
+    policy itself said of its choice, "" for most.
     """
 
     run: str
@@ -87,6 +88,7 @@ class Explanation:
     rebuilt_kv_transfer_ms: float
     measured_kv_transfer_ms: float
     measured_ttft_ms: float
+    reason: str = ""
 
     @property
     def chosen(self) -> CandidateCost:
@@ -214,6 +216,7 @@ def _explanation(run: DecidedRun, rebuilt: Rebuilt, number: int, true: dict[int,
         rebuilt_kv_transfer_ms=float(seen.expected_kv_transfer_s[at]) * 1e3,
         measured_kv_transfer_ms=float(row["kv_transfer_ms"]),
         measured_ttft_ms=float(row["ttft_ms"]),
+        reason=reason if isinstance(reason := row.get("reason"), str) else "",
     )
 
 

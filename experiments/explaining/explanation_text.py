@@ -53,6 +53,8 @@ def _tier(one: CandidateCost) -> str:
 
 def _why(told: Explanation) -> str:
     by_view = "" if told.own_terms else " The predictions are what its view of the network implies."
+    if told.reason:
+        return f"Why: {told.policy} says: {told.reason!r}.{by_view}"
     other = told.runner_up
     if not told.ranked:
         return f"Why: {told.policy} compares no figures of the instances.{by_view}"

@@ -27,7 +27,10 @@ CONSOLE_SCRIPT = Path(sys.executable).parent / "netkv"
 BAD = [
     # what is asked for by name
     ((*RUN, "--policy", "fastest"), "policy: 'fastest' is not one of round_robin, "),
-    ((*RUN, "--policy", "no_such_module:Mine"), "policy: no_such_module:Mine: cannot be imported: ModuleNotFoundError"),
+    (
+        (*RUN, "--policy", "no_such_module:Mine"),
+        "policy: no_such_module:Mine: cannot be imported: no module no_such_module",
+    ),
     ((*RUN, "--policy", "json:dumps"), "policy: json:dumps: not a class with a select method"),
     (("run", "--world", "mars"), "world: Input should be 'emulated' or 'analytic' (got 'mars')"),
     ((*RUN, "--congestion", "storm"), "congestion.kind: Input should be 'none', 'constant', "),

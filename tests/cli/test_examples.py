@@ -103,6 +103,8 @@ def test_the_router_keeps_the_contract_and_decides_a_run(router: str, tmp_path: 
     run(NETKV, "run", "--world", "analytic", "--requests", "30", "--policy", router, "--out", str(out))
     decisions = pd.read_parquet(out / "decisions.parquet")
     assert decisions["reason"].str.fullmatch(r"[\d.]+ ms").all()
+    told = decisions.set_index("request_id")["reason"][7]
+    assert f"Why: {router} says: {told!r}. The predictions are" in run(NETKV, "explain", str(out), "7")
     source = (EXAMPLES / "http_router.py").read_text(encoding="utf-8")
     assert len(source.splitlines()) - len((ast.get_docstring(ast.parse(source)) or "").splitlines()) <= 30
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -300,9 +301,10 @@ def test_a_users_own_policy_is_found_by_module_and_class(users: str) -> None:
         ("their_policies:function", "policy: their_policies:function: not a class with a select method"),
         ("their_policies:number", "policy: their_policies:number: not a class with a select method"),
         ("their_policies:instance", "policy: their_policies:instance: not a class with a select method"),
-        ("no_such_module:X", "policy: no_such_module:X: cannot be imported: ModuleNotFoundError: No module named"),
+        ("no_such_module:X", "policy: no_such_module:X: cannot be imported: no module no_such_module, looked for in "),
         ("their_mistake:X", "policy: their_mistake:X: cannot be imported: ZeroDivisionError: division by zero"),
         ("their_typo:X", "policy: their_typo:X: cannot be imported: SyntaxError"),
+        ("their_policies.py:Nearest", "policy: their_policies.py:Nearest: leave .py out: their_policies:Nearest"),
         (":X", "policy: :X: module:Class was expected"),
         ("their_policies:", "policy: their_policies:: module:Class was expected"),
         (".their_policies:X", "policy: .their_policies:X: module:Class was expected"),
@@ -312,6 +314,17 @@ def test_a_policy_that_cannot_be_found_is_named(users: str, name: str, complaint
     with pytest.raises(PolicyError) as caught:
         find_policy(name)
     assert str(caught.value).startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("their_policies:Nearst", "Nearest"), ("their_polices:Nearest", "their_policies")]
+)
+def test_a_policy_of_nearly_that_name_is_suggested(
+    users: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PolicyError, match=re.escape(f" (did you mean {meant}?)") + "$"):
+        find_policy(name)
 
 
 @pytest.mark.parametrize(
