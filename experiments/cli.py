@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import typer
@@ -43,6 +44,9 @@ SPARE_B = 1 << 24
 it, so it takes no memory."""
 
 AGAIN_S = 0.01
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Those that interrupt a command."""
 
 BAD_INPUT, BROKEN_RUN = 2, 3
 """Exit codes, beside 0 (what was asked holds) and 1 (it was done, and does not hold)."""
@@ -91,7 +95,7 @@ class Interrupted(BaseException):
 def main() -> None:
     """Entry point: exit code of the verb, 2 for bad input, 3 for a broken run, 128 and the signal if interrupted."""
     gc.set_threshold(GC_THRESHOLD)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup(1)
             signal.signal(number, _interrupt)
     sys.unraisablehook = _interrupt_again
@@ -102,7 +106,10 @@ def main() -> None:
         finally:
             del spare
     except Interrupted as problem:
-        typer.echo("netkv: interrupted; finished runs are kept (--resume continues a sweep)", err=True)
+        with suppress(Interrupted):  # another one, until they are ignored: Ctrl-C is often pressed twice
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+            typer.echo("netkv: interrupted; finished runs are kept (--resume continues a sweep)", err=True)
         sys.exit(problem.exit_code)
     except SystemExit:
         raise

@@ -75,7 +75,9 @@ def part_of_trace(scenario: Scenario, workload: Workload) -> str:
     limit = "" if spec.max_input_tokens is None else f" of at most {spec.max_input_tokens:,} input tokens"
     part = f"from number {first:,} on," if first else "the whole" if count == total else "the first"
     seconds = f"{workload.span_s:,.0f} s" if workload.span_s >= 10 else f"{workload.span_s:.3g} s"
-    return f"{spec.trace}: {count:,} of {whole} requests{limit}, {part} {seconds}"
+    wished = "requests" in spec.model_fields_set and count < spec.requests
+    asked = f" ({spec.requests:,} asked for: it holds no more)" if wished else ""
+    return f"{spec.trace}: {count:,} of {whole} requests{limit}{asked}, {part} {seconds}"
 
 
 Found = tuple[list[Request], list[Request], list[str], float]

@@ -189,8 +189,10 @@ def _imported(name: str) -> object:
     module_name, _, attribute = name.partition(":")
     if module_name.startswith(".") or not module_name or not attribute:
         raise PolicyError(f"policy: {name}: module:Class was expected")
-    if module_name.endswith(".py"):
-        raise PolicyError(f"policy: {name}: leave .py out: {module_name.removesuffix('.py')}:{attribute}")
+    if module_name.endswith(".py") or "/" in module_name:
+        file = Path(module_name)
+        where = "" if file.parent == Path() else f", typed in folder {file.parent}"
+        raise PolicyError(f"policy: {name}: a file; its module is {file.stem}:{attribute}{where}")
     look_in_the_current_directory()
     try:
         module = importlib.import_module(module_name)

@@ -131,7 +131,8 @@ class LiveView:
     def _transfers(self, look: RunLook) -> Table:
         grid = Table.grid(padding=(0, 2))
         more = len(look.transfers) - SHOWN
-        grid.add_row(Text(f"transfers in flight: {len(look.transfers)}, the oldest first", style="dim"))
+        order = ", the oldest first" if len(look.transfers) > 1 else ""
+        grid.add_row(Text(f"transfers in flight: {len(look.transfers)}{order}", style="dim"))
         inner = Table.grid(padding=(0, 2))
         for one in look.transfers[:SHOWN]:
             inner.add_row(
@@ -151,7 +152,7 @@ class LiveView:
             return f"{self._total_ms / self._count:.0f} ms"
         ours_ms, theirs_ms = self._ours_ms / self._pairs, self._theirs_ms / self._pairs
         change = 100 * (ours_ms / theirs_ms - 1)
-        return f"{ours_ms:.0f} ms, {self._baseline.name} {theirs_ms:.0f} ms: {change:+.1f} % (requests: {self._pairs})"
+        return f"{ours_ms:.0f} ms, {self._baseline.name} {theirs_ms:.0f} ms: {change:+z.1f} % (requests: {self._pairs})"
 
 
 def kinds_of(fabric: Fabric) -> Mapping[str, list[str]]:

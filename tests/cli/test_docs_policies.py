@@ -31,7 +31,7 @@ def test_the_tutorials_example_is_under_25_lines_and_runs(tmp_path: Path, monkey
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["spec"]["policy_parameters"] == {
-        name: {"limit": 0.5}
+        name: {"limit": 0.1}
     }
     requests = pd.read_parquet(tmp_path / "run" / "requests.parquet")
     assert (requests["status"] == "completed").all()

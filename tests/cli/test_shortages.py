@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -157,7 +158,9 @@ def test_too_few_file_descriptors(tmp_path: Path, command: tuple[str, ...], most
 # Exit codes
 
 
-def ended(capsys: pytest.CaptureFixture[str], problem: Exception, cause: Exception | None = None) -> tuple[int, str]:
+def ended(
+    capsys: pytest.CaptureFixture[str], problem: BaseException, cause: Exception | None = None
+) -> tuple[int, str]:
     """Exit code and what was said of an error."""
 
     def fails() -> None:
@@ -192,3 +195,17 @@ def test_a_cluster_that_is_not_there_is_bad_input(capsys: pytest.CaptureFixture[
 def test_an_error_of_ours_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyError):
         ended(capsys, KeyError("a mistake in the code"), ValueError("why"))
+
+
+def test_an_interrupt_that_comes_twice_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second while the first is told."""
+    first = cli.Interrupted(signal.SIGINT)
+    assert ended(capsys, first) == (130, "netkv: interrupted; finished runs are kept (--resume continues a sweep)\n")
+
+    def again(*_: object, **__: object) -> None:
+        raise cli.Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("typer.echo", again)
+    assert ended(capsys, first) == (130, "")

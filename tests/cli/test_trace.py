@@ -38,6 +38,8 @@ def netkv(server: subprocess.Popen[str], folder: Path, tmp_path: Path) -> Comman
 
 
 def test_a_run_begins_with_the_part_of_its_trace_and_says_what_was_decided(netkv: CommandLine) -> None:
+    more = netkv(*SMALL, "--trace", "seconds.jsonl", "--requests", "50", "--dry-run").out.splitlines()[0]
+    assert more == "seconds.jsonl: 20 of 20 requests (50 asked for: it holds no more), the whole 19 s"
     said = netkv(*SMALL, "--trace", "seconds.jsonl", "--requests", "5")
     assert said.code == 0
     assert said.out.splitlines()[0] == "seconds.jsonl: 5 of 20 requests, the first 4 s"
