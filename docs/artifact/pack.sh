@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # Packs what an artifact committee asks for into DIR/netkv-artifact.tar.gz: the sources of the commit that is checked out, its
 # hash, the site that `make docs` has built, and a digest of every file. The same commit gives the same bytes.
+# --check only says whether there is anything that is not committed.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-out=${1:?the folder of the archive is missing}
-site=${2:?the folder of the site is missing}
-name=netkv-artifact
-
 fail() {
     printf 'pack.sh: %s\n' "$*" >&2
     exit 1
 }
 
 [ -z "$(git status --porcelain)" ] || fail "the work tree differs from its commit: commit or stash what git status shows"
+[ "${1:-}" != --check ] || exit 0
+out=${1:?the folder of the archive is missing}
+site=${2:?the folder of the site is missing}
+name=netkv-artifact
 [ -f "$site/README.html" ] || fail "$site has no site: make docs"
 
 commit=$(git rev-parse HEAD)
