@@ -44,7 +44,11 @@ CONCLUSIONS = "conclusions.txt"
 def sweep(
     question: Annotated[
         str,
-        typer.Argument(metavar="|".join(choices.QUESTIONS), help="What is varied.", autocompletion=choices.questions),
+        typer.Argument(
+            metavar="QUESTION",
+            help=f"What is varied: {', '.join(choices.QUESTIONS)}.",
+            autocompletion=choices.questions,
+        ),
     ],
     world: Worlds = "emulated",
     profile: ProfileName = "quick",

@@ -55,6 +55,13 @@ def test_a_sentence_is_one_line_for_a_program_and_a_figure_is_named(tmp_path: Pa
     assert said[-1] == f"figure: {figure}"
 
 
+def test_the_usage_of_a_sweep_is_a_line_and_its_questions_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    said = CliRunner().invoke(app, ["sweep", "--help"]).output
+    assert "sweep [OPTIONS] {QUESTION}\n" in said
+    assert "What is varied: staleness," in " ".join(said.split())
+
+
 def test_a_quiet_run_says_one_line(tmp_path: Path) -> None:
     out = tmp_path / "run"
     said = CliRunner().invoke(app, ["run", "--world", "analytic", "--requests", "6", "--out", str(out), "--quiet"])
