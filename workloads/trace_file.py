@@ -33,6 +33,9 @@ HEAD_BYTES = 512
 PIECE_BYTES = 1 << 16
 PARQUET_ROWS = 1000
 """Rows that are made Python's at a time."""
+MOST_GROUP_ROWS = 4_000_000
+MOST_GROUP_BYTES = 1 << 30
+"""Of a row group, which Arrow may decode at once; a small file can claim thousands of millions of rows."""
 
 FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git-LFS pointer, not the trace: `git lfs pull` in its repository fetches it"),
@@ -125,6 +128,13 @@ class TraceFile:
             table = ParquetFile(self._raw)
         except (ArrowException, OSError) as problem:
             raise WorkloadError(f"{self.path}: broken Parquet file: {problem}") from None
+
+        groups = [table.metadata.row_group(number) for number in range(table.metadata.num_row_groups)]
+        if any(one.num_rows > MOST_GROUP_ROWS or one.total_byte_size > MOST_GROUP_BYTES for one in groups):
+            raise WorkloadError(
+                f"{self.path}: a row group of more than {MOST_GROUP_ROWS:,} rows or {MOST_GROUP_BYTES >> 30} GiB: write"
+                " it with smaller ones"
+            )
 
         def rows() -> Iterator[dict[str, Any]]:
             batches = table.iter_batches(PARQUET_ROWS)

@@ -9,7 +9,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from workloads import Trace, WorkloadError, open_in_time, read_trace
 from workloads.disk_sort import sorted_on_disk
@@ -88,3 +90,18 @@ def test_a_stamp_in_the_last_hours_of_the_calendar_is_shown_as_it_is(tmp_path: P
     with Trace(place) as trace:
         assert sum(1 for _ in trace) == 2
         assert "sorted" in " ".join(trace.notes())
+
+
+def test_a_small_parquet_file_of_very_many_rows_is_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {"arrived_at": [0.0] * 2000, "num_prefill_tokens": [100] * 2000, "num_decode_tokens": [5] * 2000}
+    place = tmp_path / "t.parquet"
+    parquet.write_table(pa.table(rows), place)
+    monkeypatch.setattr("workloads.trace_file.MOST_GROUP_ROWS", 1999)
+    with pytest.raises(
+        WorkloadError, match=r"t\.parquet: a row group of more than 1,999 rows or 1 GiB: write it with sm"
+    ):
+        read_trace(place)
+    parquet.write_table(pa.table(rows), place, row_group_size=1000)
+    assert len(read_trace(place)) == 2000
