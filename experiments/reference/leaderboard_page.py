@@ -114,8 +114,10 @@ def board_text(board: Board, policies: Sequence[str] = ()) -> Table:
         padding=0,
         min_width=64,
     )
-    for heading in ("place", "policy", "score %", "detectable", "behind"):
-        table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
+    table.add_column("place", justify="right", no_wrap=True)
+    table.add_column("policy", overflow="fold")  # the one that gives way on a narrow terminal
+    for heading in ("score %", "detectable", "behind"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in board.standings:
         score, detectable, behind = _score_texts(one)
         mark = " *" if one.policy in policies else ""

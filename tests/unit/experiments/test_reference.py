@@ -24,6 +24,7 @@ from experiments.reference import (
     DataSet,
     agreement_text,
     board_page,
+    board_text,
     compare_sweep,
     data_card,
     default_place,
@@ -286,6 +287,20 @@ def test_a_policy_twice_as_slow_everywhere_has_twice_the_score_and_no_share_of_t
     assert {regime: cell.change.value for regime, cell in second.cells.items()} == pytest.approx(
         {"baseline": 100, "shuffle": 100}
     )
+
+
+def test_a_long_name_gives_way_to_the_figures_on_80_columns(data: DataSet) -> None:
+    requests = data.requests("regimes")
+    base = requests[requests["policy"] == "round_robin"]
+    name = "a_module_of_theirs:APolicyOfTheirs"
+    slow = base.assign(policy=name, ttft_ms=2 * base["ttft_ms"], run=base["run"] + "-slow")
+    (board,) = make_board(pd.concat([base, slow]))
+    console = Console(file=StringIO(), width=80)
+    console.print(board_text(board, [name]))
+    assert isinstance(console.file, StringIO)
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    assert "+100.0 [+100.0, +100.0]" in shown
 
 
 def test_the_score_is_the_geometric_mean_over_regimes(data: DataSet) -> None:
