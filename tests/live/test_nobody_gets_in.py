@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -33,12 +34,15 @@ SHORT = (
 @dataclass
 class Seen:
     """What was seen of a run from outside: sockets that its processes hold, those of the host's namespace among them
-    that anybody could reach, and its workers by role and /proc/PID/status."""
+    that anybody could reach, its workers by role and /proc/PID/status, the modes of what is in the sandbox's folder for
+    sockets and of the folder, and its processes."""
 
     out: Path
     sockets: set[str] = field(default_factory=set)
     reachable: set[str] = field(default_factory=set)
     workers: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    modes: dict[str, int] = field(default_factory=dict)
+    processes: set[int] = field(default_factory=set)
 
 
 def reachable_here() -> dict[str, str]:
@@ -82,6 +86,11 @@ def look(seen: Seen, pid: int) -> None:
             command = (place / "cmdline").read_bytes().decode(errors="replace").split("\0")
             workers += [(word, fields) for word in command if word in ROLES and fields["Name"] != "mnexec"]
         seen.sockets |= sockets_of(place)
+        seen.processes.add(int(place.name))
+        with suppress(OSError):
+            private = place / "root" / "run" / "netkv"
+            found = {"folder": private} | {file.name: file for file in private.glob("*.sock")}
+            seen.modes |= {name: stat.S_IMODE(file.stat().st_mode) for name, file in found.items()}
     if len(workers) >= len(seen.workers) and all(fields["NoNewPrivs"] == "1" for _, fields in workers):
         seen.workers = workers
     seen.reachable |= {name for inode, name in reachable_here().items() if inode in seen.sockets}
@@ -120,6 +129,35 @@ def test_workers_are_nobody_with_one_capability_at_most(seen: Seen) -> None:
     for _, fields in seen.workers:
         assert set(fields["Uid"].split()) == set(fields["Gid"].split()) == {str(NOBODY)}
         assert int(fields["CapPrm"], 16) | 1 << CAP_NET_ADMIN == 1 << CAP_NET_ADMIN
+
+
+def test_sockets_are_their_owners_alone_in_a_folder_of_his_own(seen: Seen) -> None:
+    assert seen.modes == {"folder": 0o700, "control.sock": 0o600, "oracle.sock": 0o600}
+
+
+def test_the_processes_of_jobs_listen_nowhere(tmp_path: Path) -> None:
+    found = Seen(tmp_path / "sweep")
+    small = ("--world", "analytic", "--requests", "40", "--policies", "round_robin", "--refresh", "1", "--jobs", "2")
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.cli",
+        "sweep",
+        "staleness",
+        *small,
+        "--out",
+        str(found.out),
+        "--quiet",
+    ]
+    until_s = time.monotonic() + DEADLINE_S
+    with subprocess.Popen(command, cwd=ROOT) as sweep:
+        while sweep.poll() is None and time.monotonic() < until_s:
+            look(found, sweep.pid)
+            time.sleep(0.05)
+        sweep.kill()
+    assert sweep.returncode == 0
+    assert len(found.processes) > 2
+    assert found.reachable == set()
 
 
 def test_results_belong_to_who_called_sudo(seen: Seen) -> None:
