@@ -7,8 +7,8 @@ One `netkv run` of bursts: in each, `--at-once` prompts of one length arrive tog
 all their transfers share the fabric; the next burst comes `--period-s` after it. Meanwhile the memory and the
 descriptors of every process of the run are read once a second. Prints how the requests ended, how many transfers were
 under way together, what `netkv check` found, and, by what a process is, the memory and descriptors of the largest one
-early and late in the time in which all workers lived. Exit code 1 when a request has not ended exactly once, completed, an invariant is
-broken, or fewer transfers than `--at-once` were under way together at any moment.
+early and late in the time in which all workers lived. Exit code 1 when a request has not ended exactly once, completed,
+when an invariant is broken, or when at no moment `--at-once` transfers were under way together.
 """
 
 from __future__ import annotations
