@@ -18,7 +18,7 @@ def main() -> int:
     try:
         prepare_sandbox()
         # The driver's folder of Unix sockets, which a file system of our own covers now; ssh -R on a computer.
-        run("mount", "--bind", f"/proc/{os.getpid()}/fd/{sockets}", str(RUN_DIR))
+        run("mount", "--no-canonicalize", "--bind", f"/proc/{os.getpid()}/fd/{sockets}", str(RUN_DIR))
         start_switches()
     except TestbedError as problem:
         print(problem, flush=True)
