@@ -1,8 +1,8 @@
 """Partition: which machine holds which node of a fabric that is emulated on several.
 
-Pods stay whole, so that only links between aggregations and cores are cut, and every path across pods of two machines
-crosses from one to the other once. Cores are dealt out in turn, which cuts as many cables as all on one machine would
-and shares their work.
+Pods stay whole, so that only links between aggregations and cores are cut: a path between pods of two machines
+crosses once where one of them has its core. Cores are dealt out in turn, which cuts as many cables as all on one
+machine would, and shares their work.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def joint(lab: Lab) -> dict[str, Any]:
     cut = cut_links(lab.fabric, lab.up.machine_of)
     idle, idle_s = _carried(lab), time.monotonic()
     time.sleep(LOADED_S)
-    control_bps = (_carried(lab) - idle) / (time.monotonic() - idle_s)
+    control_Bps = (_carried(lab) - idle) / (time.monotonic() - idle_s)
     lab.counts_at_rest()
     before, carried, started_s = lab.ports(), _carried(lab), time.monotonic()
     flows = [(source, lab.start_flow(source, target, connections=4)) for source, target in lab.cross_pod_pairs()]
@@ -48,7 +48,13 @@ def joint(lab: Lab) -> dict[str, Any]:
         out, into = (link.source, link.source_port), (link.target, link.target_port)
         sent[link.name] = vars(after[out][1] - before[out][1])
         received[link.name] = vars(after[into][0] - before[into][0])
-    return {"sent": sent, "received": received, "carried_bytes": carried, "control_bytes": control_bps * took_s}
+    return {
+        "sent": sent,
+        "received": received,
+        "carried_bytes": carried,
+        "control_bytes": control_Bps * took_s,
+        "took_s": took_s,
+    }
 
 
 def _carried(lab: Lab) -> int:

@@ -122,6 +122,11 @@ def transfers(lab: Lab) -> list[Numbers]:
     ]
 
 
+def cross_pod_transfer(lab: Lab) -> Numbers:
+    """A blob across the pods in one stripe, the best of a few attempts."""
+    return best_transfer(lab, 3, 1, _bytes_for(lab, 3, 4))
+
+
 def small_transfers(lab: Lab) -> list[Numbers]:
     """A short blob each within a rack and across the pods, once."""
     return [transfer(lab, tier, 1, _bytes_for(lab, tier, 1)) for tier in (1, 3)]
@@ -367,6 +372,7 @@ MEASUREMENTS = {
         cores,
         transfers,
         small_transfers,
+        cross_pod_transfer,
         bisection,
         isolation,
         overload,

@@ -174,6 +174,15 @@ def test_a_taken_port_is_one_line_and_exit_code_2(start: Start, config: Path) ->
     assert controller.returncode == 2
 
 
+def test_switches_of_other_machines_are_served_on_the_address_that_is_named(start: Start, config: Path) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        controller = start([*LAUNCHER, "--config", str(config), "--port", port, "--address", "127.0.0.2"])
+        assert controller.communicate(timeout=DEADLINE_S)[1].startswith(
+            f"controller: port {port} on 127.0.0.2 is in use"
+        )
+
+
 @pytest.mark.parametrize(
     ("content", "environment", "complaint"),
     [
