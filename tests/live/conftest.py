@@ -72,6 +72,22 @@ def measured(live_machine: None, emulation: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def measured_on_two_machines(live_machine: None, emulation: dict[str, Any]) -> dict[str, Any]:
+    """The default fabric, a pod on each of two machines, whose switches cannot be AF_XDP's."""
+    if emulation.get("datapath") not in ("user", "kernel"):
+        emulation = {**emulation, "datapath": "user"}
+    measurements = ("rates", "reach", "clocks", "transfers", "bisection", "load_on_a_path", "joint")
+    return probe(emulation, *measurements, machines=2)
+
+
+@pytest.fixture(params=["measured", "measured_on_two_machines"])
+def on_one_and_two(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The numbers of either fabric, for facts that hold on both."""
+    found: dict[str, Any] = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="session")
 def select_groups(live_machine: None, emulation: dict[str, Any]) -> dict[str, Any]:
     """The same fabric with plain SELECT groups: the negative control of hashing."""
     return probe({**emulation, "ecmp": "select"}, "bisection")

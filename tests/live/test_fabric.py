@@ -52,36 +52,36 @@ def burst_share(transfer: Numbers) -> float:
     return float((shape.burst_bytes + MSS_B + HEADERS_B) / transfer["bytes"])
 
 
-def test_every_instance_reaches_every_other(measured: Numbers) -> None:
-    reach = measured["reach"]
+def test_every_instance_reaches_every_other(on_one_and_two: Numbers) -> None:
+    reach = on_one_and_two["reach"]
     assert len(reach) == 16
     assert all(set(taken) == set(reach) - {source} for source, taken in reach.items())
 
 
 @pytest.mark.parametrize("tier", [0, 1, 2, 3])
-def test_a_transfer_crosses_one_path_of_its_tier_and_no_other_link(measured: Numbers, tier: int) -> None:
-    transfer = by_tier(measured, tier)
+def test_a_transfer_crosses_one_path_of_its_tier_and_no_other_link(on_one_and_two: Numbers, tier: int) -> None:
+    transfer = by_tier(on_one_and_two, tier)
     assert len(transfer["carriers"]) == HOPS_OF_TIER[tier]
     assert set(transfer["carriers"]) in [set(path) for path in transfer["paths"]]
 
 
 @pytest.mark.speed
 @pytest.mark.parametrize(("tier", "stripes"), [(1, 1), (2, 1), (3, 1), (1, 4)])
-def test_a_transfer_alone_fills_its_path(measured: Numbers, tier: int, stripes: int) -> None:
-    transfer = by_tier(measured, tier, stripes)
+def test_a_transfer_alone_fills_its_path(on_one_and_two: Numbers, tier: int, stripes: int) -> None:
+    transfer = by_tier(on_one_and_two, tier, stripes)
     filled = transfer["bytes"] * 8 / transfer["seconds"] / transfer["rate_bps"]
     assert 0.93 <= filled <= MSS_B / (MSS_B + HEADERS_B) + 0.005 + burst_share(transfer)
 
 
 @pytest.mark.speed
-def test_four_stripes_across_the_pods_keep_their_fullest_link_busy(measured: Numbers) -> None:
-    transfer = by_tier(measured, 3, stripes=4)
+def test_four_stripes_across_the_pods_keep_their_fullest_link_busy(on_one_and_two: Numbers) -> None:
+    transfer = by_tier(on_one_and_two, 3, stripes=4)
     assert 0.97 <= transfer["busiest_s"] / transfer["seconds"] <= 1.005 + burst_share(transfer)
 
 
 @pytest.mark.parametrize(("tier", "stripes"), [(0, 1), (1, 1), (2, 1), (3, 1), (1, 4), (3, 4)])
-def test_switches_count_what_workers_sent_and_its_headers(measured: Numbers, tier: int, stripes: int) -> None:
-    transfer = by_tier(measured, tier, stripes)
+def test_switches_count_what_workers_sent_and_its_headers(on_one_and_two: Numbers, tier: int, stripes: int) -> None:
+    transfer = by_tier(on_one_and_two, tier, stripes)
     surplus = payload_seen(transfer["delivered"], stripes) - transfer["wire_bytes"]
     arp_B = ARP_FRAMES_MAX * (HEADERS_B - ARP_B)
     assert transfer["received_bytes"] == transfer["bytes"]
@@ -89,8 +89,8 @@ def test_switches_count_what_workers_sent_and_its_headers(measured: Numbers, tie
 
 
 @pytest.mark.parametrize(("tier", "stripes"), [(0, 1), (1, 1), (2, 1), (3, 1), (1, 4), (3, 4)])
-def test_what_comes_back_is_acknowledgements_only(measured: Numbers, tier: int, stripes: int) -> None:
-    transfer = by_tier(measured, tier, stripes)
+def test_what_comes_back_is_acknowledgements_only(on_one_and_two: Numbers, tier: int, stripes: int) -> None:
+    transfer = by_tier(on_one_and_two, tier, stripes)
     surplus = payload_seen(transfer["returned"], stripes) - transfer["ack_bytes"]
     arp_B = ARP_FRAMES_MAX * (HEADERS_B - ARP_B)
     out_of_order = transfer["returned"]["packets"] if transfer["retransmitted"] else REORDERED_ACKS_MAX
@@ -98,13 +98,13 @@ def test_what_comes_back_is_acknowledgements_only(measured: Numbers, tier: int, 
 
 
 @pytest.mark.speed
-def test_eight_pairs_across_the_pods_reach_the_bisection(measured: Numbers) -> None:
-    bisection = measured["bisection"]
+def test_eight_pairs_across_the_pods_reach_the_bisection(on_one_and_two: Numbers) -> None:
+    bisection = on_one_and_two["bisection"]
     assert sum(bisection["goodput_bps"]) >= 0.80 * bisection["bisection_bps"]
 
 
-def test_every_core_carries_its_share(measured: Numbers) -> None:
-    packets = measured["bisection"]["packets_of_core"]
+def test_every_core_carries_its_share(on_one_and_two: Numbers) -> None:
+    packets = on_one_and_two["bisection"]["packets_of_core"]
     assert len(packets) == 4
     assert min(packets.values()) >= 0.10 * sum(packets.values())
 
@@ -185,8 +185,8 @@ def test_traffic_outlives_the_controller(measured: Numbers) -> None:
     assert measured["stopped_controller"]["bytes_after"] == 1_000_000
 
 
-def test_every_interface_is_shaped_to_the_rate_of_the_spec(measured: Numbers) -> None:
-    rates = measured["rates"]
+def test_every_interface_is_shaped_to_the_rate_of_the_spec(on_one_and_two: Numbers) -> None:
+    rates = on_one_and_two["rates"]
     assert len(rates) == 2 * (16 + 8 + 8 + 8)  # both ends of every cable
     for interface, shaped in rates.items():
         assert shaped["rate"] == shaped["ceil"] == pytest.approx(shaped["asked"], rel=1e-3), interface

@@ -1,6 +1,6 @@
 """One fabric on two machines, a pod each: stand-ins, each with switches and a clock of its own, joined by tunnels.
 
-The facts of one machine hold, judged by the same tests; then what only several machines have.
+What only several machines have; the facts of one machine are judged on both in `test_fabric`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,6 @@ import pytest
 
 from testbed.machines import CLOCKS_APART_S, VXLAN_B
 from testbed.sandbox import python_in_sandbox
-from tests.live.test_fabric import (  # noqa: F401 - collected here too, on this module's numbers
-    test_a_transfer_alone_fills_its_path,
-    test_a_transfer_crosses_one_path_of_its_tier_and_no_other_link,
-    test_eight_pairs_across_the_pods_reach_the_bisection,
-    test_every_core_carries_its_share,
-    test_every_instance_reaches_every_other,
-    test_every_interface_is_shaped_to_the_rate_of_the_spec,
-    test_four_stripes_across_the_pods_keep_their_fullest_link_busy,
-    test_switches_count_what_workers_sent_and_its_headers,
-    test_what_comes_back_is_acknowledgements_only,
-)
-from tests.support.live.in_a_sandbox import probe
 from tests.support.live.lab import wait_until
 from tests.support.live.worlds import host_state, inhabited, namespaces_of, processes_with, sandboxes_of
 from tests.support.paths import ROOT
@@ -44,43 +32,32 @@ GONE_S = 30.0
 MARK = "NETKV_TEST_MACHINES"
 
 
-@pytest.fixture(scope="module")
-def on_machines(emulation: Numbers) -> Numbers:
-    """The emulation of this command line, with switches that can be on several machines."""
-    return {"datapath": "user", **emulation}
-
-
-@pytest.fixture(scope="module")
-def measured(live_machine: None, on_machines: Numbers) -> Numbers:
-    """The default fabric on two machines."""
-    measurements = ("rates", "reach", "clocks", "transfers", "bisection", "load_on_a_path", "joint")
-    return probe(on_machines, *measurements, machines=MACHINES)
-
-
-def test_every_frame_that_enters_a_tunnel_leaves_it(measured: Numbers) -> None:
-    joint = measured["joint"]
+def test_every_frame_that_enters_a_tunnel_leaves_it(measured_on_two_machines: Numbers) -> None:
+    joint = measured_on_two_machines["joint"]
     assert len(joint["sent"]) == 2 * 4  # both directions of one cable of each core
     assert min(count["packets"] for count in joint["sent"].values()) > 100
     assert joint["received"] == joint["sent"]
 
 
-def test_a_tunnel_adds_its_headers_to_every_frame_and_no_more(measured: Numbers) -> None:
-    joint = measured["joint"]
+def test_a_tunnel_adds_its_headers_to_every_frame_and_no_more(measured_on_two_machines: Numbers) -> None:
+    joint = measured_on_two_machines["joint"]
     sent_B, frames = (sum(count[what] for count in joint["sent"].values()) for what in ("bytes", "packets"))
     added_B = (joint["carried_bytes"] - sent_B) / frames
     assert added_B == pytest.approx(VXLAN_B, abs=1.0)
 
 
-def test_another_machines_clock_is_known_to_a_tenth_of_a_millisecond_and_keeps_pace(measured: Numbers) -> None:
-    own, other = measured["clocks"]
+def test_another_machines_clock_is_known_to_a_tenth_of_a_millisecond_and_keeps_pace(
+    measured_on_two_machines: Numbers,
+) -> None:
+    own, other = measured_on_two_machines["clocks"]
     assert (own["ahead_s"], own["now_s"]) == (0.0, 0.0)
     for ahead, error in (("ahead_s", "error_s"), ("now_s", "error_now_s")):
         assert other[error] < 1e-4
         assert abs(other[ahead] - CLOCKS_APART_S) <= other[error]
 
 
-def test_one_oracle_knows_the_load_of_links_on_both_machines(measured: Numbers) -> None:
-    seen = measured["load_on_a_path"]
+def test_one_oracle_knows_the_load_of_links_on_both_machines(measured_on_two_machines: Numbers) -> None:
+    seen = measured_on_two_machines["load_on_a_path"]
     assert (seen["complete"], seen["silent"]) == (True, [])
     loaded = {name for name, said_bps in seen["said_bps"].items() if said_bps > 0.5 * seen["truth_bps"]}
     assert loaded in [set(path) for path in seen["paths"]]
@@ -90,9 +67,9 @@ def test_one_oracle_knows_the_load_of_links_on_both_machines(measured: Numbers) 
 
 
 @pytest.mark.parametrize("longest_s", [8.0, 30.0])
-def test_a_killed_driver_leaves_no_machine(live_machine: None, on_machines: Numbers, longest_s: float) -> None:
+def test_a_killed_driver_leaves_no_machine(live_machine: None, longest_s: float) -> None:
     before, mark = host_state(), f"{MARK}={uuid.uuid4()}"
-    task = json.dumps({"fabric": {}, "emulation": on_machines, "machines": MACHINES})
+    task = json.dumps({"fabric": {}, "emulation": {"datapath": "user"}, "machines": MACHINES})
     victim = subprocess.Popen(
         python_in_sandbox("tests.support.live.probe", task, "bisection"),
         cwd=ROOT,
