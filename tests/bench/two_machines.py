@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 
 from experiments.running.run_spec import parse_settings
+from testbed.port_watch import ETHERNET_BYTES
 from tests.support.live.in_a_sandbox import probe
 
 MEASURED = {
@@ -35,6 +36,7 @@ def main() -> None:
         print(f"{machines} | {in_rack_ms:.2f} | {across_ms:.2f} | {filled:.3f} | {pairs_Mbps:.1f}")
     sent = found["joint"]["sent"].values()
     frames, sent_bytes = sum(count["packets"] for count in sent), sum(count["bytes"] for count in sent)
+    sent_bytes += ETHERNET_BYTES * frames  # a tunnel's end counts frames without that header
     added, control_kBps = found["joint"]["carried_bytes"] - sent_bytes, found["joint"]["control_Bps"] / 1e3
     clock = found["clocks"][1]
     print(f"a frame grows by {added / frames:.2f} bytes; OpenFlow takes {control_kBps:.0f} kB/s between the machines")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
-from testbed.machines import JOINT_MTU_B, VXLAN_B, Exchange, clock_offset
-from testbed.placed_nodes import MTU_B, check_placeable, tunnel_command
+from testbed.machines import JOINT_MTU_B, VXLAN_B, Exchange, Machine, clock_offset
+from testbed.placed_nodes import MTU_B, check_placeable, placing, tunnel_command
 from topologies import FabricError, FabricSpec, build_fattree, cut_links, partition
 
 DEFAULT = build_fattree(FabricSpec())
@@ -56,6 +58,19 @@ def test_both_ends_of_a_tunnel_know_each_other_and_the_network_holds_a_whole_fra
     assert "id 7 local 198.18.0.1 remote 198.18.0.2 " in one
     assert "id 7 local 198.18.0.2 remote 198.18.0.1 " in other
     assert JOINT_MTU_B == MTU_B + VXLAN_B == 1_550
+
+
+def test_a_node_is_made_on_the_machine_that_holds_it() -> None:
+    machines = [Machine(), Machine("machine1", "198.18.0.2", ("nsenter",))]
+    up = SimpleNamespace(machines=machines, machine_of=partition(DEFAULT, 2))
+    make = placing(
+        lambda name, **given: ("own", name, given),  # type: ignore[arg-type]
+        lambda name, machine, **given: (machine.name, name, given),  # type: ignore[arg-type]
+        up,
+        batch=True,
+    )
+    assert make("h0", ip="10.0.0.1/8") == ("own", "h0", {"batch": True, "ip": "10.0.0.1/8"})
+    assert make("h8", ip="10.1.0.1/8") == ("machine1", "h8", {"batch": True, "ip": "10.1.0.1/8"})
 
 
 @given(
