@@ -103,7 +103,7 @@ def long_run(minutes: float, emulation: dict[str, Any], folder: Path) -> dict[st
     return {
         "exit_code": running.returncode,
         "verdict": manifest["verdict"],
-        "reasons": manifest.get("reasons", []),
+        "reasons": manifest["verdict_reasons"],
         "replaying_s": evidence["wall_s"]["replaying"],
         "lost_frames": evidence["lost_frames"],
         "links_across_pods_use": evidence["congestion"]["tiers"]["3"]["total"],
