@@ -22,15 +22,15 @@ import pandas as pd
 
 from experiments.analysis.retained_gain import retained_gain
 from experiments.analysis.statistics import SHARE_DIFFERENCE, Estimate, counted, difference, relative_change
-from experiments.questions.staleness import PROFILES as STALENESS
 from experiments.running.run_spec import make_spec
 from experiments.running.summary import slo_met
 from experiments.running.worlds import open_world
 from scheduler.candidates import Candidates
 from scheduler.view import View
+from tests.support.staleness_set_up import STALENESS, set_up_of
 from workloads import Request
 
-PROFILES = {name: dict(profile.changes) for name, profile in STALENESS.items()}
+PROFILES = {name: set_up_of(name) for name in STALENESS.profiles}
 """Those of `netkv sweep staleness`: about 15 s and 118 s of arrivals."""
 
 BASE, OTHER = "round_robin", "netkv_full"

@@ -31,9 +31,9 @@ import numpy as np
 import pandas as pd
 
 from experiments.comparing import REPLAY, read_recorded, replay_table
-from experiments.questions import QUESTIONS
 from experiments.running import StoreError, make_spec, read_manifest, read_table
 from tests.support.extrapolating import Point, at_the_origin, over_seeds
+from tests.support.staleness_set_up import set_up_of
 
 BASE, OTHER = "round_robin", "netkv_full"
 REAL_ROUND_TRIP_MS = 0.010
@@ -106,7 +106,7 @@ def measure(out: Path, seeds: int, until_s: float) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         changes = {
-            **QUESTIONS["staleness"].profiles["quick"].changes,
+            **set_up_of("quick"),
             **{"workload.requests": REQUESTS, "world": "emulated", "oracle.refresh_s": 0.1},
             **{"emulation.rate_scale": cell.rate_scale, "emulation.time_dilation": cell.time_dilation},
         }

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.questions import QUESTIONS
 from experiments.running import make_spec, open_world
 from scenario import TELEMETRY_PRESETS
+from tests.support.staleness_set_up import set_up_of
 
 PERIODS_S = (1.5, 15.0)
 STATIC, EXACT = "netkv_static", "the very instant"
@@ -32,7 +32,7 @@ ROWS: dict[str, Mapping[str, Any]] = {
 def run(row: str, period_s: float, seed: int, requests: int) -> tuple[float, float]:
     """Mean TTFT, ms, and mean age of the telemetry in use, s."""
     changes = {
-        **QUESTIONS["staleness"].profiles["quick"].changes,
+        **set_up_of("quick"),
         **{"world": "analytic", "workload.requests": requests, "congestion.period_s": period_s, "seed": seed},
         **ROWS[row],
     }

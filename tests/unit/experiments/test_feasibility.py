@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.planning.feasibility import DOUBTFUL, FITS, Load, assess_feasibility, predict_load
 from experiments.planning.run_plan import LEAST_FRAMES, plan_run
-from experiments.questions import QUESTIONS
 from experiments.running.errors import SpecError
 from experiments.running.run_spec import RunSpec, make_spec
 from scenario import load_requests
 from testbed.capacity import Capacity
+from tests.support.staleness_set_up import set_up_of
 
 MACHINE = Capacity(
     datapath="user",
@@ -166,5 +166,5 @@ def test_the_smallest_blobs_are_counted_in_frames_with_what_would_make_them_enou
 
 
 def test_nine_blobs_in_ten_of_the_main_job_have_enough_frames() -> None:
-    spec = make_spec({}, QUESTIONS["staleness"].profiles["quick"].changes)
+    spec = make_spec({}, set_up_of("quick"))
     assert plan_run(spec)["workload"]["tenth_blob_frames"] >= LEAST_FRAMES

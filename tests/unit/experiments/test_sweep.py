@@ -31,7 +31,14 @@ from tests.support.made_runs import lost, outcome, record
 STALENESS = QUESTIONS["staleness"]
 TINY = replace(
     STALENESS,
-    profiles={"tiny": SweepProfile(refresh_s=(1.0, 5.0), seeds=(0, 1), changes={"workload.requests": 3})},
+    profiles={
+        "tiny": SweepProfile(
+            refresh_s=(1.0, 5.0),
+            seeds=(0, 1),
+            changes={"workload.requests": 3},
+            axes={"congestion": ("onoff",)},
+        )
+    },
 )
 POLICIES = ("round_robin", "netkv_full")
 
@@ -96,7 +103,8 @@ def test_every_profile_varies_refresh_and_seed_over_valid_specifications(name: s
     profile = STALENESS.profiles[name]
     made = STALENESS.conditions(name, ("netkv_full",), ("emulated",), {})
     runs = len(profile.refresh_s) * len(profile.seeds) * max(len(profile.workloads), 1)
-    assert len({condition.name for condition in made}) == runs + profile.control == len(made)
+    beside = len(profile.beside.refresh_s) * len(profile.beside.seeds) if profile.beside else 0
+    assert len({condition.name for condition in made}) == runs + profile.control + beside == len(made)
 
 
 @pytest.mark.parametrize("name", ["policy", "world"])
