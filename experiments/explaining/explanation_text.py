@@ -67,7 +67,7 @@ def _why(told: Explanation) -> str:
     best = f"{'least' if told.better == 'lower' else 'highest'} {noun}"
     after = f"instance {other.decode_id} ({_tier(other)})"
     if abs(told.lead) <= SAME_FIGURE:
-        how = "by tier, load and number" if told.better == "lower" else "at random"
+        how = "by tier and load, then at random" if told.better == "lower" else "at random"
         return f"Why: it has the {best}, {figure}, as has {after}; the tie went {how}.{by_view}"
     if told.lead < 0:
         better = f"{after} is better by {-lead:.4g}{unit}"

@@ -168,7 +168,11 @@ class Question:
     request_charts: Callable[[pd.DataFrame], list[Chart]] = _no_charts
 
     def results(self, requests: pd.DataFrame) -> pd.DataFrame:
-        """The tidy frame of `experiments.running.sweep.read_sweep`'s: see `experiments.analysis.results.tidy`."""
+        """The tidy frame of `experiments.running.sweep.read_sweep`'s: see `experiments.analysis.results.tidy`.
+
+        Of a sweep that was made before the question had one of its axes, that column is empty.
+        """
+        requests = requests.assign(**{axis.label: "" for axis in self.axes if axis.label not in requests})
         return tidy(requests, [axis.label for axis in self.axes], self.references, self.further, self.across)
 
     def draw(self, results: pd.DataFrame, out: Path, note: str) -> list[Path]:
@@ -199,10 +203,10 @@ class Question:
         found: list[Condition] = []
         for world in worlds:
             runs = list(self._in_world(chosen, dict.fromkeys(policies), world, changes))
+            if chosen.beside and not any(axis.field in changes for axis in self.axes):
+                runs += self._beside(chosen, chosen.beside, policies, world, changes)
             controlled = chosen.control and world == "emulated" and "seed" not in changes
             found += [*runs, control_of(runs[0])] if controlled else runs
-            if chosen.beside and not any(axis.field in changes for axis in self.axes):
-                found += self._beside(chosen, chosen.beside, policies, world, changes)
         return found
 
     def _in_world(

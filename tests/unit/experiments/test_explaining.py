@@ -103,7 +103,7 @@ def test_a_policy_with_a_cost_model_says_by_how_much_in_time(tmp_path: Path) -> 
 def test_a_tie_is_told_as_one(tmp_path: Path) -> None:
     (told,) = explain_requests(two_candidates(tmp_path, "netkv_static"), [0])
     assert (told.chosen_id, told.lead) == (1, 0.0)
-    assert "as has instance 3 (same rack); the tie went by tier, load and number." in in_sentences(told)
+    assert "as has instance 3 (same rack); the tie went by tier and load, then at random." in in_sentences(told)
 
 
 def small(policy: str, **changes: Any) -> RunSpec:

@@ -132,7 +132,7 @@ def test_it_draws_the_figure_of_every_world_with_its_numbers_behind_it(
         "Mean time to first token (ms)", "Mean time between tokens (ms)", "Requests within their SLO (%)",
     ]  # fmt: skip
     assert {trace["meta"] for trace in figure["panels"][0]["data"]} == {"round_robin", "netkv_static", "netkv_full"}
-    assert figure["csv"].startswith("world,workload,policy,refresh_s")
+    assert figure["csv"].startswith("world,workload,congestion,policy,refresh_s")
     assert figure["csv"].count("\n") == 1 + 4
 
 

@@ -268,7 +268,7 @@ def test_the_data_and_the_picture_are_offered_as_files(browser: Browser, page: P
         browser.until(place.exists)
         text = place.read_text(encoding="utf-8")
         if kind == "csv":
-            assert text.startswith("world,workload,policy")
+            assert text.startswith("world,workload,congestion,policy")
             assert text == browser.run(
                 "return JSON.parse(document.getElementById('data').textContent).figures[arguments[0]].csv", FIGURE
             )

@@ -31,7 +31,7 @@ COLUMNS = {
 }  # fmt: skip
 CHANGES = {"workload.requests": 12, "workload.max_output_tokens": 4, "workload.max_input_tokens": 8192}
 TINY = {
-    "staleness": SweepProfile((0,), CHANGES, refresh_s=(0.1, 5.0)),
+    "staleness": SweepProfile((0,), CHANGES, axes={"congestion": ("onoff",)}, refresh_s=(0.1, 5.0)),
     "staleness_map": SweepProfile((0,), CHANGES, axes={"time_scale_s": (1.0, 5.0)}, refresh_s=(0.1, "never")),
     "topology": SweepProfile(
         (0, 1), CHANGES, axes={"tor_oversubscription": (1.0, 4.0), "aggregation_oversubscription": (4.0,)},
