@@ -19,8 +19,8 @@ from experiments.comparing.recorded_run import REPLAY, RecordedRun
 from scheduler import reads_telemetry
 
 WAYS = ("emulated", "same_decisions", "own_decisions")
-BASELINE = "round_robin"
-"""What gains are against, or the first policy where it was not run."""
+BASELINES = ("round_robin", "netkv_static")
+"""What gains of a setting are against: the first of these that was run there, else its first policy."""
 
 
 def gains_report(runs: Sequence[RecordedRun], pairs: Sequence[Pair], table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def gains_report(runs: Sequence[RecordedRun], pairs: Sequence[Pair], table: pd.D
 
 def _of_setting(here: pd.DataFrame) -> Iterator[dict[str, Any]]:
     policies = list(dict.fromkeys(here["policy"]))
-    baseline = BASELINE if BASELINE in policies else policies[0]
+    baseline = next((name for name in BASELINES if name in policies), policies[0])
     base = here[here["policy"] == baseline]
     others = here[here["policy"] != baseline]
     for _, group in others.groupby(["policy", "refresh_s"], sort=False, dropna=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,9 +83,8 @@ def _text(report: dict[str, Any]) -> str:
             f"refresh {ranking['refresh_s']:g} s: Kendall's tau {ranking['kendall_tau']:.2f} [{low:.2f}, {high:.2f}]"
             f" over {len(ranking['policies'])} policies, {ranking['requests']} requests"
         )
-    if report["gains"]:
-        lines += ["", f"Gains: mean TTFT against {report['gains'][0]['baseline']}, %, three ways", GAINS_HEAD]
-        lines += [_gain_row(gain) for gain in report["gains"]]
+    for baseline, gains in groupby(report["gains"], lambda gain: gain["baseline"]):
+        lines += ["", f"Gains: mean TTFT against {baseline}, %, three ways", GAINS_HEAD, *map(_gain_row, gains)]
     return "\n".join(lines)
 
 

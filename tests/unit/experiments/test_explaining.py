@@ -40,8 +40,8 @@ def two_candidates(folder: Path, policy: str) -> Path:
     """A run on one rack of four servers with an instance each: h0 and h2 prefill, h1 and h3 decode.
 
     Request 0, of 1,024 tokens, is prefilled at h0 until 0.078 s; request 1, of 512, arrives before that and is
-    prefilled at h2 until 0.050 + 0.057 = 0.107 s. A token is 1 MB of KV, a NIC has 128 MB/s, four hops take 40 ms, a
-    step 0.5 s. Nothing else moves.
+    prefilled at h2 until 0.050 + 0.057 = 0.107 s. The seed is one whose first tie goes to h1. A token is 1 MB of KV, a
+    NIC has 128 MB/s, four hops take 40 ms, a step 0.5 s. Nothing else moves.
     """
     trace = folder / "trace.jsonl"
     trace.write_text("".join(json.dumps(row) + "\n" for row in TRACE))
@@ -49,6 +49,7 @@ def two_candidates(folder: Path, policy: str) -> Path:
         {
             "world": "analytic",
             "policy": policy,
+            "seed": 3,
             "fabric": {
                 **{"pods": 1, "racks_per_pod": 1, "servers_per_rack": 4, "gpus_per_instance": 8},
                 **{"nic_rate_bps": 1.024e9, "hop_latency_s": 0.01},
