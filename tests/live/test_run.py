@@ -137,7 +137,8 @@ def test_a_sweep_runs_every_policy_on_one_fabric_and_draws_its_figure(trace: Pat
         out = tmp_path / f"sweep{attempt}"
         done = netkv(
             *("sweep", "staleness", "--trace", trace, "--requests", "12", "--seed", "3", "--refresh", "0.5"),
-            *("--policies", "round_robin,cla,netkv_static,netkv_full", *SMALL, "--out", out, "--json"),
+            *("--congestion", "hotspot", "--policies", "round_robin,cla,netkv_static,netkv_full", *SMALL),
+            *("--out", out, "--json"),
         )
         assert done.returncode in (0, 1), done.stderr
         codes.append(done.returncode)
