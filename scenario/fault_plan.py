@@ -55,10 +55,10 @@ class FaultEdge(NamedTuple):
 class FaultState:
     """What is broken at one moment.
 
-    cut: links that carry nothing. shares: by link, the part of its rate that is left. losses: by link, the
-    part of its frames that is lost. frozen: no telemetry reaches the
-    scheduler. corrupted: what reaches it is damaged. extra_delay_s: what telemetry is delayed by. dead: workers without
-    a process. hung: instances whose process is stopped.
+    cut: links that carry nothing. shares: by link, the part of its rate that is left. losses: by link, the part of its
+    frames that is lost. frozen: no telemetry reaches the scheduler. corrupted: what reaches it is damaged.
+    extra_delay_s: what telemetry is delayed by. dead: workers without a process. hung: instances whose process is
+    stopped.
     """
 
     cut: frozenset[int] = frozenset()

@@ -50,8 +50,8 @@ seeds that no sweep uses. Rankings in docs/tune."""
 class Axis:
     """One thing that a question varies.
 
-    `label`: its column; `tag`: how its value is written in a run's name; `read`: the
-    value of a specification. `field`: what it sets, and what a user may give instead of the profile's values. Where it
+    `label`: its column; `tag`: how its value is written in a run's name, "" for not at all; `read`: the value of a
+    specification. `field`: what it sets, and what a user may give instead of the profile's values. Where it
     sets more, `settings` makes the changes from the value and all other changes, and a user may not give its `own`.
     """
 
@@ -88,8 +88,8 @@ class EmulatedCut:
 class Beside:
     """Further runs of a profile in another set-up, of fewer policies: to be read beside its own.
 
-    `tag`: how that is written in a run's name; `axes`: the values there; `changes`: what else differs; `refresh_s`: how
-    old a snapshot may be there.
+    `tag`: how that is written in a run's name; `axes`: the values there; `changes`: what else differs; `policies`:
+    those of the sweep's that run there; `refresh_s`, `seeds`: as of a profile.
     """
 
     tag: str

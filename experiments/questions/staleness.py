@@ -19,9 +19,7 @@ from experiments.questions import prediction_error, staleness_wording
 from experiments.questions.question import ALL_WORKLOADS, Axis, Beside, Question, SweepProfile
 from experiments.questions.result_tables import INTERVAL, KEPT, MEANS, SNAPSHOTS, listing
 
-CONGESTION = Axis(
-    label="congestion", tag="", field="congestion.kind", read=lambda spec: spec.congestion.kind
-)  # fmt: skip
+CONGESTION = Axis(label="congestion", tag="", field="congestion.kind", read=lambda spec: spec.congestion.kind)
 
 TITLE = "Does an old telemetry snapshot cost NetKV its gain?"
 BASELINE = "round_robin"
@@ -80,7 +78,7 @@ def table(results: pd.DataFrame) -> Table:
     )
     columns = (INTERVAL, SNAPSHOTS, *MEANS, KEPT)
     if results["congestion"].nunique() > 1:
-        aged = results.index.isin(staleness_wording.swept(results).index)
+        aged = results.index.isin(staleness_wording.swept(results).index)  # of one age nothing can be kept
         results = results.assign(
             workload=results["workload"] + ", " + results["congestion"],
             retained_percent=results["retained_percent"].where(aged),

@@ -52,9 +52,10 @@ def sentences(results: pd.DataFrame) -> list[str]:
 
 
 def swept(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the congestion that telemetry was read of at several ages, or all rows where none was."""
-    ages = results.groupby("congestion", sort=False)["refresh_s"].nunique()
-    return results[results["congestion"].isin(ages.index[ages > min(1, ages.max() - 1)])]
+    """The rows of each kind of congestion that was run with snapshots of several ages; all rows where none was."""
+    ages = results.groupby("congestion")["refresh_s"].nunique()
+    several = ages.index[ages > 1]
+    return results[results["congestion"].isin(several)] if len(several) else results
 
 
 def refused(rows: pd.DataFrame) -> list[str]:

@@ -35,7 +35,7 @@ from testbed.send_buffer import SendBufferLease
 from tests.support.paths import environment
 
 DEADLINE_S, LOOK_S = 120.0, 10.0
-ROOMS = ("controller", "testbed", "workers", "experiments")
+PACKAGES = ("controller", "testbed", "workers", "experiments")
 REQUESTS_A_MINUTE = 206
 """Of the default workload."""
 LOADED = {"congestion.kind": "constant", "congestion.utilisation": 0.7}
@@ -181,7 +181,7 @@ def _role(words: list[str]) -> str:
     """What a process is, by its command line: the module that Python runs, else the program."""
     if "-m" in words:
         return words[words.index("-m") + 1]
-    return next((word for word in words[1:] if word.split(".")[0] in ROOMS), Path(words[0]).name)
+    return next((word for word in words[1:] if word.split(".")[0] in PACKAGES), Path(words[0]).name)
 
 
 def main() -> int:
