@@ -283,13 +283,17 @@ class Dispatcher:
             self._view.transferred(sent.tier, sent.expected.by_model_s, now_s - sent.started_s)
 
     def _load_compiled_code(self, prefill_id: int) -> None:
-        """Compile, or read from disk, what the first decision would otherwise wait for; nothing else changes."""
+        """Compile, or read from disk, what the first requests would otherwise wait for; nothing else changes."""
         load_compiler()
         anyone = self._candidates(Request(-1, 0.0, 1, 1, ()), prefill_id, -np.inf)
         anyone.best(anyone.decode_id)  # no two alike: nothing is drawn
         empty = np.zeros(len(self._table.capacity_Bps))
         self._table.book(empty.copy(), 1.0, prefill_id, int(self._table.decode_id[0]))
         self._table.available(prefill_id, 1, empty, self._in_flight.count, 0.0)
+        passing = InFlight(self._table)
+        passing.start(-1, prefill_id, int(self._table.decode_id[0]), 1.0, 0.0, 1)
+        passing.own_Bps(0.0, 0.0)
+        passing.stop(-1, 1, 1.0)
 
     def _candidates(self, request: Request, prefill_id: int, now_s: float, avoided: Collection[int] = ()) -> Candidates:
         loads = self._loads

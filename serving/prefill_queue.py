@@ -36,6 +36,9 @@ class PrefillQueues:
         self._used = np.zeros(len(self._ids), dtype=np.int64)
         self._turn = 0
         self._dead = np.zeros(len(self._ids), dtype=np.bool_)
+        idlest(
+            self._work_s, self._used, self._dead
+        )  # compiled, or read from disk, before the first request waits for it
 
     def assign(self, prefill_s: float, avoided: Collection[int] = ()) -> int | None:
         """Choose an instance for that much work and book it, one that is `avoided` where no other is running.

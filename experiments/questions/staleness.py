@@ -98,6 +98,8 @@ def charts(results: pd.DataFrame) -> list[Chart]:
     )
     if not others and math.isfinite(correlation_s):
         note += f" In brackets: the interval in correlation times of the congestion ({correlation_s:.3g} s)."
+    if len(rows) < len(informed(results)):
+        note += f" Shown: {', '.join(rows['congestion'].unique())} traffic."
     workloads = list(dict.fromkeys(results["workload"]))
     return [
         LineChart(
