@@ -1,6 +1,6 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .candidates import Candidates
-from .compilation import compiled
+from .compilation import compiled, load_compiler
 from .cost_terms import CostModel, CostTerms
 from .dispatcher import Decision, Dispatcher
 from .errors import InfeasibleError, PolicyError, RejectedError
@@ -49,6 +49,7 @@ __all__ = [
     "compiled",
     "find_policy",
     "is_router_url",
+    "load_compiler",
     "new_policy",
     "parameters_of",
     "parse_document",

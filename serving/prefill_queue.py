@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler import compiled
+from scheduler import compiled, load_compiler
 
 SAME_WORK_PER_S = 1e9
 """Work is compared in whole nanoseconds: what differs by less is a rest of adding and taking away."""
@@ -36,9 +36,8 @@ class PrefillQueues:
         self._used = np.zeros(len(self._ids), dtype=np.int64)
         self._turn = 0
         self._dead = np.zeros(len(self._ids), dtype=np.bool_)
-        idlest(
-            self._work_s, self._used, self._dead
-        )  # compiled, or read from disk, before the first request waits for it
+        load_compiler()
+        idlest(self._work_s, self._used, self._dead)  # compiled, or read from disk, before a request waits for it
 
     def assign(self, prefill_s: float, avoided: Collection[int] = ()) -> int | None:
         """Choose an instance for that much work and book it, one that is `avoided` where no other is running.
