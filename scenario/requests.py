@@ -42,10 +42,16 @@ def load_workload(scenario: Scenario) -> Workload:
     spec = scenario.workload
     before, found, notes, grid_s = _from_trace(scenario) if spec.trace is not None else _generated(scenario)
     rate_rps = spec.rate_rps if spec.trace is None else None
+    model, cut = scenario.model, spec.max_output_tokens
+
+    def service_s(request: Request) -> float:
+        """From arrival to last token where nothing waits and the batch is full."""
+        answer = request.output_length if cut is None else min(request.output_length, cut)
+        prefill_s = model.prefill_s(request.input_length, scenario.fabric.gpus_per_instance)
+        return prefill_s + answer * model.step_s(scenario.serving.batch_slots)
 
     def arrived(given: list[Request], stream: str) -> list[Request]:
-        placed = arrange(given, spec.arrival_mode, spec.speedup, scenario.rng(stream), rate_rps, grid_s)
-        cut = spec.max_output_tokens
+        placed = arrange(given, spec.arrival_mode, spec.speedup, scenario.rng(stream), rate_rps, grid_s, service_s)
         if cut is None:
             return placed
         return [replace(request, output_length=min(request.output_length, cut)) for request in placed]

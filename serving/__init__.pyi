@@ -1,6 +1,6 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .attempts import STRIDE, Attempts
-from .background_evidence import offered_and_measured
+from .background_evidence import AFTER_ITS_END, offered_and_measured
 from .fault_record import FaultRecord, note_paths
 from .lifecycle import STAGES, Lifecycle
 from .movers import Hit, Movers
@@ -9,6 +9,7 @@ from .prefill_queue import PrefillQueues
 from .run_look import LifeWatch, RunLook, TransferUnderWay, Watch
 
 __all__ = [
+    "AFTER_ITS_END",
     "POLICY_ERROR",
     "RETRIED",
     "STAGES",

@@ -6,10 +6,14 @@ connections offer as much as those leave them.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from scenario import BackgroundFlow, Scenario, congestion_evidence
+from scenario import BackgroundFlow, Scenario, congestion_evidence, load_requests
 from serving.outcome import Outcome
+
+AFTER_ITS_END = "requests_after_its_end"
+"""Where the evidence on congestion counts requests that came when it was over: turns later than forecast."""
 
 
 def offered_and_measured(
@@ -18,8 +22,7 @@ def offered_and_measured(
     """`scenario.congestion_evidence` of one run. plan: its background flows, where they are known already."""
     fabric, roles = scenario.build()
     if plan is None:
-        last_s = max((record.timestamp_s for record in outcome.requests), default=0.0)
-        plan = scenario.background(fabric, roles, last_s)
+        plan = scenario.background(fabric, roles, load_requests(scenario)[-1].timestamp_s)
     transfers = (
         (decision["decided_s"], decision["tier"], float(decision["kv_bytes"])) for decision in outcome.decisions
     )
@@ -27,4 +30,8 @@ def offered_and_measured(
     for row in outcome.paths:
         if row["owner"] == "background" and row["links"]:
             taken.setdefault(row["number"], []).append([fabric.link_by_name[name].index for name in row["links"]])
-    return congestion_evidence(scenario.congestion.kind, plan, fabric, outcome.links, transfers, taken or None)
+    found = congestion_evidence(scenario.congestion.kind, plan, fabric, outcome.links, transfers, taken or None)
+    end_s = max((flow.stop_s for flow in plan), default=math.inf)
+    if after := sum(record.timestamp_s > end_s for record in outcome.requests):
+        found[AFTER_ITS_END] = after
+    return found

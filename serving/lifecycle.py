@@ -25,11 +25,11 @@ from serving.movers import Hit, Movers
 from serving.outcome import ENDED_EARLY, RequestRecord
 from serving.prefill_queue import PrefillQueues
 from serving.retries import Retries
+from serving.turns import Turns
 from topologies import Fabric, Roles
 from workloads import BLOCK_TOKENS, Request
 
 DECISION_FIELDS = tuple(item.name for item in fields(Decision) if item.name != "reason")
-
 
 STAGES = ("queue", "prefill", "transfer", "admission", "decode")
 """Where a request that has arrived can be: waiting for prefill, in it, on its way, waiting for decode, in it."""
@@ -39,8 +39,8 @@ class Lifecycle:
     """The requests of one run and how far each has come.
 
     `records` and `decisions`: rows of the run's tables by request; `policy_error`: how the policy broke its contract
-    and so ended the run (empty: it did not); `retries`: how often each request was tried. `on_closed` is told how many
-    requests are over whenever one is.
+    and so ended the run (empty: it did not); `retries`: how often each request was tried; `turns`: which requests come
+    by themselves, and which have come. `on_closed` is told how many requests are over whenever one is.
     """
 
     def __init__(
@@ -56,17 +56,12 @@ class Lifecycle:
         policy: Policy | None = None,
         prefixes: PrefixIndex | None = None,
     ) -> None:
-        """stopwatch: nanoseconds, for `decision_us` alone. policy: instead of a new one of the scenario's name.
-
-        prefixes: what the decode instances hold at t = 0.
-        """
+        """stopwatch: nanoseconds, for `decision_us`. policy: instead of a new one. prefixes: what is held at t = 0."""
         self._movers = movers
         self._on_closed = on_closed
         self._requests = {request.request_id: request for request in requests}
         gpus = scenario.fabric.gpus_per_instance
-        self._prefill_s = {
-            number: scenario.model.prefill_s(r.input_length, gpus) for number, r in self._requests.items()
-        }
+        self._prefill_s = {r.request_id: scenario.model.prefill_s(r.input_length, gpus) for r in requests}
         self._queues = PrefillQueues(roles.prefill)
         serving = scenario.serving
         before = serving.kv_admission == "before_transfer"
@@ -77,6 +72,7 @@ class Lifecycle:
         self._answer_s = scenario.model.step_s(serving.batch_slots)
         self._no_sender: dict[int, str] = {}
         self._open = set(self._requests)
+        self.turns = Turns(requests)
         self._decided: dict[int, Decision] = {}
         self._sent_from_s: dict[int, float] = {}
         self._received_s: dict[int, float] = {}
@@ -111,6 +107,9 @@ class Lifecycle:
 
     def arrive(self, request: Request) -> None:
         """The request is there: an instance is chosen for its prefill."""
+        self.turns.arrived.append(request.request_id)
+        self._requests[request.request_id] = request
+        self.records[request.request_id].timestamp_s = request.timestamp_s
         self._arrive(request, request.timestamp_s)
 
     def _arrive(self, request: Request, at_s: float) -> None:
@@ -160,8 +159,7 @@ class Lifecycle:
         record.decided(decision)
         self._decided[request_id] = decision
         self.decisions[request_id] = {name: getattr(decision, name) for name in DECISION_FIELDS}
-        if decision.reason:
-            self.decisions[request_id]["reason"] = decision.reason
+        self.decisions[request_id] |= {"reason": decision.reason} if decision.reason else {}
         if self._memory is None:
             self._move(request_id, now_s)
         elif self._memory.ask(decision.decode_id, request_id, request.input_length + request.output_length):
@@ -226,6 +224,8 @@ class Lifecycle:
             self.records[request_id].emitted(first_token_s, last_token_s)
             self._book(self.dispatcher.finished, request_id)
             self._free_memory(request_id, last_token_s)
+            if (turn := self.turns.answered(request_id, last_token_s)) is not None:
+                self._movers.arrive_later(turn)
             if request_id in self._sent_from_s or request_id in self._no_sender:  # else as soon as the sender reports
                 self._close(request_id, self._no_sender.get(request_id, ""))
 
@@ -316,9 +316,8 @@ class Lifecycle:
         """Select once more; after another prefill where the KV is lost, or its prefill instance has ended."""
         decision, prefill_id = self._decided.get(request_id), self.records[request_id].prefill_id
         prefilled = request_id not in self._in_prefill and not kv_lost
-        self.retries.again(
-            request_id, *([decision.decode_id] if decision else []), *([] if prefilled else [prefill_id])
-        )
+        failed_at = ([decision.decode_id] if decision else []) + ([] if prefilled else [prefill_id])
+        self.retries.again(request_id, *failed_at)
         if decision is None and kv_lost:
             self._movers.abandon(request_id, None)
         self._take_back(request_id, now_s)
@@ -364,8 +363,7 @@ class Lifecycle:
 
     def _expect(self, request_id: int, by_s: float) -> None:
         """Something will be heard of the request by then, unless it is lost."""
-        look_s = self.retries.expect(request_id, by_s)
-        if look_s is not None:
+        if (look_s := self.retries.expect(request_id, by_s)) is not None:
             self._movers.wake(request_id, look_s)
 
     def _book(self, step: Callable[..., None], request_id: int, *at_s: float) -> None:
@@ -389,6 +387,10 @@ class Lifecycle:
     def _close(self, request_id: int, error: str = "") -> None:
         self.records[request_id].error = error
         self._open.discard(request_id)
+        if self.records[request_id].status != "completed":
+            for turn in self.turns.unanswered(request_id):
+                self.records[turn].error = f"request {request_id}, a turn before it, was not answered"
+                self._open.discard(turn)
         self._on_closed(self.closed)
 
     def _end_early(self, request_id: int, error: str) -> None:

@@ -11,6 +11,10 @@ from workloads import Request
 class Movers(Protocol):
     """What a world is told to do. It reports to the `Lifecycle`, at once or later, what has come of it."""
 
+    def arrive_later(self, request: Request) -> None:
+        """Report `Lifecycle.arrive` of the next turn of a session at its `timestamp_s`, which may have just passed."""
+        ...
+
     def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
         """Prefill a prompt at an instance: `prefill_started`, then `prefilled`.
 

@@ -64,15 +64,15 @@ class LifeWatch:
 
     def __init__(self, life: Lifecycle) -> None:
         self._life = life
-        self._ahead = sorted(life.records.values(), key=lambda record: -record.timestamp_s)
+        self._seen = 0
         self._under_way: dict[int, None] = {}
         self._failed = 0
 
     def look(self, now_s: float, utilisation: Mapping[str, float]) -> RunLook:
         """The run at `now_s`, with what its world knows of the links."""
         life = self._life
-        while self._ahead and self._ahead[-1].timestamp_s <= now_s:
-            self._under_way[self._ahead.pop().request_id] = None
+        self._under_way |= dict.fromkeys(life.turns.arrived[self._seen :])
+        self._seen = len(life.turns.arrived)
         stages = dict.fromkeys(STAGES, 0)
         ttft_ms, transfers = {}, []
         for request_id in list(self._under_way):

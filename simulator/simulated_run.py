@@ -95,7 +95,7 @@ class SimulatedRun:
         self._faults = FaultRecord(fabric, self._life)
         self._faulty = transport if isinstance(transport, FaultyTransport) else None
         self._running_flows: set[int] = set()
-        self._arrivals = iter(requests)
+        self._arrivals = iter(self._life.turns.opening)
         self._handlers: dict[int, Callable[[int], None]] = {
             Kind.STEP_END: self._end_step,
             Kind.RECEIVED: self._end_latency,
@@ -155,13 +155,15 @@ class SimulatedRun:
     # -- events -----------------------------------------------------------------------------------------------------
 
     def _await_arrival(self) -> None:
-        """Book the next arrival: they come in order of time, and one at a time keeps the queue short."""
+        """Book the next arrival by itself: they come in order of time, and one at a time keeps the queue short."""
         if (request := next(self._arrivals, None)) is not None:
             self._event_queue.book(request.timestamp_s, Kind.ARRIVAL, request.request_id)
 
     def _arrive(self, request_id: int) -> None:
-        self._await_arrival()
-        self._life.arrive(self._requests[request_id])
+        request = self._requests[request_id]
+        if request.delay_s is None:
+            self._await_arrival()
+        self._life.arrive(request)
 
     def _end_step(self, decode_id: int) -> None:
         self._apply(decode_id, self._batches[decode_id].advance(self._now_s))
@@ -199,6 +201,10 @@ class SimulatedRun:
         self._life.overdue(request_id, self._now_s)
 
     # -- the movers -------------------------------------------------------------------------------------------------
+
+    def arrive_later(self, request: Request) -> None:
+        self._requests[request.request_id] = request
+        self._event_queue.book(request.timestamp_s, Kind.ARRIVAL, request.request_id)
 
     def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
         if self._scenario.serving.prefill == "queue" and prefill_id in self._prefill_busy:

@@ -45,7 +45,6 @@ class RequestMovers:
         self._stripes = scenario.serving.stripes
         self._overlap = scenario.serving.overlap
         self._prefill = "prefill" if scenario.serving.prefill == "queue" else "prefill_at_once"
-        self._requests = requests
         self._clock = clock
         self._tell = tell
         self.life = Lifecycle(
@@ -71,15 +70,22 @@ class RequestMovers:
         self.handlers = {name: self._if_current(handler) for name, handler in handlers.items()}
 
     async def issue(self) -> None:
-        """Hand every request over when it arrives."""
-        if not self._requests:
+        """Hand every request over when it arrives, but for those that wait for another."""
+        if self.life.done:
             self.done.set()
-        for request in self._requests:
+        for request in self.life.turns.opening:
             await self._clock.until(request.timestamp_s)
-            self.lateness_s.append(self._clock.now_s() - request.timestamp_s)
-            self.life.arrive(request)
+            self._arrive(request)
+
+    def _arrive(self, request: Request) -> None:
+        self.lateness_s.append(self._clock.now_s() - request.timestamp_s)
+        self.life.arrive(request)
 
     # -- what the lifecycle orders ----------------------------------------------------------------------------------
+
+    def arrive_later(self, request: Request) -> None:
+        wait_s = max(request.timestamp_s - self._clock.now_s(), 0.0) * self._clock.dilation
+        asyncio.get_running_loop().call_later(wait_s, lambda: self._arrive(request))
 
     def prefill(self, request: Request, prefill_id: int, prefill_s: float) -> None:
         scaled_s = prefill_s * self._clock.dilation

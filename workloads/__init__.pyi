@@ -3,10 +3,11 @@ from .arrivals import ARRIVALS, arrange
 from .generator import generate
 from .profiles import PROFILES, Profile, log_normal_lengths
 from .request import BLOCK_TOKENS, Request, WorkloadError
+from .sessions import turns_before
 from .timely_file import open_in_time
 from .trace import Trace, count_requests, read_trace
 from .trace_conversion import convert_trace
-from .trace_records import PER_SECOND
+from .trace_formats import PER_SECOND
 from .trace_report import TracePart, TraceReport, report_on_trace
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "open_in_time",
     "read_trace",
     "report_on_trace",
+    "turns_before",
 ]

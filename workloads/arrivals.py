@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workloads.request import Request, WorkloadError
+from workloads.sessions import turns_before
 
 ARRIVALS = ("raw", "jitter", "poisson")
 
@@ -36,30 +37,41 @@ def arrange(
     rng: np.random.Generator,
     rate_rps: float | None = None,
     grid_s: float | None = None,
+    service_s: Callable[[Request], float] = lambda _: 0.0,
 ) -> list[Request]:
     """Requests renumbered from 0 in order of arrival, the first at 0 s, times divided by `speedup`.
 
     `raw` keeps the stamps (an artificial incast where they lie on a coarse grid), `jitter` adds to each a uniform time
     within the grid, so none where there is no grid, and keeps requests that share blocks in their order; `poisson`
     draws independent gaps of the same mean rate (or of `rate_rps`, requests/s) and keeps only the order. `grid_s`: the
-    step of the grid, seconds, 0 for none; None looks for it in these stamps. WorkloadError for another mode.
+    step of the grid, seconds, 0 for none; None looks for it in these stamps. All this is of requests that arrive by
+    themselves: a turn that waits for the one before has the forecast of its end, `service_s` after it came, and its
+    delay, divided by `speedup` too. WorkloadError for another mode.
     """
     if mode not in ARRIVALS:
         raise WorkloadError(f"arrivals: {mode!r} is not one of {', '.join(ARRIVALS)}")
-    stamps_s = np.array([request.timestamp_s for request in requests])
+    before = turns_before(requests)
+    opening = [k for k, turn in enumerate(before) if turn is None]
+    stamps_s = np.array([requests[k].timestamp_s for k in opening])
     if mode == "jitter":
         step_s = grid_of(stamps_s.tolist()) if grid_s is None else grid_s
         if step_s > 0:
-            stamps_s = _in_order(requests, stamps_s, rng.uniform(0, step_s, len(stamps_s)))
+            stamps_s = _in_order([requests[k] for k in opening], stamps_s, rng.uniform(0, step_s, len(stamps_s)))
     elif mode == "poisson":
         span_s = stamps_s[-1] - stamps_s[0]
         mean_gap_s = 1 / rate_rps if rate_rps else span_s / max(len(stamps_s) - 1, 1)
         stamps_s = np.cumsum(rng.exponential(mean_gap_s, len(stamps_s))) if mean_gap_s > 0 else stamps_s
-    order = np.argsort(stamps_s, kind="stable")
-    arrival_s = (stamps_s[order] - stamps_s[order[0]]) / speedup
+    arrival_s = np.zeros(len(requests))
+    arrival_s[opening] = (stamps_s - stamps_s.min()) / speedup
+    delay_s: list[float | None] = [None] * len(requests)
+    for k, turn in enumerate(before):
+        if turn is not None:
+            delay_s[k] = wait_s = (requests[k].delay_s or 0.0) / speedup
+            arrival_s[k] = arrival_s[turn] + service_s(requests[turn]) + wait_s
+    order = np.argsort(arrival_s, kind="stable").tolist()
     return [
-        replace(requests[source], request_id=request_id, timestamp_s=float(at_s))
-        for request_id, (source, at_s) in enumerate(zip(order.tolist(), arrival_s, strict=True))
+        replace(requests[k], request_id=request_id, timestamp_s=float(arrival_s[k]), delay_s=delay_s[k])
+        for request_id, k in enumerate(order)
     ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import IO
 
-from workloads.trace_records import Record
+from workloads.trace_formats import Record
 
 PART = 20_000
 """Records of a part; one part is sorted in memory and never written."""

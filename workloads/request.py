@@ -19,6 +19,9 @@ class Request:
     `block_ids[k]` identifies block k, of `block_tokens` tokens, together with everything before it (Mooncake's
     `hash_ids`): two requests share their first n blocks exactly when their first n ids are equal. The last block may be
     shorter. No ids: the prompt shares nothing.
+
+    `session`: the conversation that it is a turn of, or "". With a `delay_s` it arrives so many seconds after the last
+    token of the answer to the turn before (a closed loop), and `timestamp_s` is a forecast.
     """
 
     request_id: int
@@ -27,3 +30,5 @@ class Request:
     output_length: int
     block_ids: tuple[int, ...]
     block_tokens: int = BLOCK_TOKENS
+    session: str = ""
+    delay_s: float | None = None

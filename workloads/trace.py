@@ -11,10 +11,12 @@ from types import TracebackType
 
 from workloads.arrivals import grid_of
 from workloads.disk_sort import sorted_on_disk
+from workloads.json_records import EPOCH
 from workloads.prefix_chains import PrefixChains
 from workloads.request import Request, WorkloadError
 from workloads.trace_file import TraceFile
-from workloads.trace_records import EPOCH, MOONCAKE, VLLM_RESULT, Record, Records
+from workloads.trace_formats import MOONCAKE, VLLM_RESULT, Record
+from workloads.trace_records import Records
 from workloads.trace_survey import NAMES, block_tokens_of, clock_of
 
 WINDOW = 1000
@@ -43,7 +45,8 @@ class Trace:
 
     `time_unit` and `block_tokens` override what the file's format and first records say. Its requests have
     `timestamp_s` as the file says, seconds (from the first one where stamps are dates), and ids that keep what
-    contradicts apart (`PrefixChains`). Lines out of order are sorted within a window; with `sort_all` however far they
+    contradicts apart (`PrefixChains`). A turn of a session that waits for the one before it has the earliest time that
+    it could come at. Lines out of order are sorted within a window; with `sort_all` however far they
     are, on disk. WorkloadError names file, line and field.
     """
 
@@ -71,16 +74,18 @@ class Trace:
             self._failure: WorkloadError | None = None
             self._window: list[tuple[float, int, Record]] = []
             self._read = self._held_ids = 0
-            self._unordered, self._idless, self._few, self._conflicts = (_Tally() for _ in range(4))
+            self._unordered, self._idless, self._few, self._conflicts, self._waiting = (_Tally() for _ in range(5))
+            self._turn_s: dict[str, float] = {}
             self._fill()
             if not self._window:
                 raise self._failure or WorkloadError(f"{path}: the trace is empty")
             head = [record for _, _, record in sorted(self._window)]
+            stamped = [record for record in head if record.delay_ms is None]
             self.format = self._records.format
-            self.clock = clock_of(head, self.format, time_unit or self._records.stated_unit)
+            self.clock = clock_of(stamped, self.format, time_unit or self._records.stated_unit)
             stated = block_tokens or self._records.stated_block_tokens
             self.block_tokens, self._block_note = (stated, "") if stated else block_tokens_of(head, self.format)
-            self.grid_s = grid_of([self.clock.seconds(record.stamp) for record in head])
+            self.grid_s = grid_of([self.clock.seconds(record.stamp) for record in stamped])
         except BaseException:
             self._file.__exit__(None, None, None)
             raise
@@ -137,6 +142,9 @@ class Trace:
         if self._conflicts.count:
             many = _such(self._conflicts.count, "request")
             said.append((self._conflicts.line, f"hash_ids: {self._conflicts.what}: not shared from there on ({many})"))
+        if self._waiting.count:
+            many = f"{self._waiting.count} of {self.requests} requests"
+            said.append((self._waiting.line, f"delay: {many} are turns that wait for the answer to the one before"))
         if self._records.left_out:
             said.append((0, f"without a prompt or an answer, left out: {_such(self._records.left_out, 'row')}"))
         return [f"{self.path}:{line}: {text}" if line else f"{self.path}: {text}" for line, text in said]
@@ -183,13 +191,22 @@ class Trace:
                 self._conflicts.add(record.line, found.conflict)
         self.requests += 1
         self.input_tokens += record.input_length
+        at_s, delay_s = self.clock.seconds(record.stamp), None
+        if record.delay_ms is not None:
+            self._waiting.add(record.line)
+            delay_s = record.delay_ms / 1e3
+            at_s = max(at_s, self._turn_s[record.session] + delay_s)
+        if record.session:
+            self._turn_s[record.session] = at_s
         return Request(
             self.requests - 1,
-            self.clock.seconds(record.stamp),
+            at_s,
             record.input_length,
             record.output_length,
             ids,
             self.block_tokens,
+            record.session,
+            delay_s,
         )
 
     def _check_count(self, record: Record, count: int) -> None:

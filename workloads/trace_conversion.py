@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from workloads.prefix_chains import BELOW_ALL_HASHES, PrefixChains
-from workloads.request import WorkloadError
+from workloads.request import Request, WorkloadError
 from workloads.trace import Trace
 from workloads.trace_report import REMEMBERED_BLOCKS
 
@@ -57,7 +57,7 @@ def _write(trace: Trace, file: IO[bytes] | gzip.GzipFile) -> None:
         blocks = -(-request.input_length // request.block_tokens)
         ids = request.block_ids or tuple(next(unshared) for _ in range(blocks))
         record: dict[str, Any] = {
-            "timestamp": _whole_where_possible(round((request.timestamp_s - start_s) * 1e3, 3)),
+            **_when(request, start_s),
             "input_length": request.input_length,
             "output_length": request.output_length,
             "hash_ids": [block if block > BELOW_ALL_HASHES >> 1 else _kept_apart(block) for block in ids],
@@ -65,6 +65,14 @@ def _write(trace: Trace, file: IO[bytes] | gzip.GzipFile) -> None:
         if trace.requests == 1:
             record |= {"time_unit": "ms", "block_tokens": request.block_tokens}
         file.write(f"{json.dumps(record)}\n".encode())
+
+
+def _when(request: Request, start_s: float) -> dict[str, Any]:
+    """Its own time, or how long after the turn before it comes."""
+    session = {"session_id": request.session} if request.session else {}
+    if request.delay_s is not None:
+        return session | {"delay": _whole_where_possible(round(request.delay_s * 1e3, 3))}
+    return session | {"timestamp": _whole_where_possible(round((request.timestamp_s - start_s) * 1e3, 3))}
 
 
 def _kept_apart(block: int) -> int:

@@ -11,78 +11,21 @@ arrays (vllm-project/vllm, vllm/benchmarks/serve.py). Any of these rows in Parqu
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-import reprlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from workloads.json_array import elements, without_doubles
-from workloads.request import BLOCK_TOKENS, WorkloadError
+from workloads.json_records import json_record, read_csv_value, read_date_us, read_number, read_whole
+from workloads.request import WorkloadError
+from workloads.sessions import SessionStamps
 from workloads.trace_file import TraceFile
+from workloads.trace_formats import BAILIAN, COLUMNS, LLMSERVINGSIM, MOONCAKE, PER_SECOND, VLLM_RESULT, Record
 
-LONGEST_TOKENS = 100_000_000
-"""A length beyond this is a broken field, not a request."""
-LATEST_STAMP = 1e19
-"""A stamp beyond this is a broken field; nanoseconds since 1970 pass."""
-PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-"""The units of time stamps."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOT_A_TRACE = (
     "a JSON object a line (Mooncake, Qwen-Bailian, LLMServingSim) or the columns of Azure, BurstGPT, Vidur,"
     " splitwise-sim or BLIS were expected (docs/how-to/trace.md lists them)"
 )
-PROMPTS_AS_TEXT = ("payload", "text", "texts", "text_input", "messages")
-"""Fields of AIPerf's and GenAI-Perf's input whose length in tokens a tokenizer would have to say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A request as the line `line` states it; `stamp` in the file's unit, `block_ids` None where there are none."""
-
-    line: int
-    stamp: float
-    input_length: int
-    output_length: int
-    block_ids: tuple[int, ...] | None
-
-
-@dataclass(frozen=True)
-class Format:
-    """What a kind of trace is documented to mean: the unit of its stamps and the tokens of a block.
-
-    `dated`: its stamps are dates, which `records` gives as microseconds since 1970. `answerless`: its log holds failed
-    requests, which have no answer and are left out.
-    """
-
-    name: str
-    title: str
-    time_unit: str
-    block_tokens: int = BLOCK_TOKENS
-    dated: bool = False
-    answerless: bool = False
-
-
-MOONCAKE = Format("mooncake", "Mooncake trace", "ms")
-BAILIAN = Format("qwen-bailian", "Qwen-Bailian trace", "s", block_tokens=16)
-AZURE = Format("azure", "Azure CSV", "us", dated=True, answerless=True)
-BURSTGPT = Format("burstgpt", "BurstGPT CSV", "s", answerless=True)
-SPLITWISE_SIM = Format("splitwise-sim", "splitwise-sim CSV", "s")
-VIDUR = Format("vidur", "Vidur CSV", "s")
-BLIS = Format("blis", "BLIS trace", "us", answerless=True)
-LLMSERVINGSIM = Format("llmservingsim", "LLMServingSim dataset", "ns", block_tokens=16)
-VLLM_RESULT = Format("vllm-bench-serve", "result of vLLM's bench serve", "s", answerless=True)
-
-COLUMNS = {
-    ("timestamp", "contexttokens", "generatedtokens"): AZURE,
-    ("timestamp", "request tokens", "response tokens"): BURSTGPT,
-    ("arrival_timestamp", "prompt_size", "token_size"): SPLITWISE_SIM,
-    ("arrived_at", "num_prefill_tokens", "num_decode_tokens"): VIDUR,
-    ("arrival_time_us", "input_tokens", "output_tokens"): BLIS,
-}
-"""The columns that are read of a table, in lower case, and whose they are."""
 
 
 class Records:
@@ -98,6 +41,7 @@ class Records:
         self.stated_unit: str | None = None
         self.stated_block_tokens: int | None = None
         self.left_out = 0
+        self._sessions = SessionStamps()
         self._records = self._start()
 
     def __iter__(self) -> Iterator[Record]:
@@ -140,9 +84,9 @@ class Records:
         self.stated_block_tokens = tokens if type(tokens) is int and tokens > 0 else None
 
     def _of_lines(self, first: Any, lines: Iterator[str]) -> Iterator[Record]:
-        yield json_record(self._place, self._file.number, first)
+        yield self._json(self._place, self._file.number, first)
         for line in lines:
-            yield json_record(self._place, self._file.number, _decoded(self._place, line))
+            yield self._json(self._place, self._file.number, _decoded(self._place, line))
 
     def _of_array(self) -> Iterator[Record]:
         found = elements(self._file)
@@ -153,9 +97,12 @@ class Records:
         return self._of_elements(first, found)
 
     def _of_elements(self, first: tuple[int, Any], others: Iterator[tuple[int, Any]]) -> Iterator[Record]:
-        yield json_record(f"{self._file.path}:{first[0]}", *first)
+        yield self._json(f"{self._file.path}:{first[0]}", *first)
         for number, value in others:
-            yield json_record(f"{self._file.path}:{number}", number, value)
+            yield self._json(f"{self._file.path}:{number}", number, value)
+
+    def _json(self, place: str, line: int, value: Any) -> Record:
+        return self._sessions.placed(place, json_record(place, line, value))
 
     def _of_csv(self, header: str, lines: Iterator[str]) -> Iterator[Record]:
         try:
@@ -220,12 +167,12 @@ class Records:
         stamp, prompt, answer = values
         least = 0 if self.format.answerless else 1
         input_length, output_length = (
-            _whole(place, value, name, least=least) for value, name in zip((prompt, answer), names[1:], strict=True)
+            read_whole(place, value, name, least=least) for value, name in zip((prompt, answer), names[1:], strict=True)
         )
         if not input_length or not output_length:
             self.left_out += 1
             return None
-        at = _date_us(place, str(stamp), names[0]) if self.format.dated else _number(place, stamp, names[0])
+        at = read_date_us(place, str(stamp), names[0]) if self.format.dated else read_number(place, stamp, names[0])
         return Record(line, at, input_length, output_length, None)
 
     def _of_rows(self, lines: Iterator[str], at: list[int], names: list[str]) -> Iterator[Record]:
@@ -240,63 +187,10 @@ class Records:
             if len(row) <= max(at):
                 raise WorkloadError(f"{self._place}: {len(row)} columns, at least {max(at) + 1} were expected")
             stamp, *lengths = (row[k].strip() for k in at)
-            values = (stamp if self.format.dated else _csv_value(stamp), *map(_csv_value, lengths))
+            values = (stamp if self.format.dated else read_csv_value(stamp), *map(read_csv_value, lengths))
             found = self._row(self._place, self._file.number, values, names)
             if found is not None:
                 yield found
-
-
-def json_record(place: str, line: int, record: Any) -> Record:
-    """A record from a JSON value. WorkloadError beginning with `place`."""
-    if not isinstance(record, dict):
-        raise WorkloadError(f"{place}: a JSON object was expected, not {type(record).__name__}")
-    if "input_toks" in record:
-        return _of_token_ids(place, line, record)
-    if "input_length" not in record and any(name in record for name in PROMPTS_AS_TEXT):
-        raise WorkloadError(
-            f"{place}: input_length: missing: prompts as text have no length: count their tokens with the model's"
-            " tokenizer"
-        )
-    if "benchmarks" in record:
-        raise WorkloadError(
-            f"{place}: a report of benchmarks (GuideLLM): write a line a request with timestamp, input_length and"
-            " output_length"
-        )
-    if "timestamp" not in record and any(name in record for name in ("session_id", "delay", "delay_ms")):
-        raise WorkloadError(
-            f"{place}: timestamp: missing: turns after a delay (a closed loop) are not replayed: give each line a time"
-        )
-    return Record(
-        line,
-        _number(place, _field(place, record, "timestamp"), "timestamp"),
-        _whole(place, _field(place, record, "input_length"), "input_length", least=1),
-        _whole(place, _field(place, record, "output_length"), "output_length", least=1),
-        _ids(place, record.get("hash_ids")),
-    )
-
-
-def _of_token_ids(place: str, line: int, record: dict[str, Any]) -> Record:
-    """A request of LLMServingSim; the id of a full block is made from its token ids and all before them."""
-    input_length = _whole(place, _field(place, record, "input_toks"), "input_toks", least=1)
-    tokens = record.get("input_tok_ids")
-    if tokens is not None and (not isinstance(tokens, list) or not set(map(type, tokens)) <= {int}):
-        raise WorkloadError(f"{place}: input_tok_ids: a list of whole numbers was expected")
-    return Record(
-        line,
-        _number(place, _field(place, record, "arrival_time_ns"), "arrival_time_ns"),
-        input_length,
-        _whole(place, _field(place, record, "output_toks"), "output_toks", least=1),
-        _blocks_of(tokens[:input_length], LLMSERVINGSIM.block_tokens) if tokens else None,
-    )
-
-
-def _blocks_of(tokens: list[int], block_tokens: int) -> tuple[int, ...]:
-    """Ids of the full blocks of a prompt, positive and below 2^60: the same for the same tokens from its start on."""
-    ids, chain = [], hashlib.blake2b(digest_size=8)
-    for end in range(block_tokens, len(tokens) + 1, block_tokens):
-        chain.update(f"{tokens[end - block_tokens : end]}".encode())
-        ids.append(int.from_bytes(chain.digest(), "big") >> 4)
-    return tuple(ids)
 
 
 def _goes_on(line: str) -> bool:
@@ -321,65 +215,6 @@ def _decoded(place: str, line: str) -> Any:
         raise WorkloadError(f"{place}: not JSON that can be read: a number of thousands of digits") from None
     except RecursionError:
         raise WorkloadError(f"{place}: not JSON: nested too deep") from None
-
-
-def _field(place: str, record: dict[str, Any], name: str) -> Any:
-    if name not in record:
-        raise WorkloadError(f"{place}: {name}: missing")
-    return record[name]
-
-
-def _ids(place: str, found: Any) -> tuple[int, ...] | None:
-    if found is None:
-        return None
-    if isinstance(found, list) and set(map(type, found)) <= {int}:
-        return tuple(found) or None
-    if isinstance(found, list) and all(type(block) in (int, float) and block % 1 == 0 for block in found):
-        return tuple(int(block) for block in found)
-    raise WorkloadError(f"{place}: hash_ids: a list of whole numbers was expected")
-
-
-def _whole(place: str, value: Any, name: str, *, least: int) -> int:
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    if type(value) is not int:
-        raise WorkloadError(f"{place}: {name}: {reprlib.repr(value)} is not a whole number")
-    if not least <= value <= LONGEST_TOKENS:
-        raise WorkloadError(f"{place}: {name}: {reprlib.repr(value)} is outside {least} ... {LONGEST_TOKENS}")
-    return value
-
-
-def _number(place: str, value: Any, name: str) -> float:
-    if type(value) not in (int, float):
-        raise WorkloadError(f"{place}: {name}: {reprlib.repr(value)} is not a number")
-    if not 0 <= value <= LATEST_STAMP:  # NaN too
-        remedy = ": add the same to every stamp, or take the line out" if value < 0 else ""
-        raise WorkloadError(f"{place}: {name}: {reprlib.repr(value)} is outside 0 ... {LATEST_STAMP:g}{remedy}")
-    number: float = value
-    return number
-
-
-def _csv_value(text: str) -> Any:
-    """A number where the text is one."""
-    try:
-        return int(text)
-    except ValueError:
-        try:
-            return float(text)
-        except ValueError:
-            return text
-
-
-def _date_us(place: str, text: str, name: str) -> float:
-    try:
-        date = datetime.fromisoformat(text)
-    except ValueError:
-        raise WorkloadError(
-            f"{place}: {name}: {reprlib.repr(text)} is not a date and time such as 2023-11-16 18:00:04.25"
-        ) from None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return _number(place, (date - EPOCH) // timedelta(microseconds=1), name)
 
 
 def _shown(found: str | Sequence[str]) -> str:

@@ -74,14 +74,14 @@ def report_on_trace(
             start_s = at_s if start_s is None else start_s
             last_s = at_s if last_s is None else last_s
             longest_gap = max(longest_gap, (at_s - last_s, last_s))
-            last_s = at_s
+            last_s = max(at_s, last_s)  # turns of a session are given out ahead of their time
             inputs.add(request.input_length)
             outputs.add(request.output_length)
             here = int((at_s - start_s) // BUSY_S)
             in_interval, interval = (in_interval + 1 if here == interval else 1), here
             busiest = max(busiest, in_interval)
             if trace.requests == replayed:
-                part = _part(trace, at_s - start_s, inputs, outputs)
+                part = _part(trace, last_s - start_s, inputs, outputs)
         assert start_s is not None
         assert last_s is not None
         span_s = last_s - start_s

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from experiments.running.run_spec import RunSpec
 from scenario import Scenario
-from serving import POLICY_ERROR, Outcome, Watch
+from serving import AFTER_ITS_END, POLICY_ERROR, Outcome, Watch
 
 if TYPE_CHECKING:
     from testbed import CaptureOrder
@@ -52,7 +52,7 @@ def verdict_of(spec: RunSpec, outcome: Outcome) -> Mapping[str, Any]:
     """How far the run can be trusted: `verdict` valid, suspect or invalid, and `reasons`.
 
     The analytic world does what its equations say, so its runs are valid; whether the equations hold is the question.
-    A run that its policy ended is invalid in either world.
+    In either world a run is suspect if its sessions outlasted the background traffic, invalid if its policy ended it.
     """
     if spec.world == "analytic":
         found: dict[str, Any] = {"verdict": "valid", "reasons": []}
@@ -60,6 +60,13 @@ def verdict_of(spec: RunSpec, outcome: Outcome) -> Mapping[str, Any]:
         from testbed import judge
 
         found = judge(spec.scenario, outcome)
+    if after := outcome.evidence.get("congestion", {}).get(AFTER_ITS_END):
+        reason = (
+            f"{after} turns of sessions came after the background traffic had ended: they took longer than forecast;"
+            " replay fewer requests, or lower the load"
+        )
+        verdict = "suspect" if found["verdict"] == "valid" else found["verdict"]
+        found = {**found, "verdict": verdict, "reasons": [*found["reasons"], reason]}
     if broken := outcome.evidence.get(POLICY_ERROR):
         return {"verdict": "invalid", "reasons": [broken, *found["reasons"]]}
     return found

@@ -132,7 +132,7 @@ def test_an_error_has_the_members_of_the_example() -> None:
 
 
 def test_the_directory_has_the_members_of_the_example() -> None:
-    """RFC 7285, 9.2.3: every member of the example's that is not optional is in ours, at the same place."""
+    """RFC 7285, 9.2.3 and 9.2.4: every member of the entries kept is in ours, at the same place."""
     costs, filters = "application/alto-costmap+json", "application/alto-costmapfilter+json"
     example = {
         "meta": {"cost-types": {"num-routing": ROUTING}, "default-alto-network-map": "my-default-network-map"},

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from workloads import Trace, WorkloadError, open_in_time, read_trace
 from workloads.disk_sort import sorted_on_disk
-from workloads.trace_records import Record
+from workloads.trace_formats import Record
 
 GOOD = {"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [0, 1]}
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from workloads import Request, Trace, WorkloadError, count_requests, read_trace
 from workloads.disk_sort import sorted_on_disk
-from workloads.trace_records import Record
+from workloads.trace_formats import Record
 
 GOOD = {"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [0, 1]}
 
@@ -73,7 +73,10 @@ def test_lines_beyond_the_last_one_needed_are_not_read(tmp_path: Path) -> None:
         ("{", "not JSON: "),
         ("hello", "not JSON: "),
         ("1, 2, 3", "not JSON: "),
-        (json.dumps({"session_id": 1, "delay": 5}), "timestamp: missing: turns after a delay (a closed loop)"),
+        (
+            json.dumps({"session_id": 1, "delay": 5, "input_length": 9, "output_length": 1}),
+            "timestamp: missing: the first turn of session '1' needs one",
+        ),
         ("[" * 100_000, "not JSON: nested too deep"),
         ('{"timestamp": ' + "9" * 5000 + "}", "not JSON that can be read: a number of thousands of digits"),
         ("[1, 2]", "a JSON object was expected, not list"),
