@@ -30,8 +30,8 @@ class SessionStamps:
             return replace(record, session=session)
         if name not in self._latest:
             raise WorkloadError(
-                f"{place}: timestamp: missing: the first turn of session {reprlib.repr(name)} needs one; others may have"
-                " `delay`, in ms"
+                f"{place}: timestamp: missing: the first turn of session {reprlib.repr(name)} needs one; others may"
+                " have `delay`, in ms"
             )
         session, stamp = self._latest[name]
         return replace(record, session=session, stamp=stamp)
