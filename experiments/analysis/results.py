@@ -179,7 +179,7 @@ def _means(group: pd.DataFrame) -> dict[str, float]:
         (("p99_ttft_ms", "p99_ttft_low_ms", "p99_ttft_high_ms"), percentile_interval(ttft_ms, 99, units)),
         (
             ("tpot_ms", "tpot_low_ms", "tpot_high_ms"),
-            mean_interval(spoke["tpot_ms"].to_numpy(dtype=float), units=units_of(spoke)),
+            mean_interval(spoke["tpot_ms"].to_numpy(dtype=float), units=units_of(spoke, "tpot_ms")),
         ),
         (
             ("slo_attainment", "slo_low", "slo_high"),

@@ -42,6 +42,10 @@ units. Fewer units make intervals too wide to decide anything once several compa
 make blocks too short to be independent: docs/explanation/intervals.md has the coverage of either."""
 
 
+RUN_WIDE = frozenset({"tpot_ms"})
+"""Columns that differ by run more than by request: a unit is a seed, however few there are, and one tells no interval.
+Blocks of a run are so much alike in them that 37 to 81 of 100 intervals of a short run held the truth."""
+
 KEYS = ["seed", "request_id"]
 """What names a request in every policy's runs."""
 
@@ -132,14 +136,17 @@ def counted(requests: pd.DataFrame, warm_up: float = WARM_UP_SHARE) -> pd.DataFr
     return kept
 
 
-def units_of(requests: pd.DataFrame) -> Units:
-    """The unit of each row, numbered from 0: its `seed`, or with few seeds its block of consecutive `request_id`."""
-    return _units(*(requests[name].to_numpy() for name in KEYS))
+def units_of(requests: pd.DataFrame, column: str = "") -> Units:
+    """The unit of each row, numbered from 0: its `seed`, or with few seeds its block of consecutive `request_id`.
+
+    Of some columns it is the seed whatever their number (`RUN_WIDE`).
+    """
+    return _units(*(requests[name].to_numpy() for name in KEYS), column)
 
 
-def _units(seed: NDArray[Any], numbers: NDArray[Any]) -> Units:
+def _units(seed: NDArray[Any], numbers: NDArray[Any], column: str) -> Units:
     seeds, seed_of = np.unique(seed, return_inverse=True)
-    if len(seeds) >= LEAST_UNITS or not len(seed):
+    if len(seeds) >= LEAST_UNITS or not len(seed) or column in RUN_WIDE:
         return seed_of.astype(np.int64)
     unit_of = seed_of * LEAST_UNITS
     for one in range(len(seeds)):
@@ -275,10 +282,10 @@ def _pairs(
     """
     mine, theirs = (_keys_and_values(frame, column, completed=completed) for frame in (baseline, other))
     if _same_requests(mine, theirs):
-        return mine[2], theirs[2], _units(*mine[:2])
+        return mine[2], theirs[2], _units(*mine[:2], column)
     tables = [pd.DataFrame(dict(zip((*KEYS, "value"), found, strict=True))) for found in (mine, theirs)]
     pairs = tables[0].merge(tables[1], on=KEYS, suffixes=("_before", "_after"))
-    return pairs["value_before"].to_numpy(), pairs["value_after"].to_numpy(), units_of(pairs)
+    return pairs["value_before"].to_numpy(), pairs["value_after"].to_numpy(), units_of(pairs, column)
 
 
 def _completed_pairs(baseline: pd.DataFrame, other: pd.DataFrame, column: str) -> tuple[Floats, Floats, Units]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.analysis import margins, mean_interval, units_of
+from experiments.analysis import margins
 from experiments.running import json_text, read_manifest, read_table
 
 Floats = NDArray[np.float64]
@@ -24,17 +24,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TbtChange:
-    """Mean TBT (a request's mean gap between tokens) of both runs, and of the paired differences mean and interval.
+    """Mean TBT (a request's mean gap between tokens) of both runs, and the mean of the paired differences.
 
-    NaN where no request of both has two tokens.
+    NaN where no request of both has two tokens. No interval: TBT differs by run more than by request, and a sweep has
+    more seeds than one (docs/explanation/intervals.md).
     """
 
     requests: int
     with_ms: float
     without_ms: float
     change_ms: float
-    low_ms: float
-    high_ms: float
     p99_change_ms: float
 
 
@@ -47,11 +46,10 @@ def tbt_change(with_policy: pd.DataFrame, without: pd.DataFrame) -> tuple[TbtCha
     ]
     pairs = tables[0].merge(tables[1], on="request_id", suffixes=("_with", "_without"))
     one, other = (pairs[f"tpot_ms_{which}"].to_numpy(dtype=float) for which in ("with", "without"))
-    mean, low, high = mean_interval(one - other, units=units_of(pairs.assign(seed=0)))
     if not len(pairs):
-        return TbtChange(0, *[math.nan] * 6), one, other
+        return TbtChange(0, *[math.nan] * 4), one, other
     p99 = float(np.percentile(one, 99) - np.percentile(other, 99))
-    return TbtChange(len(pairs), float(one.mean()), float(other.mean()), mean, low, high, p99), one, other
+    return TbtChange(len(pairs), float(one.mean()), float(other.mean()), float((one - other).mean()), p99), one, other
 
 
 def draw(place: Path, one: Floats, other: Floats, names: tuple[str, str], world: str) -> list[Path]:

@@ -183,7 +183,8 @@ def _mean(column: str, completed: bool = True) -> Callable[[pd.DataFrame], Inter
         rows = group[group["status"] == "completed"] if completed else group
         rows = rows.dropna(subset=[column])
         bounds = (-math.inf, math.inf) if completed else SHARE
-        return Interval(*mean_interval(rows[column].to_numpy(dtype=float), units=units_of(rows), bounds=bounds))
+        units = units_of(rows, column)
+        return Interval(*mean_interval(rows[column].to_numpy(dtype=float), units=units, bounds=bounds))
 
     return measure
 

@@ -175,6 +175,10 @@ def test_fewer_requests_than_blocks_are_a_unit_each() -> None:
     assert units_of(runs(1, 3, 1.0)).tolist() == [0, 1, 2]
 
 
+def test_the_units_of_tbt_are_the_runs_however_few() -> None:
+    assert units_of(runs(3, 40, 1.0), "tpot_ms").tolist() == np.repeat([0, 1, 2], 40).tolist()
+
+
 # Intervals that are honest
 
 
@@ -277,6 +281,23 @@ def test_an_answer_of_one_token_enters_no_difference_of_tbt() -> None:
     after = frame(record(0, tpot_ms=32.0), record(1, tpot_ms=math.nan, output_length=1), seed=0)
     found = difference(before, after, "tpot_ms", completed=True)
     assert (found.value, found.pairs) == (2.0, 1)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_an_interval_of_tbt_holds_the_truth_with_few_runs_that_differ_as_a_whole(seeds: int) -> None:
+    """Every request of a run steps in the same batches, so their TBT changes together."""
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(200):
+        rise = np.repeat(rng.normal(1.0, 0.3, seeds), 40)
+        before = runs(seeds, 40, 1.0, tpot_ms=30 + rng.normal(0, 0.1, 40 * seeds))
+        low, high = difference(
+            before, before.assign(tpot_ms=before["tpot_ms"] + rise), "tpot_ms", completed=True
+        ).interval()
+        held += low <= 1.0 <= high
+    assert 180 <= held <= 199
+    alone = runs(1, 40, 1.0, tpot_ms=30.0)
+    assert math.isnan(difference(alone, alone, "tpot_ms", completed=True).interval()[0])
 
 
 def test_the_share_that_stayed_the_same() -> None:

@@ -61,7 +61,7 @@ def test_what_netkv_adds_to_the_time_between_tokens_is_its_larger_batches(baseli
     with_netkv, without = (run(policy, **{"workload.requests": 600}) for policy in ("netkv_full", baseline))
     change, _, _ = tbt_change(table(with_netkv), table(without))
     assert change.requests > 550
-    assert 0 < change.low_ms < change.change_ms < 2.0
+    assert 0.3 < change.change_ms < 2.0
     gap_ms = [
         float(np.average(outcome.token_gaps_ms, weights=outcome.token_gap_counts)) for outcome in (with_netkv, without)
     ]
@@ -86,5 +86,4 @@ def test_the_change_is_paired_by_request() -> None:
     change, with_ms, without_ms = tbt_change(one, other)
     assert (change.requests, change.change_ms) == (2, 0.75)
     assert (with_ms - without_ms).tolist() == [0.5, 1.0]
-    assert change.low_ms < 0.5  # two requests say little
     assert np.isclose(change.with_ms, 35.5)
