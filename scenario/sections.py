@@ -245,7 +245,7 @@ class ServingSpec(Section):
         description="KV memory of a decode instance for admitted requests, tokens, 1 to 1e9.",
     )
     kv_admission: Literal["before_transfer", "after_transfer"] = Field(
-        "after_transfer",
+        "before_transfer",
         description="When a request takes KV memory of its decode instance. `before_transfer`: the transfer waits until"
         " it is free, as with vLLM's KV connectors, and then the request holds it until its last token."
         " `after_transfer`: with its place in the batch; KV that has arrived waits elsewhere, as in host memory, where"

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.xdist_group("checking")
 BUSY = {
     **{"workload__requests": 120, "workload__speedup": 3.0, "workload__max_output_tokens": 100},
     **{"serving__batch_slots": 3, "serving__kv_memory_tokens": 40_000, "simulation__link_sample_s": 1.0},
+    "serving__kv_admission": "after_transfer",
 }
 """Prompts queue for prefill, requests wait for slots and for memory, and some never fit."""
 

@@ -90,7 +90,8 @@ def test_a_slot_binds() -> None:
 
 
 def test_memory_binds_before_slots() -> None:
-    two_prompts = one_pair(serving=ServingSpec(kv_memory_tokens=1100, prefix_cache_tokens=0))
+    serving = ServingSpec(kv_memory_tokens=1100, prefix_cache_tokens=0, kv_admission="after_transfer")
+    two_prompts = one_pair(serving=serving)
     first, second, third = play(two_prompts, [prompt(number, 0.0, output_tokens=30) for number in range(3)]).requests
     assert first.admission_ms == 0
     assert second.admission_ms < STEP_S * 1e3  # until the step under way has ended

@@ -24,8 +24,10 @@ from workloads import Request
 def test_every_policy_completes_every_request(policy: str) -> None:
     outcome = run(small(policy, slo=SloSpec(ttft_s=1e3)))  # one policy turns away what would miss it
     assert [record.status for record in outcome.requests] == ["completed"] * 80
+    waits_ms = {row["request_id"]: row["memory_wait_ms"] for row in outcome.decisions}
     for record in outcome.requests:
         parts_ms = record.queue_ms + record.prefill_ms + record.kv_transfer_ms + record.admission_ms
+        parts_ms += waits_ms[record.request_id]
         assert 0.030 * 1e3 <= record.ttft_ms - parts_ms + 1e-6 <= 0.050 * 1e3
         assert record.e2el_ms >= record.ttft_ms
         assert record.output_length == 1 or 30.0 - 1e-9 <= record.tpot_ms <= 50.0
