@@ -90,14 +90,20 @@ def test_a_gain_of_up_to_the_papers_figure(
 
 def test_a_few_configurations_cannot_speak_of_all(sweeps: Sweeps) -> None:
     for at in range(LEAST_CONFIGURATIONS):
-        for refresh_s in (0.5, 2.0):  # of one configuration they count once
-            sweeps.run("topology", "netkv_full", 0, ttft=less(5), labels={"at": at, "refresh_s": refresh_s})
-        sweeps.run("topology", "round_robin", 0, labels={"at": at})
+        for seed in range(SEEDS):
+            for refresh_s in (0.5, 2.0):  # of one configuration they count once
+                sweeps.run("topology", "netkv_full", seed, ttft=less(5), labels={"at": at, "refresh_s": refresh_s})
+            sweeps.run("topology", "round_robin", seed, labels={"at": at})
         few = at < LEAST_CONFIGURATIONS - 1
         assert found_in(sweeps, "C4").verdict == ("inconclusive" if few else "not reproduced")
         assert found_in(sweeps, "C6").verdict == ("inconclusive" if few else "not reproduced")
         assert found_in(sweeps, "C7").verdict == ("inconclusive" if few else "reproduced")
         assert ("to speak of all takes 4" in found_in(sweeps, "C7").sentence) == few
+
+
+def test_one_seed_says_nothing_of_tbt_and_why(sweeps: Sweeps) -> None:
+    sweeps.pair("topology", "round_robin", seeds=1, tpot_ms=12.0)
+    assert found_in(sweeps, "C7").sentence.startswith("not measured: one seed tells no interval of a mean TBT")
 
 
 def test_but_one_is_enough_to_show_what_can_be(sweeps: Sweeps) -> None:
