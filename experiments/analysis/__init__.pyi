@@ -1,6 +1,6 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from . import margins
-from .best_of_several import BestOfSeveral, against_best, best_of_other_seeds, what_binds
+from .best_of_several import BestOfSeveral, against_best, best_of_other_seeds, decode_wait_ms, what_binds
 from .degradation import (
     FAILED_LOSS,
     MEASURES,
@@ -114,6 +114,7 @@ __all__ = [
     "change_column",
     "constancy",
     "counted",
+    "decode_wait_ms",
     "difference",
     "fieller",
     "fit_gain",

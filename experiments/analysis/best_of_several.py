@@ -73,14 +73,24 @@ def against_best(
 def what_binds(group: pd.DataFrame) -> dict[str, float]:
     """What requests of a row waited for, and what they did not have to move.
 
-    `admission_ms`: mean wait for a place in the decode batch; `waiting_percent`: share of the requests that waited
-    there for longer than one decode step of their own (the mean time between their tokens); `cached_percent`: share of
-    all prompt tokens that the decode instance held.
+    `admission_ms`: mean of `decode_wait_ms`; `waiting_percent`: share of the requests that waited for longer than one
+    decode step of their own (the mean time between their tokens); `cached_percent`: share of all prompt tokens that the
+    decode instance held.
     """
     done = group[group["status"] == "completed"]
-    stepping = done.dropna(subset=["tpot_ms"])
+    waited_ms, step_ms = decode_wait_ms(done), done["tpot_ms"]
     return {
-        "admission_ms": float(done["admission_ms"].mean()),
-        "waiting_percent": 100 * float((stepping["admission_ms"] > stepping["tpot_ms"]).mean()),
+        "admission_ms": float(waited_ms.mean()),
+        "waiting_percent": 100 * float((waited_ms > step_ms)[step_ms.notna()].mean()),
         "cached_percent": 100 * float(done["cached_tokens"].sum() / done["input_length"].sum()),
     }
+
+
+def decode_wait_ms(completed: pd.DataFrame) -> pd.Series[float]:
+    """How long each request waited for its decode instance: for KV memory before the transfer, for a place after it.
+
+    What its other parts leave of the time to first token; its first step is taken to be like those that follow.
+    """
+    parts_ms = completed[["queue_ms", "prefill_ms", "kv_transfer_ms", "tpot_ms"]].sum(axis=1, skipna=False)
+    rest_ms = (completed["ttft_ms"] - parts_ms).fillna(0.0)
+    return completed["admission_ms"].where(completed["admission_ms"] > rest_ms, rest_ms)

@@ -141,7 +141,7 @@ def units_of(requests: pd.DataFrame, column: str = "") -> Units:
 
     Of some columns it is the seed whatever their number (`RUN_WIDE`).
     """
-    return _units(*(requests[name].to_numpy() for name in KEYS), column)
+    return _units(requests["seed"].to_numpy(), requests["request_id"].to_numpy(), column)
 
 
 def _units(seed: NDArray[Any], numbers: NDArray[Any], column: str) -> Units:

@@ -18,7 +18,8 @@ def requests(**ttft_ms: list[float]) -> pd.DataFrame:
     rows = [
         {
             "policy": policy, "seed": seed, "request_id": number, "status": "completed", "ttft_ms": value + number,
-            "tpot_ms": 30.0, "admission_ms": 0.0, "cached_tokens": 0, "input_length": 1000,
+            "tpot_ms": 30.0, "admission_ms": 0.0, "cached_tokens": 0, "input_length": 1000, "queue_ms": 0.0,
+            "prefill_ms": value + number - 30.0, "kv_transfer_ms": 0.0,
         }
         for policy, values in ttft_ms.items()
         for seed, value in enumerate(values)
@@ -86,3 +87,11 @@ def test_who_waits_for_decode_waits_longer_than_a_step_of_its_own() -> None:
     assert found["waiting_percent"] == pytest.approx(100 / 6)
     assert found["admission_ms"] == pytest.approx((30 + 31 + 500) / 7)
     assert found["cached_percent"] == pytest.approx(100 * 400 / 7000)
+
+
+def test_a_wait_for_memory_before_the_transfer_is_a_wait_for_decode() -> None:
+    frame = requests(ours=[80.0])
+    changed(frame, 1, ttft_ms=181.0)  # 100 ms in no other part of it
+    changed(frame, 2, ttft_ms=182.0, admission_ms=25.0)  # 100 ms in all, 25 of them after the transfer
+    found = what_binds(frame)
+    assert (found["waiting_percent"], found["admission_ms"]) == (50.0, pytest.approx((100 + 100) / 4))

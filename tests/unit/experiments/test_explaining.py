@@ -110,6 +110,7 @@ def test_a_tie_is_told_as_one(tmp_path: Path) -> None:
 def small(policy: str, **changes: Any) -> RunSpec:
     """A minute of requests beside traffic that moves."""
     beside = {"congestion__kind": "onoff", "oracle__refresh_s": 2.0, "serving__batch_slots": 4}
+    beside |= {"serving__kv_admission": "after_transfer"}  # waits for memory are refused, and `ca` has some
     return spec(policy=policy, workload__requests=60, workload__speedup=3, **beside, **changes)
 
 

@@ -9,6 +9,7 @@ from functools import cache
 import pandas as pd
 import pytest
 
+from experiments.analysis import decode_wait_ms
 from experiments.questions import QUESTIONS
 from experiments.questions.regimes import NETKV, PUBLIC, REGIMES, SHOWN_PUBLIC
 from experiments.running import RunSpec
@@ -41,7 +42,7 @@ def spec_of(regime: str, policy: str, seed: int = 0) -> RunSpec:
 def waiting_share(regime: str, policy: str) -> float:
     """Of two seeds: the requests that waited for a place in the batch for longer than a step of their own."""
     rows = pd.concat([made(regime, policy, seed) for seed in (0, 1)]).dropna(subset=["tpot_ms"])
-    return float((rows["admission_ms"] > rows["tpot_ms"]).mean())
+    return float((decode_wait_ms(rows) > rows["tpot_ms"]).mean())
 
 
 def cached_share(regime: str, policy: str) -> float:

@@ -109,8 +109,8 @@ def test_results_are_a_row_a_condition_with_every_column(ask: Ask, name: str) ->
     assert (results["requests"] == results["completed"]).all()
     assert results[["ttft_ms", "tpot_ms", "kv_transfer_ms", "decision_us", "slo_attainment"]].notna().all(axis=None)
     assert (results["decision_us"] > 0).all()
-    for place in ("ttft", "tpot"):
-        assert (results[f"{place}_low_ms"] <= results[f"{place}_ms"] + 1e-9).all()
+    assert (results["ttft_low_ms"] <= results["ttft_ms"] + 1e-9).all()
+    assert results["tpot_low_ms"].isna().equals(results["seeds"] < 2)  # a mean TBT's interval rests on whole runs
     assert json.loads((ask(name).folder / "sweep.json").read_text())["question"] == name
 
 
