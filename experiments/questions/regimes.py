@@ -170,7 +170,7 @@ def _bound(rows: pd.DataFrame) -> str:
     waiting = rows.groupby("regime", sort=False)["waiting_percent"].agg(["min", "max"])
     at = ", ".join(f"{low:.0f} to {high:.0f} % in {regime}" for regime, (low, high) in waiting.iterrows())
     return (
-        f"longer than one step of its own for a place in the batch waited, by policy, {at} of the requests"
+        f"longer than one step of its own for the decode instance waited, by policy, {at} of the requests"
         f" ({seeds_name(int(rows['seeds'].max()))})"
     )
 
