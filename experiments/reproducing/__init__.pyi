@@ -4,6 +4,7 @@ from .cells_beside import COLUMNS, CellBeside, cells_beside, cells_frame
 from .charts import paper_charts
 from .conditions import PaperCondition
 from .fit import PARAMETERS, declared_cells, fit_workload, taken_over_from_rag
+from .fluid_twins import cells_by_twins, twins_of
 from .planned_runs import NAME, PROFILES, TABLES, ReproductionProfile, cells_of, planned_runs, short
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ReproductionProfile",
     "answers",
     "cells_beside",
+    "cells_by_twins",
     "cells_frame",
     "cells_of",
     "declared_cells",
@@ -26,4 +28,5 @@ __all__ = [
     "short",
     "taken_over_from_rag",
     "totals",
+    "twins_of",
 ]

@@ -130,16 +130,20 @@ def cells_beside(requests: pd.DataFrame, tables: tuple[str, ...] = ()) -> list[C
     """
     found = []
     for world, of_world in counted(requests).groupby("world", sort=False):
-        of_world = of_world.assign(refresh_s=refresh_numbers(of_world["refresh_s"]).fillna(0.0))
-        keys = ["condition", "refresh_s", "policy"]
-        runs: Runs = {key: group for key, group in of_world.groupby(keys, sort=False)}  # type: ignore[misc]
+        runs = runs_of(of_world)
         for cell in published_cells():
             if (tables and cell.table not in tables) or not _is_for(cell, str(world)):
                 continue
-            group = runs.get(_run_key(cell, cell.policy))
+            group = runs.get(run_key(cell, cell.policy))
             if group is not None and (ours := _measured(cell, group, runs)) is not None:
                 found.append(CellBeside(cell, str(world), ours, len(group)))
     return found
+
+
+def runs_of(requests: pd.DataFrame) -> Runs:
+    """The requests of one world by condition, refresh interval and policy."""
+    named = requests.assign(refresh_s=refresh_numbers(requests["refresh_s"]).fillna(0.0))
+    return {key: rows for key, rows in named.groupby(["condition", "refresh_s", "policy"], sort=False)}  # type: ignore[misc]
 
 
 def _reading_error(cell: PublishedCell) -> float:
@@ -152,7 +156,8 @@ def _reading_error(cell: PublishedCell) -> float:
     return READING_ERROR * AXIS * (max(panel) - min(panel))
 
 
-def _run_key(cell: PublishedCell, policy: str) -> RunKey:
+def run_key(cell: PublishedCell, policy: str) -> RunKey:
+    """Where `runs_of` has the runs that a cell asks of a policy."""
     at = PaperCondition.of_cell(cell, policy)
     return at.name, at.refresh_s, policy
 
@@ -164,7 +169,7 @@ def _is_for(cell: PublishedCell, world: str) -> bool:
 
 def _measured(cell: PublishedCell, group: pd.DataFrame, runs: Runs) -> Interval | None:
     if cell.quantity.endswith("_change"):
-        before = runs.get(_run_key(cell, cell.against)) if cell.against else None
+        before = runs.get(run_key(cell, cell.against)) if cell.against else None
         return None if before is None else CHANGES[cell.quantity](before, group)
     return level_of(cell, group)
 

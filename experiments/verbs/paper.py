@@ -190,6 +190,38 @@ def reproduce(
         raise typer.Exit(1)
 
 
+@paper.command()
+def packets(
+    emulated: Annotated[Path, typer.Argument(metavar="EMULATED", help="A reproduction's folder, emulated runs.")],
+    analytic: Annotated[Path, typer.Argument(metavar="ANALYTIC", help="The same of the analytic world, profile full.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write all cells as a table.")] = None,
+) -> None:
+    """Tell the paper's cells on packets by what packets change of the fluid model's answer.
+
+    Means, shares and changes between policies: the fluid model's over thousands of requests, corrected by how packets
+    differ from it on the hundreds that were emulated. Far narrower than what the emulated runs say by themselves.
+    """
+    from rich.console import Console
+
+    from experiments.reproducing import COLUMNS, cells_by_twins, cells_frame, twins_of
+    from experiments.running import StoreError, check_free, read_sweep
+
+    if out is not None:
+        check_free(out)
+    requests, fluid = read_sweep(emulated, COLUMNS), read_sweep(analytic, COLUMNS)
+    for place, frame, world in ((emulated, requests, "emulated"), (analytic, fluid, "analytic")):
+        if (others := set(frame["world"]) - {world}) or "condition" not in frame:
+            raise StoreError(f"{place}: is no reproduction in the {world} world alone ({', '.join(sorted(others))})")
+    beside = cells_by_twins(requests, twins_of(emulated, requests), fluid)
+    if not beside:
+        raise StoreError(f"{emulated}: none of its cells are among those of {analytic}")
+    console = Console()
+    console.print(_totals(beside))
+    console.print(_listing(beside))
+    if out is not None:
+        cells_frame(beside).to_csv(out, index=False)
+
+
 def _totals(beside: list[CellBeside]) -> Table:
     from rich import box
     from rich.table import Table

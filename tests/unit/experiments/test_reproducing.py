@@ -26,6 +26,7 @@ from experiments.reproducing import (
     PaperCondition,
     answers,
     cells_beside,
+    cells_by_twins,
     cells_frame,
     cells_of,
     declared_cells,
@@ -35,8 +36,10 @@ from experiments.reproducing import (
     short,
     taken_over_from_rag,
     totals,
+    twins_of,
 )
-from experiments.running import read_spec, read_sweep
+from experiments.reproducing.cells_beside import run_key
+from experiments.running import StoreError, read_spec, read_sweep
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("reproducing")
@@ -47,6 +50,7 @@ FULL_AT_200 = next(
     for cell in published_cells("Table 2")
     if (cell.policy, cell.quantity, cell.condition["load_percent"]) == ("paper_full", "mean_ttft", 200)
 )
+FULL_RUN = run_key(FULL_AT_200, FULL_AT_200.policy)
 TINY = ("--set", "workload.requests=30", "--seed", "0")
 
 
@@ -332,3 +336,71 @@ def test_tables_are_named_as_the_paper_names_them() -> None:
     assert [*TABLES] == [*(f"Table {n}" for n in range(2, 7)), *(f"Figure {n}" for n in range(1, 6))]
     assert len(cells_of()) == len(published_cells())
     assert PaperCondition().name == "rag"
+
+
+# Packets, by way of the fluid model.
+
+
+def as_packets(requests: pd.DataFrame, slower: float) -> pd.DataFrame:
+    """As if packets took so much longer for every request."""
+    return requests.assign(world="emulated", ttft_ms=slower * requests["ttft_ms"])
+
+
+def told(cells: list[CellBeside]) -> dict[str, Interval]:
+    return {one.id: one.ours for one in cells}
+
+
+def test_a_twin_is_the_fluid_models_run_of_the_same_specification(made: Reproduction) -> None:
+    some = made.requests[made.requests["condition"] == "rag"]
+    twins = twins_of(made.folder, some)
+    assert list(twins.columns) == list(some.columns)
+    columns = ["run", "seed", "request_id", "policy", "ttft_ms", "kv_transfer_ms", "tier", "slo_met", "condition"]
+    pd.testing.assert_frame_equal(twins[columns], some[columns].reset_index(drop=True))
+
+
+def test_what_packets_change_of_all_requests_alike_is_told_of_the_long_runs(made: Reproduction) -> None:
+    of_fluid = {one.id: one.ours for one in made.cells if one.cell.quantity in ("mean_ttft", "mean_ttft_change")}
+    found = told(cells_by_twins(as_packets(made.requests, 1.25), made.requests, made.requests))
+    ttft = [name for name in found if name in of_fluid and "mean_ttft_change" not in name]
+    assert len(ttft) >= 5
+    for name in ttft:
+        ours, fluid = found[name], of_fluid[name]
+        assert ours.value == pytest.approx(1.25 * fluid.value)
+        assert ours.high - ours.low == pytest.approx(1.25 * (fluid.high - fluid.low), nan_ok=True)
+    changes = [name for name in found if name in of_fluid and "mean_ttft_change" in name]
+    assert changes
+    for name in changes:
+        assert found[name].value == pytest.approx(of_fluid[name].value, abs=1e-9)
+
+
+def test_few_requests_tell_as_much_of_the_mean_as_packets_differ_from_the_fluid_model() -> None:
+    """A heavy tail that both worlds share cancels; what differs from request to request is left."""
+    rng = np.random.default_rng(5)
+
+    def runs(requests: int, seeds: int, world: str) -> pd.DataFrame:
+        size = np.concatenate([np.random.default_rng(seed).lognormal(6, 1.5, requests) for seed in range(seeds)])
+        names = {"world": world, "condition": FULL_RUN[0], "refresh_s": FULL_RUN[1], "policy": FULL_RUN[2]}
+        return pd.DataFrame(
+            {
+                **names, "seed": np.repeat(range(seeds), requests), "request_id": np.tile(range(requests), seeds),
+                "run": np.repeat([f"{world}{seed}" for seed in range(seeds)], requests), "status": "completed",
+                "verdict": "valid", "tier": 3, "kv_bytes": 1, "output_length": 5, "tpot_ms": 12.0, "slo_met": True,
+                "kv_transfer_ms": size, "ttft_ms": size, "decision_us": 1.0, "workload": "rag",
+            }
+        )  # fmt: skip
+
+    short = runs(100, 4, "analytic")
+    packets = short.assign(world="emulated", ttft_ms=short["ttft_ms"] * rng.normal(1.05, 0.05, len(short)))
+    (by_itself,) = (one for one in cells_beside(packets) if one.cell == FULL_AT_200)
+    (by_twins,) = (
+        one for one in cells_by_twins(packets, short, runs(40_000, 4, "analytic")) if one.cell == FULL_AT_200
+    )
+    truth = 1.05 * np.exp(6 + 1.5**2 / 2)
+    assert by_twins.ours.low < truth < by_twins.ours.high
+    assert by_twins.ours.high - by_twins.ours.low < (by_itself.ours.high - by_itself.ours.low) / 3
+
+
+def test_the_command_refuses_the_wrong_world(made: Reproduction) -> None:
+    done = CliRunner().invoke(app, ["paper", "packets", str(made.folder), str(made.folder)])
+    assert isinstance(done.exception, StoreError)
+    assert "is no reproduction in the emulated world alone (analytic)" in str(done.exception)
