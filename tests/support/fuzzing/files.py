@@ -28,6 +28,8 @@ CHAT = {
     "output_length": 5,
     "hash_ids": [1, 2],
 }
+TURN = {"session_id": "s", "delay": 5, "input_length": 600, "output_length": 5, "hash_ids": [0, 1]}
+"""Of a session; the first one has no turn to wait for."""
 AZURE = ("TIMESTAMP,ContextTokens,GeneratedTokens", "2023-11-16 18:00:04.25,400,12")
 BURSTGPT = ("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type", "5,ChatGPT,400,12,412,API")
 VIDUR = ("arrived_at,num_prefill_tokens,num_decode_tokens", "4.25,400,12")
@@ -57,11 +59,13 @@ def make_trace(rng: random.Random) -> bytes:
     if kind == 5:
         return written(rng, damaged(rng, BENCH_SERVE) if rng.random() < 0.7 else BENCH_SERVE)
     if kind < 3:
-        base = rng.choice((CHAT, TOKENS)) if kind == 2 else RECORD
+        base = rng.choice((CHAT, TOKENS)) if kind == 2 else rng.choice((RECORD, RECORD, TURN))
         records = [
             damaged(rng, {**base, "timestamp": 1000 * k}) if rng.random() < 0.4 else base
             for k in range(rng.randrange(1, 6))
         ]
+        if base is TURN and rng.random() < 0.8:
+            records[0] = {**base, "timestamp": 0}
         lines = [written(rng, record) for record in records]
         data = b"[" + b",".join(lines) + b"]" if kind == 1 else b"".join(line + b"\n" for line in lines)
     else:
