@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -62,7 +62,8 @@ def _by_dispatcher(run: DecidedRun, policy: WatchedPolicy) -> Rebuilt:
     if snapshots is None:
         taken = scenario.oracle.model_copy(update={"refresh_s": AT_ONCE_S, "loss": 0.0, "noise": 0.0})
         scenario = scenario.model_copy(update={"oracle": taken})
-    requests = {request.request_id: request for request in workload.requests}
+    came_s = dict(zip(run.requests["request_id"], run.requests["timestamp_s"], strict=True))  # turns: not as forecast
+    requests = {one.request_id: replace(one, timestamp_s=float(came_s[one.request_id])) for one in workload.requests}
     block_tokens = workload.requests[0].block_tokens if requests else BLOCK_TOKENS
     dispatcher = Dispatcher(scenario, run.fabric, run.roles, policy, block_tokens=block_tokens, prefixes=held)
     told: list[tuple[float, int, int, Callable[[], object]]] = []
