@@ -6,6 +6,10 @@ has the same tail and is a few percent off; of thousands of requests more it is 
 as the fluid model's over many requests times the ratio of both on the same ones (a ratio estimator: Cochran, Sampling
 Techniques, 3rd ed. 1977, chapter 6), a share or a change as the fluid model's plus the difference of both. What the
 intervals do not know is a change by packets that shows in longer runs alone.
+
+A twin that decides for itself leaves in all that packets can change, and much noise, since a request of the tail that
+goes elsewhere moves a mean. One that is given the run's decisions leaves the network alone: it takes for granted that
+decisions made beside packets are as good as those made beside a fluid.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.analysis import Estimate, Interval, bootstrap, counted, units_of
+from experiments.comparing import REPLAY, read_recorded, replay_table
 from experiments.published import PublishedCell
 from experiments.reproducing.cells_beside import CellBeside, Runs, cells_beside, run_key, runs_of
 from experiments.running import RUNS, RunSpec, read_manifest, slo_met
@@ -50,6 +55,21 @@ def twins_of(place: Path, requests: pd.DataFrame) -> pd.DataFrame:
             table = pd.DataFrame([asdict(record) for record in world.run(spec.scenario).requests])
         labels = {column: rows[column].iloc[0] for column in requests.columns if column not in table.columns}
         found.append(table.assign(**{**labels, "slo_met": slo_met(table, spec.slo)})[list(requests.columns)])
+    return pd.concat(found, ignore_index=True)
+
+
+def replayed(place: Path, requests: pd.DataFrame) -> pd.DataFrame:
+    """The emulated requests with the KV transfers of the fluid model that is given their decisions, starts and paths.
+
+    What comes after a transfer is as much sooner or later. TBT is as it was, so it is left out (NaN where it is asked).
+    """
+    found = []
+    for name, rows in requests.groupby("run", sort=False):
+        run = read_recorded(place / RUNS / str(name))
+        table = replay_table([run]).set_index("request_id")
+        longer_ms = rows["request_id"].map(1e3 * (table["taken_s"] - table[REPLAY])).fillna(0.0)
+        told = rows.assign(kv_transfer_ms=rows["kv_transfer_ms"] - longer_ms, ttft_ms=rows["ttft_ms"] - longer_ms)
+        found.append(told.assign(slo_met=slo_met(told, run.spec.slo), tpot_ms=math.nan))
     return pd.concat(found, ignore_index=True)
 
 
@@ -96,6 +116,8 @@ def _told(cell: PublishedCell, packets: Runs, same: Runs, long: Interval) -> Int
             told = (100 if cell.unit == "points" else 1) * ((found[0] - found[2]) - (found[1] - found[3]))
         return told
 
+    if not len(units):
+        return None
     value, error = bootstrap(units, statistic)
     low, high = Estimate(value, error, len(np.unique(units)), len(units)).interval()
     if cell.quantity not in RATIOS:

@@ -194,16 +194,21 @@ def reproduce(
 def packets(
     emulated: Annotated[Path, typer.Argument(metavar="EMULATED", help="A reproduction's folder, emulated runs.")],
     analytic: Annotated[Path, typer.Argument(metavar="ANALYTIC", help="The same of the analytic world, profile full.")],
+    own_decisions: Annotated[
+        bool, typer.Option("--own-decisions", help="The fluid model decides for itself: wider, and less is assumed.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write all cells as a table.")] = None,
 ) -> None:
     """Tell the paper's cells on packets by what packets change of the fluid model's answer.
 
     Means, shares and changes between policies: the fluid model's over thousands of requests, corrected by how packets
     differ from it on the hundreds that were emulated. Far narrower than what the emulated runs say by themselves.
+    The fluid model is given the decisions of the emulated runs, which takes for granted that those are as good as its
+    own; --own-decisions does not.
     """
     from rich.console import Console
 
-    from experiments.reproducing import COLUMNS, cells_by_twins, cells_frame, twins_of
+    from experiments.reproducing import COLUMNS, cells_by_twins, cells_frame, replayed, twins_of
     from experiments.running import StoreError, check_free, read_sweep
 
     if out is not None:
@@ -212,7 +217,7 @@ def packets(
     for place, frame, world in ((emulated, requests, "emulated"), (analytic, fluid, "analytic")):
         if (others := set(frame["world"]) - {world}) or "condition" not in frame:
             raise StoreError(f"{place}: is no reproduction in the {world} world alone ({', '.join(sorted(others))})")
-    beside = cells_by_twins(requests, twins_of(emulated, requests), fluid)
+    beside = cells_by_twins(requests, (twins_of if own_decisions else replayed)(emulated, requests), fluid)
     if not beside:
         raise StoreError(f"{emulated}: none of its cells are among those of {analytic}")
     console = Console()

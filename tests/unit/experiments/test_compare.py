@@ -23,6 +23,7 @@ from experiments.comparing.independent_runs import (
     parting,
 )
 from experiments.comparing.recorded_run import read_recorded
+from experiments.reproducing import replayed
 from experiments.running.errors import StoreError
 from experiments.running.run_spec import make_spec
 from experiments.running.store import write_run
@@ -285,6 +286,20 @@ def test_a_gain_is_shown_three_ways_and_its_bias_is_the_emulations_own(tmp_path:
     assert gain["bias_points"] == pytest.approx(gain["emulated"]["percent"] - gain["same_decisions"]["percent"])
     done = CliRunner().invoke(app, ["compare", str(tmp_path / "sweep")], catch_exceptions=False)
     assert "Gains: mean TTFT against round_robin, %, three ways" in done.stdout
+
+
+def test_the_requests_of_a_run_with_the_fluid_models_transfers(tmp_path: Path) -> None:
+    folder = write_emulated(tmp_path / "sweep" / "runs" / "cla")
+    requests = pd.read_parquet(folder / "requests.parquet").assign(run="cla", slo_met=False)
+    told = replayed(tmp_path / "sweep", requests).set_index("request_id")
+    _, table = compare_folders(folder, None, invalid=False)
+    fluid_ms = 1e3 * table.set_index("request_id")["fluid_frames"]
+    assert told.loc[fluid_ms.index, "kv_transfer_ms"].tolist() == pytest.approx(fluid_ms.tolist())
+    times = ["ttft_ms", "kv_transfer_ms"]
+    shorter_ms = (requests.set_index("request_id")[times] - told[times]).loc[fluid_ms.index]
+    assert shorter_ms["ttft_ms"].tolist() == pytest.approx(shorter_ms["kv_transfer_ms"].tolist())
+    assert (shorter_ms["ttft_ms"] > 0).all()
+    assert told["slo_met"].all()  # fifty milliseconds, and the objective is seconds
 
 
 def test_a_run_that_repeats_another_is_compared_once(tmp_path: Path) -> None:
