@@ -5,7 +5,7 @@ from .comparison_figures import COMPARISON_TITLE, NEAREST, diagonal, draw_compar
 from .ecmp_report import agreement, busiest_links, collisions, spread_by_tier
 from .gains import gains_report
 from .independent_runs import IndependentRun, independent_report, pair_up
-from .recorded_run import FRAME_B, MODELS, PAYLOAD_B, REPLAY, measured_models, read_connections, read_recorded
+from .recorded_run import FRAME_B, MODELS, ON_PATHS, PAYLOAD_B, REPLAY, measured_models, read_connections, read_recorded
 from .replay_error import models_report, replay_report, replay_table
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "FRAME_B",
     "MODELS",
     "NEAREST",
+    "ON_PATHS",
     "PAYLOAD_B",
     "REPLAY",
     "IndependentRun",

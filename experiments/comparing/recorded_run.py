@@ -35,7 +35,10 @@ REPLAY = "fluid_frames"
 WITH_LATENCY = "fluid_latency"
 """The same with what the emulation adds to every transfer (`RecordedRun.latency_s`), which a real fabric does not."""
 
-REPLAYED = ("closed_form", "fluid_ideal", "fluid_paths", REPLAY)
+ON_PATHS = "fluid_paths"
+"""The same without the headers of frames, as the fluid model counts bytes when it decides for itself."""
+
+REPLAYED = ("closed_form", "fluid_ideal", ON_PATHS, REPLAY)
 MODELS = (*REPLAYED, WITH_LATENCY)
 """Models from the roughest to the nearest: tier bandwidth over an even share; max-min with ideal spreading; with the
 paths that were taken; with the headers of frames as well; with latency."""

@@ -8,8 +8,8 @@ Techniques, 3rd ed. 1977, chapter 6), a share or a change as the fluid model's p
 intervals do not know is a change by packets that shows in longer runs alone.
 
 A twin that decides for itself leaves in all that packets can change, and much noise, since a request of the tail that
-goes elsewhere moves a mean. One that is given the run's decisions leaves the network alone: it takes for granted that
-decisions made beside packets are as good as those made beside a fluid.
+goes elsewhere moves a mean. One that is given the run's decisions and paths leaves only what packets change of a
+transfer: it takes for granted that decisions, and ECMP's luck, are on average as good beside packets as in a fluid.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.analysis import Estimate, Interval, bootstrap, counted, units_of
-from experiments.comparing import REPLAY, read_recorded, replay_table
+from experiments.comparing import ON_PATHS, read_recorded, replay_table
 from experiments.published import PublishedCell
 from experiments.reproducing.cells_beside import CellBeside, Runs, cells_beside, run_key, runs_of
 from experiments.running import RUNS, RunSpec, read_manifest, slo_met
@@ -61,13 +61,14 @@ def twins_of(place: Path, requests: pd.DataFrame) -> pd.DataFrame:
 def replayed(place: Path, requests: pd.DataFrame) -> pd.DataFrame:
     """The emulated requests with the KV transfers of the fluid model that is given their decisions, starts and paths.
 
+    Without the headers of frames, which the fluid model's own runs do not have: what headers cost is what packets cost.
     What comes after a transfer is as much sooner or later. TBT is as it was, so it is left out (NaN where it is asked).
     """
     found = []
     for name, rows in requests.groupby("run", sort=False):
         run = read_recorded(place / RUNS / str(name))
         table = replay_table([run]).set_index("request_id")
-        longer_ms = rows["request_id"].map(1e3 * (table["taken_s"] - table[REPLAY])).fillna(0.0)
+        longer_ms = rows["request_id"].map(1e3 * (table["taken_s"] - table[ON_PATHS])).fillna(0.0)
         told = rows.assign(kv_transfer_ms=rows["kv_transfer_ms"] - longer_ms, ttft_ms=rows["ttft_ms"] - longer_ms)
         found.append(told.assign(slo_met=slo_met(told, run.spec.slo), tpot_ms=math.nan))
     return pd.concat(found, ignore_index=True)

@@ -293,7 +293,7 @@ def test_the_requests_of_a_run_with_the_fluid_models_transfers(tmp_path: Path) -
     requests = pd.read_parquet(folder / "requests.parquet").assign(run="cla", slo_met=False)
     told = replayed(tmp_path / "sweep", requests).set_index("request_id")
     _, table = compare_folders(folder, None, invalid=False)
-    fluid_ms = 1e3 * table.set_index("request_id")["fluid_frames"]
+    fluid_ms = 1e3 * table.set_index("request_id")["fluid_paths"]
     assert told.loc[fluid_ms.index, "kv_transfer_ms"].tolist() == pytest.approx(fluid_ms.tolist())
     times = ["ttft_ms", "kv_transfer_ms"]
     shorter_ms = (requests.set_index("request_id")[times] - told[times]).loc[fluid_ms.index]
