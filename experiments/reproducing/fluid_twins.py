@@ -1,4 +1,4 @@
-"""The paper's cells on packets, told by what packets change of the fluid model's answer.
+"""The paper's cells in emulation, told by what packets change of the fluid model's answer.
 
 An emulated run takes minutes and holds a hundred requests whose lengths have a heavy tail, so its mean is known to a
 third, and a change between two policies to a dozen points. The fluid model on the same requests, the run's *twin*,

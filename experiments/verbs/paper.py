@@ -199,7 +199,7 @@ def packets(
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write all cells as a table.")] = None,
 ) -> None:
-    """Tell the paper's cells on packets by what packets change of the fluid model's answer.
+    """Tell the paper's cells in emulation by what packets change of the fluid model's answer.
 
     Means, shares and changes between policies: the fluid model's over thousands of requests, corrected by how packets
     differ from it on the hundreds that were emulated. Far narrower than what the emulated runs say by themselves.

@@ -1,4 +1,4 @@
-"""A closed loop on packets: the next turn of a session is sent when the answer before it and its delay are over."""
+"""A closed loop in emulation: the next turn of a session is sent when the answer before it and its delay are over."""
 
 from __future__ import annotations
 
