@@ -19,6 +19,7 @@ from testbed.calibration import CALIBRATION_ID, Calibration
 from testbed.cpu_monitor import CpuMonitor
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp
 from testbed.fault_player import FaultPlayer
+from testbed.frozen_heap import frozen_heap
 from testbed.link_log import LinkLog
 from testbed.oracle_client import OracleClient
 from testbed.oracle_watch import OracleWatch
@@ -85,7 +86,7 @@ class EmulatedRun:
             ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_ms / 1e3, self._up.split)
             for client in self._oracle_clients:
                 client.connect()
-            with realtime_thread(REALTIME_PRIORITY):
+            with frozen_heap(), realtime_thread(REALTIME_PRIORITY):
                 self._clock.start(self._scenario.lead_s)
                 await self._play(ports)
                 self._outcome.duration_s = self._clock.now_s()
