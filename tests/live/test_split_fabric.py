@@ -67,12 +67,16 @@ def test_one_oracle_knows_the_load_of_links_on_both_machines(measured_on_two_mac
         assert seen["said_bps"][name] == pytest.approx(seen["truth_bps"], rel=0.05), name
 
 
+TAKEN = 12
+"""Measurements, of seven seconds each, of a driver that is to be killed before it has taken them all."""
+
+
 @pytest.mark.parametrize("longest_s", [8.0, 30.0])
 def test_a_killed_driver_leaves_no_machine(live_machine: None, longest_s: float) -> None:
     before, mark = host_state(), f"{MARK}={uuid.uuid4()}"
     task = json.dumps({"fabric": {}, "emulation": {"datapath": "user"}, "machines": MACHINES})
     victim = subprocess.Popen(
-        python_in_sandbox("tests.support.live.probe", task, "bisection"),
+        python_in_sandbox("tests.support.live.probe", task, *["bisection"] * TAKEN),
         cwd=ROOT,
         env={**os.environ, **dict([mark.split("=")])},
         stdout=subprocess.DEVNULL,
