@@ -52,6 +52,7 @@ def arrange(
         raise WorkloadError(f"arrivals: {mode!r} is not one of {', '.join(ARRIVALS)}")
     before = turns_before(requests)
     opening = [k for k, turn in enumerate(before) if turn is None]
+    opening.sort(key=lambda k: requests[k].timestamp_s)  # a turn cut off from its session has a later time than place
     stamps_s = np.array([requests[k].timestamp_s for k in opening])
     if mode == "jitter":
         step_s = grid_of(stamps_s.tolist()) if grid_s is None else grid_s

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.analysis import Estimate, Interval, bootstrap, counted, units_of
-from experiments.comparing import ON_PATHS, read_recorded, replay_table
+from experiments.comparing import ON_PATHS, read_recorded, replay_table, simulated
 from experiments.published import PublishedCell
 from experiments.reproducing.cells_beside import CellBeside, Runs, cells_beside, run_key, runs_of
 from experiments.running import RUNS, RunSpec, read_manifest, slo_met
-from simulator import AnalyticWorld
 
 KEYS = ["seed", "request_id"]
 RATIOS = {"mean_ttft": "ttft_ms", "mean_tbt": "tpot_ms", "mean_transfer": "kv_transfer_ms"}
@@ -50,9 +48,8 @@ def twins_of(place: Path, requests: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for name, rows in requests.groupby("run", sort=False):
-        spec = RunSpec.model_validate({**read_manifest(place / RUNS / str(name))["spec"], "world": "analytic"})
-        with AnalyticWorld(spec.scenario, spec.simulation) as world:
-            table = pd.DataFrame([asdict(record) for record in world.run(spec.scenario).requests])
+        spec = RunSpec.model_validate(read_manifest(place / RUNS / str(name))["spec"])
+        table = simulated(spec).requests
         labels = {column: rows[column].iloc[0] for column in requests.columns if column not in table.columns}
         found.append(table.assign(**{**labels, "slo_met": slo_met(table, spec.slo)})[list(requests.columns)])
     return pd.concat(found, ignore_index=True)
@@ -98,8 +95,7 @@ def _told(cell: PublishedCell, packets: Runs, same: Runs, long: Interval) -> Int
     frames = [runs.get(run_key(cell, policy)) for policy in policies for runs in (packets, same)]
     if any(frame is None for frame in frames):
         return None
-    columns = {**RATIOS, **SHARES, **CHANGES, **DIFFERENCES}
-    column = columns.get(cell.quantity)
+    column = {**RATIOS, **SHARES, **CHANGES, **DIFFERENCES}.get(cell.quantity)
     if column is None:
         return None
     means, units = _means([frame for frame in frames if frame is not None], column)

@@ -209,14 +209,16 @@ def packets(
     from rich.console import Console
 
     from experiments.reproducing import COLUMNS, cells_by_twins, cells_frame, replayed, twins_of
-    from experiments.running import StoreError, check_free, read_sweep
+    from experiments.running import StoreError, check_new_file, read_sweep, write_new_file
 
     if out is not None:
-        check_free(out)
+        check_new_file(out)
     requests, fluid = read_sweep(emulated, COLUMNS), read_sweep(analytic, COLUMNS)
     for place, frame, world in ((emulated, requests, "emulated"), (analytic, fluid, "analytic")):
-        if (others := set(frame["world"]) - {world}) or "condition" not in frame:
-            raise StoreError(f"{place}: is no reproduction in the {world} world alone ({', '.join(sorted(others))})")
+        if "condition" not in frame:
+            raise StoreError(f"{place}: is a sweep, but none of `netkv paper reproduce`")
+        if others := set(frame["world"]) - {world}:
+            raise StoreError(f"{place}: has runs of the {', '.join(others)} world; those of the {world} one are wanted")
     beside = cells_by_twins(requests, (twins_of if own_decisions else replayed)(emulated, requests), fluid)
     if not beside:
         raise StoreError(f"{emulated}: none of its cells are among those of {analytic}")
@@ -224,7 +226,7 @@ def packets(
     console.print(_totals(beside))
     console.print(_listing(beside))
     if out is not None:
-        cells_frame(beside).to_csv(out, index=False)
+        write_new_file(out, cells_frame(beside).to_csv(index=False))
 
 
 def _totals(beside: list[CellBeside]) -> Table:

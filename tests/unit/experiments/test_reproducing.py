@@ -403,4 +403,12 @@ def test_few_requests_tell_as_much_of_the_mean_as_packets_differ_from_the_fluid_
 def test_the_command_refuses_the_wrong_world(made: Reproduction) -> None:
     done = CliRunner().invoke(app, ["paper", "packets", str(made.folder), str(made.folder)])
     assert isinstance(done.exception, StoreError)
-    assert "is no reproduction in the emulated world alone (analytic)" in str(done.exception)
+    assert "has runs of the analytic world; those of the emulated one are wanted" in str(done.exception)
+
+
+def test_a_table_that_is_there_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "cells.csv").write_text("mine")
+    done = CliRunner().invoke(app, ["paper", "packets", "E", "A", "--out", str(tmp_path / "cells.csv")])
+    assert isinstance(done.exception, StoreError)
+    assert f"{tmp_path}/cells.csv: is there already" in str(done.exception)
+    assert (tmp_path / "cells.csv").read_text() == "mine"

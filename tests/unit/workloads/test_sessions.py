@@ -124,6 +124,14 @@ def test_turns_change_nothing_for_those_that_arrive_by_themselves() -> None:
     assert [one.timestamp_s for one in together if one.delay_s is None] == [one.timestamp_s for one in apart]
 
 
+@pytest.mark.parametrize("mode", ["raw", "jitter", "poisson"])
+def test_a_turn_that_was_cut_off_comes_in_the_order_of_time(mode: str) -> None:
+    late = Request(0, 9.0, 512, 10, (), session="gone", delay_s=9.0)
+    others = [Request(k, float(k), 512, 10 + k, ()) for k in range(1, 6)]
+    found = arrange([late, *others], mode, 1.0, np.random.default_rng(0))
+    assert [one.output_length for one in found] == [11, 12, 13, 14, 15, 10]
+
+
 def test_a_turn_whose_session_was_left_out_arrives_by_itself() -> None:
     found = arrange(sessions(2, 2)[1:], "raw", 1.0, np.random.default_rng(0))
     assert [(one.session, one.delay_s) for one in found] == [("s0", None), ("s1", None), ("s1", 2.0)]
