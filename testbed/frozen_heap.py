@@ -11,8 +11,8 @@ from contextlib import contextmanager
 def frozen_heap() -> Iterator[None]:
     """What lives now is not looked through meanwhile, only what is made from now on (`gc.freeze`).
 
-    A full collection goes through some 130,000 objects of imported modules and stops the event loop for 0.1 s; one in
-    the middle of a run issued the requests of that moment 30 to 80 ms late.
+    A full collection goes through some 130,000 objects of imported modules and stops the event loop for 0.1 s, so that
+    requests of that moment are issued late.
     """
     gc.collect()
     gc.freeze()
