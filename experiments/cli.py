@@ -20,6 +20,7 @@ from experiments.verbs.compare import compare
 from experiments.verbs.doctor import doctor
 from experiments.verbs.explain import explain
 from experiments.verbs.export import export
+from experiments.verbs.gains import gains
 from experiments.verbs.init import init
 from experiments.verbs.models import models
 from experiments.verbs.oracle import oracle
@@ -65,6 +66,7 @@ for verb in (
     run,
     sweep,
     compare,
+    gains,
     report,
     export,
     explain,

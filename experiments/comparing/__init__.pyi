@@ -3,7 +3,17 @@ from .capture_report import read_captures
 from .comparison import compare_folders, in_words, one_a_specification, simulated
 from .comparison_figures import COMPARISON_TITLE, NEAREST, diagonal, draw_comparison, error_distribution
 from .ecmp_report import agreement, busiest_links, collisions, spread_by_tier
+from .fluid_twins import (
+    WithTwin,
+    change_by_twin,
+    difference_by_twin,
+    mean_by_twin,
+    replayed,
+    share_by_twin,
+    twins_of,
+)
 from .gains import gains_report
+from .gains_by_twins import QUANTITIES, check_same_set_up, gains_by_twins
 from .independent_runs import IndependentRun, independent_report, pair_up
 from .recorded_run import FRAME_B, MODELS, ON_PATHS, PAYLOAD_B, REPLAY, measured_models, read_connections, read_recorded
 from .replay_error import models_report, replay_report, replay_table
@@ -15,18 +25,25 @@ __all__ = [
     "NEAREST",
     "ON_PATHS",
     "PAYLOAD_B",
+    "QUANTITIES",
     "REPLAY",
     "IndependentRun",
+    "WithTwin",
     "agreement",
     "busiest_links",
+    "change_by_twin",
+    "check_same_set_up",
     "collisions",
     "compare_folders",
     "diagonal",
+    "difference_by_twin",
     "draw_comparison",
     "error_distribution",
+    "gains_by_twins",
     "gains_report",
     "in_words",
     "independent_report",
+    "mean_by_twin",
     "measured_models",
     "models_report",
     "one_a_specification",
@@ -36,6 +53,9 @@ __all__ = [
     "read_recorded",
     "replay_report",
     "replay_table",
+    "replayed",
+    "share_by_twin",
     "simulated",
     "spread_by_tier",
+    "twins_of",
 ]

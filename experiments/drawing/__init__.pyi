@@ -4,11 +4,11 @@ from .fabric_figure import draw_fabric
 from .fabric_layout import LEVEL_NAMES, level_height, place_nodes
 from .quantities import (
     AGGREGATION_OVERSUBSCRIPTION,
+    CONGESTION_PERIOD,
     DECISION,
     EMULATED_TRANSFER,
     GPUS,
     LOAD_PERCENT,
-    ON_OFF_PERIOD,
     PAIRED_TTFT,
     PREDICTION_ERROR,
     REFRESH,
@@ -53,6 +53,7 @@ __all__ = [
     "AGGREGATION_OVERSUBSCRIPTION",
     "BAND_OPACITY",
     "BAR_OPACITY",
+    "CONGESTION_PERIOD",
     "DECISION",
     "DIVERGING",
     "EMULATED_TRANSFER",
@@ -63,7 +64,6 @@ __all__ = [
     "LOAD_PERCENT",
     "MODEL_STYLES",
     "NODE_COLOURS",
-    "ON_OFF_PERIOD",
     "PAIRED_TTFT",
     "POLICY_STYLES",
     "PREDICTION_ERROR",

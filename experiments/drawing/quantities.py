@@ -195,7 +195,7 @@ def refresh_in(correlation_s: float) -> Quantity:
 
 
 SNAPSHOT_AGE = Quantity("age_s", "Age of the telemetry snapshot", "s", 2, scale=Scale.LOG)
-ON_OFF_PERIOD = Quantity("time_scale_s", "Mean on/off period of congestion", "s", scale=Scale.LOG)
+CONGESTION_PERIOD = Quantity("time_scale_s", "Period of the congestion", "s", scale=Scale.LOG)
 SHARING = Quantity("sharing", "Requests that share a document", "%", factor=100.0)
 LOAD_PERCENT = Quantity("load_percent", "Load", "% of the paper's arrival rate")
 GPUS = Quantity("gpus", "GPUs", scale=Scale.LOG)

@@ -24,7 +24,7 @@ from experiments.analysis import (
     paired_change,
     still_true,
 )
-from experiments.drawing import ON_OFF_PERIOD, paper, put_title, save_figure, style_of
+from experiments.drawing import CONGESTION_PERIOD, paper, put_title, save_figure, style_of
 from experiments.running import RUNS, StoreError, read_manifest, read_sweep, spec_of
 
 CELLS, TRANSFERS = "refresh-map.csv", "refresh-map-transfers.csv"
@@ -60,7 +60,7 @@ def measured_cells(sweeps: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     ttft_saved_percent: of the mean TTFT. StoreError for a sweep that is no map.
     """
     requests = pd.concat([read_sweep(folder) for folder in sweeps], ignore_index=True)
-    if ON_OFF_PERIOD.column not in requests or WITHOUT_TELEMETRY not in set(requests["policy"]):
+    if CONGESTION_PERIOD.column not in requests or WITHOUT_TELEMETRY not in set(requests["policy"]):
         raise StoreError(f"{sweeps[0]}: not a sweep of staleness_map with {WITHOUT_TELEMETRY}")
     first = sweeps[0] / RUNS / str(requests["run"].iloc[0])
     poll_s = spec_of(first, read_manifest(first)).oracle.poll_s
@@ -68,8 +68,8 @@ def measured_cells(sweeps: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     static = warm[warm["policy"] == WITHOUT_TELEMETRY]
     rows = []
     aged = informed(warm[warm["policy"] != WITHOUT_TELEMETRY])
-    for (policy, period_s, refresh_s), group in aged.groupby(["policy", ON_OFF_PERIOD.column, "refresh_s"]):
-        beside = static[static[ON_OFF_PERIOD.column] == period_s]
+    for (policy, period_s, refresh_s), group in aged.groupby(["policy", CONGESTION_PERIOD.column, "refresh_s"]):
+        beside = static[static[CONGESTION_PERIOD.column] == period_s]
         kv, ttft = (paired_change(beside, group, column) for column in ("kv_transfer_ms", "ttft_ms"))
         rows.append(
             {

@@ -1,10 +1,10 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
 from .answers import answers, totals
 from .cells_beside import COLUMNS, CellBeside, cells_beside, cells_frame
+from .cells_by_twins import cells_by_twins
 from .charts import paper_charts
 from .conditions import PaperCondition
 from .fit import PARAMETERS, declared_cells, fit_workload, taken_over_from_rag
-from .fluid_twins import cells_by_twins, replayed, twins_of
 from .planned_runs import NAME, PROFILES, TABLES, ReproductionProfile, cells_of, planned_runs, short
 
 __all__ = [
@@ -25,9 +25,7 @@ __all__ = [
     "fit_workload",
     "paper_charts",
     "planned_runs",
-    "replayed",
     "short",
     "taken_over_from_rag",
     "totals",
-    "twins_of",
 ]

@@ -110,6 +110,9 @@ def reproduce(
     cells: Annotated[
         str | None, typer.Option(metavar="table2,figure1", help="Tables and figures (default: all).")
     ] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only the runs whose name holds TEXT, e.g. gpus128.")
+    ] = None,
     world: Worlds = "analytic",
     profile: ProfileName = "quick",
     out: SweepOut = None,
@@ -150,15 +153,18 @@ def reproduce(
     check_jobs(jobs, dask)
     worlds = worlds_of(world)
     by_short = {short(table): table for table in TABLES}
-    named = [name.strip().lower() for name in cells.split(",")] if cells else list(by_short)
-    tables = [by_short.get(name, name) for name in named]
+    asked = [name.strip().lower() for name in cells.split(",")] if cells else list(by_short)
+    tables = [by_short.get(name, name) for name in asked]
     planned = planned_runs(PROFILES[profile], worlds, tables, changes_of(settings=settings, seed=seed))
     if not planned:
         remedy = "leave --world out" if profile == "full" else "try --profile full, or leave --world out"
         raise SpecError(f"cells: the {world} world runs none of these in the {profile} profile ({remedy})")
+    wanted = [run for run in planned if (only or "") in run.name]
+    if not wanted:
+        raise SpecError(f"only: no run's name holds {only!r}; the first of {len(planned)} is {planned[0].name}")
     place = out or Path("results") / f"{NAME}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console(stderr=as_json)
-    run_sweep(NAME, planned, place, resume=resume, console=console, jobs=jobs, dask=dask)
+    run_sweep(NAME, wanted, place, resume=resume, console=console, jobs=jobs, dask=dask)
     requests = read_sweep(place, COLUMNS)
     left_out = sorted(requests.loc[requests["verdict"] == "invalid", "run"].unique())
     beside = cells_beside(requests, tuple(tables))
@@ -208,7 +214,8 @@ def packets(
     """
     from rich.console import Console
 
-    from experiments.reproducing import COLUMNS, cells_by_twins, cells_frame, replayed, twins_of
+    from experiments.comparing import replayed, twins_of
+    from experiments.reproducing import COLUMNS, cells_by_twins, cells_frame
     from experiments.running import StoreError, check_new_file, read_sweep, write_new_file
 
     if out is not None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.comparing.comparison import compare_folders
 from experiments.comparing.ecmp_report import agreement, busiest_links, collisions, spread_by_tier
+from experiments.comparing.fluid_twins import replayed
 from experiments.comparing.independent_runs import (
     IndependentRun,
     Pair,
@@ -23,7 +24,6 @@ from experiments.comparing.independent_runs import (
     parting,
 )
 from experiments.comparing.recorded_run import read_recorded
-from experiments.reproducing import replayed
 from experiments.running.errors import StoreError
 from experiments.running.run_spec import make_spec
 from experiments.running.store import write_run

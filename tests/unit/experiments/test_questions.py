@@ -35,7 +35,7 @@ AXES = {
 }
 QUICK_RUNS = {  # emulated, analytic
     "staleness": (18 + 2, 18 + 2),
-    "staleness_map": (8, 16),
+    "staleness_map": (12, 16),
     "topology": (4 * 3, 9 * 4 * 5 * 3),
     "prefix": (3 * 3, 5 * 5 * 3),
     "ablation": (3 * 5, 4 * 5 * 5),
@@ -135,7 +135,7 @@ def test_labels_are_what_the_specification_says(question: Question, profile: str
         assert labels["refresh_s"] == refresh
         axes = {
             "congestion": spec.congestion.kind,
-            "time_scale_s": spec.congestion.mean_off_s,
+            "time_scale_s": getattr(spec.congestion, {"hotspot": "period_s"}.get(spec.congestion.kind, "mean_off_s")),
             "tor_oversubscription": spec.fabric.tor_oversubscription,
             "aggregation_oversubscription": spec.fabric.aggregation_oversubscription,
             "sharing": spec.workload.sharing,
@@ -283,6 +283,7 @@ def test_a_value_of_the_users_own_replaces_the_profiles(question: str, field: st
         ("scale", {"fabric.racks_per_pod": 3}, "fabric: pods of 48 GPUs do not add up to 64"),
         ("staleness_map", {"congestion.kind": "incast"}, "congestion.kind: the sweep varies it"),
         ("staleness_map", {"congestion.mean_on_s": 2}, "congestion.mean_on_s: the sweep varies it"),
+        ("staleness_map", {"congestion.period_s": 2}, "congestion.period_s: the sweep varies it"),
         ("regimes", {"serving.batch_slots": 9}, "serving.batch_slots: the sweep varies it"),
         ("regimes", {"congestion.kind": "incast"}, "congestion.kind: the sweep varies it"),
         ("faults", {"faults.random.rate": 1.0}, "faults.random.rate: the sweep varies it"),

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from experiments.analysis import Interval, counted
 from experiments.cli import app
+from experiments.comparing import twins_of
 from experiments.drawing import BarChart, HeatMap, LineChart
 from experiments.published import PublishedCell, published_cells, published_fit
 from experiments.report import write_report
@@ -36,7 +37,6 @@ from experiments.reproducing import (
     short,
     taken_over_from_rag,
     totals,
-    twins_of,
 )
 from experiments.reproducing.cells_beside import run_key
 from experiments.running import StoreError, read_spec, read_sweep
@@ -292,6 +292,7 @@ def test_the_command_ends_with_totals_and_lists_few_cells(tmp_path: Path) -> Non
         (("reproduce", "--world", "real"), "world: 'real' is not one of"),
         (("reproduce", "--profile", "huge"), "profile: 'huge' is not one of quick, full"),
         (("reproduce", "--world", "emulated", "--cells", "table3"), "cells: the emulated world runs none of these"),
+        (("reproduce", "--only", "gpus3"), "only: no run's name holds 'gpus3'; the first of "),
         (("fit", "--workloads", "poetry"), "--workloads: 'poetry' is not one of rag, chatbot, long_context"),
     ],
 )

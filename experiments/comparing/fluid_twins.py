@@ -1,4 +1,4 @@
-"""The paper's cells in emulation, told by what packets change of the fluid model's answer.
+"""What an emulated run says of a mean, told by what packets change of the fluid model's answer.
 
 An emulated run takes minutes and holds a hundred requests whose lengths have a heavy tail, so its mean is known to a
 third, and a change between two policies to a dozen points. The fluid model on the same requests, the run's *twin*,
@@ -17,28 +17,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.analysis import Estimate, Interval, bootstrap, counted, units_of
-from experiments.comparing import ON_PATHS, read_recorded, replay_table, simulated
-from experiments.published import PublishedCell
-from experiments.reproducing.cells_beside import CellBeside, Runs, cells_beside, run_key, runs_of
+from experiments.analysis import Estimate, Interval, bootstrap, units_of
+from experiments.comparing.comparison import simulated
+from experiments.comparing.recorded_run import ON_PATHS, read_recorded
+from experiments.comparing.replay_error import replay_table
 from experiments.running import RUNS, RunSpec, read_manifest, slo_met
 
 KEYS = ["seed", "request_id"]
-RATIOS = {"mean_ttft": "ttft_ms", "mean_tbt": "tpot_ms", "mean_transfer": "kv_transfer_ms"}
-SHARES = {"slo_attainment": "slo_met"}
-CHANGES = {"mean_ttft_change": "ttft_ms"}
-DIFFERENCES = {"slo_attainment_change": "slo_met", "mean_tbt_change": "tpot_ms"}
-"""Quantities of cells that are told so, and the column that each is of: not percentiles, whose few requests differ."""
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Means = Callable[[Counts], Floats]
 """From how often each unit was drawn, a row a resample, to the mean of each frame, shape [frames, resamples]."""
+
+
+class WithTwin(NamedTuple):
+    """The requests of a policy's emulated runs, and the same requests in their twins."""
+
+    packets: pd.DataFrame
+    twin: pd.DataFrame
 
 
 def twins_of(place: Path, requests: pd.DataFrame) -> pd.DataFrame:
@@ -71,57 +74,58 @@ def replayed(place: Path, requests: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def cells_by_twins(requests: pd.DataFrame, twins: pd.DataFrame, fluid: pd.DataFrame) -> list[CellBeside]:
-    """The predicted cells that the runs of `requests` hold, each with what its twins and the fluid model's long runs
-    `fluid` make of it. All three are frames of `experiments.read_sweep`; cells whose mode is packet are held to the
-    fluid model's runs of the same condition."""
-    packets, same = (runs_of(counted(frame)) for frame in (requests, twins))
-    long = {(_asked(one.cell), one.cell.policy, one.cell.against): one for one in cells_beside(fluid)}
-    found = []
-    for one in cells_beside(requests):
-        known = long.get((_asked(one.cell), one.cell.policy, one.cell.against))
-        if known is not None and not one.fitted and (ours := _told(one.cell, packets, same, known.ours)) is not None:
-            found.append(CellBeside(one.cell, one.world, ours, one.requests))
-    return found
-
-
-def _asked(cell: PublishedCell) -> tuple[str, str, object]:
-    """The quantity of a cell and what it is of; the paper's own mode is not ours."""
-    return cell.quantity, str(run_key(cell, cell.policy)), cell.condition.get("tier")
-
-
-def _told(cell: PublishedCell, packets: Runs, same: Runs, long: Interval) -> Interval | None:
-    policies = [cell.policy, *([cell.against] if cell.against else [])]
-    frames = [runs.get(run_key(cell, policy)) for policy in policies for runs in (packets, same)]
-    if any(frame is None for frame in frames):
+def mean_by_twin(ours: WithTwin, column: str, long: Interval) -> Interval | None:
+    """The mean of `column`: that of the fluid model's `long` runs times the ratio of packets to twin. None where no
+    request has it in both."""
+    ratio = _estimated(ours, column=column, statistic=lambda mean: mean[0] / mean[1])
+    if ratio is None:
         return None
-    column = {**RATIOS, **SHARES, **CHANGES, **DIFFERENCES}.get(cell.quantity)
-    if column is None:
+    value = long.value * ratio.value
+    half = math.hypot(long.value * (ratio.high - ratio.low), ratio.value * (long.high - long.low)) / 2
+    return Interval(value, value - half, value + half)
+
+
+def share_by_twin(ours: WithTwin, column: str, long: Interval) -> Interval | None:
+    """The share of requests of which `column` holds: that of the `long` runs and the difference of packets and twin."""
+    return _beyond(long, _estimated(ours, column=column, statistic=lambda mean: mean[0] - mean[1]))
+
+
+def change_by_twin(ours: WithTwin, base: WithTwin, column: str, long: Interval) -> Interval | None:
+    """The change of the mean of `column` from `base` to `ours`, percent: that of the `long` runs and the difference."""
+    return _beyond(
+        long,
+        _estimated(ours, base, column=column, statistic=lambda mean: 100 * (mean[0] / mean[2] - mean[1] / mean[3])),
+    )
+
+
+def difference_by_twin(
+    ours: WithTwin, base: WithTwin, column: str, long: Interval, *, times: float = 1.0
+) -> Interval | None:
+    """The mean of `column` less that of `base`, `times` a unit of `long`, as a change is told."""
+    return _beyond(
+        long,
+        _estimated(
+            ours, base, column=column, statistic=lambda mean: times * ((mean[0] - mean[2]) - (mean[1] - mean[3]))
+        ),
+    )
+
+
+def _beyond(long: Interval, by_packets: Interval | None) -> Interval | None:
+    if by_packets is None:
         return None
-    means, units = _means([frame for frame in frames if frame is not None], column)
+    value = long.value + by_packets.value
+    half = math.hypot(by_packets.high - by_packets.low, long.high - long.low) / 2
+    return Interval(value, value - half, value + half)
 
-    def statistic(often: Counts) -> Floats:
-        found = means(often)
-        told: Floats
-        if cell.quantity in RATIOS:
-            told = found[0] / found[1]
-        elif cell.quantity in SHARES:
-            told = found[0] - found[1]
-        elif cell.quantity in CHANGES:
-            told = 100 * (found[0] / found[2] - found[1] / found[3])
-        else:
-            told = (100 if cell.unit == "points" else 1) * ((found[0] - found[2]) - (found[1] - found[3]))
-        return told
 
+def _estimated(*pairs: WithTwin, column: str, statistic: Callable[[Floats], Floats]) -> Interval | None:
+    """A statistic of the means of packets and twin, pair by pair, over the requests that all of them have."""
+    means, units = _means([frame for pair in pairs for frame in pair], column)
     if not len(units):
         return None
-    value, error = bootstrap(units, statistic)
+    value, error = bootstrap(units, lambda often: statistic(means(often)))
     low, high = Estimate(value, error, len(np.unique(units)), len(units)).interval()
-    if cell.quantity not in RATIOS:
-        half = math.hypot(high - low, long.high - long.low) / 2
-        return Interval(long.value + value, long.value + value - half, long.value + value + half)
-    half = math.hypot(long.value * (high - low), value * (long.high - long.low)) / 2
-    return Interval(long.value * value, long.value * value - half, long.value * value + half)
+    return Interval(value, low, high)
 
 
 def _means(frames: Sequence[pd.DataFrame], column: str) -> tuple[Means, NDArray[np.int64]]:
