@@ -1,4 +1,4 @@
-"""The paper's cells in emulation, told by what packets change of the fluid model's answer (comparing/fluid_twins.py)."""
+"""The paper's cells in emulation, told by what packets change of the fluid model's answer: see `fluid_twins`."""
 
 from __future__ import annotations
 
