@@ -13,7 +13,7 @@ from .fluid_twins import (
     twins_of,
 )
 from .gains import gains_report
-from .gains_by_twins import QUANTITIES, check_same_set_up, gains_by_twins
+from .gains_by_twins import gains_by_twins, long_runs
 from .independent_runs import IndependentRun, independent_report, pair_up
 from .recorded_run import FRAME_B, MODELS, ON_PATHS, PAYLOAD_B, REPLAY, measured_models, read_connections, read_recorded
 from .replay_error import models_report, replay_report, replay_table
@@ -25,14 +25,12 @@ __all__ = [
     "NEAREST",
     "ON_PATHS",
     "PAYLOAD_B",
-    "QUANTITIES",
     "REPLAY",
     "IndependentRun",
     "WithTwin",
     "agreement",
     "busiest_links",
     "change_by_twin",
-    "check_same_set_up",
     "collisions",
     "compare_folders",
     "diagonal",
@@ -43,6 +41,7 @@ __all__ = [
     "gains_report",
     "in_words",
     "independent_report",
+    "long_runs",
     "mean_by_twin",
     "measured_models",
     "models_report",

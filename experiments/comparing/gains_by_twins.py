@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ import pandas as pd
 
 from experiments.analysis import Interval, counted, paired_change, refresh_numbers
 from experiments.comparing.fluid_twins import WithTwin, change_by_twin
-from experiments.running import RUNS, StoreError, read_manifest
+from experiments.running import RUNS, Condition, RunSpec, read_description, read_manifest
 
 QUANTITIES: Mapping[str, str] = {"ttft_ms": "mean TTFT", "kv_transfer_ms": "mean KV transfer"}
 """What a gain is of, by its column."""
 
-MAY_DIFFER = ("world", "seed", "emulation", "workload.requests")
-"""Fields of a specification in which the fluid model's long runs may differ from the emulated ones."""
+FIRST_SEED = 1000
+"""Of the long runs: seeds that no sweep of ours uses."""
 
 SIDES = ("emulated", "fluid", "told")
 
@@ -43,21 +42,21 @@ def gains_by_twins(
     return pd.DataFrame(rows)
 
 
-def check_same_set_up(emulated: Path, requests: pd.DataFrame, analytic: Path, fluid: pd.DataFrame) -> None:
-    """StoreError where runs of one policy and place differ in more than `MAY_DIFFER`, as two sets of the same question
-    do that were made with different settings."""
-    labels = [name for name in ("policy", "refresh_s") if name in requests]
-    ours, theirs = _specs(emulated, requests, labels), _specs(analytic, fluid, labels)
-    for key, spec in ours.items():
-        beside = [other for name, other in theirs.items() if name[: len(labels)] == key[: len(labels)]]
-        unlike = [_unlike(spec, other) for other in beside]
-        if unlike and all(unlike):
-            field = min(unlike, key=len)[0]
-            raise StoreError(
-                f"{analytic}: has no run of {key[0]} in the set-up of {emulated}: {field} is"
-                f" {_shown(beside[unlike.index(min(unlike, key=len))].get(field))} there and {_shown(spec.get(field))}"
-                " here; make it with the same question, profile and settings"
-            )
+def long_runs(place: Path, requests: pd.DataFrame, *, count: int, seeds: int) -> list[Condition]:
+    """The fluid model's long runs for the emulated ones of a sweep: the same set-up, `count` requests, so many seeds.
+
+    `requests`: the frame of `experiments.read_sweep` of the folder `place`.
+    """
+    labels = read_description(place)["runs"]
+    found: dict[str, Condition] = {}
+    for name in dict.fromkeys(requests["run"]):
+        spec = RunSpec.model_validate(read_manifest(place / RUNS / name)["spec"])
+        long = spec.workload.model_copy(update={"requests": count})
+        for seed in range(seeds):
+            other = spec.model_copy(update={"world": "analytic", "workload": long, "seed": FIRST_SEED + seed})
+            condition = f"{name.replace('emulated', 'analytic', 1).removesuffix(f'-seed{spec.seed}')}-seed{other.seed}"
+            found[condition] = Condition(condition, other, {**labels[name], "world": "analytic", "seed": other.seed})
+    return list(found.values())
 
 
 def _at(
@@ -100,34 +99,3 @@ def _of(frame: pd.DataFrame, policy: str, refresh_s: Any) -> pd.DataFrame:
 
 def _ages(frame: pd.DataFrame) -> pd.Series[float]:
     return refresh_numbers(frame["refresh_s"])
-
-
-def _specs(place: Path, requests: pd.DataFrame, labels: Sequence[str]) -> dict[tuple[str, ...], dict[str, Any]]:
-    """The specification of each run, flat, by its labels and name."""
-    found = {}
-    for name, rows in requests.groupby("run", sort=False):
-        first = rows.iloc[0]
-        key = (*(str(first[label]) for label in labels), str(name))
-        found[key] = dict(_flat(read_manifest(place / RUNS / str(name))["spec"]))
-    return found
-
-
-def _flat(section: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in section.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
-
-
-def _unlike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """The fields in which two specifications may not differ and do."""
-    return [
-        name
-        for name in dict.fromkeys((*ours, *theirs))
-        if not name.startswith(MAY_DIFFER) and ours.get(name) != theirs.get(name)
-    ]
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value)

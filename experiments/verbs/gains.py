@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from experiments.verbs.options import Jobs, Resume, check_jobs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,48 +16,57 @@ if TYPE_CHECKING:
 
     from experiments.questions import Question
 
+TABLE = "gains.csv"
+
 
 def gains(
-    emulated: Annotated[Path, typer.Argument(metavar="EMULATED", help="A sweep's folder, emulated runs.")],
-    analytic: Annotated[
-        Path, typer.Argument(metavar="ANALYTIC", help="The same sweep of the analytic world, with more requests.")
-    ],
+    sweep: Annotated[Path, typer.Argument(metavar="SWEEP", help="The folder of an emulated sweep.")],
+    requests: Annotated[int, typer.Option(metavar="N", min=1, help="Requests of a long run.")] = 2000,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Long runs of each kind.")] = 5,
     own_decisions: Annotated[
         bool, typer.Option("--own-decisions", help="The fluid model decides for itself: wider, and less is assumed.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write all rows as a table.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="For the long runs and gains.csv (default: a new one).")
+    ] = None,
+    resume: Resume = False,
+    jobs: Jobs = 1,
 ) -> None:
     """Tell each gain of an emulated sweep far narrower than its own runs do.
 
     The fluid model's change over thousands of requests, corrected by how packets differ from it on the hundreds that
-    were emulated. The analytic sweep is of the same question, profile and settings, but for seeds and
-    workload.requests. The fluid model is given the decisions of the emulated runs, which takes for granted that those
-    are as good as its own; --own-decisions does not.
+    were emulated. The fluid model is given the decisions of the emulated runs, which takes for granted that those are
+    as good as its own; --own-decisions does not.
     """
     from rich.console import Console
 
-    from experiments.comparing import check_same_set_up, gains_by_twins, replayed, twins_of
+    from experiments.comparing import gains_by_twins, long_runs, replayed, twins_of
     from experiments.questions import QUESTIONS
-    from experiments.running import StoreError, check_new_file, read_description, read_sweep, write_new_file
+    from experiments.running import StoreError, new_files, read_description, read_sweep, run_sweep
 
-    if out is not None:
-        check_new_file(out)
-    asked = {str(read_description(place)["question"]) for place in (emulated, analytic)}
-    if len(asked) > 1 or not asked <= set(QUESTIONS):
-        raise StoreError(f"{analytic}: a sweep of {' and one of '.join(sorted(asked))}; one question of both is wanted")
-    question = QUESTIONS[asked.pop()]
-    requests, fluid = read_sweep(emulated), read_sweep(analytic)
-    for place, frame, world in ((emulated, requests, "emulated"), (analytic, fluid, "analytic")):
-        if others := set(frame["world"]) - {world}:
-            raise StoreError(f"{place}: has runs of the {', '.join(others)} world; those of the {world} one are wanted")
-    check_same_set_up(emulated, requests, analytic, fluid)
-    twins = (twins_of if own_decisions else replayed)(emulated, requests)
-    found = gains_by_twins(requests, twins, fluid, [axis.label for axis in question.axes], question.references)
+    check_jobs(jobs, None)
+    asked = str(read_description(sweep)["question"])
+    if asked not in QUESTIONS:
+        raise StoreError(f"{sweep}: a sweep of {asked}; `netkv gains` is for those of {', '.join(QUESTIONS)}")
+    question = QUESTIONS[asked]
+    seen = read_sweep(sweep)
+    emulated = seen[(seen["world"] == "emulated") & (seen["verdict"] != "invalid")]
+    if emulated.empty:
+        raise StoreError(f"{sweep}: holds no run of the emulated world that is not invalid")
+    place = out or Path("results") / f"gains-{datetime.now():%Y%m%d-%H%M%S}"
+    console = Console()
+    wanted = long_runs(sweep, emulated, count=requests, seeds=seeds)
+    run_sweep(asked, wanted, place, resume=resume, console=console, jobs=jobs)
+    twins = (twins_of if own_decisions else replayed)(sweep, emulated)
+    found = gains_by_twins(
+        emulated, twins, read_sweep(place), [axis.label for axis in question.axes], question.references
+    )
     if found.empty:
-        raise StoreError(f"{emulated}: none of its policies was run in the same place in {analytic}")
-    Console().print(_table(found, question))
-    if out is not None:
-        write_new_file(out, found.to_csv(index=False, float_format="%.4f"))
+        raise StoreError(f"{sweep}: has no two policies in the same place, so no gain")
+    with new_files(place) as partial:
+        found.to_csv(partial / TABLE, index=False, float_format="%.4f")
+    console.print(_table(found, question))
+    console.print(f"table:   {place / TABLE}", highlight=False, soft_wrap=True)
 
 
 def _table(found: pd.DataFrame, question: Question) -> Table:
@@ -67,9 +79,10 @@ def _table(found: pd.DataFrame, question: Question) -> Table:
     references = ", ".join(dict.fromkeys(found["reference"]))
     table = Table(
         title=f"Changes against {references}, %", box=box.SIMPLE, pad_edge=False, padding=0, min_width=64,
-        caption="told: the fluid model's change, corrected by how packets differ from it on the same requests",
+        caption="told: the fluid model's change over its long runs, corrected by how packets differ from it on the"
+        " requests that were emulated; 95 % intervals",
     )  # fmt: skip
-    for heading in ("", "refresh", "emulated", "fluid, long runs", "told"):
+    for heading in ("", "refresh", "emulated alone", "fluid, long runs", "told"):
         table.add_column(heading, justify="left" if heading in ("", "refresh") else "right", no_wrap=True)
     keys = ["quantity", "workload", *(axis.label for axis in question.axes)]
     for at, rows in found.groupby(keys, dropna=False, sort=False):
@@ -81,5 +94,6 @@ def _table(found: pd.DataFrame, question: Question) -> Table:
                 f"{row[f'{side}_percent']:+.1f} [{row[f'{side}_low']:+.1f}, {row[f'{side}_high']:+.1f}]"
                 for side in ("emulated", "fluid", "told")
             )
-            table.add_row(str(row["policy"]), refresh_name(row["refresh_s"]), *changes)
+            aged = "-" if row["refresh_s"] != row["refresh_s"] else refresh_name(row["refresh_s"])
+            table.add_row(str(row["policy"]), aged, *changes)
     return table

@@ -1,4 +1,4 @@
-"""Gains of an emulated sweep by way of the fluid model: what is told, what is narrower, what is refused."""
+"""Gains of an emulated sweep by way of the fluid model: what is told, what is narrower, which long runs are made."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.cli import app
-from experiments.comparing import check_same_set_up, gains_by_twins
-from experiments.running import StoreError, read_sweep
+from experiments.comparing import gains_by_twins, long_runs
+from experiments.running import StoreError, read_manifest, read_sweep, spec_of
 
 LABELS = {"workload": "rag", "verdict": "valid", "status": "completed"}
 AXES, REFERENCES = ["time_scale_s"], ["netkv_static"]
@@ -88,32 +88,29 @@ def test_a_place_that_only_one_side_has_has_no_row() -> None:
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sweep(tmp_path_factory.mktemp("sweeps") / "one", "--seed", "1", "--set", "workload.requests=20")
-
-
-def sweep(out: Path, *settings: str) -> Path:
-    asked = ["sweep", "staleness_map", "--world", "analytic", "--profile", "quick", "--quiet", "--out", str(out)]
-    done = CliRunner().invoke(app, [*asked, *settings])
+def fluid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sweeps") / "map"
+    asked = ["sweep", "staleness_map", "--world", "analytic", "--seed", "1", "--set", "workload.requests=20", "--quiet"]
+    done = CliRunner().invoke(app, [*asked, "--out", str(out)])
     assert done.exit_code == 0, done.output
     return out
 
 
-def test_long_runs_may_have_other_seeds_and_more_requests(one: Path, tmp_path: Path) -> None:
-    more = sweep(tmp_path / "more", "--seed", "2", "--set", "workload.requests=25", "--set", "emulation.rate_scale=500")
-    check_same_set_up(one, read_sweep(one), more, read_sweep(more))
+def test_long_runs_are_of_the_same_set_up_each_once(fluid: Path) -> None:
+    seen = read_sweep(fluid)
+    found = long_runs(fluid, seen, count=300, seeds=2)
+    assert len(found) == 2 * seen["run"].nunique() == len({one.name for one in found})
+    for one in found:
+        short = one.name[: one.name.rindex("seed")] + "seed1"
+        (labels,) = seen.loc[seen["run"] == short, ["policy", "time_scale_s", "world"]].drop_duplicates().to_numpy()
+        assert (one.spec.policy, one.spec.congestion.period_s, one.labels["world"]) == (*labels[:2], "analytic")
+        assert (one.spec.workload.requests, one.spec.seed) == (300, one.labels["seed"])
+        assert one.spec.seed >= 1000
+        assert spec_of(fluid / "runs" / short, read_manifest(fluid / "runs" / short)).emulation == one.spec.emulation
 
 
-def test_long_runs_of_another_set_up_are_refused_with_the_field(one: Path, tmp_path: Path) -> None:
-    other = sweep(tmp_path / "other", "--seed", "1", "--set", "workload.requests=20", "--set", "serving.batch_slots=1")
-    with pytest.raises(StoreError, match=r"serving\.batch_slots is 1 there and 64 here; make it with the same"):
-        check_same_set_up(one, read_sweep(one), other, read_sweep(other))
-
-
-def test_the_command_refuses_what_is_no_pair_of_sweeps(one: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["gains", str(one), str(one)])
+def test_a_sweep_that_is_not_emulated_is_refused_before_anything_runs(fluid: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["gains", str(fluid), "--out", str(tmp_path / "gains")])
     assert isinstance(done.exception, StoreError)
-    assert "has runs of the analytic world; those of the emulated one are wanted" in str(done.exception)
-    (tmp_path / "rows.csv").write_text("mine")
-    done = CliRunner().invoke(app, ["gains", str(one), str(one), "--out", str(tmp_path / "rows.csv")])
-    assert f"{tmp_path}/rows.csv: is there already" in str(done.exception)
+    assert f"{fluid}: holds no run of the emulated world" in str(done.exception)
+    assert not (tmp_path / "gains").exists()
