@@ -13,7 +13,7 @@ from .fluid_twins import (
     twins_of,
 )
 from .gains import gains_report
-from .gains_by_twins import gains_by_twins, long_runs
+from .gains_by_twins import gains_by_twins, long_runs, with_told
 from .independent_runs import IndependentRun, independent_report, pair_up
 from .recorded_run import FRAME_B, MODELS, ON_PATHS, PAYLOAD_B, REPLAY, measured_models, read_connections, read_recorded
 from .replay_error import models_report, replay_report, replay_table
@@ -57,4 +57,5 @@ __all__ = [
     "simulated",
     "spread_by_tier",
     "twins_of",
+    "with_told",
 ]

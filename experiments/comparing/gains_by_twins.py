@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,18 @@ def gains_by_twins(
             found = _at(here, places["same"][at], places["long"][at], references)
             rows += [{**dict(zip(keys, at, strict=True)), **row} for row in found]
     return pd.DataFrame(rows)
+
+
+def with_told(results: pd.DataFrame, found: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """The tidy frame of a question with the told changes of mean TTFT in place of its own, all others NaN.
+
+    `results`: of `experiments.analysis.tidy`; `found`: of `gains_by_twins`.
+    """
+    keys = ["workload", *axes, "policy", "refresh_s"]
+    ends = {f"told_{end}": f"ttft_change_{end}" for end in ("percent", "low", "high")}
+    told = found.loc[found["quantity"] == QUANTITIES["ttft_ms"], [*keys, *ends]].rename(columns=ends)
+    others = {str(name): math.nan for name in results if "_change_" in str(name)}
+    return results.assign(**others).drop(columns=[*ends.values()]).merge(told, on=keys, how="left")
 
 
 def long_runs(place: Path, requests: pd.DataFrame, *, count: int, seeds: int) -> list[Condition]:

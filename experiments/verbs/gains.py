@@ -40,7 +40,8 @@ def gains(
     """
     from rich.console import Console
 
-    from experiments.comparing import gains_by_twins, long_runs, replayed, twins_of
+    from experiments.comparing import gains_by_twins, long_runs, replayed, twins_of, with_told
+    from experiments.drawing import HeatMap, draw_chart
     from experiments.questions import QUESTIONS
     from experiments.running import StoreError, new_files, read_description, read_sweep, run_sweep
 
@@ -58,14 +59,22 @@ def gains(
     wanted = long_runs(sweep, emulated, count=requests, seeds=seeds)
     run_sweep(asked, wanted, place, resume=resume, console=console, jobs=jobs)
     twins = (twins_of if own_decisions else replayed)(sweep, emulated)
-    found = gains_by_twins(
-        emulated, twins, read_sweep(place), [axis.label for axis in question.axes], question.references
-    )
+    axes = [axis.label for axis in question.axes]
+    found = gains_by_twins(emulated, twins, read_sweep(place), axes, question.references)
     if found.empty:
         raise StoreError(f"{sweep}: has no two policies in the same place, so no gain")
     with new_files(place) as partial:
         found.to_csv(partial / TABLE, index=False, float_format="%.4f")
+        maps = [
+            chart
+            for chart in question.charts(with_told(question.results(emulated), found, axes))
+            if isinstance(chart, HeatMap)
+        ]
+        note = f"{emulated['run'].nunique()} emulated runs and {len(wanted)} longer ones of the fluid model."
+        drawn = [path.name for chart in maps for path in draw_chart(chart, note, partial)]
     console.print(_table(found, question))
+    if drawn:
+        console.print(f"figure:  {place / drawn[0]} (and .svg)", highlight=False, soft_wrap=True)
     console.print(f"table:   {place / TABLE}", highlight=False, soft_wrap=True)
 
 

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.cli import app
-from experiments.comparing import gains_by_twins, long_runs
+from experiments.comparing import gains_by_twins, long_runs, with_told
+from experiments.questions import QUESTIONS
 from experiments.running import StoreError, read_manifest, read_sweep, spec_of
 
 LABELS = {"workload": "rag", "verdict": "valid", "status": "completed"}
@@ -107,6 +108,22 @@ def test_long_runs_are_of_the_same_set_up_each_once(fluid: Path) -> None:
         assert (one.spec.workload.requests, one.spec.seed) == (300, one.labels["seed"])
         assert one.spec.seed >= 1000
         assert spec_of(fluid / "runs" / short, read_manifest(fluid / "runs" / short)).emulation == one.spec.emulation
+
+
+def test_a_questions_own_charts_are_drawn_of_what_is_told(fluid: Path) -> None:
+    seen = read_sweep(fluid)
+    question = QUESTIONS["staleness_map"]
+    found = gains_by_twins(seen, seen, seen, AXES, REFERENCES).assign(
+        told_percent=-30.0, told_low=-31.0, told_high=-29.0
+    )
+    told = with_told(question.results(seen), found, AXES)
+    assert len(told) == len(question.results(seen))
+    (chart,) = question.charts(told)
+    assert set(chart.rows["gain_percent"]) == {30.0}
+    regimes = QUESTIONS["regimes"]
+    other = regimes.results(seen.assign(regime="baseline", policy=seen["policy"].replace("netkv_static", "cla_star")))
+    empty = found.iloc[:0].assign(regime="")
+    assert regimes.charts(with_told(other, empty, ["regime"])) == []
 
 
 def test_a_sweep_that_is_not_emulated_is_refused_before_anything_runs(fluid: Path, tmp_path: Path) -> None:
