@@ -18,10 +18,13 @@ from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
 from testbed.scheduling_priority import REALTIME_PRIORITY
-from topologies import Roles
+from topologies import FAIR_QUEUES, Roles
 
 DECODE_PORT = 7001
 BACKGROUND_PORT = 7002
+
+KV_QUEUES = FAIR_QUEUES // 2
+"""Of the queues of a fair port: those of KV transfers; the others are the background traffic's."""
 HELLO_DEADLINE_S = 30.0
 BACKLOG = 4096
 """Pending connections of the control socket: all workers may connect before the first is accepted."""
@@ -293,6 +296,9 @@ class WorkerPool:
         line_bps = self._up.fabric.spec.nic_rate_bps / self._up.link_divisor
         pace = ("--pace-bps", repr(line_bps)) if self._up.spec.paced else ()
         stream = self._stream_arguments(instance, scenario.seed)
+        if self._up.spec.queue == "fair":
+            hosts = ",".join(self._up.address(one.index) for one in self._up.fabric.instances)
+            stream += ("--fair-queues", f"0:{KV_QUEUES}:{hosts}")
         return (*stream, *persistent, *pace, *engine_arguments(scenario.serving), *REAL_TIME)
 
     def _decode_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
@@ -308,7 +314,10 @@ class WorkerPool:
         )
 
     def _background_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
-        return (*self._stream_arguments(instance, scenario.seed), "--port", str(BACKGROUND_PORT))
+        stream = self._stream_arguments(instance, scenario.seed)
+        if self._up.spec.queue == "fair":
+            stream += ("--fair-queues", f"{KV_QUEUES}:{FAIR_QUEUES - KV_QUEUES}")
+        return (*stream, "--port", str(BACKGROUND_PORT))
 
 
 async def _next_line(reader: asyncio.StreamReader) -> bytes:

@@ -8,6 +8,7 @@ The delay comes first: a queue must hold what waits for the shaper, and nothing 
 from __future__ import annotations
 
 import math
+import socket
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +48,9 @@ and with 8 kbit/s that were two frames of every connection. All above it is borr
 FAIR_CLASSES = 0x100
 """The first of their class numbers; class 2 takes what is neither TCP nor UDP over IPv4."""
 
+FAIR_FACTORS = (2_654_435_761, 2_246_822_519, 3_266_489_917)
+"""Odd numbers that the words of a connection's name are mixed with. Our choice."""
+
 FAIR_HASH = (
     (0x28, 0, 0, 12),  # the EtherType
     (0x15, 0, 16, 0x0800),  # not IPv4: to the last line
@@ -54,15 +58,15 @@ FAIR_HASH = (
     (0x15, 1, 0, 6),
     (0x15, 0, 13, 17),  # neither TCP nor UDP: to the last line
     (0x20, 0, 0, 34),  # both ports, behind an IPv4 header without options
-    (0x24, 0, 0, 2_654_435_761),  # times an odd number, plus the next word
+    (0x24, 0, 0, FAIR_FACTORS[0]),  # times an odd number, plus the next word
     (0x07, 0, 0, 0),
     (0x20, 0, 0, 26),  # the source
     (0x0C, 0, 0, 0),
-    (0x24, 0, 0, 2_246_822_519),
+    (0x24, 0, 0, FAIR_FACTORS[1]),
     (0x07, 0, 0, 0),
     (0x20, 0, 0, 30),  # the destination
     (0x0C, 0, 0, 0),
-    (0x24, 0, 0, 3_266_489_917),
+    (0x24, 0, 0, FAIR_FACTORS[2]),
     (0x74, 0, 0, 32 - FAIR_QUEUES.bit_length() + 1),  # the highest bits are the best mixed
     (0x04, 0, 0, 0x50000 + FAIR_CLASSES),
     (0x16, 0, 0, 0),  # the class is the hash
@@ -83,6 +87,21 @@ LOSSY_PRIORITY = 1
 
 MIDDLE = ".m"
 """What the far end of a port's own cable is called, where a link is two cables (`middle_of`)."""
+
+
+def fair_queue(source: str, target: str, source_port: int, target_port: int) -> int:
+    """The queue of every fair port, 0 to `FAIR_QUEUES` - 1, that TCP or UDP between these ends has: `FAIR_HASH`.
+
+    source, target: IPv4 addresses. The other direction has another queue.
+    """
+    mixed = 0
+    words = (
+        source_port << 16 | target_port,
+        *(int.from_bytes(socket.inet_aton(one), "big") for one in (source, target)),
+    )
+    for word, factor in zip(words, FAIR_FACTORS, strict=True):
+        mixed = (mixed + word) * factor & 0xFFFF_FFFF
+    return mixed >> 32 - FAIR_QUEUES.bit_length() + 1
 
 
 def middle_of(interface: str) -> str:

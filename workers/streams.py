@@ -14,8 +14,12 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from topologies import fair_queue
+from workers.fair_queues import FairQueues
+
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 ABORT = struct.pack("@ii", 1, 0)  # struct linger, socket(7): close sends RST and drops what is queued
 FIRST_PORT, PORTS = 16_384, 49_152
@@ -40,7 +44,8 @@ class StreamOptions(NamedTuple):
     """Options of every outgoing stream of a worker; None leaves the kernel's default.
 
     With a `port_seed` a stream's source port, and by that its ECMP path, depends on nothing but the seed, both
-    addresses, its slot and its stripe: runs of one seed have the same paths, whatever their policies decide.
+    addresses, its slot and its stripe: runs of one seed have the same paths, whatever their policies decide. With
+    `queues` as well it is a port of the queue that the stream should have.
     """
 
     source_address: str | None = None
@@ -48,6 +53,7 @@ class StreamOptions(NamedTuple):
     congestion_control: str | None = None
     pace_bps: float | None = None
     port_seed: int | None = None
+    queues: FairQueues | None = None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> StreamOptions:
@@ -57,6 +63,7 @@ class StreamOptions(NamedTuple):
             arguments.congestion_control,
             arguments.pace_bps,
             arguments.port_seed,
+            arguments.fair_queues,
         )
 
     def connect(self, address: tuple[str, int], slot: int, stripe: int) -> socket.socket:
@@ -84,12 +91,17 @@ class StreamOptions(NamedTuple):
         if self.source_address is not None:
             sock.bind((self.source_address, 0))
 
-    def _ports(self, address: tuple[str, int], slot: int, stripe: int) -> list[int]:
+    def _ports(self, address: tuple[str, int], slot: int, stripe: int) -> Iterator[int]:
         """The source ports to try in turn; none without a seed."""
         if self.port_seed is None:
-            return []
+            return
         named = (self.port_seed, self.source_address, address, slot, stripe)
-        return [source_port(*named, attempt) for attempt in range(PORT_ATTEMPTS)]
+        for attempt in range(PORT_ATTEMPTS):
+            port = source_port(*named, attempt)
+            if self.queues is not None and self.source_address is not None:
+                queue = self.queues.wanted(self.source_address, address[0], slot, stripe)
+                port = port_of_queue(port, self.source_address, address, queue)
+            yield port
 
     def _connect(self, address: tuple[str, int], port: int) -> socket.socket:
         sock = self._socket(port)
@@ -146,6 +158,15 @@ def source_port(seed: int, source: str | None, address: tuple[str, int], slot: i
     return FIRST_PORT + mixed * PORTS // 2**32
 
 
+def port_of_queue(first: int, source: str, address: tuple[str, int], queue: int) -> int:
+    """The first port from `first` on, round and round, of a queue of fair ports; about as many tries as queues."""
+    for step in range(PORTS):
+        port = FIRST_PORT + (first - FIRST_PORT + step) % PORTS
+        if fair_queue(source, address[0], port, address[1]) == queue:
+            return port
+    raise AssertionError(f"no port has queue {queue}")
+
+
 class ConnectionState(NamedTuple):
     """What the kernel tells of a connection: segments retransmitted so far, and its least round trip, seconds."""
 
@@ -157,6 +178,12 @@ class ConnectionState(NamedTuple):
         """TCP_INFO, tcp(7)."""
         found = TCP_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size))
         return cls(found[0], found[1] / 1e6)
+
+
+def queues_of(text: str) -> FairQueues:
+    """`FIRST:NUMBER` or `FIRST:NUMBER:HOST,HOST`; ValueError for what is neither."""
+    first, number, *hosts = text.split(":")
+    return FairQueues(int(first), int(number), tuple(hosts[0].split(",")) if hosts else ())
 
 
 def keep_alive(sock: socket.socket) -> None:
@@ -182,4 +209,9 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stripe-buffer-bytes", type=int, help="SO_SNDBUF of each stream (default: automatic)")
     parser.add_argument("--congestion-control", help="cubic, reno, bbr, ... (default: the namespace's)")
     parser.add_argument("--port-seed", type=int, help="derive source ports from it (default: ephemeral ones)")
+    parser.add_argument(
+        "--fair-queues",
+        type=queues_of,
+        help="FIRST:NUMBER[:HOST,...]: choose source ports by the queue of fair ports (default: do not)",
+    )
     parser.add_argument("--pace-bps", type=float, help="most that each stream sends, bit/s (default: no limit)")

@@ -4,7 +4,7 @@ import ipaddress
 import struct
 from collections import Counter
 
-from topologies.shaping import FAIR_CLASSES, FAIR_HASH, FAIR_QUEUES, Shape, shaping_command
+from topologies.shaping import FAIR_CLASSES, FAIR_HASH, FAIR_QUEUES, Shape, fair_queue, shaping_command
 
 WORD = (1 << 32) - 1
 
@@ -77,3 +77,10 @@ def test_the_command_makes_every_queue_and_lets_it_borrow_the_whole_rate() -> No
     assert f"$(seq {FAIR_CLASSES} {FAIR_CLASSES + FAIR_QUEUES - 1})" in command
     assert command.count("ceil 20000000bit") == 2
     assert "pfifo" not in command
+
+
+def test_the_queue_that_is_reckoned_is_the_one_of_the_program() -> None:
+    for source, target in (("10.0.0.1", "10.1.1.18"), ("10.1.1.18", "10.0.0.1"), ("10.3.2.17", "10.0.1.2")):
+        for ports in ((16_384, 7001), (65_535, 7002), (7001, 40_000)):
+            found = classified(frame(source, target, ports)) - 0x50000 - FAIR_CLASSES
+            assert fair_queue(source, target, *ports) == found

@@ -1,0 +1,68 @@
+"""Streams that meet at a port have queues of their own, as far as there are enough."""
+
+import itertools
+import socket
+
+import pytest
+
+from topologies import FAIR_QUEUES, fair_queue
+from workers.fair_queues import FairQueues
+from workers.streams import StreamOptions, queues_of
+
+PLACES = itertools.product(range(2), repeat=4)
+HOSTS = tuple(f"10.{pod}.{rack}.{server * 16 + slot + 1}" for pod, rack, server, slot in PLACES)
+KV = FairQueues(0, FAIR_QUEUES // 2, HOSTS)
+BACKGROUND = FairQueues(FAIR_QUEUES // 2, FAIR_QUEUES // 2)
+
+
+@pytest.mark.parametrize("stripes", [1, 4])
+def test_nothing_that_one_host_sends_or_gets_shares_a_queue(stripes: int) -> None:
+    """Sixteen hosts and four stripes: as many streams at a host's link as there are queues."""
+    for end in range(16):
+        for sent in (True, False):
+            pairs = [(HOSTS[end], other) if sent else (other, HOSTS[end]) for other in HOSTS]
+            used = {KV.wanted(*pair, 0, stripe) for pair in pairs for stripe in range(stripes)}
+            assert len(used) == 16 * stripes
+            assert used <= set(range(FAIR_QUEUES // 2))
+
+
+def test_a_wide_bundle_and_a_second_one_of_the_same_pair_share_none() -> None:
+    used = [KV.wanted(HOSTS[3], HOSTS[9], slot, stripe) for slot, stripe in itertools.product(range(2), range(8))]
+    assert len(set(used)) == len(used)
+
+
+@pytest.mark.parametrize("first_flow", [0, 5, 1000])
+def test_flows_that_follow_each_other_share_none_with_each_other_or_with_kv(first_flow: int) -> None:
+    flows = range(first_flow, first_flow + 12)
+    used = [BACKGROUND.wanted(None, HOSTS[flow % 16], flow, stripe) for flow in flows for stripe in range(4)]
+    assert len(set(used)) == len(used)
+    assert min(used) >= FAIR_QUEUES // 2
+    assert max(used) < FAIR_QUEUES
+
+
+def test_hosts_that_are_not_known_are_no_error() -> None:
+    assert 0 <= KV.wanted("10.9.9.9", "10.8.8.8", 7, 3) < FAIR_QUEUES // 2
+
+
+def test_the_port_of_a_stream_has_the_queue_that_it_should_have() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        options = StreamOptions("127.0.0.1", port_seed=11, queues=KV)
+        streams = [options.connect(address, 2, stripe) for stripe in range(4)]
+        other = StreamOptions("127.0.0.1", port_seed=12, queues=KV)
+        again = [next(other._ports(address, 2, stripe)) for stripe in range(4)]
+        try:
+            ports = [stream.getsockname()[1] for stream in streams]
+        finally:
+            for stream in streams:
+                stream.close()
+    for stripe, port in enumerate(ports):
+        assert fair_queue("127.0.0.1", "127.0.0.1", port, address[1]) == KV.wanted("127.0.0.1", "127.0.0.1", 2, stripe)
+    assert set(ports).isdisjoint(again)  # of another seed
+
+
+def test_the_option_of_a_worker() -> None:
+    assert queues_of("0:64") == FairQueues(0, 64)
+    assert queues_of("64:64:10.0.0.1,10.0.0.2") == FairQueues(64, 64, ("10.0.0.1", "10.0.0.2"))
+    with pytest.raises(ValueError, match="unpack"):
+        queues_of("64")
