@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from testbed.sandbox import run
-from topologies import Fabric, Shape
+from topologies import FRAME_B, Fabric, Shape
 from topologies.mininet import meter_of
 
 DEVICES = Path("/proc/net/dev")
@@ -149,7 +149,8 @@ class PortWatch:
     def _note(self, name: str, moved_bytes: int, window_s: float) -> None:
         shape = self._shapes[name]
         drained_bytes = shape.rate_bps / 8 * window_s
-        self._overshoot = max(self._overshoot, (moved_bytes / (drained_bytes + shape.burst_bytes), name))
+        allowed_bytes = drained_bytes + shape.burst_bytes + FRAME_B  # HTB sends a frame while any of its burst is left
+        self._overshoot = max(self._overshoot, (moved_bytes / allowed_bytes, name))
         full = moved_bytes / drained_bytes
         if full >= BUSY:
             self._busy[name].append(full)

@@ -72,6 +72,16 @@ def test_a_port_that_carried_too_much_is_named(devices: Path) -> None:
     assert evidence["port_overshoot_at"] == LINK.name
 
 
+def test_a_frame_beyond_the_burst_is_no_overshoot(devices: Path) -> None:
+    """Of a slow port: ten frames of rate a window, and one that HTB may send while a byte of its burst is left."""
+    rate_bps = 10 * 1514 * 8 / 0.1
+    ports = PortWatch(FABRIC, LINK.capacity_bps / rate_bps, 0.0)
+    ports._note(LINK.name, 11 * 1514, 0.1)
+    assert ports.evidence()["port_overshoot"] <= 1.0
+    ports._note(LINK.name, 13 * 1514, 0.1)
+    assert ports.evidence()["port_overshoot"] > 1.05
+
+
 class Telemetry:
     """A client of an oracle that has counted a share of what the port has sent, whenever it is asked."""
 
