@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.live.cable import cable
 from tests.support.workers_driver import Worker
-from topologies import QueueKind, Shape
+from topologies import FAIR_QUEUES, FabricSpec, QueueKind, Shape, build_fattree, fair_queue, instance_ip
 
 pytestmark = pytest.mark.live
 
@@ -56,6 +56,21 @@ def test_every_pair_keeps_its_connections_and_their_paths(run: Path) -> None:
         overlaps = int((transfers["start_s"].iloc[1:].to_numpy() < transfers["end_s"].cummax().iloc[:-1]).sum())
         assert transfers["ports"].nunique() <= 1 + overlaps
         assert transfers.groupby("ports")["ways"].nunique().eq(1).all()
+
+
+def test_no_two_connections_of_a_host_share_a_queue(run: Path) -> None:
+    """Other than transfers of one pair, which have the same connections one after the other."""
+    spec = json.loads((run / "manifest.json").read_text())["spec"]["fabric"]
+    fabric = build_fattree(FabricSpec(**spec))
+    address = [instance_ip(one) for one in fabric.instances]
+    moved = pd.read_parquet(run / "paths.parquet")
+    ends = zip(moved["source"], moved["target"], moved["source_port"], strict=True)
+    queues = [fair_queue(address[source], address[target], port, 7001) for source, target, port in ends]
+    moved = moved.assign(queue=queues).drop_duplicates(["source", "target", "source_port"])
+    for end in ("source", "target"):
+        for _, of_host in moved.groupby(end):
+            assert of_host["queue"].is_unique
+    assert moved["queue"].max() < FAIR_QUEUES // 2  # the others are the background traffic's
 
 
 def test_the_calibration_gets_its_rate_through_fair_ports(run: Path) -> None:
