@@ -19,15 +19,13 @@ QUANTITIES: Mapping[str, str] = {"ttft_ms": "mean TTFT", "kv_transfer_ms": "mean
 FIRST_SEED = 1000
 """Of the long runs: seeds that no sweep of ours uses."""
 
-SIDES = ("emulated", "fluid", "told")
-
 
 def gains_by_twins(
     requests: pd.DataFrame, twins: pd.DataFrame, fluid: pd.DataFrame, axes: Sequence[str], references: Sequence[str]
 ) -> pd.DataFrame:
-    """A row a workload, place on the `axes`, policy, refresh interval and quantity of `QUANTITIES`.
+    """A row a workload, place on the `axes`, reference, policy, refresh interval and quantity of `QUANTITIES`.
 
-    The change of the mean against the first of the `references` that was run there, percent, with 95 % intervals:
+    The change of the mean against each of the `references` that was run there, percent, with 95 % intervals:
     `emulated_` over the requests of the emulated runs, `fluid_` over those of the long runs, `told_` the latter
     corrected by packets. `requests`, `twins` and `fluid` are frames of `experiments.read_sweep`; what `fluid` lacks has
     no row.
@@ -43,14 +41,15 @@ def gains_by_twins(
     return pd.DataFrame(rows)
 
 
-def with_told(results: pd.DataFrame, found: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """The tidy frame of a question with the told changes of mean TTFT in place of its own, all others NaN.
+def with_told(results: pd.DataFrame, found: pd.DataFrame, axes: Sequence[str], reference: str) -> pd.DataFrame:
+    """The tidy frame of a question with the told changes of mean TTFT against its first reference in place of its own.
 
-    `results`: of `experiments.analysis.tidy`; `found`: of `gains_by_twins`.
+    All other changes are NaN. `results`: of `experiments.analysis.tidy`; `found`: of `gains_by_twins`.
     """
     keys = ["workload", *axes, "policy", "refresh_s"]
     ends = {f"told_{end}": f"ttft_change_{end}" for end in ("percent", "low", "high")}
-    told = found.loc[found["quantity"] == QUANTITIES["ttft_ms"], [*keys, *ends]].rename(columns=ends)
+    of_ttft = (found["quantity"] == QUANTITIES["ttft_ms"]) & (found["reference"] == reference)
+    told = found.loc[of_ttft, [*keys, *ends]].rename(columns=ends)
     others = {str(name): math.nan for name in results if "_change_" in str(name)}
     return results.assign(**others).drop(columns=[*ends.values()]).merge(told, on=keys, how="left")
 
@@ -75,31 +74,32 @@ def long_runs(place: Path, requests: pd.DataFrame, *, count: int, seeds: int) ->
 def _at(
     packets: pd.DataFrame, same: pd.DataFrame, long: pd.DataFrame, references: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    policies = list(dict.fromkeys(packets["policy"]))
-    reference = next((name for name in references if name in policies), policies[0])
-    bases = [frame[frame["policy"] == reference] for frame in (packets, same, long)]
-    others = packets[packets["policy"] != reference]
-    for (policy, refresh_s), group in others.groupby(["policy", "refresh_s"], dropna=False, sort=False):
-        twin, far = (_of(frame, str(policy), refresh_s) for frame in (same, long))
-        if far.empty or any(base.empty for base in bases):
+    for reference in references:
+        bases = [frame[frame["policy"] == reference] for frame in (packets, same, long)]
+        if any(base.empty for base in bases):
             continue
-        for column, quantity in QUANTITIES.items():
-            fluid = Interval.of_change(paired_change(bases[2], far, column))
-            told = change_by_twin(WithTwin(group, twin), WithTwin(*bases[:2]), column, fluid)
-            emulated = Interval.of_change(paired_change(bases[0], group, column))
-            if told is None:
-                continue
-            ends = {
-                f"{side}_{end}": value
-                for side, one in zip(SIDES, (emulated, fluid, told), strict=True)
-                for end, value in zip(("percent", "low", "high"), (one.value, one.low, one.high), strict=True)
-            }
-            counts = {"seeds": group["seed"].nunique(), "requests": len(group)}
-            yield {
-                **{"policy": policy, "refresh_s": refresh_s, "reference": reference, "quantity": quantity},
-                **ends,
-                **counts,
-            }
+        others = packets[packets["policy"] != reference]
+        for (policy, refresh_s), group in others.groupby(["policy", "refresh_s"], dropna=False, sort=False):
+            twin, far = (_of(frame, str(policy), refresh_s) for frame in (same, long))
+            for column, quantity in QUANTITIES.items():
+                fluid = Interval.of_change(paired_change(bases[2], far, column))
+                told = change_by_twin(WithTwin(group, twin), WithTwin(*bases[:2]), column, fluid)
+                if told is None:
+                    continue
+                emulated = Interval.of_change(paired_change(bases[0], group, column))
+                yield {
+                    **{"reference": reference, "quantity": quantity, "policy": policy, "refresh_s": refresh_s},
+                    **_columns({"emulated": emulated, "fluid": fluid, "told": told}),
+                    **{"seeds": group["seed"].nunique(), "requests": len(group)},
+                }
+
+
+def _columns(sides: Mapping[str, Interval]) -> dict[str, float]:
+    return {
+        f"{side}_{end}": value
+        for side, one in sides.items()
+        for end, value in (("percent", one.value), ("low", one.low), ("high", one.high))
+    }
 
 
 def _of(frame: pd.DataFrame, policy: str, refresh_s: Any) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def gains(
         found.to_csv(partial / TABLE, index=False, float_format="%.4f")
         maps = [
             chart
-            for chart in question.charts(with_told(question.results(emulated), found, axes))
+            for chart in question.charts(with_told(question.results(emulated), found, axes, question.references[0]))
             if isinstance(chart, HeatMap)
         ]
         note = f"{emulated['run'].nunique()} emulated runs and {len(wanted)} longer ones of the fluid model."
@@ -85,19 +85,18 @@ def _table(found: pd.DataFrame, question: Question) -> Table:
 
     from experiments.analysis import refresh_name
 
-    references = ", ".join(dict.fromkeys(found["reference"]))
     table = Table(
-        title=f"Changes against {references}, %", box=box.SIMPLE, pad_edge=False, padding=0, min_width=64,
+        title="What each policy changes, %", box=box.SIMPLE, pad_edge=False, padding=0, min_width=64,
         caption="told: the fluid model's change over its long runs, corrected by how packets differ from it on the"
         " requests that were emulated; 95 % intervals",
     )  # fmt: skip
     for heading in ("", "refresh", "emulated alone", "fluid, long runs", "told"):
         table.add_column(heading, justify="left" if heading in ("", "refresh") else "right", no_wrap=True)
-    keys = ["quantity", "workload", *(axis.label for axis in question.axes)]
+    keys = ["workload", *(axis.label for axis in question.axes), "quantity", "reference"]
     for at, rows in found.groupby(keys, dropna=False, sort=False):
         table.add_section()
-        places = (f"{value:g}" if isinstance(value, float) else str(value) for value in at[1:])
-        table.add_row(f"[bold]{at[0]}, {', '.join(places)}")
+        *place, quantity, reference = (f"{value:g}" if isinstance(value, float) else str(value) for value in at)
+        table.add_row(f"[bold]{', '.join(place)}: {quantity} against {reference}")
         for row in rows.to_dict("records"):
             changes = (
                 f"{row[f'{side}_percent']:+.1f} [{row[f'{side}_low']:+.1f}, {row[f'{side}_high']:+.1f}]"

@@ -83,6 +83,15 @@ def test_a_lucky_draw_of_requests_is_not_taken_for_a_gain() -> None:
     assert one["told_high"] - one["told_low"] < (one["emulated_high"] - one["emulated_low"]) / 2
 
 
+def test_every_reference_that_was_run_has_its_own_rows() -> None:
+    twins = runs(60, 1, 0.2)
+    found = gains_by_twins(twins, twins, twins, AXES, ["round_robin", "netkv_static", "netkv_full"])
+    assert found.groupby("reference", sort=False)["policy"].unique().map(list).to_dict() == {
+        "netkv_static": ["netkv_full"],
+        "netkv_full": ["netkv_static"],
+    }
+
+
 def test_a_place_that_only_one_side_has_has_no_row() -> None:
     twins = runs(60, 1, 0.2)
     assert gains_by_twins(twins, twins, twins.assign(time_scale_s=6.0), AXES, REFERENCES).empty
@@ -116,14 +125,14 @@ def test_a_questions_own_charts_are_drawn_of_what_is_told(fluid: Path) -> None:
     found = gains_by_twins(seen, seen, seen, AXES, REFERENCES).assign(
         told_percent=-30.0, told_low=-31.0, told_high=-29.0
     )
-    told = with_told(question.results(seen), found, AXES)
+    told = with_told(question.results(seen), found, AXES, REFERENCES[0])
     assert len(told) == len(question.results(seen))
     (chart,) = question.charts(told)
     assert set(chart.rows["gain_percent"]) == {30.0}
     regimes = QUESTIONS["regimes"]
     other = regimes.results(seen.assign(regime="baseline", policy=seen["policy"].replace("netkv_static", "cla_star")))
     empty = found.iloc[:0].assign(regime="")
-    assert regimes.charts(with_told(other, empty, ["regime"])) == []
+    assert regimes.charts(with_told(other, empty, ["regime"], "cla_star")) == []
 
 
 def test_a_sweep_that_is_not_emulated_is_refused_before_anything_runs(fluid: Path, tmp_path: Path) -> None:
