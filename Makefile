@@ -90,7 +90,7 @@ docs: setup $(DOCS)/tools/.installed ## build the documentation as a site, links
 TRIED := results/kick-the-tires
 kick-the-tires: setup ## five minutes: both worlds, their records checked and compared, the main question in the fluid model
 	$(SUDO) rm -rf $(TRIED)
-	"$(VENV)/bin/netkv" doctor
+	$(SUDO) "$(VENV)/bin/netkv" doctor
 	"$(VENV)/bin/netkv" run specs/moving-hot-spots.yaml --requests 100 --out $(TRIED)/fluid
 	$(SUDO) "$(VENV)/bin/netkv" run specs/moving-hot-spots.yaml --world emulated --requests 100 --out $(TRIED)/emulated
 	"$(VENV)/bin/netkv" check $(TRIED)/fluid

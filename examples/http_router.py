@@ -2,7 +2,7 @@
 
 python3 examples/http_router.py 8000 &
 netkv policy check http://127.0.0.1:8000/select
-netkv run --policy http://127.0.0.1:8000/select --out results/mine
+netkv run --world analytic --policy http://127.0.0.1:8000/select --out results/mine
 """
 
 import json

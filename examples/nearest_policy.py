@@ -1,6 +1,6 @@
 """A policy of your own: the nearest decode instance that is not too full.
 
-cd examples && netkv run --policy nearest_policy:Nearest --out ../results/nearest
+cd examples && netkv run --world analytic --policy nearest_policy:Nearest --out ../results/nearest
 """
 
 from scheduler import Candidates, View

@@ -115,8 +115,8 @@ class PortWatch:
 
         - `port_overshoot`: the most bytes of a port in a window over what its shaper allows, and
           `port_overshoot_at`, its link.
-        - `saturated_rate`: median rate in the busy periods of all ports over the shaper's rate, of `saturated_windows`
-          windows.
+        - `saturated_rate`: the rate in the busy periods of all ports over the shaper's rate, the 90th percentile of
+          `saturated_windows` windows, since a port that is nearly full is not held by its shaper.
         - `link_bytes`: bytes of each link. `delivered_bytes`: bytes that reached hosts.
         - `lost_frames`: frames that entered the fabric and did not leave it; full queues dropped `queue_drops` of them.
         - `softnet_squeezes`, `softnet_drops`: times that the kernel's packet budget ran out, and packets it dropped.
@@ -137,7 +137,7 @@ class PortWatch:
             "port_overshoot": self._overshoot[0],
             "port_overshoot_at": self._overshoot[1],
             "saturated_windows": len(rates),
-            "saturated_rate": rates[len(rates) // 2] if rates else None,
+            "saturated_rate": rates[len(rates) * 9 // 10] if rates else None,
             "delivered_bytes": sum(count.bytes for count in out),
             "delivered_frames": sum(count.frames for count in out),
             "lost_frames": sum(count.frames for count in into) - sum(count.frames for count in out),

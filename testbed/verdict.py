@@ -59,7 +59,7 @@ CALIBRATION_INVALID = 0.6
 machine with 2 % idle time, 0.11 and 0.16 where the links were 25 times as fast as by default."""
 
 SATURATED_OFF = 0.05
-"""Largest relative difference between the median rate of saturated ports and the shaper's rate. Measured: 0.001."""
+"""Largest relative difference between the rate of saturated ports and the shaper's rate. Measured: 0.001."""
 
 OVERSHOOT = 1.05
 """Most bytes of a port in 100 ms, over what its shaper's rate and burst allow. Measured: 0.99."""

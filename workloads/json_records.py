@@ -19,8 +19,8 @@ LONGEST_DELAY_MS = 604_800_000
 LONGEST_NAME = 200
 """Characters of the name of a session."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-PROMPTS_AS_TEXT = ("payload", "text", "texts", "text_input", "messages")
-"""Fields of AIPerf's and GenAI-Perf's input whose length in tokens a tokenizer would have to say."""
+PROMPTS_AS_TEXT = ("payload", "text", "texts", "text_input", "messages", "turns")
+"""Fields of AIPerf's and GenAI-Perf's input whose length in tokens a tokenizer would have to say, if at all."""
 
 
 def json_record(place: str, line: int, record: Any) -> Record:

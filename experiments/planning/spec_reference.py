@@ -8,6 +8,7 @@ The text is that of the models (`Field(description=...)`), so that page, `--set`
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -22,8 +23,10 @@ from scenario import MODELS
 HEAD = """# Fields of a specification
 
 A specification is a YAML file for `netkv run SPEC.yaml`; every field is also reached by `--set section.field=value`.
-What is not given has the default below. Quantities are those of the real system. An unknown field, a wrong type or a
-value out of range ends the command with one line and exit code 2, before anything runs.
+Values are YAML: `--set workload.max_output_tokens=null` for none, `--set 'congestion.tiers=[1, 2, 3]'` for a list,
+`--set fabric.nic_rate_bps=1.0e+11` with the point. What is not given has the default below. Quantities are those of the
+real system. An unknown field, a wrong type or a value out of range ends the command with one line and exit code 2,
+before anything runs.
 
 `netkv init FILE` writes one with every field, its default and the description below;
 [examples/spec.yaml](../../examples/spec.yaml) is a short one. Editors that know the YAML language server complete and
@@ -112,8 +115,8 @@ def _default(name: str, info: FieldInfo) -> str:
     if name in FROM_THE_MACHINE:
         return FROM_THE_MACHINE[name]
     value = info.get_default(call_default_factory=True, validated_data={})
-    if value is None or value == ():
-        return "none"
+    if value is None:
+        return "null"
     if value is PydanticUndefined:
         return "must be given"
     if isinstance(value, BaseModel):
@@ -122,6 +125,8 @@ def _default(name: str, info: FieldInfo) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return "never" if math.isinf(value) else f"{value:g}"
+    if isinstance(value, tuple):
+        return json.dumps(value)
     return str(value)
 
 

@@ -82,6 +82,16 @@ def test_a_frame_beyond_the_burst_is_no_overshoot(devices: Path) -> None:
     assert ports.evidence()["port_overshoot"] > 1.05
 
 
+@pytest.mark.parametrize(("carried_in_ten", "rate"), [([0.92] * 8 + [1.0] * 2, 1.0), ([0.92] * 10, 0.92)])
+def test_a_port_that_is_nearly_full_all_the_time_is_not_held_against_its_rate(
+    devices: Path, carried_in_ten: list[float], rate: float
+) -> None:
+    ports = PortWatch(FABRIC, LINK.capacity_bps / LINK_BPS, 2e-3)
+    for share in [0.9, *carried_in_ten, 0.9]:  # the first and the last window of a busy period do not count
+        ports._note(LINK.name, round(share * LINK_BPS / 8 * 0.1), 0.1)
+    assert ports.evidence()["saturated_rate"] == pytest.approx(rate, abs=0.005)
+
+
 class Telemetry:
     """A client of an oracle that has counted a share of what the port has sent, whenever it is asked."""
 
