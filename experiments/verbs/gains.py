@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from experiments.questions import Question
+    from experiments.running import Condition
 
 TABLE = "gains.csv"
 
 
 def gains(
-    sweep: Annotated[Path, typer.Argument(metavar="SWEEP", help="The folder of an emulated sweep.")],
+    sweeps: Annotated[
+        list[Path], typer.Argument(metavar="SWEEP...", help="Folders of emulated sweeps, of one question.")
+    ],
     requests: Annotated[int, typer.Option(metavar="N", min=1, help="Requests of a long run.")] = 2000,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Long runs of each kind.")] = 5,
     own_decisions: Annotated[
@@ -38,6 +41,7 @@ def gains(
     were emulated. The fluid model is given the decisions of the emulated runs, which takes for granted that those are
     as good as its own; --own-decisions does not.
     """
+    import pandas as pd
     from rich.console import Console
 
     from experiments.comparing import gains_by_twins, long_runs, replayed, twins_of, with_told
@@ -46,23 +50,29 @@ def gains(
     from experiments.running import StoreError, new_files, read_description, read_sweep, run_sweep
 
     check_jobs(jobs, None)
-    asked = str(read_description(sweep)["question"])
-    if asked not in QUESTIONS:
-        raise StoreError(f"{sweep}: a sweep of {asked}; `netkv gains` is for those of {', '.join(QUESTIONS)}")
-    question = QUESTIONS[asked]
-    seen = read_sweep(sweep)
-    emulated = seen[(seen["world"] == "emulated") & (seen["verdict"] != "invalid")]
-    if emulated.empty:
-        raise StoreError(f"{sweep}: holds no run of the emulated world that is not invalid")
+    asked = {str(read_description(sweep)["question"]): sweep for sweep in sweeps}
+    for name, sweep in asked.items():
+        if name not in QUESTIONS:
+            raise StoreError(f"{sweep}: a sweep of {name}; `netkv gains` is for those of {', '.join(QUESTIONS)}")
+    if len(asked) > 1:
+        raise StoreError(f"{sweeps[-1]}: sweeps of {' and '.join(asked)}; one question of all is wanted")
+    (question,) = (QUESTIONS[name] for name in asked)
+    parts = {sweep: _emulated(sweep) for sweep in sweeps}
     place = out or Path("results") / f"gains-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console()
-    wanted = long_runs(sweep, emulated, count=requests, seeds=seeds)
-    run_sweep(asked, wanted, place, resume=resume, console=console, jobs=jobs)
-    twins = (twins_of if own_decisions else replayed)(sweep, emulated)
+    made: dict[str, Condition] = {}
+    for sweep, part in parts.items():
+        for one in long_runs(sweep, part, count=requests, seeds=seeds):
+            if made.setdefault(one.name, one).spec != one.spec:
+                raise StoreError(f"{sweep}: not of the same set-up as {sweeps[0]} ({one.name.rpartition('-')[0]})")
+    wanted = list(made.values())
+    run_sweep(question.name, wanted, place, resume=resume, console=console, jobs=jobs)
+    emulated = pd.concat(parts.values(), ignore_index=True)
+    twins = pd.concat([(twins_of if own_decisions else replayed)(sweep, part) for sweep, part in parts.items()])
     axes = [axis.label for axis in question.axes]
     found = gains_by_twins(emulated, twins, read_sweep(place), axes, question.references)
     if found.empty:
-        raise StoreError(f"{sweep}: has no two policies in the same place, so no gain")
+        raise StoreError(f"{sweeps[0]}: has no two policies in the same place, so no gain")
     with new_files(place) as partial:
         found.to_csv(partial / TABLE, index=False, float_format="%.4f")
         maps = [
@@ -76,6 +86,17 @@ def gains(
     if drawn:
         console.print(f"figure:  {place / drawn[0]} (and .svg)", highlight=False, soft_wrap=True)
     console.print(f"table:   {place / TABLE}", highlight=False, soft_wrap=True)
+
+
+def _emulated(sweep: Path) -> pd.DataFrame:
+    """The requests of a sweep's emulated runs that count. StoreError where there are none."""
+    from experiments.running import StoreError, read_sweep
+
+    seen = read_sweep(sweep)
+    found: pd.DataFrame = seen[(seen["world"] == "emulated") & (seen["verdict"] != "invalid")]
+    if found.empty:
+        raise StoreError(f"{sweep}: holds no run of the emulated world that is not invalid")
+    return found
 
 
 def _table(found: pd.DataFrame, question: Question) -> Table:

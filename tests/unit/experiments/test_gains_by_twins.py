@@ -135,6 +135,19 @@ def test_a_questions_own_charts_are_drawn_of_what_is_told(fluid: Path) -> None:
     assert regimes.charts(with_told(other, empty, ["regime"], "cla_star")) == []
 
 
+def test_sweeps_of_different_set_ups_are_refused(fluid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told apart before anything runs; the fluid model's runs stand in for emulated ones."""
+    monkeypatch.setattr("experiments.verbs.gains._emulated", read_sweep)
+    other = tmp_path / "other"
+    asked = ["sweep", "staleness_map", "--world", "analytic", "--seed", "2", "--set", "workload.requests=20", "--quiet"]
+    done = CliRunner().invoke(app, [*asked, "--set", "serving.batch_slots=1", "--out", str(other)])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, ["gains", str(fluid), str(other), "--out", str(tmp_path / "gains")])
+    assert isinstance(done.exception, StoreError)
+    assert f"{other}: not of the same set-up as {fluid}" in str(done.exception)
+    assert not (tmp_path / "gains").exists()
+
+
 def test_a_sweep_that_is_not_emulated_is_refused_before_anything_runs(fluid: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["gains", str(fluid), "--out", str(tmp_path / "gains")])
     assert isinstance(done.exception, StoreError)
