@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,8 @@ import typer
 from experiments.verbs.options import Jobs, Resume, check_jobs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
     from rich.table import Table
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
     from experiments.running import Condition
 
 TABLE = "gains.csv"
+TOLD = (
+    "told: the fluid model's change over its long runs, corrected by how packets differ from it on the requests that"
+    " were emulated; 95 % intervals"
+)
 
 
 def gains(
@@ -68,7 +75,8 @@ def gains(
     wanted = list(made.values())
     run_sweep(question.name, wanted, place, resume=resume, console=console, jobs=jobs)
     emulated = pd.concat(parts.values(), ignore_index=True)
-    twins = pd.concat([(twins_of if own_decisions else replayed)(sweep, part) for sweep, part in parts.items()])
+    of_each = [(twins_of if own_decisions else replayed)(sweep, part) for sweep, part in parts.items()]
+    twins = pd.concat(of_each, ignore_index=True)
     axes = [axis.label for axis in question.axes]
     found = gains_by_twins(emulated, twins, read_sweep(place), axes, question.references)
     if found.empty:
@@ -82,7 +90,9 @@ def gains(
         ]
         note = f"{emulated['run'].nunique()} emulated runs and {len(wanted)} longer ones of the fluid model."
         drawn = [path.name for chart in maps for path in draw_chart(chart, note, partial)]
-    console.print(_table(found, question))
+    for table in _tables(found, question):
+        console.print(table)
+    console.print(TOLD, soft_wrap=True)
     if drawn:
         console.print(f"figure:  {place / drawn[0]} (and .svg)", highlight=False, soft_wrap=True)
     console.print(f"table:   {place / TABLE}", highlight=False, soft_wrap=True)
@@ -99,30 +109,25 @@ def _emulated(sweep: Path) -> pd.DataFrame:
     return found
 
 
-def _table(found: pd.DataFrame, question: Question) -> Table:
-    """A row a policy, a section a place and quantity."""
+def _tables(found: pd.DataFrame, question: Question) -> Iterator[Table]:
+    """One a place, quantity and reference, with a row a policy and refresh interval."""
     from rich import box
     from rich.table import Table
 
     from experiments.analysis import refresh_name
 
-    table = Table(
-        title="What each policy changes, %", box=box.SIMPLE, pad_edge=False, padding=0, min_width=64,
-        caption="told: the fluid model's change over its long runs, corrected by how packets differ from it on the"
-        " requests that were emulated; 95 % intervals",
-    )  # fmt: skip
-    for heading in ("", "refresh", "emulated alone", "fluid, long runs", "told"):
-        table.add_column(heading, justify="left" if heading in ("", "refresh") else "right", no_wrap=True)
     keys = ["workload", *(axis.label for axis in question.axes), "quantity", "reference"]
     for at, rows in found.groupby(keys, dropna=False, sort=False):
-        table.add_section()
         *place, quantity, reference = (f"{value:g}" if isinstance(value, float) else str(value) for value in at)
-        table.add_row(f"[bold]{', '.join(place)}: {quantity} against {reference}")
+        title = f"{', '.join(place)}: {quantity} against {reference}, %"
+        table = Table(title=title, box=box.SIMPLE, pad_edge=False, padding=0, min_width=72, title_justify="left")
+        for heading in ("policy", "refresh", "emulated alone", "fluid, long runs", "told"):
+            table.add_column(heading, justify="left" if heading in ("policy", "refresh") else "right", no_wrap=True)
         for row in rows.to_dict("records"):
             changes = (
-                f"{row[f'{side}_percent']:+.1f} [{row[f'{side}_low']:+.1f}, {row[f'{side}_high']:+.1f}]"
+                f"{row[f'{side}_percent']:+.1f} ± {(row[f'{side}_high'] - row[f'{side}_low']) / 2:.1f}"
                 for side in ("emulated", "fluid", "told")
             )
-            aged = "-" if row["refresh_s"] != row["refresh_s"] else refresh_name(row["refresh_s"])
+            aged = "-" if math.isnan(row["refresh_s"]) else refresh_name(row["refresh_s"])
             table.add_row(str(row["policy"]), aged, *changes)
-    return table
+        yield table
