@@ -6,7 +6,7 @@ SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 ARGS ?=
 # The tests of other people's routers and engines, once `make routers` has begun to install these.
 ROUTER_TESTS = $(if $(wildcard $(VENV)/.netkv-routers),tests/optional/routers)
-# Routers behind HTTP in sandboxes of their own: no packet is timed and most of their time is waiting, so three at a time.
+# Routers behind HTTP in sandboxes of their own: no packet is timed and most of their time is waiting, so six at a time.
 HTTP_TESTS = $(addsuffix /test_http_routers.py,$(ROUTER_TESTS))
 SLOWEST := --durations=25 --durations-min=0.5
 
@@ -48,7 +48,7 @@ test-fast: setup-tests ## the tests that need no root, on all processors (ARGS='
 
 test-live: setup-tests ## the tests on real packets (ARGS='...' adds pytest's flags)
 	$(SUDO) "$(VENV)/bin/pytest" tests/live $(ROUTER_TESTS) $(addprefix --ignore=,$(HTTP_TESTS)) -m live $(SLOWEST) $(ARGS)
-	$(if $(HTTP_TESTS),$(SUDO) "$(VENV)/bin/pytest" $(HTTP_TESTS) -m live -n 3 $(ARGS))
+	$(if $(HTTP_TESTS),$(SUDO) "$(VENV)/bin/pytest" $(HTTP_TESTS) -m live -n 6 $(ARGS))
 	$(SUDO) "$(VENV)/bin/pytest" tests/live/test_fabric.py --emulation datapath=user -k 'not two_machines' $(ARGS)
 
 # A guest built from Debian's packages alone and set up by provision.sh, its processor emulated: slow, and the same anywhere.
