@@ -134,13 +134,15 @@ class LinkTable:
         count: Floats,
     ) -> None:
         """Enter a transfer of ours in a row of `spans` and count it on its links."""
-        kernels.start_span(self._wiring, spans, row, prefill_id, decode_id, rate_Bps, now_s, kv_bytes, count)
+        amounts = float(rate_Bps), float(now_s), float(kv_bytes)  # an integer would be another function to compile
+        kernels.start_span(self._wiring, spans, row, prefill_id, decode_id, *amounts, count)
 
     def stop(
         self, under_way: Records, row: int, ended: Records, last: int, kv_bytes: float, now_s: float, count: Floats
     ) -> int:
         """Move a transfer from `under_way` to `ended`, whose new end is returned, and count it on its links no more."""
-        return int(kernels.stop_span(self._wiring, under_way, row, ended, last, kv_bytes, now_s, count))
+        amounts = float(kv_bytes), float(now_s)
+        return int(kernels.stop_span(self._wiring, under_way, row, ended, last, *amounts, count))
 
     def book_spans(
         self, spans: Records, first: int, last: int, end_s: float, window_s: float, now_s: float, per_link: Floats
