@@ -17,6 +17,7 @@ WALL_CLOCK = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("date
 FOR_PEOPLE = {
     "experiments/verbs/sweep.py": "the name of a new folder",
     "experiments/verbs/paper.py": "the name of a new folder",
+    "experiments/verbs/gains.py": "the name of a new folder",
     "experiments/exporting/recorded_telemetry.py": "when a recorded run is said to have been, for who reads dates",
     "examples/publish_cost.py": "the date of a collector's sample, which has no other clock",
     "controller/telemetry.py": "the date in a telemetry document; its age is the difference of monotonic times",

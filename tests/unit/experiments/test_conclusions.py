@@ -274,7 +274,9 @@ def test_every_map_has_its_reference_beside_every_row(name: str) -> None:
     runs = MAP.conditions(name, MAP.policies, ("analytic",), {})
     rows = len(profile.axes["time_scale_s"]) * len(profile.seeds)
     assert len({run.name for run in runs}) == len(runs) == rows * (len(profile.refresh_s) + 1)
-    assert {run.spec.congestion.mean_on_s for run in runs} == set(profile.axes["time_scale_s"])
+    assert {run.labels["time_scale_s"] for run in runs} == set(profile.axes["time_scale_s"])
+    taus_s = {run.spec.congestion.correlation_s for run in runs}
+    assert taus_s == {scale_s / 2 for scale_s in profile.axes["time_scale_s"]}  # of a hot spot as of on and off
 
 
 def test_prediction_error_is_binned_by_age() -> None:

@@ -59,7 +59,7 @@ def pool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seen: Seen) -> WorkerP
         with log.open("ab") as sink:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
 
-    spec = SimpleNamespace(congestion_control="cubic", paced=False, time_dilation=0.01)
+    spec = SimpleNamespace(congestion_control="cubic", paced=False, time_dilation=0.01, queue="fifo")
     up = SimpleNamespace(
         fabric=fabric, spec=spec, link_divisor=1.0, spawn=spawn, address=lambda instance: f"127.0.7.{instance + 1}"
     )
