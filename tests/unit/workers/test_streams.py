@@ -14,7 +14,8 @@ from workers.streams import FIRST_PORT, StreamOptions, source_port
 
 pytestmark = pytest.mark.xdist_group("workers")
 
-HERE = "127.0.0.1"
+HERE = "127.83.0.1"
+"""A loopback address of these tests alone: on 127.0.0.1 a port may be taken by any other process."""
 
 
 @pytest.fixture
