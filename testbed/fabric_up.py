@@ -44,6 +44,8 @@ HOST_SETTINGS = (
     "net.ipv4.tcp_slow_start_after_idle=0",
     "net.ipv4.tcp_tw_reuse=1",
     "net.ipv4.tcp_tso_rtt_log=0",
+    "net.ipv4.tcp_pacing_ss_ratio=1000",
+    "net.ipv4.tcp_pacing_ca_ratio=1000",
 )
 """Of every host: no IPv6 neighbour discovery, no TCP metrics from earlier connections, no slow start of an idle
 persistent connection, the same source port again in the next run, and no larger bursts to near peers: below some

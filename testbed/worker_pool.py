@@ -23,7 +23,7 @@ from topologies import FAIR_QUEUES, Roles
 DECODE_PORT = 7001
 BACKGROUND_PORT = 7002
 
-KV_QUEUES = FAIR_QUEUES // 2
+KV_QUEUES = FAIR_QUEUES * 3 // 4
 """Of the queues of a fair port: those of KV transfers; the others are the background traffic's."""
 HELLO_DEADLINE_S = 30.0
 BACKLOG = 4096

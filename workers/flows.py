@@ -26,9 +26,10 @@ TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 NOTSENT_BYTES = 1 << 17
 SEND_BYTES = 1 << 16
 UNPACED_SEGMENTS = 10
-PACED_BUFFER_S, LEAST_BUFFER_BYTES = 0.05, 8192
-"""Send buffer of a paced connection, by its rate: what it may have on its way where a link gives it less than that. A
-hundred of them would otherwise leave seconds of queue behind, where real switches hold microseconds."""
+PACED_BUFFER_S, LEAST_BUFFER_BYTES = 0.02, 5792
+"""Send buffer of a paced connection, by its rate, and no less than four frames: what it may have on its way where a link
+gives it less than that. Dozens of them would otherwise leave tenths of a second of queue behind when they stop, where
+real switches hold microseconds."""
 DATAGRAM_BYTES = 1400  # fits an MTU of 1500 bytes with a tunnel header
 TICK_S = 0.004  # of the UDP token bucket
 BURST_TICKS = 5  # a late tick sends at most this many ticks' bytes
@@ -85,6 +86,7 @@ class TcpFlow:
         self._written: dict[socket.socket, int] = {}
         self._pace_Bps = None if rate_bps is None else max(1, round(rate_bps / connections / 8))
         self._starts: dict[socket.socket, _PacedStart] = {}
+        self._zeros = _zeros
         self._acknowledged_bytes = 0
         self._retransmitted: list[int] = []
         self._source_ports: list[int] = []
@@ -99,6 +101,7 @@ class TcpFlow:
                     sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@Q", self._pace_Bps))
                     buffer_bytes = max(round(PACED_BUFFER_S * self._pace_Bps), LEAST_BUFFER_BYTES)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+                    self._zeros = _zeros[: buffer_bytes // 2]  # one write may overfill a buffer that has room
                     self._starts[sock] = _PacedStart(stripe / connections)
                 loop.watch(sock, READABLE | WRITABLE, lambda events, sock=sock: self._on_ready(sock, events))  # type: ignore[misc]
         except OSError:
@@ -123,7 +126,7 @@ class TcpFlow:
             elif sock in self._starts:
                 self._send_segment(sock, self._starts[sock])
             else:
-                self._written[sock] += sock.send(_zeros)
+                self._written[sock] += sock.send(self._zeros)
         except BlockingIOError:
             if sock in self._starts:
                 self._loop.rewatch(sock, READABLE | WRITABLE)

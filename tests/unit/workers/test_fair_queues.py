@@ -5,14 +5,15 @@ import socket
 
 import pytest
 
+from testbed.worker_pool import KV_QUEUES
 from topologies import FAIR_QUEUES, fair_queue
 from workers.fair_queues import FairQueues
 from workers.streams import StreamOptions, queues_of
 
 PLACES = itertools.product(range(2), repeat=4)
 HOSTS = tuple(f"10.{pod}.{rack}.{server * 16 + slot + 1}" for pod, rack, server, slot in PLACES)
-KV = FairQueues(0, FAIR_QUEUES // 2, HOSTS)
-BACKGROUND = FairQueues(FAIR_QUEUES // 2, FAIR_QUEUES // 2)
+KV = FairQueues(0, KV_QUEUES, HOSTS)
+BACKGROUND = FairQueues(KV_QUEUES, FAIR_QUEUES - KV_QUEUES)
 
 
 @pytest.mark.parametrize("stripes", [1, 4])
@@ -23,7 +24,13 @@ def test_nothing_that_one_host_sends_or_gets_shares_a_queue(stripes: int) -> Non
             pairs = [(HOSTS[end], other) if sent else (other, HOSTS[end]) for other in HOSTS]
             used = {KV.wanted(*pair, 0, stripe) for pair in pairs for stripe in range(stripes)}
             assert len(used) == 16 * stripes
-            assert used <= set(range(FAIR_QUEUES // 2))
+            assert used <= set(range(KV_QUEUES))
+
+
+def test_nearly_all_pairs_of_prefill_and_decode_have_queues_to_themselves() -> None:
+    pairs = [*itertools.product(HOSTS[:4], HOSTS[4:])]
+    used = {KV.wanted(*pair, 0, stripe) for pair in pairs for stripe in range(4)}
+    assert len(used) >= 0.93 * 4 * len(pairs)
 
 
 def test_a_wide_bundle_and_a_second_one_of_the_same_pair_share_none() -> None:
@@ -36,12 +43,12 @@ def test_flows_that_follow_each_other_share_none_with_each_other_or_with_kv(firs
     flows = range(first_flow, first_flow + 12)
     used = [BACKGROUND.wanted(None, HOSTS[flow % 16], flow, stripe) for flow in flows for stripe in range(4)]
     assert len(set(used)) == len(used)
-    assert min(used) >= FAIR_QUEUES // 2
+    assert min(used) >= KV_QUEUES
     assert max(used) < FAIR_QUEUES
 
 
 def test_hosts_that_are_not_known_are_no_error() -> None:
-    assert 0 <= KV.wanted("10.9.9.9", "10.8.8.8", 7, 3) < FAIR_QUEUES // 2
+    assert 0 <= KV.wanted("10.9.9.9", "10.8.8.8", 7, 3) < KV_QUEUES
 
 
 def test_the_port_of_a_stream_has_the_queue_that_it_should_have() -> None:
