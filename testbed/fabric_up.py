@@ -50,7 +50,11 @@ HOST_SETTINGS = (
 """Of every host: no IPv6 neighbour discovery, no TCP metrics from earlier connections, no slow start of an idle
 persistent connection, the same source port again in the next run, and no larger bursts to near peers: below some
 milliseconds of round trip Linux lets a paced connection send up to 64 KB at once (ip-sysctl.rst, tcp_tso_rtt_log). Six
-frames a burst, 120 ms apart, made the load of a link differ by 16 % from one tenth of a second to the next."""
+frames a burst, 120 ms apart, made the load of a link differ by 16 % from one tenth of a second to the next.
+
+And a pace of up to ten windows a smoothed round trip, the most that Linux takes (ip-sysctl.rst, tcp_pacing_ss_ratio),
+instead of two and 1.2: that round trip remembers congestion for many acknowledgements, and a connection that had met
+some was slow for 50 to 200 ms on a network that was free again. The most that it may send is `SO_MAX_PACING_RATE`."""
 
 RATE_TOLERANCE = 1e-3
 """tc prints rates with at least four digits."""

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from tests.support.live.cable import cable
+from testbed.worker_pool import KV_QUEUES
 from tests.support.workers_driver import Worker
-from topologies import FAIR_QUEUES, FabricSpec, QueueKind, Shape, build_fattree, fair_queue, instance_ip
+from topologies import FabricSpec, QueueKind, Shape, build_fattree, fair_queue, instance_ip
 
 pytestmark = pytest.mark.live
 
@@ -70,7 +71,7 @@ def test_no_two_connections_of_a_host_share_a_queue(run: Path) -> None:
     for end in ("source", "target"):
         for _, of_host in moved.groupby(end):
             assert of_host["queue"].is_unique
-    assert moved["queue"].max() < FAIR_QUEUES // 2  # the others are the background traffic's
+    assert moved["queue"].max() < KV_QUEUES  # the others are the background traffic's
 
 
 def test_the_calibration_gets_its_rate_through_fair_ports(run: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.xdist_group("host")
 
 STAT = "cpu  100 0 100 {idle} 0 {irq} {softirq} 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n"
 WATCHED_S = 0.4
-WINDOWS_S = 0.05
-"""Real seconds in which many windows pass."""
+WINDOW_S = 0.0005
+DEADLINE_S = 60.0
 
 
 class Up:
@@ -36,10 +37,18 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_s = 100.0
+        self.readings = 0
 
     def monotonic(self) -> float:
+        self.readings += 1
         self.now_s += 1e-6
         return self.now_s
+
+
+async def until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not done():
+            await asyncio.sleep(WINDOW_S)
 
 
 def watched(up: Any, stat: Path, clock: Clock) -> dict[str, Any]:
@@ -48,11 +57,12 @@ def watched(up: Any, stat: Path, clock: Clock) -> dict[str, Any]:
     async def watch() -> dict[str, Any]:
         monitor = cpu_monitor.CpuMonitor(up, 0)
         watching = asyncio.create_task(monitor.watch())
-        await asyncio.sleep(WINDOWS_S)
+        await until(lambda: clock.readings >= 3)  # the work done so far, and one window's begin and end
         clock.now_s += WATCHED_S
         spent = round(WATCHED_S * cpu_monitor.TICKS_PER_S)
         stat.write_text(STAT.format(idle=1000 + spent, irq=50 + spent // 4, softirq=50 + spent - spent // 4))
-        await asyncio.sleep(WINDOWS_S)
+        seen = clock.readings
+        await until(lambda: clock.readings >= seen + 2)  # a whole window has come after that
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         return monitor.evidence()
@@ -71,7 +81,7 @@ def test_forwarding_in_the_kernel_is_work_of_the_run(
     monkeypatch.setattr(cpu_monitor, "PROCESSES", tmp_path)
     clock = Clock()
     monkeypatch.setattr(cpu_monitor, "time", clock)
-    monkeypatch.setattr(cpu_monitor, "WINDOW_S", WINDOWS_S / 100)
+    monkeypatch.setattr(cpu_monitor, "WINDOW_S", WINDOW_S)
     evidence = watched(Up(datapath), stat, clock)
     assert evidence["own_cpus"] == pytest.approx(cpus, rel=0.001)
     assert evidence["cpu_idle_mean"] == pytest.approx(0.5, abs=0.1)

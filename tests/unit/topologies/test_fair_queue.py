@@ -1,10 +1,21 @@
 """The hash of a fair port, run here as the kernel runs it, and the command that installs it."""
 
 import ipaddress
+import re
 import struct
 from collections import Counter
 
-from topologies.shaping import FAIR_CLASSES, FAIR_HASH, FAIR_QUEUES, Shape, fair_queue, shaping_command
+import pytest
+
+from topologies.shaping import (
+    FAIR_ACKNOWLEDGEMENTS,
+    FAIR_CLASSES,
+    FAIR_HASH,
+    FAIR_QUEUES,
+    Shape,
+    fair_queue,
+    shaping_command,
+)
 
 WORD = (1 << 32) - 1
 
@@ -21,6 +32,10 @@ def classified(frame: bytes) -> int:
                 a = int.from_bytes(frame[operand : operand + width], "big")
             case 0x15:
                 at += if_true if a == operand else if_false
+            case 0x1D:
+                at += if_true if a == x else if_false
+            case 0x54:
+                a &= operand
             case 0x24:
                 a = a * operand & WORD
             case 0x0C:
@@ -39,10 +54,20 @@ def classified(frame: bytes) -> int:
                 raise AssertionError(f"unknown code {code:#x}")
 
 
-def frame(source: str, target: str, ports: tuple[int, int], protocol: int = 6, ethertype: int = 0x0800) -> bytes:
+def frame(
+    source: str,
+    target: str,
+    ports: tuple[int, int],
+    protocol: int = 6,
+    ethertype: int = 0x0800,
+    data: int = 1,
+    options: int = 12,
+) -> bytes:
+    """Up to and with a TCP header of so many bytes of options; `data`: how many bytes of data it announces."""
     ends = (ipaddress.ip_address(source).packed, ipaddress.ip_address(target).packed)
-    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, protocol, 0, *ends)
-    return bytes(12) + struct.pack("!H", ethertype) + header + struct.pack("!HH", *ports)
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40 + options + data, 0, 0, 64, protocol, 0, *ends)
+    segment = struct.pack("!HHIIBBHHH", *ports, 0, 0, (20 + options) // 4 << 4, 0x10, 0, 0, 0) + bytes(options)
+    return bytes(12) + struct.pack("!H", ethertype) + header + segment
 
 
 def test_connections_are_spread_over_all_queues_and_nothing_else() -> None:
@@ -70,12 +95,23 @@ def test_what_is_no_tcp_and_no_udp_gets_the_default_class() -> None:
     assert classified(frame("10.0.0.1", "10.0.0.2", (1, 2), protocol=17)) > 0
 
 
+@pytest.mark.parametrize("options", [0, 12, 40])
+def test_a_segment_without_data_goes_first_and_one_with_data_does_not(options: int) -> None:
+    first = 0x50000 + FAIR_ACKNOWLEDGEMENTS
+    assert classified(frame("10.0.0.1", "10.0.0.2", (7001, 40_000), data=0, options=options)) == first
+    assert classified(frame("10.0.0.1", "10.0.0.2", (7001, 40_000), data=1, options=options)) != first
+    assert classified(frame("10.0.0.1", "10.0.0.2", (1, 2), protocol=17, data=0, options=options)) != first
+    command = shaping_command("tor0-eth1", Shape(20e6, queue="fair"))
+    assert re.search(rf"classid 5:{FAIR_ACKNOWLEDGEMENTS} htb .* prio 0 ", command)
+    assert re.search(r"classid 5:%x htb .* prio 1\\n", command)
+
+
 def test_the_command_makes_every_queue_and_lets_it_borrow_the_whole_rate() -> None:
     command = shaping_command("tor0-eth1", Shape(20e6, queue_packets=70, queue="fair"))
     assert "htb default 2 " in command
     assert "ip link set tor0-eth1 txqueuelen 70 " in command
     assert f"$(seq {FAIR_CLASSES} {FAIR_CLASSES + FAIR_QUEUES - 1})" in command
-    assert command.count("ceil 20000000bit") == 2
+    assert command.count("ceil 20000000bit") == 3
     assert "pfifo" not in command
 
 
