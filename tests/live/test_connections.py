@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.support.live.cable import cable
 from testbed.worker_pool import KV_QUEUES
+from tests.support.live.cable import cable
 from tests.support.workers_driver import Worker
 from topologies import FabricSpec, QueueKind, Shape, build_fattree, fair_queue, instance_ip
 
