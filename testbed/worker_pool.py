@@ -18,12 +18,12 @@ from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
 from testbed.scheduling_priority import REALTIME_PRIORITY
-from topologies import FAIR_QUEUES, Roles
+from topologies import Roles, fair_queues
 
 DECODE_PORT = 7001
 BACKGROUND_PORT = 7002
 
-KV_QUEUES = FAIR_QUEUES * 3 // 4
+KV_SHARE_OF_QUEUES = 3 / 4
 """Of the queues of a fair port: those of KV transfers; the others are the background traffic's."""
 HELLO_DEADLINE_S = 30.0
 BACKLOG = 4096
@@ -48,6 +48,12 @@ NOT_THE_PROTOCOL = (TestbedError, ValueError, LookupError, TypeError)
 Event = dict[str, Any]
 Tell = Callable[[str, int, dict[str, Any]], None]
 """Send a command to the worker of a role on an instance: `WorkerPool.tell`."""
+
+
+def shared_queues(hosts: int) -> tuple[int, int]:
+    """Of the queues of a fair port in a fabric of so many hosts: those of KV transfers, and all."""
+    queues = fair_queues(hosts)
+    return round(KV_SHARE_OF_QUEUES * queues), queues
 
 
 def control_socket(path: Path) -> socket.socket:
@@ -297,8 +303,9 @@ class WorkerPool:
         pace = ("--pace-bps", repr(line_bps)) if self._up.spec.paced else ()
         stream = self._stream_arguments(instance, scenario.seed)
         if self._up.spec.queue == "fair":
+            kv, queues = shared_queues(len(self._up.fabric.instances))
             hosts = ",".join(self._up.address(one.index) for one in self._up.fabric.instances)
-            stream += ("--fair-queues", f"0:{KV_QUEUES}:{hosts}")
+            stream += ("--fair-queues", f"0:{kv}:{queues}:{hosts}")
         return (*stream, *persistent, *pace, *engine_arguments(scenario.serving), *REAL_TIME)
 
     def _decode_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
@@ -316,7 +323,8 @@ class WorkerPool:
     def _background_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         stream = self._stream_arguments(instance, scenario.seed)
         if self._up.spec.queue == "fair":
-            stream += ("--fair-queues", f"{KV_QUEUES}:{FAIR_QUEUES - KV_QUEUES}")
+            kv, queues = shared_queues(len(self._up.fabric.instances))
+            stream += ("--fair-queues", f"{kv}:{queues - kv}:{queues}")
         return (*stream, "--port", str(BACKGROUND_PORT))
 
 

@@ -34,8 +34,10 @@ from topologies.fabric import Fabric, FabricError, FabricSpec, Link  # noqa: E40
 from topologies.fattree import build_fattree  # noqa: E402
 from topologies.shaping import (  # noqa: E402
     DEFAULT_QUEUE_PACKETS,
+    FAIR_QUEUES_OF_NVLINK,
     Shape,
     ShapingError,
+    fair_queues,
     handover_command,
     middle_of,
     shaping_command,
@@ -196,14 +198,20 @@ class FatTreeTopo(Topo):
             )
         for switch in self.fabric.switches:
             self.addSwitch(switch.name, dpid=f"{switch.dpid:016x}", protocols="OpenFlow13")
+        network_queues = fair_queues(len(self.fabric.instances))
         for link in cables(self.fabric):
+            within = link.source not in self.fabric.switch_by_name
             self.addLink(
                 link.source,
                 link.target,
                 port1=link.source_port,
                 port2=link.target_port,
                 cls=cable,
-                shape=replace(shape, rate_bps=link.capacity_bps / rate_scale),
+                shape=replace(
+                    shape,
+                    rate_bps=link.capacity_bps / rate_scale,
+                    queues=FAIR_QUEUES_OF_NVLINK if within else network_queues,
+                ),
             )
 
 

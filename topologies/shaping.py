@@ -38,9 +38,12 @@ RED_PROBABILITY = 0.02
 """tc's own, and Floyd's; so are a maximum mean queue of a quarter of its capacity and a minimum
 of a third of that (tc-red(8))."""
 
-FAIR_QUEUES = 256
-"""Queues of a fair port. Connections that share one have the share of one (workers/fair_queues.py). Each costs a class
-of HTB, 0.2 ms to make."""
+FAIR_QUEUES, FAIR_QUEUES_OF_MANY, MANY_HOSTS = 256, 128, 32
+"""Queues of a fair port, and of one in a fabric of more than so many hosts. Connections that share a queue have the share
+of one (workers/fair_queues.py). Each costs a class of HTB, and for each new class the kernel walks a list of all."""
+
+FAIR_QUEUES_OF_NVLINK = 8
+"""Of a port between an instance and its server, where frames never wait: the network's ports are slower."""
 
 FAIR_RATE_BIT = 8
 """Guaranteed to each of them, the least that tc takes: what is guaranteed leaves at once, whatever the port carries,
@@ -59,7 +62,7 @@ control answers the highest priority, too (Zhu et al., Congestion Control for La
 FAIR_FACTORS = (2_654_435_761, 2_246_822_519, 3_266_489_917)
 """Odd numbers that the words of a connection's name are mixed with. Our choice."""
 
-FAIR_HASH = (
+FAIR_PROGRAM = (
     (0x28, 0, 0, 12),  # the EtherType
     (0x15, 0, 23, 0x0800),  # not IPv4: no class
     (0x30, 0, 0, 23),  # the protocol
@@ -82,7 +85,7 @@ FAIR_HASH = (
     (0x20, 0, 0, 30),  # the destination
     (0x0C, 0, 0, 0),
     (0x24, 0, 0, FAIR_FACTORS[2]),
-    (0x74, 0, 0, 32 - FAIR_QUEUES.bit_length() + 1),  # the highest bits are the best mixed
+    (0x74, 0, 0, 32),  # less the bits of a queue: the highest bits are the best mixed
     (0x04, 0, 0, 0x50000 + FAIR_CLASSES),
     (0x16, 0, 0, 0),  # the class is the hash
     (0x06, 0, 0, 0),  # no class: the default one
@@ -105,8 +108,18 @@ MIDDLE = ".m"
 """What the far end of a port's own cable is called, where a link is two cables (`middle_of`)."""
 
 
-def fair_queue(source: str, target: str, source_port: int, target_port: int) -> int:
-    """The queue of every fair port, 0 to `FAIR_QUEUES` - 1, that TCP or UDP between these ends has: `FAIR_HASH`.
+def fair_queues(hosts: int) -> int:
+    """How many queues a fair port of the network has in a fabric of so many hosts."""
+    return FAIR_QUEUES_OF_MANY if hosts > MANY_HOSTS else FAIR_QUEUES
+
+
+def fair_program(queues: int) -> list[tuple[int, int, int, int]]:
+    """`FAIR_PROGRAM` for a power of two of queues."""
+    return [(*line[:3], 32 - _bits(queues)) if line[0] == 0x74 and line[3] == 32 else line for line in FAIR_PROGRAM]
+
+
+def fair_queue(source: str, target: str, source_port: int, target_port: int, queues: int = FAIR_QUEUES) -> int:
+    """The queue, 0 to `queues` - 1, that TCP or UDP between these ends has at every port of so many; as `fair_program`.
 
     source, target: IPv4 addresses. The other direction has another queue.
     """
@@ -117,7 +130,12 @@ def fair_queue(source: str, target: str, source_port: int, target_port: int) -> 
     )
     for word, factor in zip(words, FAIR_FACTORS, strict=True):
         mixed = (mixed + word) * factor & 0xFFFF_FFFF
-    return mixed >> 32 - FAIR_QUEUES.bit_length() + 1
+    return mixed >> 32 - _bits(queues)
+
+
+def _bits(queues: int) -> int:
+    """Of a queue's number."""
+    return queues.bit_length() - 1
 
 
 def middle_of(interface: str) -> str:
@@ -152,7 +170,8 @@ class Shape:
 
     `rate_bps`: bit/s, at least 8. `queue_packets`: capacity of the queue, frames, at least 1. `queue`: `fifo`; `red`,
     which drops early and at random; `ecn`, which marks every frame beyond `mark_packets`; `fair`, where every
-    connection has such a queue of its own and they are served in turn, as with rate control for each queue pair.
+    connection has such a queue of its own and they are served in turn, as with rate control for each queue pair;
+    connections are dealt to `queues` of them, a power of two.
     `delay_s`: one-way delay, seconds. `burst_s`: HTB burst, seconds at the port's rate: how much an idle port may send
     at once, beside the frame that is due.
     """
@@ -163,6 +182,7 @@ class Shape:
     mark_packets: int = DEFAULT_MARK_PACKETS
     delay_s: float = 0.0
     burst_s: float = DEFAULT_BURST_S
+    queues: int = FAIR_QUEUES
 
     @property
     def burst_bytes(self) -> int:
@@ -195,13 +215,13 @@ def shaping_command(interface: str, shape: Shape) -> str:
         # A leaf without a discipline of its own is a pfifo as long as the interface's queue (tc-htb(8), tc-pfifo(8)).
         leaf = f"htb rate {FAIR_RATE_BIT}bit ceil {rate} burst 1b {burst} prio"
         first = f"class add dev {interface} parent 5:1 classid 5:{FAIR_ACKNOWLEDGEMENTS:x} {leaf} 0"
-        leaves = f"2 $(seq {FAIR_CLASSES} {FAIR_CLASSES + FAIR_QUEUES - 1})"
-        program = ",".join(" ".join(map(str, line)) for line in FAIR_HASH)
+        leaves = f"2 $(seq {FAIR_CLASSES} {FAIR_CLASSES + shape.queues - 1})"
+        program = ",".join(" ".join(map(str, line)) for line in fair_program(shape.queues))
         commands += [
             f"ip link set {interface} txqueuelen {shape.queue_packets}",
             f"printf 'class add dev {interface} parent 5:1 classid 5:%x {leaf} 1\\n' {leaves} | tc -batch -",
             f"tc {first}",
-            f"tc filter add dev {interface} parent 5: protocol all bpf bytecode '{len(FAIR_HASH)},{program}'",
+            f"tc filter add dev {interface} parent 5: protocol all bpf bytecode '{len(FAIR_PROGRAM)},{program}'",
         ]
     else:
         commands.append(f"tc qdisc add dev {interface} parent 5:1 handle 10: {_queue(shape)}")

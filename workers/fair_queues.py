@@ -22,11 +22,13 @@ is one more than twelve. Our choice."""
 class FairQueues(NamedTuple):
     """The queues from `first` on, `number` of them, a multiple of 16, that streams of one kind have to themselves.
 
-    `hosts`: the addresses of all hosts, each in its place; without it the queue depends on bundle and stripe alone.
+    `of`: how many queues there are. `hosts`: the addresses of all hosts, each in its place; without it the queue
+    depends on bundle and stripe alone.
     """
 
     first: int
     number: int
+    of: int
     hosts: tuple[str, ...] = ()
 
     def wanted(self, source: str | None, target: str, slot: int, stripe: int) -> int:

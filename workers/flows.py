@@ -27,9 +27,9 @@ NOTSENT_BYTES = 1 << 17
 SEND_BYTES = 1 << 16
 UNPACED_SEGMENTS = 10
 PACED_BUFFER_S, LEAST_BUFFER_BYTES = 0.02, 5792
-"""Send buffer of a paced connection, by its rate, and no less than four frames: what it may have on its way where a link
-gives it less than that. Dozens of them would otherwise leave tenths of a second of queue behind when they stop, where
-real switches hold microseconds."""
+"""Send buffer of a paced connection, by its rate, at least four frames: what it may have on its way where a link gives
+it less than that. Dozens of them would otherwise leave tenths of a second of queue behind when they stop, where real
+switches hold microseconds."""
 DATAGRAM_BYTES = 1400  # fits an MTU of 1500 bytes with a tunnel header
 TICK_S = 0.004  # of the UDP token bucket
 BURST_TICKS = 5  # a late tick sends at most this many ticks' bytes

@@ -100,7 +100,7 @@ class StreamOptions(NamedTuple):
             port = source_port(*named, attempt)
             if self.queues is not None and self.source_address is not None:
                 queue = self.queues.wanted(self.source_address, address[0], slot, stripe)
-                port = port_of_queue(port, self.source_address, address, queue)
+                port = port_of_queue(port, self.source_address, address, queue, self.queues.of)
             yield port
 
     def _connect(self, address: tuple[str, int], port: int) -> socket.socket:
@@ -158,11 +158,11 @@ def source_port(seed: int, source: str | None, address: tuple[str, int], slot: i
     return FIRST_PORT + mixed * PORTS // 2**32
 
 
-def port_of_queue(first: int, source: str, address: tuple[str, int], queue: int) -> int:
+def port_of_queue(first: int, source: str, address: tuple[str, int], queue: int, queues: int) -> int:
     """The first port from `first` on, round and round, of a queue of fair ports; about as many tries as queues."""
     for step in range(PORTS):
         port = FIRST_PORT + (first - FIRST_PORT + step) % PORTS
-        if fair_queue(source, address[0], port, address[1]) == queue:
+        if fair_queue(source, address[0], port, address[1], queues) == queue:
             return port
     raise AssertionError(f"no port has queue {queue}")
 
@@ -181,9 +181,9 @@ class ConnectionState(NamedTuple):
 
 
 def queues_of(text: str) -> FairQueues:
-    """`FIRST:NUMBER` or `FIRST:NUMBER:HOST,HOST`; ValueError for what is neither."""
-    first, number, *hosts = text.split(":")
-    return FairQueues(int(first), int(number), tuple(hosts[0].split(",")) if hosts else ())
+    """`FIRST:NUMBER:OF` or `FIRST:NUMBER:OF:HOST,HOST`; ValueError for what is neither."""
+    first, number, of, *hosts = text.split(":")
+    return FairQueues(int(first), int(number), int(of), tuple(hosts[0].split(",")) if hosts else ())
 
 
 def keep_alive(sock: socket.socket) -> None:
@@ -212,6 +212,6 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fair-queues",
         type=queues_of,
-        help="FIRST:NUMBER[:HOST,...]: choose source ports by the queue of fair ports (default: do not)",
+        help="FIRST:NUMBER:OF[:HOST,...]: choose source ports by the queue of fair ports (default: do not)",
     )
     parser.add_argument("--pace-bps", type=float, help="most that each stream sends, bit/s (default: no limit)")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from testbed.worker_pool import KV_QUEUES
+from testbed.worker_pool import shared_queues
 from tests.support.live.cable import cable
 from tests.support.workers_driver import Worker
 from topologies import FabricSpec, QueueKind, Shape, build_fattree, fair_queue, instance_ip
@@ -71,7 +71,7 @@ def test_no_two_connections_of_a_host_share_a_queue(run: Path) -> None:
     for end in ("source", "target"):
         for _, of_host in moved.groupby(end):
             assert of_host["queue"].is_unique
-    assert moved["queue"].max() < KV_QUEUES  # the others are the background traffic's
+    assert moved["queue"].max() < shared_queues(len(address))[0]  # the others are the background traffic's
 
 
 def test_the_calibration_gets_its_rate_through_fair_ports(run: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from topologies.shaping import (
     FAIR_ACKNOWLEDGEMENTS,
     FAIR_CLASSES,
-    FAIR_HASH,
     FAIR_QUEUES,
     Shape,
+    fair_program,
     fair_queue,
     shaping_command,
 )
@@ -20,11 +20,12 @@ from topologies.shaping import (
 WORD = (1 << 32) - 1
 
 
-def classified(frame: bytes) -> int:
+def classified(frame: bytes, queues: int = FAIR_QUEUES) -> int:
     """What the program returns: a class by major and minor number, 0 for none (Linux's networking/filter.rst)."""
+    program = fair_program(queues)
     at = a = x = 0
     while True:
-        code, if_true, if_false, operand = FAIR_HASH[at]
+        code, if_true, if_false, operand = program[at]
         at += 1
         match code:
             case 0x20 | 0x28 | 0x30:
@@ -115,8 +116,9 @@ def test_the_command_makes_every_queue_and_lets_it_borrow_the_whole_rate() -> No
     assert "pfifo" not in command
 
 
-def test_the_queue_that_is_reckoned_is_the_one_of_the_program() -> None:
+@pytest.mark.parametrize("queues", [8, 128, 256])
+def test_the_queue_that_is_reckoned_is_the_one_of_the_program(queues: int) -> None:
     for source, target in (("10.0.0.1", "10.1.1.18"), ("10.1.1.18", "10.0.0.1"), ("10.3.2.17", "10.0.1.2")):
         for ports in ((16_384, 7001), (65_535, 7002), (7001, 40_000)):
-            found = classified(frame(source, target, ports)) - 0x50000 - FAIR_CLASSES
-            assert fair_queue(source, target, *ports) == found
+            found = classified(frame(source, target, ports), queues) - 0x50000 - FAIR_CLASSES
+            assert fair_queue(source, target, *ports, queues) == found

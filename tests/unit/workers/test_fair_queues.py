@@ -5,15 +5,16 @@ import socket
 
 import pytest
 
-from testbed.worker_pool import KV_QUEUES
-from topologies import FAIR_QUEUES, fair_queue
+from testbed.worker_pool import shared_queues
+from topologies import fair_queue
 from workers.fair_queues import FairQueues
 from workers.streams import StreamOptions, queues_of
 
 PLACES = itertools.product(range(2), repeat=4)
 HOSTS = tuple(f"10.{pod}.{rack}.{server * 16 + slot + 1}" for pod, rack, server, slot in PLACES)
-KV = FairQueues(0, KV_QUEUES, HOSTS)
-BACKGROUND = FairQueues(KV_QUEUES, FAIR_QUEUES - KV_QUEUES)
+KV_QUEUES, QUEUES = shared_queues(len(HOSTS))
+KV = FairQueues(0, KV_QUEUES, QUEUES, HOSTS)
+BACKGROUND = FairQueues(KV_QUEUES, QUEUES - KV_QUEUES, QUEUES)
 
 
 @pytest.mark.parametrize("stripes", [1, 4])
@@ -44,7 +45,7 @@ def test_flows_that_follow_each_other_share_none_with_each_other_or_with_kv(firs
     used = [BACKGROUND.wanted(None, HOSTS[flow % 16], flow, stripe) for flow in flows for stripe in range(4)]
     assert len(set(used)) == len(used)
     assert min(used) >= KV_QUEUES
-    assert max(used) < FAIR_QUEUES
+    assert max(used) < QUEUES
 
 
 def test_hosts_that_are_not_known_are_no_error() -> None:
@@ -69,7 +70,7 @@ def test_the_port_of_a_stream_has_the_queue_that_it_should_have() -> None:
 
 
 def test_the_option_of_a_worker() -> None:
-    assert queues_of("0:64") == FairQueues(0, 64)
-    assert queues_of("64:64:10.0.0.1,10.0.0.2") == FairQueues(64, 64, ("10.0.0.1", "10.0.0.2"))
+    assert queues_of("0:64:128") == FairQueues(0, 64, 128)
+    assert queues_of("64:64:128:10.0.0.1,10.0.0.2") == FairQueues(64, 64, 128, ("10.0.0.1", "10.0.0.2"))
     with pytest.raises(ValueError, match="unpack"):
-        queues_of("64")
+        queues_of("64:64")
