@@ -40,7 +40,7 @@ of a third of that (tc-red(8))."""
 
 FAIR_QUEUES, FAIR_QUEUES_OF_MANY, MANY_HOSTS = 256, 128, 32
 """Queues of a fair port, and of one in a fabric of more than so many hosts. Connections that share a queue have the
-share of one (workers/fair_queues.py). Each costs a class of HTB, and for each new class the kernel walks a list of all."""
+share of one (workers/fair_queues.py). Each is a class of HTB, and for each new class the kernel walks a list of all."""
 
 FAIR_QUEUES_OF_NVLINK = 8
 """Of a port between an instance and its server, where frames never wait: the network's ports are slower."""
