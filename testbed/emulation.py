@@ -55,8 +55,8 @@ class EmulationSpec(BaseModel):
     )
     queue: QueueKind = Field(
         "fair",
-        description="Queueing discipline of every port. `fair`: one queue for each connection, served in turn."
-        " `fifo`: one queue. `red`: one queue with early drops. `ecn`: one queue that marks packets beyond"
+        description="Queueing discipline of every port. `fair`: one queue for each connection, served in turn,"
+        " acknowledgements first. `fifo`: one queue. `red`: one queue with early drops. `ecn`: one queue that marks packets beyond"
         " `mark_packets`, as DCTCP needs.",
     )
     queue_packets: int = Field(
