@@ -55,44 +55,11 @@ FAIR_CLASSES = 0x100
 FAIR_ACKNOWLEDGEMENTS = 3
 """The class of TCP segments without data, served before all others. In turn with them an acknowledgement waited behind
 a round of the data that goes the other way at each port, and behind the whole queue of a connection that had its own:
-scaled down, that is hundreds of times what a real fabric adds to a transfer. Networks of RDMA give what congestion
-control answers the highest priority, too (Zhu et al., Congestion Control for Large-Scale RDMA Deployments, SIGCOMM
-2015, 3.3)."""
+scaled down, that is hundreds of times what a real fabric adds to a transfer. Our choice; RoCE networks give congestion
+notifications strict priority for the same reason."""
 
 FAIR_FACTORS = (2_654_435_761, 2_246_822_519, 3_266_489_917)
 """Odd numbers that the words of a connection's name are mixed with. Our choice."""
-
-FAIR_PROGRAM = (
-    (0x28, 0, 0, 12),  # the EtherType
-    (0x15, 0, 23, 0x0800),  # not IPv4: no class
-    (0x30, 0, 0, 23),  # the protocol
-    (0x15, 1, 0, 6),
-    (0x15, 6, 20, 17),  # UDP: to the ports; neither TCP nor UDP: no class
-    (0x30, 0, 0, 46),  # TCP's header in words of 4 bytes, the upper half of a byte
-    (0x54, 0, 0, 0xF0),
-    (0x74, 0, 0, 2),
-    (0x04, 0, 0, 20),  # and IPv4's without options
-    (0x07, 0, 0, 0),
-    (0x28, 0, 0, 16),  # all of the packet
-    (0x1D, 14, 0, 0),  # no more than both headers: an acknowledgement
-    (0x20, 0, 0, 34),  # both ports, behind an IPv4 header without options
-    (0x24, 0, 0, FAIR_FACTORS[0]),  # times an odd number, plus the next word
-    (0x07, 0, 0, 0),
-    (0x20, 0, 0, 26),  # the source
-    (0x0C, 0, 0, 0),
-    (0x24, 0, 0, FAIR_FACTORS[1]),
-    (0x07, 0, 0, 0),
-    (0x20, 0, 0, 30),  # the destination
-    (0x0C, 0, 0, 0),
-    (0x24, 0, 0, FAIR_FACTORS[2]),
-    (0x74, 0, 0, 32),  # less the bits of a queue: the highest bits are the best mixed
-    (0x04, 0, 0, 0x50000 + FAIR_CLASSES),
-    (0x16, 0, 0, 0),  # the class is the hash
-    (0x06, 0, 0, 0),  # no class: the default one
-    (0x06, 0, 0, 0x50000 + FAIR_ACKNOWLEDGEMENTS),
-)
-"""A classic BPF program (Linux's networking/filter.rst), which tc-bpf(8) runs on every frame: code, jumps, operand."""
-
 
 BPF_RANDOM = 2**32 - 0x1000 + 56
 """Where a classic BPF program reads 32 random bits (Linux's networking/filter.rst, `rand`)."""
@@ -113,9 +80,38 @@ def fair_queues(hosts: int) -> int:
     return FAIR_QUEUES_OF_MANY if hosts > MANY_HOSTS else FAIR_QUEUES
 
 
-def fair_program(queues: int) -> list[tuple[int, int, int, int]]:
-    """`FAIR_PROGRAM` for a power of two of queues."""
-    return [(*line[:3], 32 - _bits(queues)) if line[0] == 0x74 and line[3] == 32 else line for line in FAIR_PROGRAM]
+def fair_program(queues: int) -> tuple[tuple[int, int, int, int], ...]:
+    """What deals frames to a power of two of queues: a classic BPF program (Linux's networking/filter.rst), which
+    tc-bpf(8) runs on every frame, as code, jumps and operand."""
+    return (
+        (0x28, 0, 0, 12),  # the EtherType
+        (0x15, 0, 23, 0x0800),  # not IPv4: no class
+        (0x30, 0, 0, 23),  # the protocol
+        (0x15, 1, 0, 6),
+        (0x15, 6, 20, 17),  # UDP: to the ports; neither TCP nor UDP: no class
+        (0x30, 0, 0, 46),  # TCP's header in words of 4 bytes, the upper half of a byte
+        (0x54, 0, 0, 0xF0),
+        (0x74, 0, 0, 2),
+        (0x04, 0, 0, 20),  # and IPv4's without options
+        (0x07, 0, 0, 0),
+        (0x28, 0, 0, 16),  # all of the packet
+        (0x1D, 14, 0, 0),  # no more than both headers: an acknowledgement
+        (0x20, 0, 0, 34),  # both ports, behind an IPv4 header without options
+        (0x24, 0, 0, FAIR_FACTORS[0]),  # times an odd number, plus the next word
+        (0x07, 0, 0, 0),
+        (0x20, 0, 0, 26),  # the source
+        (0x0C, 0, 0, 0),
+        (0x24, 0, 0, FAIR_FACTORS[1]),
+        (0x07, 0, 0, 0),
+        (0x20, 0, 0, 30),  # the destination
+        (0x0C, 0, 0, 0),
+        (0x24, 0, 0, FAIR_FACTORS[2]),
+        (0x74, 0, 0, 32 - _bits(queues)),  # the highest bits are the best mixed
+        (0x04, 0, 0, 0x50000 + FAIR_CLASSES),
+        (0x16, 0, 0, 0),  # the class is the hash
+        (0x06, 0, 0, 0),  # no class: the default one
+        (0x06, 0, 0, 0x50000 + FAIR_ACKNOWLEDGEMENTS),
+    )
 
 
 def fair_queue(source: str, target: str, source_port: int, target_port: int, queues: int = FAIR_QUEUES) -> int:
@@ -216,12 +212,13 @@ def shaping_command(interface: str, shape: Shape) -> str:
         leaf = f"htb rate {FAIR_RATE_BIT}bit ceil {rate} burst 1b {burst} prio"
         first = f"class add dev {interface} parent 5:1 classid 5:{FAIR_ACKNOWLEDGEMENTS:x} {leaf} 0"
         leaves = f"2 $(seq {FAIR_CLASSES} {FAIR_CLASSES + shape.queues - 1})"
-        program = ",".join(" ".join(map(str, line)) for line in fair_program(shape.queues))
+        program = fair_program(shape.queues)
+        code = ",".join(" ".join(map(str, line)) for line in program)
         commands += [
             f"ip link set {interface} txqueuelen {shape.queue_packets}",
             f"printf 'class add dev {interface} parent 5:1 classid 5:%x {leaf} 1\\n' {leaves} | tc -batch -",
             f"tc {first}",
-            f"tc filter add dev {interface} parent 5: protocol all bpf bytecode '{len(FAIR_PROGRAM)},{program}'",
+            f"tc filter add dev {interface} parent 5: protocol all bpf bytecode '{len(program)},{code}'",
         ]
     else:
         commands.append(f"tc qdisc add dev {interface} parent 5:1 handle 10: {_queue(shape)}")
