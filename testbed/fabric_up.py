@@ -44,17 +44,17 @@ HOST_SETTINGS = (
     "net.ipv4.tcp_slow_start_after_idle=0",
     "net.ipv4.tcp_tw_reuse=1",
     "net.ipv4.tcp_tso_rtt_log=0",
-    "net.ipv4.tcp_pacing_ss_ratio=1000",
-    "net.ipv4.tcp_pacing_ca_ratio=1000",
 )
 """Of every host: no IPv6 neighbour discovery, no TCP metrics from earlier connections, no slow start of an idle
 persistent connection, the same source port again in the next run, and no larger bursts to near peers: below some
 milliseconds of round trip Linux lets a paced connection send up to 64 KB at once (ip-sysctl.rst, tcp_tso_rtt_log). Six
-frames a burst, 120 ms apart, made the load of a link differ by 16 % from one tenth of a second to the next.
+frames a burst, 120 ms apart, made the load of a link differ by 16 % from one tenth of a second to the next."""
 
-And a pace of up to ten windows a smoothed round trip, the most that Linux takes (ip-sysctl.rst, tcp_pacing_ss_ratio),
-instead of two and 1.2: that round trip remembers congestion for many acknowledgements, and a connection that had met
-some was slow for 50 to 200 ms on a network that was free again. The most that it may send is `SO_MAX_PACING_RATE`."""
+PACED_SETTINGS = ("net.ipv4.tcp_pacing_ss_ratio=1000", "net.ipv4.tcp_pacing_ca_ratio=1000")
+"""Of every host where streams are paced: a pace of up to ten windows a smoothed round trip, the most that Linux takes
+(ip-sysctl.rst, tcp_pacing_ss_ratio), instead of two and 1.2. That round trip remembers congestion for many
+acknowledgements, and a connection that had met some was slow for 50 to 200 ms on a network that was free again. What a
+stream may send at most is SO_MAX_PACING_RATE."""
 
 RATE_TOLERANCE = 1e-3
 """tc prints rates with at least four digits."""
@@ -290,9 +290,10 @@ def bring_up(
 
 def host_settings(spec: EmulationSpec) -> list[str]:
     """The settings of every host, in the syntax of sysctl(8)."""
-    if spec.limit_output_bytes is None:
-        return [*HOST_SETTINGS]
-    return [*HOST_SETTINGS, f"net.ipv4.tcp_limit_output_bytes={spec.limit_output_bytes}"]
+    settings = [*HOST_SETTINGS, *(PACED_SETTINGS if spec.paced else ())]
+    if spec.limit_output_bytes is not None:
+        settings.append(f"net.ipv4.tcp_limit_output_bytes={spec.limit_output_bytes}")
+    return settings
 
 
 def route_options(spec: EmulationSpec) -> list[str]:

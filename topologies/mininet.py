@@ -35,6 +35,7 @@ from topologies.fattree import build_fattree  # noqa: E402
 from topologies.shaping import (  # noqa: E402
     DEFAULT_QUEUE_PACKETS,
     FAIR_QUEUES_OF_NVLINK,
+    MUCH_FASTER,
     Shape,
     ShapingError,
     fair_queues,
@@ -51,8 +52,8 @@ class ShapedIntf(TCIntf):
     """An interface whose egress is shaped by its `shape`.
 
     A TCIntf, so that Mininet's OVS switch configures it again after Open vSwitch has reset the queueing discipline.
-    Until then a port of such a switch is not shaped: a fair port is 129 classes, and for each the kernel walks
-    a list of all there are.
+    Until then a port of such a switch is not shaped: a fair port is a class for each queue, and for each the
+    kernel walks a list of all there are.
     Hosts get their transmit offloads switched off: a userspace datapath would drop every TCP segment that lacks its
     checksum, and on any datapath a shaper must count frames of the size that the wire would carry.
     """
@@ -200,7 +201,7 @@ class FatTreeTopo(Topo):
             self.addSwitch(switch.name, dpid=f"{switch.dpid:016x}", protocols="OpenFlow13")
         network_queues = fair_queues(len(self.fabric.instances))
         for link in cables(self.fabric):
-            within = link.source not in self.fabric.switch_by_name
+            within = link.capacity_bps >= MUCH_FASTER * self.fabric.spec.nic_rate_bps
             self.addLink(
                 link.source,
                 link.target,

@@ -43,7 +43,10 @@ FAIR_QUEUES, FAIR_QUEUES_OF_MANY, MANY_HOSTS = 256, 128, 32
 share of one (workers/fair_queues.py). Each is a class of HTB, and for each new class the kernel walks a list of all."""
 
 FAIR_QUEUES_OF_NVLINK = 8
-"""Of a port between an instance and its server, where frames never wait: the network's ports are slower."""
+"""Of a port between an instance and its server, where frames hardly wait: the network's ports are much slower."""
+
+MUCH_FASTER = 4
+"""Than a NIC: NVLink of so many times its rate has ports of so few queues. Our choice."""
 
 FAIR_RATE_BIT = 8
 """Guaranteed to each of them, the least that tc takes: what is guaranteed leaves at once, whatever the port carries,
@@ -53,10 +56,10 @@ FAIR_CLASSES = 0x100
 """The first of their class numbers; class 2 takes what is neither TCP nor UDP over IPv4."""
 
 FAIR_ACKNOWLEDGEMENTS = 3
-"""The class of TCP segments without data, served before all others. In turn with them an acknowledgement waited behind
-a round of the data that goes the other way at each port, and behind the whole queue of a connection that had its own:
-scaled down, that is hundreds of times what a real fabric adds to a transfer. Our choice; RoCE networks give congestion
-notifications strict priority for the same reason."""
+"""The class of TCP segments without data, also those that open and end a connection, served before all others. In turn
+with them an acknowledgement waited behind a round of the data that goes the other way at each port, and behind all of a
+connection's that had its queue: scaled down, that is hundreds of times what a real fabric adds to a transfer. Our
+choice; RoCE networks give congestion notifications strict priority for the same reason."""
 
 FAIR_FACTORS = (2_654_435_761, 2_246_822_519, 3_266_489_917)
 """Odd numbers that the words of a connection's name are mixed with. Our choice."""
@@ -88,7 +91,7 @@ def fair_program(queues: int) -> tuple[tuple[int, int, int, int], ...]:
         (0x15, 0, 23, 0x0800),  # not IPv4: no class
         (0x30, 0, 0, 23),  # the protocol
         (0x15, 1, 0, 6),
-        (0x15, 6, 20, 17),  # UDP: to the ports; neither TCP nor UDP: no class
+        (0x15, 7, 20, 17),  # UDP: to the ports; neither TCP nor UDP: no class
         (0x30, 0, 0, 46),  # TCP's header in words of 4 bytes, the upper half of a byte
         (0x54, 0, 0, 0xF0),
         (0x74, 0, 0, 2),
@@ -130,7 +133,7 @@ def fair_queue(source: str, target: str, source_port: int, target_port: int, que
 
 
 def _bits(queues: int) -> int:
-    """Of a queue's number."""
+    """How many bits a queue's number has."""
     return queues.bit_length() - 1
 
 
@@ -167,7 +170,7 @@ class Shape:
     `rate_bps`: bit/s, at least 8. `queue_packets`: capacity of the queue, frames, at least 1. `queue`: `fifo`; `red`,
     which drops early and at random; `ecn`, which marks every frame beyond `mark_packets`; `fair`, where every
     connection has such a queue of its own and they are served in turn, as with rate control for each queue pair;
-    connections are dealt to `queues` of them, a power of two.
+    connections are dealt to `queues` of them, a power of two, and segments without data go first.
     `delay_s`: one-way delay, seconds. `burst_s`: HTB burst, seconds at the port's rate: how much an idle port may send
     at once, beside the frame that is due.
     """

@@ -96,7 +96,7 @@ def test_bring_up_and_idle_cost_as_the_fabric_grows(hosts: int) -> None:
         f"      bring-up {found.bringup_s / small.bringup_s:.1f} x that of 16 hosts, {found.bringup_s / hosts:.2f} s a"
         f" host; processors {found.own_cpus / small.own_cpus:.2f} x; run {found.run_s / small.run_s:.2f} x",
     )
-    # A fair port is 129 classes, and for each the kernel walks a list of all that there are.
+    # A fair port is a class for each queue, and for each the kernel walks a list of all that there are.
     assert found.bringup_s / small.bringup_s <= (hosts / 16) ** 2
 
 

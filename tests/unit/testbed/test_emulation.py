@@ -14,7 +14,7 @@ from testbed import kernel
 from testbed.emulated_world import silence
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
-from testbed.fabric_up import host_settings, route_options
+from testbed.fabric_up import PACED_SETTINGS, host_settings, route_options
 from testbed.kernel import Feature, check_kernel
 from tests.support.fidelity_cells import spec_of
 
@@ -60,6 +60,8 @@ def test_a_delay_is_given_or_the_fabrics_own() -> None:
 
 def test_a_hosts_own_queue_is_linuxs_unless_asked_for() -> None:
     assert not [setting for setting in host_settings(EmulationSpec()) if "limit_output" in setting]
+    assert set(PACED_SETTINGS) <= set(host_settings(EmulationSpec()))
+    assert not set(PACED_SETTINGS) & set(host_settings(EmulationSpec(paced=False)))
     assert host_settings(EmulationSpec(limit_output_bytes=3028))[-1] == "net.ipv4.tcp_limit_output_bytes=3028"
 
 

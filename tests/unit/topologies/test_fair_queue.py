@@ -23,7 +23,7 @@ WORD = (1 << 32) - 1
 def classified(frame: bytes, queues: int = FAIR_QUEUES) -> int:
     """What the program returns: a class by major and minor number, 0 for none (Linux's networking/filter.rst)."""
     program = fair_program(queues)
-    at = a = x = 0
+    at, a, x = 0, 0, None
     while True:
         code, if_true, if_false, operand = program[at]
         at += 1
@@ -34,12 +34,14 @@ def classified(frame: bytes, queues: int = FAIR_QUEUES) -> int:
             case 0x15:
                 at += if_true if a == operand else if_false
             case 0x1D:
+                assert x is not None
                 at += if_true if a == x else if_false
             case 0x54:
                 a &= operand
             case 0x24:
                 a = a * operand & WORD
             case 0x0C:
+                assert x is not None
                 a = a + x & WORD
             case 0x04:
                 a = a + operand & WORD

@@ -48,6 +48,13 @@ def test_flows_that_follow_each_other_share_none_with_each_other_or_with_kv(firs
     assert max(used) < QUEUES
 
 
+@pytest.mark.parametrize("first_flow", [0, 5, 1000])
+def test_eight_flows_of_eight_connections_share_none(first_flow: int) -> None:
+    flows = range(first_flow, first_flow + 8)
+    used = [BACKGROUND.wanted(None, HOSTS[flow % 16], flow, stripe) for flow in flows for stripe in range(8)]
+    assert len(set(used)) == len(used) == QUEUES - KV_QUEUES
+
+
 def test_hosts_that_are_not_known_are_no_error() -> None:
     assert 0 <= KV.wanted("10.9.9.9", "10.8.8.8", 7, 3) < KV_QUEUES
 
