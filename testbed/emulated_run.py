@@ -38,7 +38,11 @@ SERVING: dict[str, Role] = {"prefill": "prefill", "decode": "decode"}
 
 
 class EmulatedRun:
-    """The state of one run. `await EmulatedRun(...).run()` returns its Outcome; TestbedError when it cannot go on."""
+    """The state of one run. `await EmulatedRun(...).run()` returns its Outcome; TestbedError when it cannot go on.
+
+    say: told every `PROGRESS_S` how many requests are closed, and by faults; over: called when nothing is replayed any
+    more and summing up begins, which takes a minute after an hour.
+    """
 
     def __init__(
         self,
@@ -51,8 +55,10 @@ class EmulatedRun:
         policy: Policy | None = None,
         prefixes: PrefixIndex | None = None,
         watch: Watch | None = None,
+        over: Callable[[], object] = lambda: None,
     ) -> None:
         self._up = up
+        self._over = over
         self._scenario = scenario
         self._last_arrival_s = requests[-1].timestamp_s if requests else 0.0
         self._say = say
@@ -90,6 +96,7 @@ class EmulatedRun:
                 self._clock.start(self._scenario.lead_s)
                 await self._play(ports)
                 self._outcome.duration_s = self._clock.now_s()
+            self._over()
             await self._faults.restore(self._pool)
             await self._background.stop()
             await ports.until_still()

@@ -78,7 +78,7 @@ class LinkLog:
 
         Between the first and the last sample that the ports were watched around, None without two such or bytes.
         """
-        watched = [sample for sample in self._samples if ports.carried_bytes(sample[0], sample[0]) is not None]
+        watched = [sample for sample in self._samples if ports.watched(sample[0])]
         if len(watched) < 2:
             return None
         (from_s, from_bytes), (to_s, to_bytes) = watched[0], watched[-1]

@@ -95,9 +95,16 @@ class PortWatch:
         """`read`, and when it began and ended."""
         return time.monotonic(), self.read(), time.monotonic()
 
+    def watched(self, at_s: float) -> bool:
+        """Whether a time of CLOCK_MONOTONIC lies between two samples."""
+        return bool(self._totals) and self._totals[0][0] <= at_s <= self._totals[-1][0]
+
     def carried_bytes(self, from_s: float, to_s: float) -> float | None:
-        """Bytes of all links together between two times of CLOCK_MONOTONIC, None unless both were watched."""
-        if not self._totals or from_s < self._totals[0][0] or to_s > self._totals[-1][0]:
+        """Bytes of all links together between two times of CLOCK_MONOTONIC, None unless both were watched.
+
+        It goes through all samples.
+        """
+        if not (self.watched(from_s) and self.watched(to_s)):
             return None
         at_s, total_bytes = zip(*self._totals, strict=True)
         return float(np.interp(to_s, at_s, total_bytes) - np.interp(from_s, at_s, total_bytes))

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -153,21 +153,22 @@ def replay(
         warm = warm_caches(scenario, fabric, roles, workload.preceding, ahead)
         policy = policy_of(scenario, host_network.dial)
         background = scenario.background(fabric, roles, requests[-1].timestamp_s if requests else 0.0)
-        work = EmulatedRun(
-            up,
-            scenario,
-            roles,
-            requests,
-            background,
-            say=lambda done: host.send(done=done),
-            policy=policy,
-            prefixes=warm.prefixes,
-            watch=watch,
-        )
-        proofs = {"clean_start": clean_start.result()}
-        with Captures(fabric, capture, up.split) as captures:
-            outcome = asyncio.run(work.run())
-        with host.at_work():
+        with ExitStack() as until_sent:
+            work = EmulatedRun(
+                up,
+                scenario,
+                roles,
+                requests,
+                background,
+                say=lambda done: host.send(done=done),
+                policy=policy,
+                prefixes=warm.prefixes,
+                watch=watch,
+                over=lambda: until_sent.enter_context(host.at_work()),
+            )
+            proofs = {"clean_start": clean_start.result()}
+            with Captures(fabric, capture, up.split) as captures:
+                outcome = asyncio.run(work.run())
             clean_end = background_thread.submit(clean_state.prove)
             if captures.rows:
                 outcome.evidence["captures"] = captures.rows

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from testbed.link_log import LinkLog
 from testbed.oracle_client import OracleClient, OracleUnavailableError
+from testbed.port_watch import PortWatch
 
 
 class Answers:
@@ -46,3 +47,32 @@ def test_bytes_count_from_the_first_sample_after_the_start(monkeypatch: Any) -> 
 def test_a_controller_that_was_started_anew_counts_on(monkeypatch: Any) -> None:
     rows = logged(monkeypatch, (11.0, 100), (12.0, 130), None, (15.0, 20), (16.0, 25))
     assert rows == [(1.0, 0.0), (2.0, 60.0), (5.0, 100.0), (6.0, 110.0)]
+
+
+class Ports:
+    """Ports that carry a byte a second, watched from 11.5 s on, and how often they were asked for a sum of all."""
+
+    asked = 0
+
+    def watched(self, at_s: float) -> bool:
+        return at_s >= 11.5
+
+    def carried_bytes(self, from_s: float, to_s: float) -> float:
+        self.asked += 1
+        return to_s - from_s
+
+
+def test_an_hour_of_samples_asks_the_ports_once(monkeypatch: Any) -> None:
+    """Each such question goes through all that the ports were watched."""
+    monkeypatch.setattr("testbed.link_log.SAMPLE_S", 0.0)
+    ports = Ports()
+    log = LinkLog(cast(OracleClient, Answers(*((11.0 + k, 100 + 2 * k) for k in range(100)))), lambda at_s: at_s, 1.0)
+
+    async def until_the_answers_end() -> None:
+        try:
+            await log.watch()
+        except IndexError:
+            return
+
+    asyncio.run(until_the_answers_end())
+    assert (log.against(cast(PortWatch, ports)), ports.asked) == (1.0, 1)
