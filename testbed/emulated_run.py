@@ -41,7 +41,7 @@ class EmulatedRun:
     """The state of one run. `await EmulatedRun(...).run()` returns its Outcome; TestbedError when it cannot go on.
 
     say: told every `PROGRESS_S` how many requests are closed, and by faults; over: called when nothing is replayed any
-    more and summing up begins, which takes a minute after an hour.
+    more and summing up begins, which takes long after a long run.
     """
 
     def __init__(

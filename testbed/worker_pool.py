@@ -18,7 +18,7 @@ from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp
 from testbed.sandbox import RUN_DIR
 from testbed.scheduling_priority import REALTIME_PRIORITY
-from topologies import Roles, fair_queues
+from topologies import Roles, fair_queue_count
 
 DECODE_PORT = 7001
 BACKGROUND_PORT = 7002
@@ -50,9 +50,9 @@ Tell = Callable[[str, int, dict[str, Any]], None]
 """Send a command to the worker of a role on an instance: `WorkerPool.tell`."""
 
 
-def shared_queues(hosts: int) -> tuple[int, int]:
+def kv_and_all_queues(hosts: int) -> tuple[int, int]:
     """Of the queues of a fair port in a fabric of so many hosts: those of KV transfers, and all."""
-    queues = fair_queues(hosts)
+    queues = fair_queue_count(hosts)
     return round(KV_SHARE_OF_QUEUES * queues), queues
 
 
@@ -303,7 +303,7 @@ class WorkerPool:
         pace = ("--pace-bps", repr(line_bps)) if self._up.spec.paced else ()
         stream = self._stream_arguments(instance, scenario.seed)
         if self._up.spec.queue == "fair":
-            kv, queues = shared_queues(len(self._up.fabric.instances))
+            kv, queues = kv_and_all_queues(len(self._up.fabric.instances))
             hosts = ",".join(self._up.address(one.index) for one in self._up.fabric.instances)
             stream += ("--fair-queues", f"0:{kv}:{queues}:{hosts}")
         return (*stream, *persistent, *pace, *engine_arguments(scenario.serving), *REAL_TIME)
@@ -323,7 +323,7 @@ class WorkerPool:
     def _background_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:
         stream = self._stream_arguments(instance, scenario.seed)
         if self._up.spec.queue == "fair":
-            kv, queues = shared_queues(len(self._up.fabric.instances))
+            kv, queues = kv_and_all_queues(len(self._up.fabric.instances))
             stream += ("--fair-queues", f"{kv}:{queues - kv}:{queues}")
         return (*stream, "--port", str(BACKGROUND_PORT))
 

@@ -34,13 +34,11 @@ from topologies.fabric import Fabric, FabricError, FabricSpec, Link  # noqa: E40
 from topologies.fattree import build_fattree  # noqa: E402
 from topologies.shaping import (  # noqa: E402
     DEFAULT_QUEUE_PACKETS,
-    FAIR_QUEUES_OF_NVLINK,
-    MUCH_FASTER,
     Shape,
     ShapingError,
-    fair_queues,
     handover_command,
     middle_of,
+    queues_of_cable,
     shaping_command,
 )
 
@@ -199,9 +197,7 @@ class FatTreeTopo(Topo):
             )
         for switch in self.fabric.switches:
             self.addSwitch(switch.name, dpid=f"{switch.dpid:016x}", protocols="OpenFlow13")
-        network_queues = fair_queues(len(self.fabric.instances))
         for link in cables(self.fabric):
-            within = link.capacity_bps >= MUCH_FASTER * self.fabric.spec.nic_rate_bps
             self.addLink(
                 link.source,
                 link.target,
@@ -211,7 +207,7 @@ class FatTreeTopo(Topo):
                 shape=replace(
                     shape,
                     rate_bps=link.capacity_bps / rate_scale,
-                    queues=FAIR_QUEUES_OF_NVLINK if within else network_queues,
+                    queues=queues_of_cable(self.fabric, link),
                 ),
             )
 

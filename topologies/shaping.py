@@ -12,6 +12,8 @@ import socket
 from dataclasses import dataclass
 from typing import Literal
 
+from topologies.fabric import Fabric, Link
+
 QueueKind = Literal["fifo", "red", "ecn", "fair"]
 
 DEFAULT_QUEUE_PACKETS = 100
@@ -78,9 +80,17 @@ MIDDLE = ".m"
 """What the far end of a port's own cable is called, where a link is two cables (`middle_of`)."""
 
 
-def fair_queues(hosts: int) -> int:
+def fair_queue_count(hosts: int) -> int:
     """How many queues a fair port of the network has in a fabric of so many hosts."""
     return FAIR_QUEUES_OF_MANY if hosts > MANY_HOSTS else FAIR_QUEUES
+
+
+def queues_of_cable(fabric: Fabric, upward: Link) -> int:
+    """How many queues the fair ports of both ends of a cable have; `upward`: its link away from the hosts."""
+    is_nvlink = upward.source not in fabric.switch_by_name
+    if is_nvlink and upward.capacity_bps >= MUCH_FASTER * fabric.spec.nic_rate_bps:
+        return FAIR_QUEUES_OF_NVLINK
+    return fair_queue_count(len(fabric.instances))
 
 
 def fair_program(queues: int) -> tuple[tuple[int, int, int, int], ...]:

@@ -86,7 +86,7 @@ class TcpFlow:
         self._written: dict[socket.socket, int] = {}
         self._pace_Bps = None if rate_bps is None else max(1, round(rate_bps / connections / 8))
         self._starts: dict[socket.socket, _PacedStart] = {}
-        self._zeros = _zeros
+        self._chunk = _zeros
         self._acknowledged_bytes = 0
         self._retransmitted: list[int] = []
         self._source_ports: list[int] = []
@@ -101,7 +101,7 @@ class TcpFlow:
                     sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@Q", self._pace_Bps))
                     buffer_bytes = max(round(PACED_BUFFER_S * self._pace_Bps), LEAST_BUFFER_BYTES)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
-                    self._zeros = _zeros[: buffer_bytes // 2]  # one write may overfill a buffer that has room
+                    self._chunk = _zeros[: buffer_bytes // 2]  # one write may overfill a buffer that has room
                     self._starts[sock] = _PacedStart(stripe / connections)
                 loop.watch(sock, READABLE | WRITABLE, lambda events, sock=sock: self._on_ready(sock, events))  # type: ignore[misc]
         except OSError:
@@ -126,7 +126,7 @@ class TcpFlow:
             elif sock in self._starts:
                 self._send_segment(sock, self._starts[sock])
             else:
-                self._written[sock] += sock.send(self._zeros)
+                self._written[sock] += sock.send(self._chunk)
         except BlockingIOError:
             if sock in self._starts:
                 self._loop.rewatch(sock, READABLE | WRITABLE)

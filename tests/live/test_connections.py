@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from testbed.worker_pool import shared_queues
+from testbed.worker_pool import kv_and_all_queues
 from tests.support.live.cable import cable
 from tests.support.workers_driver import Worker
 from topologies import FabricSpec, QueueKind, Shape, build_fattree, fair_queue, instance_ip
@@ -66,7 +67,7 @@ def test_no_two_connections_of_a_host_share_a_queue(run: Path) -> None:
     address = [instance_ip(one) for one in fabric.instances]
     moved = pd.read_parquet(run / "paths.parquet")
     ends = zip(moved["source"], moved["target"], moved["source_port"], strict=True)
-    kv, all_of_them = shared_queues(len(address))
+    kv, all_of_them = kv_and_all_queues(len(address))
     queues = [fair_queue(address[source], address[target], port, 7001, all_of_them) for source, target, port in ends]
     moved = moved.assign(queue=queues).drop_duplicates(["source", "target", "source_port"])
     for end in ("source", "target"):
@@ -81,26 +82,51 @@ def test_the_calibration_gets_its_rate_through_fair_ports(run: Path) -> None:
     assert evidence["port_overshoot"] < 1.05
 
 
-def ping_ms(tmp_path: Path, queue: QueueKind) -> float:
-    """Median round trip of a bystander while eight greedy connections fill the port."""
+CONNECT = """
+import socket, time
+took_s = []
+for _ in range(40):
+    began_s = time.monotonic()
+    socket.create_connection(("10.0.0.2", 7002)).close()
+    took_s.append(time.monotonic() - began_s)
+    time.sleep(0.02)
+print(sorted(took_s)[20] * 1e3)
+"""
+
+
+@contextmanager
+def full_port(tmp_path: Path, queue: QueueKind) -> Iterator[list[str]]:
+    """What runs a command on the near side of a port that eight greedy connections fill; a sink of TCP is beyond."""
     with ExitStack() as stack:
         near, far = stack.enter_context(cable(Shape(RATE_BPS, queue=queue)))
+        subprocess.run(
+            [*near, "ethtool", "-K", "eth0", "tso", "off", "gso", "off"], check=True
+        )  # as every host of ours
         address = ("--address", "10.0.0.2", "--port", "7002")
         stack.enter_context(Worker(tmp_path, "background", "far", *address, command=far))
         source = stack.enter_context(Worker(tmp_path, "background", "near", "--address", "10.0.0.1", command=near))
         greedy = {"connections": 8, "rate_bps": None, "protocol": "tcp"}
         source.tell("flow_start", flow_id=1, address=("10.0.0.2", 7002), **greedy)
         time.sleep(1.0)
-        ping = [*near, "ping", "-c", "40", "-i", "0.02", "10.0.0.2"]
-        said = subprocess.run(ping, capture_output=True, text=True, check=False).stdout
+        yield near
+
+
+def ping_ms(near: list[str]) -> float:
+    """Median round trip of a bystander."""
+    ping = [*near, "ping", "-c", "40", "-i", "0.02", "10.0.0.2"]
+    said = subprocess.run(ping, capture_output=True, text=True, check=False).stdout
     trips_ms = sorted(float(found) for found in re.findall(r"time=([\d.]+) ms", said))
     return trips_ms[len(trips_ms) // 2]
 
 
 def test_at_a_fair_port_nobody_waits_behind_the_queues_of_others(tmp_path: Path) -> None:
-    behind_all_ms, in_turn_ms = ping_ms(tmp_path, "fifo"), ping_ms(tmp_path, "fair")
+    with full_port(tmp_path, "fifo") as near:
+        behind_all_ms = ping_ms(near)
+    with full_port(tmp_path, "fair") as near:
+        in_turn_ms, first_ms = ping_ms(near), float(subprocess.check_output([*near, sys.executable, "-c", CONNECT]))
     assert behind_all_ms > 20  # a hundred frames at 20 Mbit/s are 60 ms
     assert in_turn_ms < behind_all_ms / 4  # eight frames are 5 ms
+    assert first_ms < in_turn_ms / 2  # a segment without data waits for the frame that is under way: 0.6 ms at most
 
 
 VOLLEY = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, cast
 
 from testbed.link_log import LinkLog
@@ -25,19 +26,18 @@ class Answers:
         return {"sampled_monotonic_s": sampled_s, "links": {"tor0>agg0": link}}
 
 
-def logged(monkeypatch: Any, *counted: tuple[float, int] | None) -> list[tuple[float, float]]:
-    """Time and bytes of each row, in bytes of a system twice as fast; the run begins at 10 s."""
+def log_of(monkeypatch: Any, *counted: tuple[float, int] | None) -> LinkLog:
+    """In bytes of a system twice as fast; the run begins at 10 s."""
     monkeypatch.setattr("testbed.link_log.SAMPLE_S", 0.0)
     log = LinkLog(cast(OracleClient, Answers(*counted)), lambda at_s: at_s - 10.0, 2.0)
+    with suppress(IndexError):  # no answer is left
+        asyncio.run(log.watch())
+    return log
 
-    async def until_the_answers_end() -> None:
-        try:
-            await log.watch()
-        except IndexError:
-            return
 
-    asyncio.run(until_the_answers_end())
-    return [(row["time_s"], row["bytes"]) for row in log.rows]
+def logged(monkeypatch: Any, *counted: tuple[float, int] | None) -> list[tuple[float, float]]:
+    """Time and bytes of each row."""
+    return [(row["time_s"], row["bytes"]) for row in log_of(monkeypatch, *counted).rows]
 
 
 def test_bytes_count_from_the_first_sample_after_the_start(monkeypatch: Any) -> None:
@@ -64,15 +64,6 @@ class Ports:
 
 def test_an_hour_of_samples_asks_the_ports_once(monkeypatch: Any) -> None:
     """Each such question goes through all that the ports were watched."""
-    monkeypatch.setattr("testbed.link_log.SAMPLE_S", 0.0)
     ports = Ports()
-    log = LinkLog(cast(OracleClient, Answers(*((11.0 + k, 100 + 2 * k) for k in range(100)))), lambda at_s: at_s, 1.0)
-
-    async def until_the_answers_end() -> None:
-        try:
-            await log.watch()
-        except IndexError:
-            return
-
-    asyncio.run(until_the_answers_end())
+    log = log_of(monkeypatch, *((11.0 + k, 100 + 2 * k) for k in range(100)))
     assert (log.against(cast(PortWatch, ports)), ports.asked) == (1.0, 1)

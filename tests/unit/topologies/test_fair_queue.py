@@ -4,9 +4,11 @@ import ipaddress
 import re
 import struct
 from collections import Counter
+from typing import Any
 
 import pytest
 
+from topologies import FabricSpec, build_fattree
 from topologies.shaping import (
     FAIR_ACKNOWLEDGEMENTS,
     FAIR_CLASSES,
@@ -14,6 +16,7 @@ from topologies.shaping import (
     Shape,
     fair_program,
     fair_queue,
+    queues_of_cable,
     shaping_command,
 )
 
@@ -96,6 +99,29 @@ def test_what_is_no_tcp_and_no_udp_gets_the_default_class() -> None:
     assert classified(frame("10.0.0.1", "10.0.0.2", (0, 0), protocol=1)) == 0
     assert classified(frame("10.0.0.1", "10.0.0.2", (1, 2), ethertype=0x0806)) == 0
     assert classified(frame("10.0.0.1", "10.0.0.2", (1, 2), protocol=17)) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "of_nvlink", "of_network"),
+    [
+        ({}, 8, 256),
+        (
+            {"servers_per_rack": 12, "pods": 1, "racks_per_pod": 1},
+            8,
+            256,
+        ),  # trunks as fast as six NICs
+        ({"pods": 8}, 8, 128),
+        ({"nvlink_rate_bps": 200e9, "nic_rate_bps": 100e9}, 256, 256),
+    ],
+)
+def test_few_queues_are_enough_for_ports_of_nvlink_alone(
+    changes: dict[str, Any], of_nvlink: int, of_network: int
+) -> None:
+    fabric = build_fattree(FabricSpec(**changes))
+    hosts = {instance.name for instance in fabric.instances}
+    found = [(link.source in hosts, queues_of_cable(fabric, link)) for link in fabric.links if link.index % 2 == 0]
+    assert {queues for is_nvlink, queues in found if is_nvlink} == {of_nvlink}
+    assert {queues for is_nvlink, queues in found if not is_nvlink} == {of_network}
 
 
 @pytest.mark.parametrize("options", [0, 12, 40])

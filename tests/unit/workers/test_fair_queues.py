@@ -5,14 +5,14 @@ import socket
 
 import pytest
 
-from testbed.worker_pool import shared_queues
+from testbed.worker_pool import kv_and_all_queues
 from topologies import fair_queue
 from workers.fair_queues import FairQueues
 from workers.streams import StreamOptions, queues_of
 
 PLACES = itertools.product(range(2), repeat=4)
 HOSTS = tuple(f"10.{pod}.{rack}.{server * 16 + slot + 1}" for pod, rack, server, slot in PLACES)
-KV_QUEUES, QUEUES = shared_queues(len(HOSTS))
+KV_QUEUES, QUEUES = kv_and_all_queues(len(HOSTS))
 KV = FairQueues(0, KV_QUEUES, QUEUES, HOSTS)
 BACKGROUND = FairQueues(KV_QUEUES, QUEUES - KV_QUEUES, QUEUES)
 
