@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from testbed.worker_pool import kv_and_all_queues
-from tests.support.live.cable import cable
+from tests.support.live.cable import Prefix, cable
 from tests.support.workers_driver import Worker
 from topologies import FabricSpec, QueueKind, Shape, build_fattree, fair_queue, instance_ip
 
@@ -95,7 +95,7 @@ print(sorted(took_s)[20] * 1e3)
 
 
 @contextmanager
-def full_port(tmp_path: Path, queue: QueueKind) -> Iterator[list[str]]:
+def full_port(tmp_path: Path, queue: QueueKind) -> Iterator[Prefix]:
     """What runs a command on the near side of a port that eight greedy connections fill; a sink of TCP is beyond."""
     with ExitStack() as stack:
         near, far = stack.enter_context(cable(Shape(RATE_BPS, queue=queue)))
@@ -111,7 +111,7 @@ def full_port(tmp_path: Path, queue: QueueKind) -> Iterator[list[str]]:
         yield near
 
 
-def ping_ms(near: list[str]) -> float:
+def ping_ms(near: Prefix) -> float:
     """Median round trip of a bystander."""
     ping = [*near, "ping", "-c", "40", "-i", "0.02", "10.0.0.2"]
     said = subprocess.run(ping, capture_output=True, text=True, check=False).stdout
