@@ -334,7 +334,7 @@ def test_an_ended_sweep_leaves_no_process(tmp_path: Path, number: signal.Signals
         preexec_fn=hears_hangups,
     )
     wait_until(lambda: list((out / "runs").glob("[!.]*")), "the first run", 60)
-    assert len(marked(mark)) == 3
+    wait_until(lambda: len(marked(mark)) == 3, "the command and its two processes")
     started.send_signal(number)
     _, said = started.communicate(timeout=60)
     wait_until(lambda: not marked(mark), "the end of every process")
@@ -409,8 +409,10 @@ def test_a_run_process_keeps_its_temporary_files_where_its_parent_does(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     process = RunProcess()
+    environment = Path(f"/proc/{process._child.pid}/environ")
     try:
-        assert f"TMPDIR={tmp_path}".encode() in Path(f"/proc/{process._child.pid}/environ").read_bytes().split(b"\0")
+        wait_until(environment.read_bytes, "its environment, which the kernel shows a moment after Popen returns")
+        assert f"TMPDIR={tmp_path}".encode() in environment.read_bytes().split(b"\0")
     finally:
         process.close()
 
