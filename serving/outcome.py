@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -114,6 +115,6 @@ class Outcome:
     faults: list[dict[str, Any]] = field(default_factory=list)
     token_gaps_ms: list[float] = field(default_factory=list)
     token_gap_counts: list[int] = field(default_factory=list)
-    request_gaps_ms: dict[int, list[float]] = field(default_factory=dict)
+    request_gaps_ms: Mapping[int, Sequence[float]] = field(default_factory=dict)
     duration_s: float = 0.0
     evidence: dict[str, Any] = field(default_factory=dict)

@@ -173,7 +173,7 @@ class EmulatedRun:
         outcome.requests = list(movers.life.records.values())
         outcome.decisions = list(movers.life.decisions.values())
         outcome.background = self._background.rows
-        outcome.links = self._links.rows
+        outcome.links = self._links.rows()
         outcome.faults = self._faults.record.rows(outcome)
         outcome.snapshots = self._oracle.rows()
         outcome.request_gaps_ms = movers.request_gaps_ms

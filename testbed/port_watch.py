@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from array import array
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,11 +66,12 @@ class PortWatch:
         self._uncounted_bytes = {name: ETHERNET_BYTES * (name in at_afxdp) for name in self._sent}
         self._shapes = {link.name: Shape(link.capacity_bps / link_divisor, burst_s=burst_s) for link in fabric.links}
         self._first = self._last = self.read()
-        self._totals: list[tuple[float, int]] = []
+        self._sampled_s = array("d")
+        self._total_bytes = array("q")  # of all links, at each of these times
         self._softnet = softnet()
         self._dropped = dropped(_queues())
         self._busy: dict[str, list[float]] = {name: [] for name in self._sent}
-        self._saturated: list[float] = []
+        self._saturated: Counter[float] = Counter()  # windows by their rate over the shaper's
         self._overshoot = 0.0, ""
 
     def read(self) -> dict[str, PortCount]:
@@ -88,7 +91,8 @@ class PortWatch:
             begun_s, now, read_s = await asyncio.to_thread(self._timed)
             for name, count in now.items():
                 self._note(name, count.bytes - self._last[name].bytes, read_s - before_s)
-            self._totals.append(((begun_s + read_s) / 2, sum(count.bytes for count in now.values())))
+            self._sampled_s.append((begun_s + read_s) / 2)
+            self._total_bytes.append(sum(count.bytes for count in now.values()))
             before_s, self._last = begun_s, now
 
     def _timed(self) -> tuple[float, dict[str, PortCount], float]:
@@ -97,7 +101,7 @@ class PortWatch:
 
     def watched(self, at_s: float) -> bool:
         """Whether a time of CLOCK_MONOTONIC lies between two samples."""
-        return bool(self._totals) and self._totals[0][0] <= at_s <= self._totals[-1][0]
+        return bool(self._sampled_s) and self._sampled_s[0] <= at_s <= self._sampled_s[-1]
 
     def carried_bytes(self, from_s: float, to_s: float) -> float | None:
         """Bytes of all links together between two times of CLOCK_MONOTONIC, None unless both were watched.
@@ -106,8 +110,8 @@ class PortWatch:
         """
         if not (self.watched(from_s) and self.watched(to_s)):
             return None
-        at_s, total_bytes = zip(*self._totals, strict=True)
-        return float(np.interp(to_s, at_s, total_bytes) - np.interp(from_s, at_s, total_bytes))
+        to_bytes, from_bytes = np.interp((to_s, from_s), self._sampled_s, self._total_bytes)
+        return float(to_bytes - from_bytes)
 
     async def until_still(self) -> None:
         """Return when no frame moves any more, or at the deadline (a slow port may take long to drain its queue)."""
@@ -137,7 +141,7 @@ class PortWatch:
         out = [moved[link.name] for link in self._fabric.links if link.target in hosts]
         for name in self._busy:
             self._end_busy_period(name)
-        rates = sorted(self._saturated)
+        rates = sorted(self._saturated.elements())
         squeezes, drops = (b - a for a, b in zip(self._softnet, softnet(), strict=True))
         return {
             "link_bytes": {name: count.bytes for name, count in moved.items()},
@@ -166,7 +170,7 @@ class PortWatch:
 
     def _end_busy_period(self, name: str) -> None:
         if len(self._busy[name]) >= BUSY_WINDOWS:
-            self._saturated.extend(self._busy[name][1:-1])
+            self._saturated.update(round(full, 4) for full in self._busy[name][1:-1])
         self._busy[name].clear()
 
 

@@ -7,7 +7,8 @@ seconds of the real system from t = 0.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from scenario import Scenario
@@ -50,7 +51,7 @@ class RequestMovers:
         self.life = Lifecycle(
             scenario, up.fabric, roles, requests, self, on_closed=self._note_closed, policy=policy, prefixes=prefixes
         )
-        self.request_gaps_ms: dict[int, list[float]] = {}
+        self.request_gaps_ms: dict[int, Sequence[float]] = {}
         self.lateness_s: list[float] = []
         self.done = asyncio.Event()
         self._attempts = Attempts()
@@ -166,7 +167,7 @@ class RequestMovers:
 
     def _on_finished(self, event: Event) -> None:
         token_s = [self._clock.real_s(at_s) for at_s in event["token_s"]]
-        self.request_gaps_ms[event["request_id"]] = [(b - a) * 1e3 for a, b in pairwise(token_s)]
+        self.request_gaps_ms[event["request_id"]] = array("d", [(b - a) * 1e3 for a, b in pairwise(token_s)])
         self.life.finished(event["request_id"], token_s[0], token_s[-1])
 
     def _on_transfer_failed(self, event: Event) -> None:

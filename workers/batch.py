@@ -84,6 +84,9 @@ class StepLog:
         self._ends_s: list[float] = []
         self._first = 0
 
+    def __len__(self) -> int:
+        return len(self._ends_s)
+
     def append(self, at_s: float) -> None:
         self._ends_s.append(at_s)
 
@@ -91,10 +94,10 @@ class StepLog:
         start = first_step - self._first
         return self._ends_s[start : start + steps]
 
-    def forget(self) -> None:
-        """Drop every step so far."""
-        self._first += len(self._ends_s)
-        self._ends_s.clear()
+    def forget_before(self, step: int) -> None:
+        if step > self._first:
+            del self._ends_s[: step - self._first]
+            self._first = step
 
 
 class _Request(NamedTuple):
@@ -138,6 +141,11 @@ class Batch:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def oldest_step(self) -> int:
+        """The first step of the request that has run for longest; the next step to end where none runs."""
+        return next((first_step for _, first_step in self._running.values()), self._step)
 
     def __contains__(self, request_id: int) -> bool:
         """Whether the request waits or runs here."""
@@ -213,8 +221,7 @@ class Batch:
         self._step += 1
         self._step_start_s = at_s
         self.next_boundary_s = at_s + self._step_s(len(self._running)) if self._running else None
-        if not self._running:
-            self._log.forget()
+        self._log.forget_before(self.oldest_step)
         self._admit(at_s, events)
 
     def _admit(self, now_s: float, events: list[Event]) -> None:

@@ -132,8 +132,7 @@ class DecodeWorker:
                 case Rejected(request_id, _, error):
                     self._channel.emit("rejected", request_id=request_id, error=error)
         boundary_s = self._batch.next_boundary_s
-        if boundary_s is None:
-            self._stamps.forget()
+        self._stamps.forget_before(self._batch.oldest_step)
         if self._timer is not None and self._timer.when_s != boundary_s:
             self._timer.cancel()
             self._timer = None

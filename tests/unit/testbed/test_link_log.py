@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from contextlib import suppress
+from itertools import count
+from types import SimpleNamespace
 from typing import Any, cast
 
 from testbed.link_log import LinkLog
@@ -37,7 +40,7 @@ def log_of(monkeypatch: Any, *counted: tuple[float, int] | None) -> LinkLog:
 
 def logged(monkeypatch: Any, *counted: tuple[float, int] | None) -> list[tuple[float, float]]:
     """Time and bytes of each row."""
-    return [(row["time_s"], row["bytes"]) for row in log_of(monkeypatch, *counted).rows]
+    return [(row["time_s"], row["bytes"]) for row in log_of(monkeypatch, *counted).rows()]
 
 
 def test_bytes_count_from_the_first_sample_after_the_start(monkeypatch: Any) -> None:
@@ -47,6 +50,21 @@ def test_bytes_count_from_the_first_sample_after_the_start(monkeypatch: Any) -> 
 def test_a_controller_that_was_started_anew_counts_on(monkeypatch: Any) -> None:
     rows = logged(monkeypatch, (11.0, 100), (12.0, 130), None, (15.0, 20), (16.0, 25))
     assert rows == [(1.0, 0.0), (2.0, 60.0), (5.0, 100.0), (6.0, 110.0)]
+
+
+def test_a_sample_of_a_link_takes_sixteen_bytes_until_the_rows_are_asked_for() -> None:
+    """Rows of an hour on 100 links take 200 MB."""
+    links = {f"tor{number}>agg0": {"utilisation": number / 100, "bytes": 1_000_000 + number} for number in range(100)}
+    client = SimpleNamespace(fetch=lambda: {"sampled_monotonic_s": next(times), "links": links})
+    times, log = count(1.0), LinkLog(cast(OracleClient, client), lambda at_s: at_s, 1.0)
+    log._sample()
+    tracemalloc.start()
+    for _ in range(200):
+        log._sample()
+    taken_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(log.rows()) == 201 * 100
+    assert taken_bytes / (200 * 100) < 22
 
 
 class Ports:

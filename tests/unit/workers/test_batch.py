@@ -143,6 +143,15 @@ def test_a_cancelled_request_may_come_again() -> None:
     assert tokens_s(batch.advance(100.0)) == {1: [1.5, 2.5]}
 
 
+def test_a_batch_that_is_never_idle_remembers_no_more_than_its_requests_need() -> None:
+    """Else a decode worker at a high load grows for as long as its run lasts."""
+    batch = make_batch(slots=2)
+    for number in range(1000):
+        batch.offer(number, 10, 20, now_s=10.0 * number)
+    assert batch.running == 2
+    assert len(batch._log) <= 20
+
+
 def test_misuse_is_refused() -> None:
     batch = make_batch()
     batch.offer(1, 10, 3, now_s=1.0)
