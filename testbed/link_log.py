@@ -61,9 +61,7 @@ class LinkLog:
         return [
             {"time_s": sample.at_s, "link": name, "utilisation": utilisation, "bytes": carried * self._rate_scale}
             for sample in self._samples
-            for name, utilisation, carried in zip(
-                sample.names, sample.utilisation, sample.carried_bytes, strict=True
-            )
+            for name, utilisation, carried in zip(sample.names, sample.utilisation, sample.carried_bytes, strict=True)
         ]
 
     def _sample(self) -> None:
