@@ -10,7 +10,6 @@ import json
 import os
 import selectors
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -56,7 +55,7 @@ class EmulatedWorld:
         self._say = say
         self._lease = SendBufferLease()
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the sandbox
+        self._log = os.fdopen(os.memfd_create("sandbox.log"), "w+b")  # lives as long as the sandbox
         self._rest = b""
         self.evidence: dict[str, Any] = {}
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from subprocess import Popen, TimeoutExpired
-from tempfile import TemporaryFile
 from typing import Any
 
 from mininet.link import Intf, TCIntf
@@ -129,7 +128,7 @@ class SplitLink(MininetLink):
 def joining_middles(links: Iterable[MininetLink], deadline_s: float) -> Iterator[None]:
     """Join the middles of all split links and shape them, in a process beside what is done meanwhile: a switch opens
     its ports in about that time. ShapingError with what a command that fails says, or when the deadline has passed."""
-    with TemporaryFile("w+") as script, TemporaryFile("w+") as said:
+    with os.fdopen(os.memfd_create("script"), "w+") as script, os.fdopen(os.memfd_create("said"), "w+") as said:
         for link in links:
             if isinstance(link, SplitLink):
                 script.write(f"{link.join_middles} || {{ echo '{link}' >&2; exit 1; }}\n")

@@ -58,7 +58,7 @@ class RunProcess:
     """A child process that makes one run at a time. For one caller at a time."""
 
     def __init__(self) -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        self._log = os.fdopen(os.memfd_create("run.log"), "w+b")  # lives as long as the child
         self._child = subprocess.Popen(
             child_python("experiments.running.world_runner"),
             stdin=subprocess.PIPE,

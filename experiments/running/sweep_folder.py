@@ -6,6 +6,7 @@ processes never work on one folder; the kernel unlocks it with the end of a proc
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -59,7 +60,7 @@ def _take(out: Path, description: Mapping[str, Any], resume: bool, undo: ExitSta
         undo.callback(_remove_empty, folder)
     make_folders(out)
     lock = undo.enter_context(_locked(out))
-    undo.callback(os.unlink, lock.name)
+    undo.callback(_remove_lock, lock.name)
     if (out / DESCRIPTION).exists():
         _check_place(out, resume)  # another process may have begun, and ended, since
         _check_same(read_description(out), description, out)
@@ -68,6 +69,16 @@ def _take(out: Path, description: Mapping[str, Any], resume: bool, undo: ExitSta
         _write(description, out)
     for folder in (out, out / RUNS):
         sweep_away_partial(folder)
+
+
+def _remove_lock(name: str) -> None:
+    """While it is held, so that nobody holds one that is gone. It stays where the file system lets no open file be
+    removed, as folders do that VirtualBox shares with Windows."""
+    try:
+        os.unlink(name)
+    except OSError as problem:
+        if problem.errno != errno.ETXTBSY:
+            raise
 
 
 @contextmanager
