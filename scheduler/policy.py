@@ -164,6 +164,18 @@ def reads_telemetry(name: str) -> bool:
     return name in TELEMETRY_POLICIES or name not in {*POLICIES, *ROUTERS}
 
 
+def own_source(name: str) -> Path | None:
+    """The file that the class of a user's own policy is in; None for ours, a router, and compiled code."""
+    if name in POLICIES or name in ROUTERS or is_router_url(name):
+        return None
+    factory: Any = find_policy(name)
+    try:
+        found = inspect.getsourcefile(factory)
+    except TypeError:
+        return None
+    return None if found is None else Path(found)
+
+
 def parameters_of(name: str) -> dict[str, float | None]:
     """The parameters that a policy takes by name, and their defaults (None: it has none). PolicyError if no policy."""
     factory = find_policy(name)

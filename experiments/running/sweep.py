@@ -30,6 +30,7 @@ from experiments.running.wall_time import read_wall_time, write_wall_time
 from experiments.running.world_runner import WorldRunner
 from experiments.running.worlds import open_world, same_fabric
 from scenario import CongestionSpec, SloSpec, WorkloadSpec, load_requests
+from scheduler import own_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,12 +206,15 @@ def _measured_decision_us(folder: Path) -> float | None:
 
 def _describe(question: str, conditions: Sequence[Condition]) -> dict[str, Any]:
     traces = {trace for condition in conditions if (trace := condition.spec.workload.trace) is not None}
+    policies = {condition.spec.policy for condition in conditions}
+    own = {policy: digest_of(source) for policy in sorted(policies) if (source := own_source(policy)) is not None}
     return {
         "question": question,
         "runs": {condition.name: dict(condition.labels) for condition in conditions},
         "order_seed": ORDER_SEED,
         "specs": {condition.name: condition.spec.model_dump(mode="json") for condition in conditions},
         "traces": {str(trace): digest_of(trace) for trace in sorted(traces)},
+        **({"policies": own} if own else {}),
         CODE: code_identity(),
     }
 

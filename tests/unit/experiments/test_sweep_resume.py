@@ -17,8 +17,9 @@ import pytest
 
 from experiments.running import code_identity, sweep, sweep_folder
 from experiments.running.errors import SpecError, StoreError
-from experiments.running.sweep import DESCRIPTION, RUNS, read_sweep
+from experiments.running.sweep import DESCRIPTION, RUNS, Condition, read_sweep
 from experiments.running.sweep_folder import hold
+from tests.support.made_runs import spec
 from tests.support.paths import ROOT
 from tests.support.small_sweeps import kept, small_conditions, sweep_in
 
@@ -181,6 +182,24 @@ def test_a_trace_that_changed_under_the_sweep_is_refused(tmp_path: Path, monkeyp
         sweep_in(out, made)
     trace.write_text(trace.read_text().replace("512", "1024"))
     line = rf"^{re.escape(str(out))}: holds another sweep: traces\.{re.escape(str(trace))} was '\w+', now '\w+'$"
+    with pytest.raises(SpecError, match=line):
+        sweep_in(out, made, resume=True)
+
+
+def test_a_policy_of_ones_own_that_changed_under_the_sweep_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, out = tmp_path / "policy_of_mine.py", tmp_path / "sweep"
+    select = "def select(self, request, candidates, view): return candidates.best(candidates.tier)"
+    module.write_text(f"class Mine:\n    {select}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    made = [Condition(f"seed{seed}", spec(policy="policy_of_mine:Mine", seed=seed), {}) for seed in (0, 1)]
+    interrupted_after(1, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_in(out, made)
+    module.write_text(module.read_text().replace("candidates.tier", "-candidates.tier"))
+    line = rf"^{re.escape(str(out))}: holds another sweep: policies\.policy_of_mine:Mine was '\w+', now '\w+'$"
     with pytest.raises(SpecError, match=line):
         sweep_in(out, made, resume=True)
 
