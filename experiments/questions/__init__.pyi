@@ -2,7 +2,16 @@
 from .catalogue import QUESTIONS
 from .noise_floor import noise_sentence
 from .prediction_error import age_bins
-from .question import Axis, EmulatedCut, Question, SweepProfile, note_on, workload_name, written
+from .question import (
+    Axis,
+    EmulatedCut,
+    Question,
+    SweepProfile,
+    in_a_folders_name,
+    note_on,
+    workload_name,
+    written,
+)
 from .regimes import PUBLIC
 from .staleness import BASELINE
 
@@ -15,6 +24,7 @@ __all__ = [
     "Question",
     "SweepProfile",
     "age_bins",
+    "in_a_folders_name",
     "noise_sentence",
     "note_on",
     "workload_name",

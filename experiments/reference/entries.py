@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.questions import in_a_folders_name
 from experiments.reference.data_set import DataSet, check_question
 from experiments.reference.leaderboard import BASELINE, QUESTION
 from experiments.running import Condition, SpecError, make_spec
@@ -39,7 +40,7 @@ def entry_conditions(reference: DataSet, policies: Sequence[str]) -> list[Condit
 
 def _condition(name: str, policy: str, given: dict[str, Any], labels: dict[str, Any]) -> Condition:
     spec = make_spec(given, {"policy": policy})
-    return Condition(name.replace(BASELINE, policy.replace(":", "."), 1), spec, labels)
+    return Condition(name.replace(BASELINE, in_a_folders_name(policy), 1), spec, labels)
 
 
 def with_entries(known: pd.DataFrame, entered: pd.DataFrame, policies: Sequence[str]) -> pd.DataFrame:

@@ -98,7 +98,7 @@ def leaderboard(
 
     A new policy decides the reference's own runs once more, in the analytic world. Before it is ranked, round-robin's
     runs of one seed are made as well: exit code 1 where they do not come out as the reference has them, because then
-    the board would compare two versions of the code.
+    the board would compare two versions of the code; and where a run is invalid, because its policy broke.
     """
     from rich.console import Console
 
@@ -123,12 +123,14 @@ def leaderboard(
     requests = board_requests(known)
     entered = [name.strip() for name in policies.split(",") if name.strip()] if policies else []
     agreement: Agreement | None = None
+    invalid: list[str] = []
     if entered:
         if out is None:
             raise SpecError("--out: a folder for the new runs is needed with --policies")
         conditions = entry_conditions(known, entered)
         run_sweep("regimes", conditions, out, resume=resume, console=Console(stderr=True), jobs=jobs, dask=dask)
         seen = read_sweep(out)
+        invalid = sorted(seen.loc[seen["verdict"] == "invalid", "run"].unique())
         agreement = compare_sweep(known, out, seen, ["regime"], "round_robin")
         requests = with_entries(requests, seen, entered)
     elif out is not None:
@@ -145,6 +147,7 @@ def leaderboard(
         report = {
             "boards": [asdict(board) for board in boards],
             "out": None if out is None else str(out),
+            "invalid": invalid,
             "agreement": None if agreement is None else agreement.as_json(),
         }
         typer.echo(json.dumps(strict(report), indent=1, default=str))
@@ -153,9 +156,13 @@ def leaderboard(
             console.print(board_text(board, entered))
         if out is not None:
             console.print(f"page:   {out / PAGE}", highlight=False, soft_wrap=True)
+    if invalid:
+        lost = f"{len(invalid)} runs are invalid and left out, with all other policies' runs of their seeds"
+        typer.echo(f"netkv: {lost}: {', '.join(invalid)}; `verdict_reasons` in their manifest.json say why", err=True)
     if agreement is not None and not agreement.holds:
         for sentence in agreement_text(agreement):
             typer.echo(f"netkv: {sentence}", err=True)
+    if invalid or (agreement is not None and not agreement.holds):
         raise typer.Exit(1)
 
 

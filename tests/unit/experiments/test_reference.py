@@ -28,6 +28,7 @@ from experiments.reference import (
     compare_sweep,
     data_card,
     default_place,
+    entry_conditions,
     make_board,
     open_reference,
     pack,
@@ -350,6 +351,27 @@ def test_a_users_policy_enters_by_one_command(data: DataSet, farthest: str, tmp_
         assert standing["cells"][regime]["change"]["value"] == pytest.approx(100 * (means[1] / means[0] - 1), abs=1e-3)
     assert farthest in (tmp_path / "board" / "leaderboard.md").read_text()
     assert said["agreement"]["holds"] is True
+
+
+def test_runs_of_a_router_at_a_url_are_told_apart(data: DataSet) -> None:
+    """A folder is named by what follows its last slash."""
+    conditions = entry_conditions(data, ["http://127.0.0.1:8000/select#snapshot"])
+    names = [condition.name for condition in conditions]
+    assert not [name for name in names if "/" in name or "#" in name]
+    assert len(set(names)) == len(names)
+
+
+def test_a_policy_that_breaks_is_named_and_the_exit_code_tells(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = FARTHEST.replace("Farthest", "Nobody").replace("candidates.best(-candidates.tier)", "-1")
+    (tmp_path / "broken_policy.py").write_text(broken)
+    monkeypatch.chdir(tmp_path)
+    place = ["--reference", str(data.place), "--out", str(tmp_path / "board")]
+    done = ask("reference", "leaderboard", "--policies", "broken_policy:Nobody", *place)
+    assert done.exit_code == 1
+    assert "4 runs are invalid and left out, with all other policies' runs of their seeds: " in done.output
+    assert "broken_policy.Nobody" in done.output
 
 
 def test_a_policy_is_not_ranked_beside_results_of_other_code(data: DataSet, farthest: str, tmp_path: Path) -> None:
