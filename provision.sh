@@ -124,6 +124,13 @@ leave_if_nothing_to_do() {
     fi
 }
 
+check_python() {
+    local version
+    version=$("$PYTHON" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    [ "$version" = 3.11 ] ||
+        fail "needs Debian 12's Python 3.11; $PYTHON is $version: use the virtual machine (docs/how-to/virtual-machine.md)"
+}
+
 # Debian's Mininet alone, by a link. With all of Debian's site-packages in view, a package of theirs can meet one of
 # ours that it does not fit: python3-openssl breaks on a newer cryptography, and eventlet imports both.
 link_mininet() {
@@ -168,6 +175,8 @@ exec 9<"$parent"
 flock 9  # two set-ups at once take turns; the second finds the work done
 leave_if_nothing_to_do
 
+if command -v "$PYTHON" >/dev/null; then check_python; fi  # before anything is installed
+
 log=$(mktemp --tmpdir netkv-provision.XXXXXX.log)
 trap 'rm -f -- "$log"' EXIT
 
@@ -180,8 +189,7 @@ if [ -n "$missing" ]; then
 else
     echo "[1/3] Debian packages: all present"
 fi
-version=$("$PYTHON" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-[ "$version" = 3.11 ] || fail "needs Debian 12's Python 3.11; $PYTHON is $version"
+check_python
 
 # Relative, because pip splits this variable at spaces and the project's path may have some.
 export PIP_CONSTRAINT=constraints-build.txt PIP_DISABLE_PIP_VERSION_CHECK=1
