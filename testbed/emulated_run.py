@@ -176,7 +176,7 @@ class EmulatedRun:
         outcome.links = self._links.rows()
         outcome.faults = self._faults.record.rows(outcome)
         outcome.snapshots = self._oracle.rows()
-        outcome.request_gaps_ms = movers.request_gaps_ms
+        outcome.request_gaps_ms = {number: [*gaps_ms] for number, gaps_ms in movers.request_gaps_ms.items()}
         outcome.token_gaps_ms = [gap_ms for gaps_ms in movers.request_gaps_ms.values() for gap_ms in gaps_ms]
         outcome.token_gap_counts = [1] * len(outcome.token_gaps_ms)
         lateness_ms = sorted(late * 1e3 for late in movers.lateness_s)

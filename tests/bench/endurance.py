@@ -97,6 +97,7 @@ def long_run(minutes: float, emulation: dict[str, Any], folder: Path) -> dict[st
         while running.poll() is None:
             time.sleep(LOOK_S)
             seen.look(running.pid)
+    print(json.dumps({"exit_code": running.returncode, "processes": seen.table()}), file=sys.stderr, flush=True)
     subprocess.run([*command, "--world", "analytic", "--out", str(fluid)], check=True)
     manifest = json.loads((emulated / "manifest.json").read_text())
     evidence, after = manifest["evidence"], state()
