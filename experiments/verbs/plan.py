@@ -29,7 +29,7 @@ def plan(
     settings: Setting = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the fabric, .png, .svg or .pdf.")] = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure what this machine carries (about 20 s; needs root).")
+        bool, typer.Option("--calibrate", help="Measure what this machine carries (some 10 s; needs root).")
     ] = False,
     calibration: Annotated[
         Path | None,

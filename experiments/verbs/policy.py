@@ -11,7 +11,7 @@ import typer
 from experiments.verbs.options import AsJson
 
 policy = typer.Typer(
-    help="Try out a policy of your own.",
+    help="Hold a router behind HTTP against the contract.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -22,7 +22,7 @@ NAME_WIDTH = 36
 
 @policy.callback()
 def group() -> None:
-    """Try out a policy of your own."""
+    """Hold a router behind HTTP against the contract."""
 
 
 @policy.command()

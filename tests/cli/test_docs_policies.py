@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +22,7 @@ TUTORIAL = (ROOT / "docs" / "tutorial" / "first-policy.md").read_text(encoding="
 
 
 def test_the_tutorials_example_is_under_25_lines_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (source,) = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
+    source, comparison = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
     assert len(source.splitlines()) < 25
     (tmp_path / "tutorial_policy.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -36,6 +38,16 @@ def test_the_tutorials_example_is_under_25_lines_and_runs(tmp_path: Path, monkey
     requests = pd.read_parquet(tmp_path / "run" / "requests.parquet")
     assert (requests["status"] == "completed").all()
     assert (requests["tier"] == 1).mean() > 0.9  # the nearest, and hardly anybody is half full
+    beside = tmp_path / "results" / "beside"
+    policies = f"round_robin,netkv_full,{name}"
+    command = ["sweep", "staleness", "--world", "analytic", "--requests", "30", "--policies", policies]
+    done = CliRunner().invoke(app, [*command, "--out", str(beside)])
+    assert done.exit_code == 0, done.output
+    (tmp_path / "examples").mkdir()
+    monkeypatch.chdir(tmp_path / "examples")
+    with redirect_stdout(StringIO()) as said:
+        exec(comparison.replace("nearest_policy:Nearest", name), {})
+    assert said.getvalue().startswith("Change(")
 
 
 @pytest.mark.parametrize("policy", sorted([*POLICIES, *ROUTERS]))
