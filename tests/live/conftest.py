@@ -23,6 +23,7 @@ DEFAULT_RUN = (
         "transfers",
         "bisection",
         "overload",
+        "both_ways",
         "oracle",
         "fast_shaper",
     ),

@@ -123,6 +123,12 @@ def test_a_port_that_is_offered_more_than_its_rate_carries_its_rate(measured: Nu
 
 
 @pytest.mark.speed
+def test_what_comes_back_takes_nothing_from_a_full_port(measured: Numbers) -> None:
+    """Acknowledgements of as much the other way would be 2 % of it."""
+    assert measured["both_ways"]["payload_of_rate"] > 0.985
+
+
+@pytest.mark.speed
 def test_its_connections_share_it_alike(measured: Numbers) -> None:
     received = measured["overload"]["received_bytes"]
     assert received["3"] / received["1"] == pytest.approx(3.0, rel=0.1)

@@ -251,6 +251,19 @@ def overload(lab: Lab) -> Numbers:
     }
 
 
+def both_ways(lab: Lab) -> Numbers:
+    """A server's uplink full in both directions: the payload that crosses it upwards, of what its rate has space for."""
+    capacity_bps = lab.fabric.link_by_name[LOADED_LINK].capacity_bps / lab.up.link_divisor
+    flows = {pair: lab.start_flow(*pair) for pair in ((0, 2), (2, 0))}
+    time.sleep(SETTLE_S)
+    before, began_s = lab.received_bytes(2), time.monotonic()
+    time.sleep(WINDOW_S)
+    received_bytes, took_s = lab.received_bytes(2) - before, time.monotonic() - began_s
+    for (source, _), flow in flows.items():
+        lab.stop_flow(source, flow)
+    return {"payload_of_rate": received_bytes * 8 / WIRE_EFFICIENCY / took_s / capacity_bps}
+
+
 def oracle(lab: Lab) -> list[Numbers]:
     """What the oracle says of one link at three loads, and the load by the count of the sink behind it."""
     source, target = lab.pair_of_tier(1)
@@ -376,6 +389,7 @@ MEASUREMENTS = {
         bisection,
         isolation,
         overload,
+        both_ways,
         oracle,
         documented_client,
         fast_shaper,

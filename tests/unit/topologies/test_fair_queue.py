@@ -131,6 +131,7 @@ def test_a_segment_without_data_goes_first_and_one_with_data_does_not(options: i
     assert classified(frame("10.0.0.1", "10.0.0.2", (7001, 40_000), data=1, options=options)) != first
     assert classified(frame("10.0.0.1", "10.0.0.2", (1, 2), protocol=17, data=0, options=options)) != first
     command = shaping_command("tor0-eth1", Shape(20e6, queue="fair"))
+    assert f"parent 5: classid 5:{FAIR_ACKNOWLEDGEMENTS} htb rate 20000000bit ceil 20000000bit" in command
     assert re.search(rf"classid 5:{FAIR_ACKNOWLEDGEMENTS} htb .* prio 0 ", command)
     assert re.search(r"classid 5:%x htb .* prio 1\\n", command)
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from testbed.worker_pool import kv_and_all_queues
-from topologies import fair_queue
+from topologies import FabricSpec, build_fattree, fair_queue, instance_ip, place
 from workers.fair_queues import FairQueues
 from workers.streams import StreamOptions, queues_of
 
@@ -28,10 +28,22 @@ def test_nothing_that_one_host_sends_or_gets_shares_a_queue(stripes: int) -> Non
             assert used <= set(range(KV_QUEUES))
 
 
-def test_nearly_all_pairs_of_prefill_and_decode_have_queues_to_themselves() -> None:
-    pairs = [*itertools.product(HOSTS[:4], HOSTS[4:])]
-    used = {KV.wanted(*pair, 0, stripe) for pair in pairs for stripe in range(4)}
-    assert len(used) >= 0.93 * 4 * len(pairs)
+@pytest.mark.parametrize(
+    ("placement", "meeting"), [("segregated", 2), ("colocated", 6), ("racks", 4), ("first_rack", 9)]
+)
+def test_few_pairs_that_have_a_link_in_common_share_a_queue(placement: str, meeting: int) -> None:
+    fabric = build_fattree(FabricSpec())
+    addresses = tuple(instance_ip(instance) for instance in fabric.instances)
+    queues = FairQueues(0, KV_QUEUES, QUEUES, addresses)
+    roles = place(fabric, placement)
+    pairs = [*itertools.product(roles.prefill, roles.decode)]
+    links = {pair: frozenset(itertools.chain(*fabric.paths(*pair))) for pair in pairs}
+    used = {
+        (source, target): {queues.wanted(addresses[source], addresses[target], 0, stripe) for stripe in range(4)}
+        for source, target in pairs
+    }
+    met = [(a, b) for a, b in itertools.combinations(pairs, 2) if used[a] & used[b] and links[a] & links[b]]
+    assert len(met) == meeting
 
 
 def test_a_wide_bundle_and_a_second_one_of_the_same_pair_share_none() -> None:
