@@ -56,7 +56,7 @@ class EmulationSpec(BaseModel):
     queue: QueueKind = Field(
         "fair",
         description="Queueing discipline of every port. `fair`: one queue for each connection, served in turn,"
-        " acknowledgements first. `fifo`: one queue. `red`: one queue with early drops. `ecn`: one queue that marks"
+        " acknowledgements first, beside the port's rate. `fifo`: one queue. `red`: one queue with early drops. `ecn`: one queue that marks"
         " packets beyond `mark_packets`, as DCTCP needs.",
     )
     queue_packets: int = Field(

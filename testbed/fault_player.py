@@ -131,7 +131,8 @@ def network_commands(up: FabricUp, before: FaultState, after: FaultState) -> Ite
     for index, share in changed_shares(before.shares, after.shares, 1.0).items():
         link = up.fabric.links[index]
         interface, instance = up.shaper_of(link)
-        shape = Shape(share * link.capacity_bps / up.link_divisor, burst_s=up.spec.burst_ms / 1e3)
+        rate_bps = share * link.capacity_bps / up.link_divisor
+        shape = Shape(rate_bps, queue=up.spec.queue, burst_s=up.spec.burst_ms / 1e3)
         yield instance, rate_command(interface, shape)
     for index, loss in changed_shares(before.losses, after.losses, 0.0).items():
         interface, instance, arriving = up.lossy_place(up.fabric.links[index])

@@ -183,7 +183,7 @@ class Shape:
     `rate_bps`: bit/s, at least 8. `queue_packets`: capacity of the queue, frames, at least 1. `queue`: `fifo`; `red`,
     which drops early and at random; `ecn`, which marks every frame beyond `mark_packets`; `fair`, where every
     connection has such a queue of its own and they are served in turn, as with rate control for each queue pair;
-    connections are dealt to `queues` of them, a power of two, and segments without data go first.
+    connections are dealt to `queues` of them, a power of two, and segments without data go first, beside the port's rate.
     `delay_s`: one-way delay, seconds. `burst_s`: HTB burst, seconds at the port's rate: how much an idle port may send
     at once, beside the frame that is due.
     """
@@ -245,7 +245,9 @@ def rate_command(interface: str, shape: Shape) -> str:
     """The shell command that gives an interface which is shaped already another rate; its queue stays as it is."""
     rate, burst = f"{max(round(shape.rate_bps), 8)}bit", f"{shape.burst_bytes}b"
     htb = f"htb rate {rate} ceil {rate} burst {burst} cburst {burst} quantum {HTB_QUANTUM_B}"
-    return f"tc class change dev {interface} parent 5: classid 5:1 {htb}"
+    change = f"tc class change dev {interface} parent 5: classid 5:"
+    first = f" && {change}{FAIR_ACKNOWLEDGEMENTS:x} {htb} prio 0" if shape.queue == "fair" else ""
+    return f"{change}1 {htb}{first}"
 
 
 def lossy_command(interface: str, loss: float, arriving: bool) -> str:

@@ -23,7 +23,7 @@ from experiments.running.run_process import FinishedRun
 from experiments.running.run_spec import RunSpec
 from experiments.running.store import MEASURED, is_run, read_json, read_manifest, read_summary, read_table, write_files
 from experiments.running.summary import slo_met
-from experiments.running.sweep_folder import CODE, hold, present, read_description, scratch
+from experiments.running.sweep_folder import CODE, OWN, hold, present, read_description, scratch
 from experiments.running.sweep_folder import DESCRIPTION as DESCRIPTION
 from experiments.running.sweep_folder import RUNS as RUNS
 from experiments.running.wall_time import read_wall_time, write_wall_time
@@ -214,7 +214,7 @@ def _describe(question: str, conditions: Sequence[Condition]) -> dict[str, Any]:
         "order_seed": ORDER_SEED,
         "specs": {condition.name: condition.spec.model_dump(mode="json") for condition in conditions},
         "traces": {str(trace): digest_of(trace) for trace in sorted(traces)},
-        **({"policies": own} if own else {}),
+        **({OWN: own} if own else {}),
         CODE: code_identity(),
     }
 

@@ -37,6 +37,9 @@ LOCK = ".lock"
 CODE = "code"
 """Key of the description: the code that made the runs, which `code_identity` tells."""
 
+OWN = "policies"
+"""Key of the description: digests of the modules of users' own policies, where there are any."""
+
 
 @contextmanager
 def hold(out: Path, description: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
@@ -111,11 +114,14 @@ def read_description(out: Path) -> dict[str, Any]:
 
 
 def _check_same(before: Mapping[str, Any], after: Mapping[str, Any], out: Path) -> None:
-    held, wanted = ({name: part for name, part in one.items() if name != CODE} for one in (before, after))
+    held, wanted = ({name: part for name, part in one.items() if name not in (CODE, OWN)} for one in (before, after))
     if held != wanted:
         raise SpecError(f"{out}: holds another sweep: {_difference(held, wanted)}")
     if len(present(out, after["runs"])) == len(after["runs"]):
         return  # nothing will be added to it
+    if before.get(OWN) != after.get(OWN):
+        changed = _difference(before.get(OWN, {}), after.get(OWN, {}), OWN)
+        raise SpecError(f"{out}: was begun with another module, whose runs do not compare with new ones: {changed}")
     if changed := difference_of_code(before.get(CODE, {}), after[CODE]):
         raise SpecError(f"{out}: was begun with other code, whose runs do not compare with new ones: {changed}")
 

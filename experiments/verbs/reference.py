@@ -157,7 +157,7 @@ def leaderboard(
         if out is not None:
             console.print(f"page:   {out / PAGE}", highlight=False, soft_wrap=True)
     if invalid:
-        lost = f"{len(invalid)} runs are invalid and left out, with all other policies' runs of their seeds"
+        lost = f"{len(invalid)} runs are invalid and left out; no score counts the requests of their regimes and seeds"
         typer.echo(f"netkv: {lost}: {', '.join(invalid)}; `verdict_reasons` in their manifest.json say why", err=True)
     if agreement is not None and not agreement.holds:
         for sentence in agreement_text(agreement):

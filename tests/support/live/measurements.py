@@ -44,13 +44,11 @@ def rates(lab: Lab) -> Numbers:
         on_switch = link.source in lab.fabric.switch_by_name
         shaper = (meter_of(link, lab.fabric, lab.up.split) if on_switch else None) or interface_of(link)
         said = run(*lab.up.enter(link.source), "tc", "class", "show", "dev", shaper)
-        said = "\n".join(line for line in said.splitlines() if " root " in line)  # not the queues below it
-        rate_bps, ceil_bps = (_bits(re.search(rf" {word} (\S+)bit", said)) for word in ("rate", "ceil"))
+        whole = [line for line in said.splitlines() if " root " in line]  # not the queues below them
         found[interface_of(link)] = {
             "asked": link.capacity_bps / lab.up.link_divisor,
-            "rate": rate_bps,
-            "ceil": ceil_bps,
-            "classes": said.count("class htb"),
+            "shown": [_bits(re.search(rf" {word} (\S+)bit", line)) for line in whole for word in ("rate", "ceil")],
+            "classes": len(whole) / (2 if lab.up.spec.queue == "fair" else 1),  # of data, and of acknowledgements
         }
     return found
 

@@ -370,7 +370,7 @@ def test_a_policy_that_breaks_is_named_and_the_exit_code_tells(
     place = ["--reference", str(data.place), "--out", str(tmp_path / "board")]
     done = ask("reference", "leaderboard", "--policies", "broken_policy:Nobody", *place)
     assert done.exit_code == 1
-    assert "4 runs are invalid and left out, with all other policies' runs of their seeds: " in done.output
+    assert "4 runs are invalid and left out; no score counts the requests of their regimes and seeds: " in done.output
     assert "broken_policy.Nobody" in done.output
 
 

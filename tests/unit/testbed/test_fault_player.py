@@ -21,6 +21,7 @@ from testbed.fault_player import (
 )
 from topologies import Link
 from topologies.mininet import interface_of
+from topologies.shaping import FAIR_ACKNOWLEDGEMENTS
 
 FABRIC, _ = Scenario().build()
 BURST_MS = 2.0
@@ -34,7 +35,11 @@ def shaper_of(link: Link) -> tuple[str, int | None]:
 UP = cast(
     FabricUp,
     SimpleNamespace(
-        fabric=FABRIC, spec=SimpleNamespace(burst_ms=BURST_MS), link_divisor=DIVISOR, shaper_of=shaper_of, split=False
+        fabric=FABRIC,
+        spec=SimpleNamespace(burst_ms=BURST_MS, queue="fair"),
+        link_divisor=DIVISOR,
+        shaper_of=shaper_of,
+        split=False,
     ),
 )
 
@@ -65,8 +70,10 @@ def test_a_degraded_link_is_shaped_to_its_share_where_its_shaper_is() -> None:
     rate_bit = round(0.25 * FABRIC.spec.nvlink_rate_bps / DIVISOR)
     found = commands(FaultState(), slow)
     assert sorted(str(instance) for instance, _ in found) == ["0", "None"]
-    assert all(f"htb rate {rate_bit}bit ceil {rate_bit}bit" in command for _, command in found)
-    assert all("class change dev" in command for _, command in found)
+    for class_id in (1, FAIR_ACKNOWLEDGEMENTS):
+        changed = f"classid 5:{class_id} htb rate {rate_bit}bit ceil {rate_bit}bit"
+        assert all(changed in command for _, command in found)
+    assert all(command.count("class change dev") == 2 for _, command in found)
     back = commands(slow, FaultState())
     assert all(f"htb rate {round(FABRIC.spec.nvlink_rate_bps / DIVISOR)}bit" in command for _, command in back)
 

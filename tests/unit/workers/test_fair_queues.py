@@ -51,6 +51,12 @@ def test_a_wide_bundle_and_a_second_one_of_the_same_pair_share_none() -> None:
     assert len(set(used)) == len(used)
 
 
+def test_the_second_bundle_of_a_host_has_not_the_queues_of_the_next_hosts_first() -> None:
+    first, second = ({host: KV.wanted(host, HOSTS[9], slot, 0) for host in HOSTS} for slot in (0, 1))
+    assert all(second[a] != first[b] for a, b in itertools.pairwise(HOSTS))
+    assert sum(queue in first.values() for queue in second.values()) <= 4  # further apart there are not enough
+
+
 @pytest.mark.parametrize("first_flow", [0, 5, 1000])
 def test_flows_that_follow_each_other_share_none_with_each_other_or_with_kv(first_flow: int) -> None:
     flows = range(first_flow, first_flow + 12)
