@@ -183,7 +183,7 @@ class Shape:
     `rate_bps`: bit/s, at least 8. `queue_packets`: capacity of the queue, frames, at least 1. `queue`: `fifo`; `red`,
     which drops early and at random; `ecn`, which marks every frame beyond `mark_packets`; `fair`, where every
     connection has such a queue of its own and they are served in turn, as with rate control for each queue pair;
-    connections are dealt to `queues` of them, a power of two, and segments without data go first, beside the port's rate.
+    connections are dealt to `queues` of them, a power of two; segments without data go first, beside the port's rate.
     `delay_s`: one-way delay, seconds. `burst_s`: HTB burst, seconds at the port's rate: how much an idle port may send
     at once, beside the frame that is due.
     """

@@ -14,11 +14,11 @@ GROUP = 4
 
 APART = 17, 8, 13
 """How many groups lie between two sources, between the first and the next streams of a bundle, and between two bundles.
-The first is prime to the number of groups, so that no two of up to that many hosts that send to one, or that one sends
-to, meet in a group. Of all such numbers up to 48 it lets the fewest pairs of the default fabric meet that have a link in
-common, over all placements: 2 of 928 where servers take turns. The last differs from it, else a second bundle of a host would have the queues of the
-next host's first. By the others eight bundles of eight streams have all 64
-queues of 16 groups. Our choice."""
+The first is prime to the number of groups, so that no two of up to that many hosts that send to one, or that one
+sends to, meet in a group. Of all such numbers up to 48 it lets the fewest pairs of the default fabric meet that have
+a link in common, over all placements: 2 of 928 where servers take turns. The last differs from it, else a second
+bundle of a host would have the queues of the next host's first. By the others eight bundles of eight streams have
+all 64 queues of 16 groups. Our choice."""
 
 
 class FairQueues(NamedTuple):

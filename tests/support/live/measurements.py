@@ -250,7 +250,7 @@ def overload(lab: Lab) -> Numbers:
 
 
 def both_ways(lab: Lab) -> Numbers:
-    """A server's uplink full in both directions: the payload that crosses it upwards, of what its rate has space for."""
+    """A server's uplink full in both directions: the payload that crosses it upwards, of what its rate allows."""
     capacity_bps = lab.fabric.link_by_name[LOADED_LINK].capacity_bps / lab.up.link_divisor
     flows = {pair: lab.start_flow(*pair) for pair in ((0, 2), (2, 0))}
     time.sleep(SETTLE_S)

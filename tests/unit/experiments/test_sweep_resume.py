@@ -199,8 +199,8 @@ def test_a_policy_of_ones_own_that_changed_under_the_sweep_is_refused(
     with pytest.raises(KeyboardInterrupt):
         sweep_in(out, made)
     module.write_text(module.read_text().replace("candidates.tier", "-candidates.tier"))
-    line = rf"^{re.escape(str(out))}: was begun with another module, .*: policies\.policy_of_mine:Mine was '\w+', now '\w+'$"
-    with pytest.raises(SpecError, match=line):
+    changed = r"was begun with another module, .*: policies\.policy_of_mine:Mine was '\w+', now '\w+'$"
+    with pytest.raises(SpecError, match=f"^{re.escape(str(out))}: {changed}"):
         sweep_in(out, made, resume=True)
 
 
