@@ -56,8 +56,8 @@ class EmulationSpec(BaseModel):
     queue: QueueKind = Field(
         "fair",
         description="Queueing discipline of every port. `fair`: one queue for each connection, served in turn,"
-        " acknowledgements first, beside the port's rate. `fifo`: one queue. `red`: one queue with early drops. `ecn`: one"
-        " queue that marks packets beyond `mark_packets`, as DCTCP needs.",
+        " acknowledgements first, beside the port's rate. `fifo`: one queue. `red`: one queue with early drops."
+        " `ecn`: one queue that marks packets beyond `mark_packets`, as DCTCP needs.",
     )
     queue_packets: int = Field(
         DEFAULT_QUEUE_PACKETS, ge=1, le=100_000, description="Capacity of a port's queue, packets, 1 to 100,000."
