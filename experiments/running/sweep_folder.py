@@ -120,8 +120,8 @@ def _check_same(before: Mapping[str, Any], after: Mapping[str, Any], out: Path) 
     if len(present(out, after["runs"])) == len(after["runs"]):
         return  # nothing will be added to it
     if before.get(OWN) != after.get(OWN):
-        changed = _difference(before.get(OWN, {}), after.get(OWN, {}), OWN)
-        raise SpecError(f"{out}: was begun with another module, whose runs do not compare with new ones: {changed}")
+        edited = _difference(before.get(OWN, {}), after.get(OWN, {}), OWN)
+        raise SpecError(f"{out}: was begun with another module, whose runs do not compare with new ones: {edited}")
     if changed := difference_of_code(before.get(CODE, {}), after[CODE]):
         raise SpecError(f"{out}: was begun with other code, whose runs do not compare with new ones: {changed}")
 
