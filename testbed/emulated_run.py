@@ -89,7 +89,9 @@ class EmulatedRun:
         async with self._pool:
             calibrated = [await self._calibration.measure()]
             self._outcome.evidence |= await self._calibration.idle()
-            ports = PortWatch(self._up.fabric, self._up.link_divisor, self._up.spec.burst_ms / 1e3, self._up.split)
+            up = self._up
+            shapes = (up.link_divisor, up.spec.burst_ms / 1e3, up.split, up.spec.queue == "fair")
+            ports = PortWatch(up.fabric, *shapes)
             for client in self._oracle_clients:
                 client.connect()
             with frozen_heap(), realtime_thread(REALTIME_PRIORITY):

@@ -28,6 +28,9 @@ WINDOW_S = 0.1
 ETHERNET_BYTES = 14
 """Of a frame's header (IEEE 802.3)."""
 
+ACKNOWLEDGEMENT_B = 66
+"""Of a TCP segment without data, with Ethernet's, IPv4's and TCP's header and its time stamps (RFC 7323)."""
+
 STILL_S = 0.2
 """After so long without a frame on any link, the queues of the fabric are empty."""
 
@@ -49,11 +52,20 @@ class PortCount(NamedTuple):
 class PortWatch:
     """Samples every directed link of a fabric while `watch` runs; `evidence` summarises the samples.
 
-    `link_divisor` and `burst_s` of the emulation define what the shapers pass.
+    `link_divisor` and `burst_s` of the emulation define what the shapers pass; acknowledgements_apart: beside the
+    port's rate, as at a fair port.
     """
 
-    def __init__(self, fabric: Fabric, link_divisor: float, burst_s: float, split: bool = False) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        link_divisor: float,
+        burst_s: float,
+        split: bool = False,
+        acknowledgements_apart: bool = False,
+    ) -> None:
         self._fabric = fabric
+        self._acknowledgements_apart = acknowledgements_apart
         # A host's interface is in its own namespace, so its link is read at the switch.
         self._sent = {
             link.name: (meter, True)
@@ -90,7 +102,9 @@ class PortWatch:
             await asyncio.sleep(WINDOW_S)
             begun_s, now, read_s = await asyncio.to_thread(self._timed)
             for name, count in now.items():
-                self._note(name, count.bytes - self._last[name].bytes, read_s - before_s)
+                moved = PortCount(count.bytes - self._last[name].bytes, count.frames - self._last[name].frames)
+                shaped_bytes = moved.bytes - acknowledged_bytes(moved) if self._acknowledgements_apart else moved.bytes
+                self._note(name, shaped_bytes, read_s - before_s)
             self._sampled_s.append((begun_s + read_s) / 2)
             self._total_bytes.append(sum(count.bytes for count in now.values()))
             before_s, self._last = begun_s, now
@@ -157,7 +171,7 @@ class PortWatch:
             "softnet_drops": drops,
         }
 
-    def _note(self, name: str, moved_bytes: int, window_s: float) -> None:
+    def _note(self, name: str, moved_bytes: float, window_s: float) -> None:
         shape = self._shapes[name]
         drained_bytes = shape.rate_bps / 8 * window_s
         allowed_bytes = drained_bytes + shape.burst_bytes + FRAME_B  # HTB sends a frame while any of its burst is left
@@ -172,6 +186,11 @@ class PortWatch:
         if len(self._busy[name]) >= BUSY_WINDOWS:
             self._saturated.update(round(full, 4) for full in self._busy[name][1:-1])
         self._busy[name].clear()
+
+
+def acknowledged_bytes(moved: PortCount) -> float:
+    """How many of some bytes are acknowledgements without data, where all other frames are full."""
+    return ACKNOWLEDGEMENT_B * max(FRAME_B * moved.frames - moved.bytes, 0) / (FRAME_B - ACKNOWLEDGEMENT_B)
 
 
 def parse_devices(text: str) -> Mapping[str, tuple[PortCount, PortCount]]:

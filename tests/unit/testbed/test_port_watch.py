@@ -12,8 +12,8 @@ import pytest
 
 from testbed import link_log, port_watch
 from testbed.link_log import LinkLog
-from testbed.port_watch import PortWatch, parse_devices
-from topologies import FabricSpec, build_fattree
+from testbed.port_watch import PortCount, PortWatch, acknowledged_bytes, parse_devices
+from topologies import FRAME_B, FabricSpec, build_fattree
 
 FABRIC = build_fattree(FabricSpec())
 LINK = FABRIC.link_by_name["tor0>agg0"]
@@ -90,6 +90,33 @@ def test_a_port_that_is_nearly_full_all_the_time_is_not_held_against_its_rate(
     for share in [0.9, *carried_in_ten, 0.9]:  # the first and the last window of a busy period do not count
         ports._note(LINK.name, round(share * LINK_BPS / 8 * 0.1), 0.1)
     assert ports.evidence()["saturated_rate"] == pytest.approx(rate, abs=0.005)
+
+
+@pytest.mark.parametrize(("full", "empty"), [(100, 0), (0, 40), (100, 50), (1000, 900)])
+def test_acknowledgements_beside_full_frames_are_told_by_their_number(full: int, empty: int) -> None:
+    moved = PortCount(full * FRAME_B + empty * 66, full + empty)
+    assert acknowledged_bytes(moved) == pytest.approx(66 * empty)
+
+
+@pytest.mark.parametrize(("apart", "most"), [(True, 1.0), (False, 1.04)])
+def test_acknowledgements_at_a_rate_of_their_own_are_no_overshoot(
+    devices: Path, monkeypatch: pytest.MonkeyPatch, apart: bool, most: float
+) -> None:
+    """A port that is full of data, with an acknowledgement beside each frame."""
+    frames = round(LINK_BPS / 8 * 1.0 / FRAME_B)
+    before, after = PortCount(0, 0), PortCount(frames * (FRAME_B + 66), 2 * frames)
+    counted = iter([(0.0, before, 0.0), (1.0, after, 1.0)])
+    ports = PortWatch(FABRIC, LINK.capacity_bps / LINK_BPS, 0.0, acknowledgements_apart=apart)
+    others = dict.fromkeys(ports.read(), PortCount(0, 0))
+
+    def timed() -> tuple[float, dict[str, PortCount], float]:
+        begun_s, count, ended_s = next(counted)
+        return begun_s, others | {LINK.name: count}, ended_s
+
+    monkeypatch.setattr(ports, "_timed", timed)
+    with contextlib.suppress(RuntimeError, StopIteration):
+        asyncio.run(watched(ports, 0.5))
+    assert ports.evidence()["port_overshoot"] == pytest.approx(most, abs=0.005)
 
 
 class Telemetry:
