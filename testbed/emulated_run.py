@@ -89,9 +89,10 @@ class EmulatedRun:
         async with self._pool:
             calibrated = [await self._calibration.measure()]
             self._outcome.evidence |= await self._calibration.idle()
-            up = self._up
-            shapes = (up.link_divisor, up.spec.burst_ms / 1e3, up.split, up.spec.queue == "fair")
-            ports = PortWatch(up.fabric, *shapes)
+            up, apart = self._up, self._up.spec.queue == "fair"
+            ports = PortWatch(
+                up.fabric, up.link_divisor, up.spec.burst_ms / 1e3, up.split, acknowledgements_apart=apart
+            )
             for client in self._oracle_clients:
                 client.connect()
             with frozen_heap(), realtime_thread(REALTIME_PRIORITY):

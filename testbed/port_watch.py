@@ -103,7 +103,9 @@ class PortWatch:
             begun_s, now, read_s = await asyncio.to_thread(self._timed)
             for name, count in now.items():
                 moved = PortCount(count.bytes - self._last[name].bytes, count.frames - self._last[name].frames)
-                shaped_bytes = moved.bytes - acknowledged_bytes(moved) if self._acknowledgements_apart else moved.bytes
+                shaped_bytes = (
+                    moved.bytes - acknowledgement_bytes(moved) if self._acknowledgements_apart else moved.bytes
+                )
                 self._note(name, shaped_bytes, read_s - before_s)
             self._sampled_s.append((begun_s + read_s) / 2)
             self._total_bytes.append(sum(count.bytes for count in now.values()))
@@ -188,7 +190,7 @@ class PortWatch:
         self._busy[name].clear()
 
 
-def acknowledged_bytes(moved: PortCount) -> float:
+def acknowledgement_bytes(moved: PortCount) -> float:
     """How many of some bytes are acknowledgements without data, where all other frames are full."""
     return ACKNOWLEDGEMENT_B * max(FRAME_B * moved.frames - moved.bytes, 0) / (FRAME_B - ACKNOWLEDGEMENT_B)
 

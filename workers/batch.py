@@ -95,6 +95,7 @@ class StepLog:
         return self._ends_s[start : start + steps]
 
     def forget_before(self, step: int) -> None:
+        """Drop the steps before this one, which no running request needs."""
         if step > self._first:
             del self._ends_s[: step - self._first]
             self._first = step

@@ -12,13 +12,12 @@ from typing import NamedTuple
 GROUP = 4
 """Streams of one bundle that have queues beside each other."""
 
-APART = 17, 8, 13
+APART = 17, 8, 15
 """How many groups lie between two sources, between the first and the next streams of a bundle, and between two bundles.
 The first is prime to the number of groups, so that no two of up to that many hosts that send to one, or that one
-sends to, meet in a group. Of all such numbers up to 48 it lets the fewest pairs of the default fabric meet that have
-a link in common, over all placements: 2 of 928 where servers take turns. The last differs from it, else a second
-bundle of a host would have the queues of the next host's first. By the others eight bundles of eight streams have
-all 64 queues of 16 groups. Our choice."""
+sends to, meet in a group. Over all placements of the default fabric these let the fewest pairs meet that have a link
+in common, of first bundles 2 where servers take turns, of a first and a second 8. By the others eight bundles of
+eight streams have all 64 queues of 16 groups. Our choice."""
 
 
 class FairQueues(NamedTuple):

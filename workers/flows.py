@@ -101,7 +101,7 @@ class TcpFlow:
                     sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("@Q", self._pace_Bps))
                     buffer_bytes = max(round(PACED_BUFFER_S * self._pace_Bps), LEAST_BUFFER_BYTES)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
-                    self._chunk = _zeros[: buffer_bytes // 2]  # one write may overfill a buffer that has room
+                    self._chunk = _zeros[: buffer_bytes // 2]  # one write may overfill a buffer that has space
                     self._starts[sock] = _PacedStart(stripe / connections)
                 loop.watch(sock, READABLE | WRITABLE, lambda events, sock=sock: self._on_ready(sock, events))  # type: ignore[misc]
         except OSError:

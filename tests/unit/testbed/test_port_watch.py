@@ -12,7 +12,7 @@ import pytest
 
 from testbed import link_log, port_watch
 from testbed.link_log import LinkLog
-from testbed.port_watch import PortCount, PortWatch, acknowledged_bytes, parse_devices
+from testbed.port_watch import PortCount, PortWatch, acknowledgement_bytes, parse_devices
 from topologies import FRAME_B, FabricSpec, build_fattree
 
 FABRIC = build_fattree(FabricSpec())
@@ -95,7 +95,7 @@ def test_a_port_that_is_nearly_full_all_the_time_is_not_held_against_its_rate(
 @pytest.mark.parametrize(("full", "empty"), [(100, 0), (0, 40), (100, 50), (1000, 900)])
 def test_acknowledgements_beside_full_frames_are_told_by_their_number(full: int, empty: int) -> None:
     moved = PortCount(full * FRAME_B + empty * 66, full + empty)
-    assert acknowledged_bytes(moved) == pytest.approx(66 * empty)
+    assert acknowledgement_bytes(moved) == pytest.approx(66 * empty)
 
 
 @pytest.mark.parametrize(("apart", "most"), [(True, 1.0), (False, 1.04)])
