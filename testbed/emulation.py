@@ -17,8 +17,19 @@ packet. `kernel`: it becomes a 1 Gbit/s link, which needs about four processors
 (docs/explanation/kernel-datapath.md)."""
 
 
+BURST_S_OF_DATAPATH = {"user": DEFAULT_BURST_S, "afxdp": 1e-3, "kernel": DEFAULT_BURST_S}
+"""Default by datapath, seconds. A thread that polls delivers frames in smaller batches than vswitchd's main thread; what
+an idle port passes at once makes a lone transfer shorter (docs/explanation/fidelity.md)."""
+
+BY_DATAPATH = ("rate_scale", "burst_ms")
+
+
 def _default_rate_scale(validated: dict[str, Any]) -> float:
     return RATE_SCALE_OF_DATAPATH[validated.get("datapath", "user")]
+
+
+def _default_burst_ms(validated: dict[str, Any]) -> float:
+    return 1e3 * BURST_S_OF_DATAPATH[validated.get("datapath", "user")]
 
 
 class EmulationSpec(BaseModel):
@@ -69,12 +80,12 @@ class EmulationSpec(BaseModel):
         description="Queue length from which queue=ecn marks packets, packets, 1 to 10,000.",
     )
     burst_ms: float = Field(
-        1e3 * DEFAULT_BURST_S,
+        default_factory=_default_burst_ms,
         ge=0,
         le=100,
         allow_inf_nan=False,
         description="HTB burst of every port, milliseconds at the port's rate, 0 to 100: how much an idle port may"
-        " send at once.",
+        " send at once. `auto` (default): 1 for datapath=afxdp, 2 for others.",
     )
     link_delay_ms: float = Field(
         0.0,
@@ -161,7 +172,7 @@ class EmulationSpec(BaseModel):
         if not isinstance(given, dict):
             return given
         asked = {
-            name: value for name, value in given.items() if name not in ("datapath", "rate_scale") or value != AUTO
+            name: value for name, value in given.items() if name not in ("datapath", *BY_DATAPATH) or value != AUTO
         }
         return {"datapath": "user", **asked} if asked.get("vswitchd") == "own" else asked
 

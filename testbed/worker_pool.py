@@ -304,8 +304,9 @@ class WorkerPool:
         stream = self._stream_arguments(instance, scenario.seed)
         if self._up.spec.queue == "fair":
             kv, queues = kv_and_all_queues(len(self._up.fabric.instances))
-            hosts = ",".join(self._up.address(one.index) for one in self._up.fabric.instances)
-            stream += ("--fair-queues", f"0:{kv}:{queues}:{hosts}")
+            ends = (self._roles.prefill, self._roles.decode)
+            sources, targets = (",".join(self._up.address(one) for one in end) for end in ends)
+            stream += ("--fair-queues", f"0:{kv}:{queues}:{sources}:{targets}")
         return (*stream, *persistent, *pace, *engine_arguments(scenario.serving), *REAL_TIME)
 
     def _decode_arguments(self, instance: int, scenario: Scenario) -> tuple[str, ...]:

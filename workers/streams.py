@@ -181,9 +181,10 @@ class ConnectionState(NamedTuple):
 
 
 def queues_of(text: str) -> FairQueues:
-    """`FIRST:NUMBER:OF` or `FIRST:NUMBER:OF:HOST,HOST`; ValueError for what is neither."""
-    first, number, of, *hosts = text.split(":")
-    return FairQueues(int(first), int(number), int(of), tuple(hosts[0].split(",")) if hosts else ())
+    """`FIRST:NUMBER:OF` or `FIRST:NUMBER:OF:SOURCE,SOURCE:TARGET,TARGET`; ValueError for what is neither."""
+    first, number, of, *ends = text.split(":")
+    sources, targets = (tuple(end.split(",")) for end in ends) if ends else ((), ())
+    return FairQueues(int(first), int(number), int(of), sources, targets)
 
 
 def keep_alive(sock: socket.socket) -> None:
@@ -212,6 +213,6 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fair-queues",
         type=queues_of,
-        help="FIRST:NUMBER:OF[:HOST,...]: choose source ports by the queue of fair ports (default: do not)",
+        help="FIRST:NUMBER:OF[:SOURCE,...:TARGET,...]: choose source ports by queues of fair ports (default: do not)",
     )
     parser.add_argument("--pace-bps", type=float, help="most that each stream sends, bit/s (default: no limit)")

@@ -42,7 +42,7 @@ This page is generated:
 
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
-FROM_THE_MACHINE = {"datapath": "auto", "rate_scale": "auto"}
+FROM_THE_MACHINE = {"datapath": "auto", "rate_scale": "auto", "burst_ms": "auto"}
 """Fields whose default this machine decides; `auto` says so."""
 
 

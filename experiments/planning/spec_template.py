@@ -84,8 +84,8 @@ def spec_schema() -> dict[str, Any]:
     """
     schema = RunSpec.model_json_schema()
     sections = schema["$defs"]
-    _allow(sections["EmulationSpec"]["properties"], "datapath", {"const": "auto"})
-    _allow(sections["EmulationSpec"]["properties"], "rate_scale", {"const": "auto"})
+    for name in ("datapath", "rate_scale", "burst_ms"):
+        _allow(sections["EmulationSpec"]["properties"], name, {"const": "auto"})
     _allow(sections["OracleSpec"]["properties"], "refresh_s", {"const": "never"})
     for section, name in (("RetrySpec", "timeout_s"), ("OracleSpec", "most_age_s")):
         sections[section]["properties"][name]["default"] = "never"

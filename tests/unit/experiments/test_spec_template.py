@@ -70,6 +70,7 @@ def test_our_own_specifications_fit_the_schema(place: str) -> None:
         {"model": "llama-3-8b"},
         {"oracle": {"refresh_s": "never"}},
         {"emulation": {"rate_scale": 1000, "datapath": "user"}},
+        {"emulation": {"rate_scale": "auto", "burst_ms": "auto"}},
         {"policy": "mine:Mine"},
         {},
     ],

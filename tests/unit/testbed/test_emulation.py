@@ -19,16 +19,18 @@ from testbed.kernel import Feature, check_kernel
 from tests.support.fidelity_cells import spec_of
 
 
-@pytest.mark.parametrize(("loaded", "datapath", "nic_bps"), [(False, "afxdp", 40e6), (True, "kernel", 1e9)])
+@pytest.mark.parametrize(
+    ("loaded", "datapath", "nic_bps", "burst_ms"), [(False, "afxdp", 40e6, 1.0), (True, "kernel", 1e9, 2.0)]
+)
 def test_the_datapath_and_with_it_the_rates_are_what_the_machine_has(
-    machine: Path, loaded: bool, datapath: str, nic_bps: float
+    machine: Path, loaded: bool, datapath: str, nic_bps: float, burst_ms: float
 ) -> None:
     if loaded:
         (machine / "openvswitch").touch()
     for spec in (EmulationSpec(), EmulationSpec.model_validate({"datapath": "auto", "rate_scale": "auto"})):
         assert spec.datapath == datapath
         assert 200e9 / spec.link_divisor == nic_bps
-        assert spec.burst_ms == 2.0
+        assert spec.burst_ms == burst_ms
     assert EmulationSpec.model_validate(EmulationSpec().model_dump(mode="json")) == EmulationSpec()
 
 
