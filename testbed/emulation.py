@@ -18,8 +18,8 @@ packet. `kernel`: it becomes a 1 Gbit/s link, which needs about four processors
 
 
 BURST_S_OF_DATAPATH = {"user": DEFAULT_BURST_S, "afxdp": 1e-3, "kernel": DEFAULT_BURST_S}
-"""Default by datapath, seconds. A thread that polls delivers frames in smaller batches than vswitchd's main thread; what
-an idle port passes at once makes a lone transfer shorter (docs/explanation/fidelity.md)."""
+"""Default by datapath, seconds. A thread that polls delivers frames in smaller batches than vswitchd's main thread;
+what an idle port passes at once makes a lone transfer shorter (docs/explanation/fidelity.md)."""
 
 BY_DATAPATH = ("rate_scale", "burst_ms")
 
