@@ -10,7 +10,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from testbed.placed_nodes import JoinedLink, PlacedHost, PlacedSwitch, check_pla
 from testbed.sandbox import RUN_DIR, run
 from testbed.switches import start_switches
 from topologies import FABRIC_PREFIX, Fabric, Link, Shape, ShapingError, instance_ip, middle_of, partition
-from topologies.mininet import FatTreeTopo, ShapedLink, SplitLink, interface_of, joining_middles, meter_of
+from topologies.mininet import FatTreeTopo, ShapedLink, SplitLink, interface_of, meter_of, shaping_together
 
 ORACLE_SOCKET = RUN_DIR / "oracle.sock"
 CONTROLLER_CONFIG = RUN_DIR / "controller.json"
@@ -214,13 +214,25 @@ class FabricUp:
 
     def check_rates(self) -> None:
         """TestbedError unless every interface of the fabric is shaped to the rate in the specification."""
+        by_place: dict[tuple[str, ...], list[Link]] = {}
         for link in self.fabric.links:
-            interface, _ = self.shaper_of(link)
-            found_bps = shaped_rate_bps(run(*self.enter(link.source), "tc", "class", "show", "dev", interface))
-            wanted_bps = link.capacity_bps / self.link_divisor
-            if found_bps is None or abs(found_bps - wanted_bps) > RATE_TOLERANCE * wanted_bps:
-                found = "nothing" if found_bps is None else f"{found_bps:.0f} bit/s"
-                raise TestbedError(f"{interface}: shaped to {found} instead of {wanted_bps:.0f} bit/s")
+            by_place.setdefault(self.enter(link.source), []).append(link)
+        for enter, links in by_place.items():
+            if len(found_bps := self._shaped_bps(enter, links)) != len(links):
+                found_bps = [sum(self._shaped_bps(enter, [link])) for link in links]
+            for link, bps in zip(links, found_bps, strict=True):
+                wanted_bps = link.capacity_bps / self.link_divisor
+                if abs(bps - wanted_bps) > RATE_TOLERANCE * wanted_bps:
+                    found = f"{bps:.0f} bit/s" if bps else "nothing"
+                    raise TestbedError(
+                        f"{self.shaper_of(link)[0]}: shaped to {found} instead of {wanted_bps:.0f} bit/s"
+                    )
+
+    def _shaped_bps(self, enter: tuple[str, ...], links: Sequence[Link]) -> list[float]:
+        """The rates that tc tells of links whose shapers are in one place; of one without a shaper none."""
+        interfaces = " ".join(self.shaper_of(link)[0] for link in links)
+        ask = f"printf 'class show dev %s classid 5:1\\n' {interfaces} | tc -batch -"
+        return shaped_rates_bps(run(*enter, "sh", "-c", ask))
 
 
 def bring_up(
@@ -270,7 +282,7 @@ def bring_up(
             build=True,
             waitConnected=False,
         )
-        with joining_middles(up.net.links, spec.bringup_deadline_s):
+        with shaping_together(up.net.links, spec.bringup_deadline_s):
             up.net.start()
     except ShapingError as problem:
         raise TestbedError(str(problem)) from None
@@ -306,7 +318,7 @@ def route_options(spec: EmulationSpec) -> list[str]:
     return options
 
 
-def shaped_rate_bps(shown: str) -> float | None:
-    """The rate of the HTB class in the output of `tc class show`, bit/s; None without one."""
-    found = re.search(r"class htb 5:1 root .*?rate (\d+)([KMGT]?)bit ", shown)
-    return None if found is None else int(found[1]) * 1000.0 ** " KMGT".index(found[2] or " ")
+def shaped_rates_bps(shown: str) -> list[float]:
+    """The rates of the HTB classes 5:1 in the output of `tc class show`, bit/s."""
+    found = re.findall(r"class htb 5:1 root .*?rate (\d+)([KMGT]?)bit ", shown)
+    return [int(digits) * 1000.0 ** " KMGT".index(unit or " ") for digits, unit in found]

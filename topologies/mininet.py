@@ -10,11 +10,13 @@ Mininet's own `bw=` is not used: above 1000 Mbit/s it is ignored with a warning 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from subprocess import Popen, TimeoutExpired
+from subprocess import TimeoutExpired, run
 from typing import Any
 
 from mininet.link import Intf, TCIntf
@@ -35,10 +37,12 @@ from topologies.shaping import (  # noqa: E402
     DEFAULT_QUEUE_PACKETS,
     Shape,
     ShapingError,
-    handover_command,
+    handover_lines,
     middle_of,
+    queue_length_lines,
     queues_of_cable,
     shaping_command,
+    shaping_lines,
 )
 
 DEFAULT_RATE_SCALE = 5000.0
@@ -56,12 +60,14 @@ class ShapedIntf(TCIntf):
     """
 
     _configured_before = False
+    is_shaped_with_others = False
+    """Whether `shaping_together` will shape it."""
 
     def config(self, shape: Shape | None = None, **params: Any) -> dict[str, Any]:
         result: dict[str, Any] = super(TCIntf, self).config(**params)
         will_be_configured_again = isinstance(self.node, OVSSwitch) and not self._configured_before
         self._configured_before = True
-        if shape is not None and not will_be_configured_again:
+        if shape is not None and not will_be_configured_again and not self.is_shaped_with_others:
             self._run(shaping_command(self.name, shape))
         if isinstance(self.node, Host):
             self._run(f"ethtool -K {self.name} tx off tso off gso off >/dev/null")
@@ -79,28 +85,33 @@ class ShapedLink(MininetLink):
     def __init__(self, node1: Node, node2: Node, **params: Any) -> None:
         MininetLink.__init__(self, node1, node2, intf=ShapedIntf, **{k: v for k, v in params.items() if k != "intf"})
 
+    @property
+    def switch_ports(self) -> list[ShapedIntf]:
+        """Its ends that are at a switch."""
+        return [end for end in (self.intf1, self.intf2) if isinstance(end.node, OVSSwitch)]
+
 
 class SplitLink(MininetLink):
     """A link between ports of AF_XDP: two cables, and between their middles the shapers of both directions.
 
     A host shapes what it sends in its own namespace, as on any link, so that its TCP sees the queue. The middles carry
-    nothing before `joining_middles` has joined them.
+    nothing before `shaping_together` has joined them.
     """
 
     def __init__(self, node1: Node, node2: Node, shape: Shape, **params: Any) -> None:
         MininetLink.__init__(self, node1, node2, **{k: v for k, v in params.items() if k != "intf"})
         ends = (self.intf1, self.intf2)
-        offloads = [_offloads_off(name) for end in ends for name in (end.name, middle_of(end.name))]
-        ups = [f"ip link set {middle_of(end.name)} up" for end in ends]
-        handovers = [handover_command(middle_of(a.name), middle_of(b.name)) for a, b in (ends, reversed(ends))]
-        shapers = []
+        self.offloads_off = [_offloads_off(name) for end in ends for name in (end.name, middle_of(end.name))]
+        self.ip_lines = [f"link set dev {middle_of(end.name)} up" for end in ends]
+        self.tc_lines = []
         for one, other in (ends, ends[::-1]):
+            self.tc_lines += handover_lines(middle_of(one.name), middle_of(other.name))
             if isinstance(one.node, Host):
-                offloads.remove(_offloads_off(one.name))
+                self.offloads_off.remove(_offloads_off(one.name))
                 _run_on(one, f"{_offloads_off(one.name)} && {shaping_command(one.name, shape)}")
             else:
-                shapers.append(shaping_command(middle_of(other.name), shape))
-        self.join_middles = " && ".join([*offloads, *ups, *handovers, *shapers])
+                self.ip_lines += queue_length_lines(middle_of(other.name), shape)
+                self.tc_lines += shaping_lines(middle_of(other.name), shape)
 
     @classmethod
     def makeIntfPair(
@@ -125,25 +136,55 @@ class SplitLink(MininetLink):
 
 
 @contextmanager
-def joining_middles(links: Iterable[MininetLink], deadline_s: float) -> Iterator[None]:
-    """Join the middles of all split links and shape them, in a process beside what is done meanwhile: a switch opens
-    its ports in about that time. ShapingError with what a command that fails says, or when the deadline has passed."""
-    with os.fdopen(os.memfd_create("script"), "w+") as script, os.fdopen(os.memfd_create("said"), "w+") as said:
-        for link in links:
-            if isinstance(link, SplitLink):
-                script.write(f"{link.join_middles} || {{ echo '{link}' >&2; exit 1; }}\n")
-        script.seek(0)
-        with Popen(["sh"], stdin=script, stdout=said, stderr=said) as joining:
-            try:
-                yield
-                joining.wait(deadline_s)
-            except TimeoutExpired:
-                raise ShapingError(f"the links were not joined and shaped within {deadline_s:g} s") from None
-            finally:
-                joining.kill()
-        if joining.returncode:  # without an error tc may say that interfaces appeared while it looked
-            said.seek(0)
-            raise ShapingError(f"joining and shaping a link said: {' '.join(said.read().split())}")
+def shaping_together(links: Sequence[MininetLink], deadline_s: float) -> Iterator[None]:
+    """Shape all ports of switches, where Mininet's own switches are started in the meantime, by a few processes in all.
+
+    Middles of split links are joined and shaped beside what is done meanwhile: a switch opens its ports in about that
+    time. Ports that Open vSwitch resets as it opens them are shaped at the end. With processes for each port that took
+    several times as long: each of them reads a list of all interfaces, and so does Open vSwitch when one has changed.
+    ShapingError with what a command that fails says, or when one takes longer than `deadline_s`.
+    """
+    ports = [port for link in links if isinstance(link, ShapedLink) for port in link.switch_ports]
+    shapes = [(port.name, port.params["shape"]) for port in ports]
+    _batch("ip", [line for shape in shapes for line in queue_length_lines(*shape)], deadline_s)
+    with ThreadPoolExecutor(1) as beside:
+        joining = beside.submit(_join, [link for link in links if isinstance(link, SplitLink)], deadline_s)
+        try:
+            for port in ports:
+                port.is_shaped_with_others = True
+            yield
+        finally:
+            for port in ports:
+                port.is_shaped_with_others = False
+        joining.result()
+    _batch("tc", [line for shape in shapes for line in shaping_lines(*shape)], deadline_s)
+
+
+def _join(links: Sequence[SplitLink], deadline_s: float) -> None:
+    if links:
+        _execute(["sh", "-ec", "\n".join(line for link in links for line in link.offloads_off)], "", deadline_s)
+    _batch("ip", [line for link in links for line in link.ip_lines], deadline_s)
+    _batch("tc", [line for link in links for line in link.tc_lines], deadline_s)
+
+
+def _batch(tool: str, lines: Sequence[str], deadline_s: float) -> None:
+    """Have `ip` or `tc` read these lines, in the namespace of the switches. ShapingError names the line that failed."""
+    if not lines:
+        return
+    try:
+        _execute([tool, "-batch", "-"], "\n".join(lines) + "\n", deadline_s)
+    except ShapingError as problem:
+        at = re.search(r"Command failed -:(\d+)", str(problem))
+        raise ShapingError(f"`{tool} {lines[int(at[1]) - 1]}`: {problem}" if at else str(problem)) from None
+
+
+def _execute(command: Sequence[str], text: str, deadline_s: float) -> None:
+    try:
+        done = run(command, input=text, capture_output=True, text=True, timeout=deadline_s, check=False)
+    except TimeoutExpired:
+        raise ShapingError(f"the links were not joined and shaped within {deadline_s:g} s") from None
+    if done.returncode:  # without an error tc may say that interfaces appeared while it looked
+        raise ShapingError(f"joining and shaping links said: {' '.join((done.stderr + done.stdout).split())}")
 
 
 def _offloads_off(interface: str) -> str:

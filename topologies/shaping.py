@@ -8,6 +8,7 @@ The delay comes first: a queue must hold what waits for the shaper, and nothing 
 from __future__ import annotations
 
 import math
+import shlex
 import socket
 from dataclasses import dataclass
 from typing import Literal
@@ -55,7 +56,10 @@ FAIR_RATE_BIT = 8
 and with 8 kbit/s that were two frames of every connection. All above it is borrowed from the port, a frame in turn."""
 
 FAIR_CLASSES = 0x100
-"""The first of their class numbers; class 2 takes what is neither TCP nor UDP over IPv4."""
+"""The first of their class numbers."""
+
+FAIR_OTHERS = 2
+"""The class that takes what is neither TCP nor UDP over IPv4."""
 
 FAIR_ACKNOWLEDGEMENTS = 3
 """The class of TCP segments without data, also those that open and end a connection, served before all others. In turn
@@ -160,16 +164,16 @@ def middle_of(interface: str) -> str:
     return interface + MIDDLE
 
 
-def handover_command(arriving: str, leaving: str) -> str:
-    """The shell command that sends whatever arrives at one interface out of another (tc-mirred(8)).
+def handover_lines(arriving: str, leaving: str) -> list[str]:
+    """What `tc -batch` reads to send whatever arrives at one interface out of another (tc-mirred(8)).
 
     The filter is a program that takes every frame, as `matchall` does, which not every kernel has.
     """
-    every_frame = "bpf bytecode '1,6 0 0 4294967295' flowid 1:1"
-    return (
-        f"tc qdisc add dev {arriving} handle ffff: ingress && tc filter add dev {arriving} parent ffff: protocol all"
-        f" {every_frame} action mirred egress redirect dev {leaving}"
-    )
+    every_frame = "protocol all bpf bytecode '1,6 0 0 4294967295' flowid 1:1"
+    return [
+        f"qdisc add dev {arriving} handle ffff: ingress",
+        f"filter add dev {arriving} parent ffff: {every_frame} action mirred egress redirect dev {leaving}",
+    ]
 
 
 class ShapingError(RuntimeError):
@@ -204,41 +208,65 @@ class Shape:
 
 def shaping_command(interface: str, shape: Shape) -> str:
     """The shell command that shapes one interface; ShapingError when a number of its shape makes no sense."""
+    before, leaf, after = _shaping(interface, shape)
+    lines = [f"printf '%s\\n' {' '.join(map(shlex.quote, before))}"]
+    if leaf:  # not line by line: a terminal, as Mininet's shells have, takes 4095 characters
+        last = FAIR_CLASSES + shape.queues - 1
+        lines.append(f"printf '{leaf.format('%x')}\\n' {FAIR_OTHERS} $(seq {FAIR_CLASSES} {last})")
+    lines.append(f"printf '%s\\n' {' '.join(map(shlex.quote, after))}")
+    first = "".join(f"ip {line} && " for line in queue_length_lines(interface, shape))
+    return f"{first}{{ {'; '.join(lines)}; }} | tc -batch -"
+
+
+def shaping_lines(interface: str, shape: Shape) -> list[str]:
+    """What `tc -batch` reads to shape one interface, after `queue_length_lines`; as `shaping_command`."""
+    before, leaf, after = _shaping(interface, shape)
+    numbers = [FAIR_OTHERS, *range(FAIR_CLASSES, FAIR_CLASSES + shape.queues)] if leaf else []
+    return [*before, *(leaf.format(f"{number:x}") for number in numbers), *after]
+
+
+def queue_length_lines(interface: str, shape: Shape) -> list[str]:
+    """What `ip -batch` reads before an interface is shaped: how long its queues will be.
+
+    A leaf without a discipline of its own is a pfifo as long as the interface's queue (tc-htb(8), tc-pfifo(8)).
+    """
+    return [f"link set dev {interface} txqueuelen {shape.queue_packets}"] if shape.queue == "fair" else []
+
+
+def _shaping(interface: str, shape: Shape) -> tuple[list[str], str, list[str]]:
+    """The lines for `tc -batch`: the first, one with a gap for the number of each queue's class, the last."""
     if not math.isfinite(shape.rate_bps) or shape.rate_bps < 8 or shape.queue_packets < 1:
         raise ShapingError(
             f"{interface}: cannot shape to {shape.rate_bps} bit/s with a queue of {shape.queue_packets} packets"
         )
+    is_fair = shape.queue == "fair"
+    before = [f"qdisc replace dev {interface} root pfifo limit 1"]  # HTB cannot be replaced by itself
     above = "root"
-    commands = [f"tc qdisc del dev {interface} root 2>/dev/null; true"]  # HTB cannot be changed in place
     if shape.delay_s:
         delay_us = max(round(shape.delay_s * 1e6), 1)
-        commands.append(
-            f"tc qdisc add dev {interface} root handle 4: netem delay {delay_us}us limit {DELAY_LINE_PACKETS}"
-        )
+        delay = f"netem delay {delay_us}us limit {DELAY_LINE_PACKETS}"
+        before.append(f"qdisc replace dev {interface} root handle 4: {delay}")
         above = "parent 4:1"
     rate = f"{round(shape.rate_bps)}bit"
     burst = f"cburst {shape.burst_bytes}b quantum {HTB_QUANTUM_B}"
     whole = f"htb rate {rate} ceil {rate} burst {shape.burst_bytes}b {burst}"
-    commands += [
-        f"tc qdisc add dev {interface} {above} handle 5: htb default {2 if shape.queue == 'fair' else 1}",
-        f"tc class add dev {interface} parent 5: classid 5:1 {whole}",
+    before += [
+        f"qdisc replace dev {interface} {above} handle 5: htb default {FAIR_OTHERS if is_fair else 1}",
+        f"class add dev {interface} parent 5: classid 5:1 {whole}",
     ]
-    if shape.queue == "fair":
-        # A leaf without a discipline of its own is a pfifo as long as the interface's queue (tc-htb(8), tc-pfifo(8)).
-        leaf = f"htb rate {FAIR_RATE_BIT}bit ceil {rate} burst 1b {burst} prio"
-        first = f"class add dev {interface} parent 5: classid 5:{FAIR_ACKNOWLEDGEMENTS:x} {whole} prio 0"
-        leaves = f"2 $(seq {FAIR_CLASSES} {FAIR_CLASSES + shape.queues - 1})"
-        program = fair_program(shape.queues)
-        code = ",".join(" ".join(map(str, line)) for line in program)
-        commands += [
-            f"ip link set {interface} txqueuelen {shape.queue_packets}",
-            f"printf 'class add dev {interface} parent 5:1 classid 5:%x {leaf} 1\\n' {leaves} | tc -batch -",
-            f"tc {first}",
-            f"tc filter add dev {interface} parent 5: protocol all bpf bytecode '{len(program)},{code}'",
-        ]
-    else:
-        commands.append(f"tc qdisc add dev {interface} parent 5:1 handle 10: {_queue(shape)}")
-    return " && ".join(commands)
+    if not is_fair:
+        return before, "", [f"qdisc add dev {interface} parent 5:1 handle 10: {_queue(shape)}"]
+    leaf = f"htb rate {FAIR_RATE_BIT}bit ceil {rate} burst 1b {burst} prio 1"
+    program = fair_program(shape.queues)
+    code = ",".join(" ".join(map(str, line)) for line in program)
+    return (
+        before,
+        f"class add dev {interface} parent 5:1 classid 5:{{}} {leaf}",
+        [
+            f"class add dev {interface} parent 5: classid 5:{FAIR_ACKNOWLEDGEMENTS:x} {whole} prio 0",
+            f'filter add dev {interface} parent 5: protocol all bpf bytecode "{len(program)},{code}"',
+        ],
+    )
 
 
 def rate_command(interface: str, shape: Shape) -> str:

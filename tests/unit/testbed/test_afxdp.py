@@ -15,7 +15,7 @@ from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from topologies import FabricSpec, build_fattree, middle_of
 from topologies.mininet import meter_of
-from topologies.shaping import handover_command
+from topologies.shaping import handover_lines
 
 FABRIC = build_fattree(FabricSpec())
 PORTS = 64
@@ -91,6 +91,7 @@ def test_a_link_that_is_not_split_is_metered_where_it_begins_unless_that_is_a_ho
 
 
 def test_frames_are_handed_over_from_one_middle_to_the_other() -> None:
-    command = handover_command("tor0-eth3.m", "agg0-eth1.m")
-    assert command.startswith("tc qdisc add dev tor0-eth3.m handle ffff: ingress && ")
-    assert command.endswith("redirect dev agg0-eth1.m")
+    first, second = handover_lines("tor0-eth3.m", "agg0-eth1.m")
+    assert first == "qdisc add dev tor0-eth3.m handle ffff: ingress"
+    assert second.startswith("filter add dev tor0-eth3.m ")
+    assert second.endswith("redirect dev agg0-eth1.m")

@@ -20,7 +20,7 @@ def test_the_daemon_of_all_is_where_the_tools_look_for_it() -> None:
     assert create[2] == server[1] == "/etc/openvswitch/conf.db"
     assert "--remote=punix:/run/openvswitch/db.sock" in server
     assert "--db=unix:/run/openvswitch/db.sock" in init
-    assert daemon[:4] == ["nice", "-n", "-10", "ovs-vswitchd"]
+    assert daemon[2:6] == ["nice", "-n", "-10", "ovs-vswitchd"]
     assert not [word for word in daemon if "dummy" in word or "unixctl" in word]
 
 

@@ -1,9 +1,12 @@
 """The hash of a fair port, run here as the kernel runs it, and the command that installs it."""
 
 import ipaddress
+import os
 import re
 import struct
+import subprocess
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +19,10 @@ from topologies.shaping import (
     Shape,
     fair_program,
     fair_queue,
+    queue_length_lines,
     queues_of_cable,
     shaping_command,
+    shaping_lines,
 )
 
 WORD = (1 << 32) - 1
@@ -132,17 +137,31 @@ def test_a_segment_without_data_goes_first_and_one_with_data_does_not(options: i
     assert classified(frame("10.0.0.1", "10.0.0.2", (1, 2), protocol=17, data=0, options=options)) != first
     command = shaping_command("tor0-eth1", Shape(20e6, queue="fair"))
     assert f"parent 5: classid 5:{FAIR_ACKNOWLEDGEMENTS} htb rate 20000000bit ceil 20000000bit" in command
-    assert re.search(rf"classid 5:{FAIR_ACKNOWLEDGEMENTS} htb .* prio 0 ", command)
+    assert re.search(rf"classid 5:{FAIR_ACKNOWLEDGEMENTS} htb .* prio 0'", command)
     assert re.search(r"classid 5:%x htb .* prio 1\\n", command)
 
 
 def test_the_command_makes_every_queue_and_lets_it_borrow_the_whole_rate() -> None:
     command = shaping_command("tor0-eth1", Shape(20e6, queue_packets=70, queue="fair"))
-    assert "htb default 2 " in command
-    assert "ip link set tor0-eth1 txqueuelen 70 " in command
+    assert "htb default 2'" in command
+    assert "ip link set dev tor0-eth1 txqueuelen 70 && " in command
     assert f"$(seq {FAIR_CLASSES} {FAIR_CLASSES + FAIR_QUEUES - 1})" in command
     assert command.count("ceil 20000000bit") == 3
-    assert "pfifo" not in command
+    assert "handle 10: pfifo" not in command
+
+
+@pytest.mark.parametrize("shape", [Shape(20e6, queue="fair", queues=8), Shape(1e9, delay_s=1e-3), Shape(1e6)])
+def test_a_shell_has_tc_read_the_lines_that_many_interfaces_are_shaped_by(shape: Shape, tmp_path: Path) -> None:
+    """With programs in place of both tools, which keep what they are asked."""
+    asked = tmp_path / "asked"
+    for tool, script in (("tc", f"cat >> {asked}"), ("ip", f"echo $* >> {asked}")):
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / tool).chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-ec", shaping_command("tor0-eth1", shape)], env=path, check=True, timeout=30)
+    lines = [*queue_length_lines("tor0-eth1", shape), *shaping_lines("tor0-eth1", shape)]
+    assert asked.read_text().splitlines() == lines
+    assert len(lines) == (15 if shape.queue == "fair" else 4 + bool(shape.delay_s))
 
 
 @pytest.mark.parametrize("queues", [8, 128, 256])

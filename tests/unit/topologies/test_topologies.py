@@ -303,21 +303,21 @@ def test_shaping_is_not_bound_by_mininets_1000_mbps() -> None:
 
 @pytest.mark.parametrize(("rate_bps", "burst_bytes"), [(1000, 1), (20e6, 5000), (1e9, 250_000), (18e9, 4_500_000)])
 def test_a_shaper_may_catch_up_with_two_milliseconds(rate_bps: float, burst_bytes: int) -> None:
-    assert f"burst {burst_bytes}b cburst {burst_bytes}b quantum 1514 " in shaping_command("h0-eth0", Shape(rate_bps))
+    assert f"burst {burst_bytes}b cburst {burst_bytes}b quantum 1514'" in shaping_command("h0-eth0", Shape(rate_bps))
 
 
 def test_a_delay_comes_before_the_queue() -> None:
     command = shaping_command("h0-eth0", Shape(1e9, delay_s=2.5e-3))
     assert "root handle 4: netem delay 2500us" in command
     assert "parent 4:1 handle 5: htb" in command
-    assert command.index("netem") < command.index("htb") < command.index("pfifo")
+    assert command.index("netem") < command.index("htb") < command.index("parent 5:1 handle 10: pfifo")
 
 
 def test_ecn_marks_every_frame_beyond_a_step() -> None:
     command = shaping_command("h0-eth0", Shape(1e9, queue_packets=200, queue="ecn", mark_packets=20))
     assert "red limit 302800 min 30280 max 31794 avpkt 1514 burst 20" in command
     assert "probability 1 bandwidth 1000000000bit ecn" in command
-    assert "pfifo" not in command
+    assert "handle 10: pfifo" not in command
 
 
 def test_red_drops_between_a_twelfth_and_a_quarter_of_the_room() -> None:
