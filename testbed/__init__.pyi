@@ -9,7 +9,7 @@ from .emulated_world import EmulatedWorld
 from .emulation import EmulationSpec
 from .errors import BrokenRunError, TestbedError
 from .kernel import FEATURES, Feature
-from .sandbox import hidden_in_sandbox, python_in_sandbox, require_root
+from .sandbox import SANDBOX_REMEDY, hidden_in_sandbox, python_in_sandbox, require_root, sandbox_lacks
 from .send_buffer import LEASE, SETTING, SendBufferLease, reclaim
 from .transfer_engine import ENGINE_REMEDY, LIBRARIES_REMEDY, engine_installed, engine_problem
 from .verdict import judge
@@ -24,6 +24,7 @@ __all__ = [
     "LEASE",
     "LIBRARIES_REMEDY",
     "PAYLOAD_BYTES",
+    "SANDBOX_REMEDY",
     "SETTING",
     "BrokenRunError",
     "Capacity",
@@ -50,4 +51,5 @@ __all__ = [
     "read_capture",
     "reclaim",
     "require_root",
+    "sandbox_lacks",
 ]

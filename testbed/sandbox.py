@@ -24,6 +24,13 @@ RUN_DIR = Path("/run/netkv")
 NAMESPACES = ("--net", "--pid", "--mount", "--propagation", "private", "--fork", "--mount-proc")
 
 
+SANDBOX_REMEDY = (
+    "start the container privileged (docker run --privileged), or use the virtual machine"
+    " (docs/how-to/virtual-machine.md)"
+)
+TRY_S = 10.0
+
+
 class NotRootError(TestbedError):
     """The sandbox needs root."""
 
@@ -53,6 +60,17 @@ def require_root() -> None:
             "the emulated world needs root for its network namespaces: run it again with sudo"
             f" {PurePosixPath(sys.prefix) / 'bin' / 'netkv'}"
         )
+    if lack := sandbox_lacks():
+        raise NotRootError(f"the emulated world needs namespaces of its own ({lack}): {SANDBOX_REMEDY}")
+
+
+def sandbox_lacks() -> str:
+    """What keeps root from a sandbox, as in most containers; empty if nothing does."""
+    try:
+        done = subprocess.run(sandbox_command(["true"]), capture_output=True, text=True, timeout=TRY_S, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired) as problem:
+        return str(problem)
+    return (done.stderr.strip().splitlines() or ["no message"])[-1] if done.returncode else ""
 
 
 def prepare_sandbox() -> None:

@@ -15,12 +15,14 @@ from testbed import (
     FEATURES,
     LEASE,
     LIBRARIES_REMEDY,
+    SANDBOX_REMEDY,
     SETTING,
     EmulationSpec,
     Feature,
     choose_datapath,
     engine_installed,
     engine_problem,
+    sandbox_lacks,
 )
 from topologies import FabricSpec
 
@@ -29,6 +31,7 @@ PROVISION = "./provision.sh"
 
 def examine() -> list[Finding]:
     """Look at everything that the emulated world needs; nothing is changed."""
+    lack = sandbox_lacks() if os.geteuid() == 0 else ""
     return [
         _root(),
         *[
@@ -42,10 +45,10 @@ def examine() -> list[Finding]:
         _ryu(),
         _transfer_engine(),
         *foreign_packages(),
-        _namespaces(),
+        _namespaces(lack),
         _send_buffer(),
         _datapath(),
-        *_kernel_features(),
+        *([] if lack else _kernel_features()),
         _cores(),
     ]
 
@@ -86,10 +89,11 @@ def _transfer_engine() -> Finding:
     return Finding(name, not problem, problem or "imports", LIBRARIES_REMEDY if problem else "")
 
 
-def _namespaces() -> Finding:
+def _namespaces(lack: str) -> Finding:
     missing = [kind for kind in ("net", "pid", "mnt") if not Path(f"/proc/self/ns/{kind}").exists()]
-    found = f"the kernel lacks {', '.join(missing)}" if missing else "net, pid, mnt"
-    return Finding("namespaces", not missing, found, "boot a kernel with namespaces" if missing else "")
+    if missing:
+        return Finding("namespaces", False, f"the kernel lacks {', '.join(missing)}", "boot a kernel with namespaces")
+    return Finding("namespaces", not lack, lack or "net, pid, mnt", SANDBOX_REMEDY if lack else "")
 
 
 def _send_buffer() -> Finding:
@@ -105,7 +109,8 @@ def _datapath() -> Finding:
 
 
 def _kernel_features() -> list[Finding]:
-    """What fields of the emulation ask of the kernel: a lack counts where the defaults ask. Only root can try."""
+    """What fields of the emulation ask of the kernel: a lack counts where the defaults ask. Only root with namespaces
+    can try."""
     if os.geteuid() != 0:
         return []
     default = EmulationSpec()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,25 @@ def test_a_file_one_may_not_read_is_named(netkv: CommandLine, nobodys: Path, arg
     assert said.code == 2
     assert "'secret' is not readable" in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("arguments", [("run", "--requests", "3", "--out", "new"), ("shell",)])
+def test_root_that_may_make_no_namespaces_is_told_the_remedy(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """As in a container that is not privileged."""
+    done = without_namespaces(tmp_path, *arguments)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("netkv: the emulated world needs namespaces of its own (unshare: ")
+    assert "docker run --privileged" in line
+    assert (done.returncode, [*tmp_path.iterdir()]) == (2, [])
+
+
+def test_doctor_tells_it_too_and_blames_nothing_else(tmp_path: Path) -> None:
+    done = without_namespaces(tmp_path, "doctor")
+    missing = [line for line in done.stdout.splitlines() if line.startswith("missing")]
+    assert [line.split()[1] for line in missing] == ["namespaces"]
+    assert done.returncode == 1
+
+
+def without_namespaces(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["setpriv", "--bounding-set", "-sys_admin", str(Path(sys.executable).with_name("netkv")), *arguments]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120, check=False)
