@@ -15,7 +15,10 @@ import pytest
 
 from experiments.running.run_spec import RunSpec, make_spec
 from testbed.emulated_world import EmulatedWorld
+from testbed.send_buffer import SendBufferLease
 from testbed.verdict import judge
+from tests.bench.bring_up import took_s as bring_up_s
+from tests.support.bench_ratios import Ratios
 
 FABRICS: dict[int, dict[str, Any]] = {
     16: {},
@@ -98,6 +101,18 @@ def test_bring_up_and_idle_cost_as_the_fabric_grows(hosts: int) -> None:
     )
     # A fair port is a class for each queue, and for each the kernel walks a list of all that there are.
     assert found.bringup_s / small.bringup_s <= (hosts / 16) ** 2
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("hosts", [16, 64])
+def test_a_bring_up_beside_plain_mininets(ratios: Ratios, hosts: int) -> None:
+    """Ours has up to 258 HTB classes a port where Mininet's TCLink has one."""
+    with SendBufferLease():
+        turns = [{kind: bring_up_s(kind, hosts, "user") for kind in ("ours", "TCLink")} for _ in range(3)]
+    took = {kind: [turn[kind] for turn in turns] for kind in turns[0]}
+    found = ratios.note(f"a bring-up of {hosts} hosts", "plain Mininet's", took["TCLink"], took["ours"])
+    print(f"\n{hosts:4} hosts: {found.median:.2f} times as fast as plain Mininet with TCLink")
+    assert found.median > 0.5
 
 
 @pytest.mark.parametrize("flows", [8, 16, 32])
