@@ -17,8 +17,8 @@ from experiments.running.run_spec import RunSpec, make_spec
 from testbed.emulated_world import EmulatedWorld
 from testbed.send_buffer import SendBufferLease
 from testbed.verdict import judge
-from tests.bench.bring_up import took_s as bring_up_s
 from tests.support.bench_ratios import Ratios
+from tests.support.live.bring_up import bring_up_s
 
 FABRICS: dict[int, dict[str, Any]] = {
     16: {},
