@@ -5,8 +5,11 @@ The rule of each claim is in `experiments.claims.claim.CLAIMS` and in docs/expla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
 
 from experiments.claims.claim import CLAIMS, WORLDS, Claim, ClaimVerdict, Verdict
 from experiments.claims.interface_claim import only_the_oracle
@@ -18,13 +21,19 @@ from experiments.claims.verdict_table import claim_lines, claims_table
 __all__ = ["CLAIMS", "WORLDS", "Claim", "ClaimVerdict", "Verdict", "claim_lines", "claims_table", "verdicts"]
 
 
-def verdicts(sweep_folders: Sequence[Path], worlds: Sequence[str] = WORLDS) -> list[ClaimVerdict]:
+def verdicts(
+    sweep_folders: Sequence[Path],
+    worlds: Sequence[str] = WORLDS,
+    read: Mapping[Path, pd.DataFrame] = MappingProxyType({}),
+) -> list[ClaimVerdict]:
     """Every claim in every world, in order, by all runs of the sweeps that are not `invalid`.
 
     The order of the folders is of no matter, one given twice counts once, and a folder of sweeps stands for all of
     them. A claim that nothing was measured for is inconclusive and says what to run. StoreError for no sweep.
+
+    `read`: what `read_sweep` has given of some of the sweeps.
     """
-    sweeps = read_evidence(sweep_folders)
+    sweeps = read_evidence(sweep_folders, read)
     found = [
         verdict
         for world in worlds

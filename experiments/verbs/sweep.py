@@ -169,7 +169,7 @@ def sweep(
         drawn = [*chosen.draw(results, partial, note), *chosen.draw_requests(seen, partial, note)]
         (partial / CONCLUSIONS).write_text("\n".join(said) + "\n", encoding="utf-8")
     figures = [place / figure.name for figure in drawn]
-    judged = [verdict for verdict in verdicts([place], worlds) if verdict.measured]
+    judged = [verdict for verdict in verdicts([place], worlds, {place: seen}) if verdict.measured]
     if as_json:
         report = _report(place, results, figures, because, said)
         report["claims"] = strict([verdict.as_json() for verdict in judged])
