@@ -9,7 +9,7 @@ from .emulated_world import EmulatedWorld
 from .emulation import EmulationSpec
 from .errors import BrokenRunError, TestbedError
 from .kernel import FEATURES, Feature
-from .sandbox import SANDBOX_REMEDY, hidden_in_sandbox, python_in_sandbox, require_root, sandbox_lacks
+from .sandbox import SANDBOX_REMEDY, check_root, hidden_in_sandbox, python_in_sandbox, require_root, sandbox_lacks
 from .send_buffer import LEASE, SETTING, SendBufferLease, reclaim
 from .transfer_engine import ENGINE_REMEDY, LIBRARIES_REMEDY, engine_installed, engine_problem
 from .verdict import judge
@@ -40,6 +40,7 @@ __all__ = [
     "TestbedError",
     "afxdp_bytes",
     "afxdp_lacks",
+    "check_root",
     "child_python",
     "choose_datapath",
     "engine_installed",

@@ -156,7 +156,8 @@ class EmulationSpec(BaseModel):
         60.0,
         gt=0,
         allow_inf_nan=False,
-        description="Longest wait until every switch is programmed, wall seconds, more than 0.",
+        description="Longest wait until every port is shaped, and then until every switch is programmed, wall seconds,"
+        " more than 0.",
     )
     run_deadline_s: float = Field(
         120.0,

@@ -32,7 +32,7 @@ TRY_S = 10.0
 
 
 class NotRootError(TestbedError):
-    """The sandbox needs root."""
+    """This process may not make a sandbox."""
 
 
 def sandbox_command(inner: Sequence[str], *more: str) -> list[str]:
@@ -55,21 +55,27 @@ def hidden_in_sandbox(path: str) -> str:
 
 def require_root() -> None:
     """NotRootError, with the remedy, unless this process may create namespaces."""
+    check_root()
+    if lack := sandbox_lacks():
+        raise NotRootError(f"the emulated world needs namespaces of its own ({lack}): {SANDBOX_REMEDY}")
+
+
+def check_root() -> None:
+    """NotRootError, with the remedy, unless this process is root's."""
     if os.geteuid() != 0:
         raise NotRootError(
             "the emulated world needs root for its network namespaces: run it again with sudo"
             f" {PurePosixPath(sys.prefix) / 'bin' / 'netkv'}"
         )
-    if lack := sandbox_lacks():
-        raise NotRootError(f"the emulated world needs namespaces of its own ({lack}): {SANDBOX_REMEDY}")
 
 
 def sandbox_lacks() -> str:
-    """What keeps root from a sandbox, as in most containers; empty if nothing does."""
+    """What the kernel says to root who tries to make a sandbox, as in most containers; empty if it lets him, or if
+    that could not be tried."""
     try:
         done = subprocess.run(sandbox_command(["true"]), capture_output=True, text=True, timeout=TRY_S, check=False)
-    except (FileNotFoundError, subprocess.TimeoutExpired) as problem:
-        return str(problem)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""
     return (done.stderr.strip().splitlines() or ["no message"])[-1] if done.returncode else ""
 
 

@@ -17,7 +17,7 @@ PRIORITY = -10
 
 HUGE_PAGES = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
 """Where the kernel has transparent huge pages on request (glibc's manual, Memory Allocation Tunables): a port of AF_XDP
-is 64 MB, cleared as it is opened, and half of a bring-up was page faults."""
+is 64 MB, which Open vSwitch clears as it opens it (docs/explanation/cost.md)."""
 
 BACKGROUND = ("--detach", "--no-chdir", "--log-file", "-vconsole:off")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -137,18 +138,19 @@ class SplitLink(MininetLink):
 
 @contextmanager
 def shaping_together(links: Sequence[MininetLink], deadline_s: float) -> Iterator[None]:
-    """Shape all ports of switches, where Mininet's own switches are started in the meantime, by a few processes in all.
+    """Shape the switches' ports of all `ShapedLink`s and `SplitLink`s by a few processes; other links do it themselves.
 
-    Middles of split links are joined and shaped beside what is done meanwhile: a switch opens its ports in about that
-    time. Ports that Open vSwitch resets as it opens them are shaped at the end. With processes for each port that took
+    The switches are to be started within this context. Middles of split links are joined and shaped beside that.
+    Ports that Open vSwitch resets as it opens them are shaped at the end. With processes for each port it took
     several times as long: each of them reads a list of all interfaces, and so does Open vSwitch when one has changed.
-    ShapingError with what a command that fails says, or when one takes longer than `deadline_s`.
+    ShapingError with what a command that fails says, or when all is not done within `deadline_s`.
     """
+    until_s = time.monotonic() + deadline_s
     ports = [port for link in links if isinstance(link, ShapedLink) for port in link.switch_ports]
     shapes = [(port.name, port.params["shape"]) for port in ports]
-    _batch("ip", [line for shape in shapes for line in queue_length_lines(*shape)], deadline_s)
+    _batch("ip", [line for shape in shapes for line in queue_length_lines(*shape)], until_s)
     with ThreadPoolExecutor(1) as beside:
-        joining = beside.submit(_join, [link for link in links if isinstance(link, SplitLink)], deadline_s)
+        joining = beside.submit(_join, [link for link in links if isinstance(link, SplitLink)], until_s)
         try:
             for port in ports:
                 port.is_shaped_with_others = True
@@ -157,32 +159,34 @@ def shaping_together(links: Sequence[MininetLink], deadline_s: float) -> Iterato
             for port in ports:
                 port.is_shaped_with_others = False
         joining.result()
-    _batch("tc", [line for shape in shapes for line in shaping_lines(*shape)], deadline_s)
+    _batch("tc", [line for shape in shapes for line in shaping_lines(*shape)], until_s)
 
 
-def _join(links: Sequence[SplitLink], deadline_s: float) -> None:
-    if links:
-        _execute(["sh", "-ec", "\n".join(line for link in links for line in link.offloads_off)], "", deadline_s)
-    _batch("ip", [line for link in links for line in link.ip_lines], deadline_s)
-    _batch("tc", [line for link in links for line in link.tc_lines], deadline_s)
+def _join(links: Sequence[SplitLink], until_s: float) -> None:
+    offloads = "".join(f"{line} || {{ echo '{link}' >&2; exit 1; }}\n" for link in links for line in link.offloads_off)
+    if offloads:
+        _execute(["sh"], offloads, until_s)
+    _batch("ip", [line for link in links for line in link.ip_lines], until_s)
+    _batch("tc", [line for link in links for line in link.tc_lines], until_s)
 
 
-def _batch(tool: str, lines: Sequence[str], deadline_s: float) -> None:
+def _batch(tool: str, lines: Sequence[str], until_s: float) -> None:
     """Have `ip` or `tc` read these lines, in the namespace of the switches. ShapingError names the line that failed."""
     if not lines:
         return
     try:
-        _execute([tool, "-batch", "-"], "\n".join(lines) + "\n", deadline_s)
+        _execute([tool, "-batch", "-"], "\n".join(lines) + "\n", until_s)
     except ShapingError as problem:
         at = re.search(r"Command failed -:(\d+)", str(problem))
         raise ShapingError(f"`{tool} {lines[int(at[1]) - 1]}`: {problem}" if at else str(problem)) from None
 
 
-def _execute(command: Sequence[str], text: str, deadline_s: float) -> None:
+def _execute(command: Sequence[str], text: str, until_s: float) -> None:
+    left_s = max(until_s - time.monotonic(), 0.0)
     try:
-        done = run(command, input=text, capture_output=True, text=True, timeout=deadline_s, check=False)
+        done = run(command, input=text, capture_output=True, text=True, timeout=left_s, check=False)
     except TimeoutExpired:
-        raise ShapingError(f"the links were not joined and shaped within {deadline_s:g} s") from None
+        raise ShapingError("the ports were not shaped in time; raise emulation.bringup_deadline_s") from None
     if done.returncode:  # without an error tc may say that interfaces appeared while it looked
         raise ShapingError(f"joining and shaping links said: {' '.join((done.stderr + done.stdout).split())}")
 

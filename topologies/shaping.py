@@ -282,7 +282,7 @@ def lossy_command(interface: str, loss: float, arriving: bool) -> str:
     """The shell command that has an interface lose this part of its frames at random, as they arrive or as they leave.
 
     It replaces what an earlier one said. A sender in the same namespace learns nothing: the frames are not refused but
-    taken away (Linux's pkt_cls.h: stolen). loss: above 0, below 1. arriving: at an interface of `handover_command`.
+    taken away (Linux's pkt_cls.h: stolen). loss: above 0, below 1. arriving: at an interface of `handover_lines`.
     """
     program = (
         (0x20, 0, 0, BPF_RANDOM),

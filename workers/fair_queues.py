@@ -15,9 +15,10 @@ GROUP = 4
 APART = 11, 8, 17
 """How many groups lie between two sources, between the first and the next streams of a bundle, and between two bundles.
 The first is prime to the number of groups, so that no two of up to that many hosts that send to one, or that one
-sends to, meet in a group. In the default fabric no two first bundles of hosts that have a link in common meet, where
-half of the hosts are sources, and 3 pairs of 1,128 where a quarter is; these let the fewest first and second ones meet
-as well. By the others eight bundles of eight streams have all 64 queues of 16 groups. Our choice."""
+sends to, meet in a group. In the default fabric no two first bundles of hosts that have a link in common meet where
+half of the hosts are sources, and 3 pairs of 1,128 where a quarter is; with this first step the others let the
+fewest first and second bundles meet (counted in tests/unit/workers/test_fair_queues.py). By them eight bundles of eight
+streams have all 64 queues of 16 groups. Our choice."""
 
 
 class FairQueues(NamedTuple):
@@ -42,5 +43,5 @@ class FairQueues(NamedTuple):
         end = self.targets.index(target) if target in self.targets else 0
         pair, groups = APART[0] * begin + end, self.number // GROUP
         group = pair + APART[1] * (stripe // GROUP) + APART[2] * slot
-        # Of bundles of one stream, those that meet in a group have different queues of it.
+        # A first and a second bundle of one stream that meet in a group have different queues of it.
         return self.first + GROUP * (group % groups) + (stripe + pair // groups + 2 * slot) % GROUP

@@ -45,7 +45,7 @@ class StreamOptions(NamedTuple):
 
     With a `port_seed` a stream's source port, and by that its ECMP path, depends on nothing but the seed, both
     addresses, its slot and its stripe: runs of one seed have the same paths, whatever their policies decide. With
-    `queues` as well it is a port of the queue that the stream should have.
+    `queues` as well it is a port of the queue that the stream should have by the run's placement.
     """
 
     source_address: str | None = None

@@ -36,7 +36,7 @@ def examine() -> list[Finding]:
         _root(),
         *[
             _command(name)
-            for name in ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "mnexec", "tc", "ethtool", "unshare")
+            for name in ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "mnexec", "tc", "ethtool", "unshare", "setpriv")
         ],
         *[
             _module(name)

@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate-Mbps", type=float, nargs="+", default=[0, 200, 1000])
     parser.add_argument("--queue", choices=("fair", "fifo"), nargs="+", default=["fair"])
-    parser.add_argument("--burst-ms", type=float, nargs="+", default=[EmulationSpec().burst_ms])
+    parser.add_argument("--burst-ms", type=float, nargs="+", default=[EmulationSpec(datapath="kernel").burst_ms])
     parser.add_argument("--connections", type=int, nargs="+", default=[4])
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)

@@ -106,7 +106,7 @@ def test_bring_up_and_idle_cost_as_the_fabric_grows(hosts: int) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("hosts", [16, 64])
 def test_a_bring_up_beside_plain_mininets(ratios: Ratios, hosts: int) -> None:
-    """Ours has up to 258 HTB classes a port where Mininet's TCLink has one."""
+    """Ours has up to 259 HTB classes a port where Mininet's TCLink has one."""
     with SendBufferLease():
         turns = [{kind: bring_up_s(kind, hosts, "user") for kind in ("ours", "TCLink")} for _ in range(3)]
     took = {kind: [turn[kind] for turn in turns] for kind in turns[0]}

@@ -48,7 +48,7 @@ def payload_seen(frames: Numbers, stripes: int) -> int:
 
 def burst_share(transfer: Numbers) -> float:
     """What an idle port lets pass at once, as a share of a transfer: it comes on top of the port's rate."""
-    shape = Shape(transfer["rate_bps"], burst_s=EmulationSpec().burst_ms / 1e3)
+    shape = Shape(transfer["rate_bps"], burst_s=transfer["burst_ms"] / 1e3)
     return float((shape.burst_bytes + MSS_B + HEADERS_B) / transfer["bytes"])
 
 

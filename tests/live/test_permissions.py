@@ -81,6 +81,10 @@ def test_root_that_may_make_no_namespaces_is_told_the_remedy(tmp_path: Path, arg
     assert (done.returncode, [*tmp_path.iterdir()]) == (2, [])
 
 
+def test_what_needs_root_alone_works_without_namespaces(tmp_path: Path) -> None:
+    assert without_namespaces(tmp_path, "clean").returncode == 0
+
+
 def test_doctor_tells_it_too_and_blames_nothing_else(tmp_path: Path) -> None:
     done = without_namespaces(tmp_path, "doctor")
     missing = [line for line in done.stdout.splitlines() if line.startswith("missing")]

@@ -63,7 +63,8 @@ CELLS: dict[str, dict[str, Any]] = {
     "former_moderate": MODERATE,
 }
 """`best` is the default of today (a test holds that), `best_but_user` of machines without AF_XDP.
-Each of the others differs from it in one thing, under three kinds of background, and `former` in all of them."""
+Each of the others differs from `best` in one thing (those with datapath=user in the burst as well), under three
+kinds of background, and `former` in all of them."""
 
 
 def spec_of(cell: str, seed: int) -> RunSpec:

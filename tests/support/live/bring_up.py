@@ -2,7 +2,7 @@
 
 `ours` ends when every switch is programmed and every port's rate is checked. Plain Mininet's are the same switches of
 Open vSwitch without a controller, once with its own `Link`, whose ports no rate limits, and once with `TCLink`, one HTB
-class and one queue a port (ours has up to 258 classes for its fair queues).
+class and one queue a port (ours has up to 259 classes for its fair queues).
 
     python -m tests.support.live.bring_up KIND HOSTS DATAPATH        # within a sandbox; prints the seconds
 """

@@ -102,6 +102,7 @@ def transfer(lab: Lab, tier: int, stripes: int, size_bytes: int) -> Numbers:
         "stripes": stripes,
         "bytes": size_bytes,
         "rate_bps": lab.path_rate_bps(source, target),
+        "burst_ms": lab.up.spec.burst_ms,
         "ack_bytes": stripes * ACK_BYTES,
         "retransmitted": _retransmitted(lab, source) - retransmitted,
         "paths": paths,

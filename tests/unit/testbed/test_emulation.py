@@ -112,6 +112,7 @@ def test_the_doctor_misses_what_the_defaults_ask_for_and_only_that(
     absent = tuple(Feature(one.module, one.field, one.needed_by, lambda: False) for one in kernel.FEATURES)
     monkeypatch.setattr(doctor, "FEATURES", absent)
     monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(doctor, "sandbox_lacks", lambda: "")
     found = {one.name: one for one in doctor.examine() if one.name.startswith("kernel: ")}
     missing = found.pop("kernel: cls_bpf")
     assert (missing.ok, missing.found, missing.remedy) == (False, "absent: no queue=fair", "modprobe cls_bpf")
@@ -119,6 +120,18 @@ def test_the_doctor_misses_what_the_defaults_ask_for_and_only_that(
     assert [one.name for one in found.values() if not one.ok] == []
     netem = found["kernel: sch_netem"]
     assert (netem.found, netem.absent) == ("absent, needed only for link_delay_ms", True)
+
+
+def test_where_root_may_make_no_namespaces_the_doctor_blames_no_module(
+    monkeypatch: pytest.MonkeyPatch, machine: Path
+) -> None:
+    """They are tried in a namespace."""
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(doctor, "sandbox_lacks", lambda: "unshare: Operation not permitted")
+    found = {one.name: one for one in doctor.examine()}
+    assert not [name for name in found if name.startswith("kernel: ")]
+    assert not found["namespaces"].ok
+    assert "privileged" in found["namespaces"].remedy
 
 
 def test_a_feature_that_is_there_is_not_complained_about() -> None:

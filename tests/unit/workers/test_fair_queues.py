@@ -36,8 +36,8 @@ def test_nothing_that_one_host_sends_or_gets_shares_a_queue(stripes: int) -> Non
 def test_few_bundles_that_have_a_link_in_common_share_a_queue(
     placement: str, first: int, second: int, stripes: int
 ) -> None:
-    """First bundles of two pairs, and the first of one with the second of another: none of these where each is one
-    stream, for which a group has a queue more than once."""
+    """First bundles of two pairs, and the first of one with the second of another; the latter never, where a bundle is
+    one stream."""
     fabric = build_fattree(FabricSpec())
     addresses = tuple(instance_ip(instance) for instance in fabric.instances)
     roles = place(fabric, placement)
