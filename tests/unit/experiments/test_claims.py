@@ -23,6 +23,7 @@ from experiments.claims.policy_comparisons import read_evidence
 from experiments.claims.theory_claims import arbitrarily_bad, bound_is_exact, context_beyond
 from experiments.running.errors import StoreError
 from experiments.running.store import MEASURED, write_json
+from experiments.running.sweep import read_sweep
 from experiments.running.sweep_folder import DESCRIPTION, RUNS
 from tests.support.made_sweeps import REQUESTS, SEEDS, Shape, Sweeps
 from tests.support.paths import ROOT
@@ -416,6 +417,17 @@ def test_neither_the_order_of_the_folders_nor_naming_one_twice_matters(sweeps: S
     found = verdicts(folders)
     assert found == verdicts(folders[::-1]) == verdicts([*folders, *folders])
     assert [verdict.as_json() for verdict in found] == [verdict.as_json() for verdict in verdicts([sweeps.place])]
+
+
+def test_a_sweep_that_was_read_already_is_judged_by_what_was_read(
+    sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps.pair("topology", "round_robin", ttft=less(10))
+    place = sweeps.place / "topology"
+    read, kept, found = read_sweep(place), read_sweep(place), verdicts([place])
+    monkeypatch.setattr(policy_comparisons, "read_sweep", lambda folder: pytest.fail(f"{folder} was read again"))
+    assert verdicts([place], read={place: read}) == found
+    pd.testing.assert_frame_equal(read, kept)
 
 
 def test_a_folder_that_is_no_sweep_or_a_damaged_one_is_named(tmp_path: Path, sweeps: Sweeps) -> None:
