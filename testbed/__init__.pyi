@@ -6,21 +6,23 @@ from .capture_reader import Conversation, Endpoints, read_capture
 from .child_python import child_python
 from .datapath import Datapath, afxdp_bytes, afxdp_lacks, choose_datapath
 from .emulated_world import EmulatedWorld
-from .emulation import EmulationSpec
+from .emulation import AUTO, FROM_THE_MACHINE, EmulationSpec
 from .errors import BrokenRunError, TestbedError
 from .kernel import FEATURES, Feature
-from .sandbox import SANDBOX_REMEDY, check_root, hidden_in_sandbox, python_in_sandbox, require_root, sandbox_lacks
+from .sandbox import SANDBOX_REMEDY, hidden_in_sandbox, python_in_sandbox, require_root, require_sandbox, sandbox_lacks
 from .send_buffer import LEASE, SETTING, SendBufferLease, reclaim
 from .transfer_engine import ENGINE_REMEDY, LIBRARIES_REMEDY, engine_installed, engine_problem
 from .verdict import judge
 from .worker_pool import BACKGROUND_PORT, DECODE_PORT
 
 __all__ = [
+    "AUTO",
     "BACKGROUND_PORT",
     "DECODE_PORT",
     "ENGINE_REMEDY",
     "FEATURES",
     "FRAMES_A_SEGMENT",
+    "FROM_THE_MACHINE",
     "LEASE",
     "LIBRARIES_REMEDY",
     "PAYLOAD_BYTES",
@@ -40,7 +42,6 @@ __all__ = [
     "TestbedError",
     "afxdp_bytes",
     "afxdp_lacks",
-    "check_root",
     "child_python",
     "choose_datapath",
     "engine_installed",
@@ -52,5 +53,6 @@ __all__ = [
     "read_capture",
     "reclaim",
     "require_root",
+    "require_sandbox",
     "sandbox_lacks",
 ]

@@ -22,7 +22,7 @@ from testbed.datapath import Datapath
 from testbed.emulation import EmulationSpec
 from testbed.errors import TestbedError
 from testbed.fabric_up import FabricUp, bring_up
-from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root
+from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_sandbox
 from testbed.send_buffer import SendBufferError, SendBufferLease
 from testbed.worker_pool import Event, WorkerPool
 from topologies import FabricSpec
@@ -83,7 +83,7 @@ def _is_amount(value: Any) -> bool:
 
 def measure_capacity(datapath: Datapath) -> Capacity:
     """Measure with switches of that datapath. TestbedError when something is missing, refused or late."""
-    require_root()
+    require_sandbox()
     try:
         with SendBufferLease():
             command = python_in_sandbox("testbed.capacity", datapath)

@@ -23,7 +23,7 @@ from testbed.emulation import EmulationSpec
 from testbed.errors import BrokenRunError, TestbedError
 from testbed.host_network import OWN_NETWORK
 from testbed.replay_probe import transfer_time_error
-from testbed.sandbox import python_in_sandbox, require_root
+from testbed.sandbox import python_in_sandbox, require_sandbox
 from testbed.send_buffer import SendBufferError, SendBufferLease
 from testbed.transfer_engine import check_engine
 
@@ -61,7 +61,7 @@ class EmulatedWorld:
 
     def __enter__(self) -> EmulatedWorld:
         check_engine(self._scenario.serving)
-        require_root()
+        require_sandbox()
         if is_router_url(self._scenario.policy):
             HttpRouter(parse_router_url(self._scenario.policy)).close()  # or no fabric is brought up
         try:

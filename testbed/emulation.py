@@ -21,7 +21,8 @@ BURST_S_OF_DATAPATH = {"user": DEFAULT_BURST_S, "afxdp": 1e-3, "kernel": DEFAULT
 """Default by datapath, seconds. A thread that polls delivers frames in smaller batches than vswitchd's main thread;
 what an idle port passes at once makes a lone transfer shorter (docs/explanation/fidelity.md)."""
 
-BY_DATAPATH = ("rate_scale", "burst_ms")
+FROM_THE_MACHINE = ("datapath", "rate_scale", "burst_ms")
+"""Fields whose default the machine decides: the datapath, and by it the others. `auto` asks for that."""
 
 
 def _default_rate_scale(validated: dict[str, Any]) -> float:
@@ -172,9 +173,7 @@ class EmulationSpec(BaseModel):
     def _auto_is_the_default(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        asked = {
-            name: value for name, value in given.items() if name not in ("datapath", *BY_DATAPATH) or value != AUTO
-        }
+        asked = {name: value for name, value in given.items() if name not in FROM_THE_MACHINE or value != AUTO}
         return {"datapath": "user", **asked} if asked.get("vswitchd") == "own" else asked
 
     @model_validator(mode="after")

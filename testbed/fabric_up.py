@@ -223,7 +223,7 @@ class FabricUp:
             except TestbedError:  # tc stops at an interface that is not there
                 found_bps = []
             if len(found_bps) != len(links):
-                found_bps = [sum(self._shaped_bps(enter, [link])) for link in links]
+                found_bps = [max(self._shaped_bps(enter, [link]), default=0.0) for link in links]
             for link, bps in zip(links, found_bps, strict=True):
                 wanted_bps = link.capacity_bps / self.link_divisor
                 if abs(bps - wanted_bps) > RATE_TOLERANCE * wanted_bps:

@@ -29,6 +29,7 @@ SANDBOX_REMEDY = (
     " (docs/how-to/virtual-machine.md)"
 )
 TRY_S = 10.0
+"""How long making a sandbox is tried; it takes 10 ms."""
 
 
 class NotRootError(TestbedError):
@@ -53,14 +54,14 @@ def hidden_in_sandbox(path: str) -> str:
     return next((place for place in PRIVATE_MOUNTS if PurePosixPath(path).is_relative_to(place)), "")
 
 
-def require_root() -> None:
-    """NotRootError, with the remedy, unless this process may create namespaces."""
-    check_root()
+def require_sandbox() -> None:
+    """NotRootError, with the remedy, unless this process may make a sandbox."""
+    require_root()
     if lack := sandbox_lacks():
         raise NotRootError(f"the emulated world needs namespaces of its own ({lack}): {SANDBOX_REMEDY}")
 
 
-def check_root() -> None:
+def require_root() -> None:
     """NotRootError, with the remedy, unless this process is root's."""
     if os.geteuid() != 0:
         raise NotRootError(

@@ -16,9 +16,9 @@ APART = 11, 8, 17
 """How many groups lie between two sources, between the first and the next streams of a bundle, and between two bundles.
 The first is prime to the number of groups, so that no two of up to that many hosts that send to one, or that one
 sends to, meet in a group. In the default fabric no two first bundles of hosts that have a link in common meet where
-half of the hosts are sources, and 3 pairs of 1,128 where a quarter is; with this first step the others let the
-fewest first and second bundles meet (counted in tests/unit/workers/test_fair_queues.py). By them eight bundles of eight
-streams have all 64 queues of 16 groups. Our choice."""
+half of the hosts are sources, and 3 pairs of 1,128 where a quarter is (tests/unit/workers/test_fair_queues.py). By the
+others eight bundles of eight streams have all 64 queues of 16 groups, for which the last is odd; of such 17 is one by
+which the fewest first and second bundles meet in the default's placement and the main job's. Our choice."""
 
 
 class FairQueues(NamedTuple):

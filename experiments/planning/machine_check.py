@@ -48,7 +48,7 @@ def examine() -> list[Finding]:
         _namespaces(lack),
         _send_buffer(),
         _datapath(),
-        *([] if lack else _kernel_features()),
+        *_kernel_features(lack),
         _cores(),
     ]
 
@@ -108,10 +108,10 @@ def _datapath() -> Finding:
     return Finding("datapath", True, f"{datapath} for the default fabric, {ports} ports: {reason}")
 
 
-def _kernel_features() -> list[Finding]:
+def _kernel_features(lack: str) -> list[Finding]:
     """What fields of the emulation ask of the kernel: a lack counts where the defaults ask. Only root with namespaces
     can try."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or lack:
         return []
     default = EmulationSpec()
     return [_kernel_feature(feature, feature.needed_by(default)) for feature in FEATURES]

@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from experiments.running import RunSpec
 from scenario import MODELS
+from testbed import AUTO, FROM_THE_MACHINE
 
 HEAD = """# Fields of a specification
 
@@ -41,9 +42,6 @@ This page is generated:
 """
 
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-
-FROM_THE_MACHINE = {"datapath": "auto", "rate_scale": "auto", "burst_ms": "auto"}
-"""Fields whose default this machine decides; `auto` says so."""
 
 
 def page() -> str:
@@ -113,7 +111,7 @@ def inner_section(annotation: Any) -> type[Any] | None:
 
 def _default(name: str, info: FieldInfo) -> str:
     if name in FROM_THE_MACHINE:
-        return FROM_THE_MACHINE[name]
+        return AUTO
     value = info.get_default(call_default_factory=True, validated_data={})
     if value is None:
         return "null"

@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
-from experiments.planning.spec_reference import FROM_THE_MACHINE, fields_of, section_of, type_name
+from experiments.planning.spec_reference import fields_of, section_of, type_name
 from experiments.running import RunSpec
 from scenario import MODELS
 from scheduler import POLICIES
+from testbed import AUTO, FROM_THE_MACHINE
 from topologies import PLACEMENTS
 from workloads import PROFILES
 
@@ -52,7 +53,7 @@ def _section(name: str, model: type[Any], defaults: dict[str, Any]) -> list[str]
 
 def _field(name: str, info: Any, default: Any, indent: str) -> list[str]:
     text = f"{(info.description or '').strip()} [{type_name(info.annotation)}]"
-    value = FROM_THE_MACHINE.get(name, default)
+    value = AUTO if name in FROM_THE_MACHINE else default
     off = "# " if name in OF_A_NAME else ""
     first, *others = _yaml(value).splitlines()
     return [*_comment(text, indent), f"{indent}{off}{name}: {first}", *(f"{indent}{line}" for line in others)]
@@ -84,8 +85,8 @@ def spec_schema() -> dict[str, Any]:
     """
     schema = RunSpec.model_json_schema()
     sections = schema["$defs"]
-    for name in ("datapath", "rate_scale", "burst_ms"):
-        _allow(sections["EmulationSpec"]["properties"], name, {"const": "auto"})
+    for name in FROM_THE_MACHINE:
+        _allow(sections["EmulationSpec"]["properties"], name, {"const": AUTO})
     _allow(sections["OracleSpec"]["properties"], "refresh_s", {"const": "never"})
     for section, name in (("RetrySpec", "timeout_s"), ("OracleSpec", "most_age_s")):
         sections[section]["properties"][name]["default"] = "never"

@@ -17,9 +17,9 @@ def clean(
     alone.
     """
     from experiments.running import sweep_away_partial
-    from testbed import check_root, reclaim
+    from testbed import reclaim, require_root
 
-    check_root()
+    require_root()
     typer.echo("send buffer: restored" if reclaim() else "send buffer: nothing to restore")
     parents = sorted({folder.parent for folder in results.rglob(".*.partial-*")}) if results.is_dir() else []
     partial = [folder for parent in parents for folder in sweep_away_partial(parent)]

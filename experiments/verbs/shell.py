@@ -23,10 +23,10 @@ def shell(
     Reads commands from a pipe too: `echo pingall | netkv shell`.
     """
     from experiments.running import read_spec
-    from testbed import SendBufferLease, python_in_sandbox, require_root
+    from testbed import SendBufferLease, python_in_sandbox, require_sandbox
 
     spec = read_spec(spec_file, changes_of(settings=settings))
-    require_root()
+    require_sandbox()
     task = {"scenario": spec.scenario.model_dump(mode="json"), "emulation": spec.emulation.model_dump(mode="json")}
     with SendBufferLease():
         code = subprocess.run(python_in_sandbox("testbed.mininet_shell", json.dumps(task)), check=False).returncode

@@ -12,7 +12,7 @@ import argparse
 import sys
 from statistics import median
 
-from testbed.sandbox import require_root
+from testbed.sandbox import require_sandbox
 from testbed.send_buffer import SendBufferLease
 from tests.support.live.bring_up import KINDS, SHAPES, bring_up_s
 
@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--datapath", choices=("user", "afxdp", "kernel"), default="user")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    require_root()
+    require_sandbox()
     with SendBufferLease():
         for hosts in options.hosts:
             rounds = [

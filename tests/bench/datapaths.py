@@ -24,7 +24,7 @@ from typing import Any
 from scenario import Scenario
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import FabricUp, bring_up
-from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root, run
+from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_sandbox, run
 from testbed.send_buffer import SendBufferLease
 from tests.support.background_traffic import PORT, background, ping_ms
 from tests.support.paths import environment
@@ -143,7 +143,7 @@ def main() -> int:
     if given.inside:
         print(json.dumps(inside(json.loads(given.inside))))
         return 0
-    require_root()
+    require_sandbox()
     wanted = [name for name in CONFIGURATIONS if name.startswith(tuple(given.only.split(",")))]
     trips = "server, pod, across, ms"
     heads = (

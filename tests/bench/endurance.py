@@ -30,7 +30,7 @@ from scenario import Scenario
 from testbed.datapath import memory_bytes
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import bring_up
-from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root
+from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_sandbox
 from testbed.send_buffer import SendBufferLease
 from tests.support.paths import environment
 
@@ -195,7 +195,7 @@ def main() -> int:
     if given.inside:
         inside(json.loads(given.inside))
         return 0
-    require_root()
+    require_sandbox()
     if given.bring_ups:
         print(json.dumps(bring_ups(given.bring_ups, {"datapath": given.datapath})), flush=True)
     if given.minutes:

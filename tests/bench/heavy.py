@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.checking import check_folder
-from testbed.sandbox import require_root
+from testbed.sandbox import require_sandbox
 from tests.support.killing.plan import role_of
 
 PROMPT_TOKENS = 1000
@@ -159,7 +159,7 @@ def main() -> int:
     parser.add_argument("--period-s", type=float, default=2.5)
     parser.add_argument("--prompt-tokens", type=int, default=PROMPT_TOKENS)
     given = parser.parse_args()
-    require_root()
+    require_sandbox()
     with tempfile.TemporaryDirectory(prefix="netkv-heavy-") as folder:
         trace, out = Path(folder) / "bursts.jsonl", Path(folder) / "run"
         write_trace(trace, given.transfers, given.at_once, given.period_s, given.prompt_tokens)

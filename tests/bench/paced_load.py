@@ -23,7 +23,7 @@ from scenario import Scenario
 from testbed.emulation import EmulationSpec
 from testbed.fabric_up import FabricUp, bring_up
 from testbed.port_watch import PortWatch
-from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_root
+from testbed.sandbox import prepare_sandbox, python_in_sandbox, require_sandbox
 from testbed.send_buffer import SendBufferLease
 from tests.support.background_traffic import PORT, background, ping_ms
 from tests.support.paths import environment
@@ -77,7 +77,7 @@ def main() -> int:
     if given.inside:
         print(json.dumps(inside(json.loads(given.inside))))
         return 0
-    require_root()
+    require_sandbox()
     print("| datapath | server, pod, across: median/p99, ms | unevenness of a core link |\n|---|---|---|")
     with SendBufferLease():
         for datapath in given.datapath.split(","):
