@@ -40,7 +40,8 @@ class Lifecycle:
 
     `records` and `decisions`: rows of the run's tables by request; `policy_error`: how the policy broke its contract
     and so ended the run (empty: it did not); `retries`: how often each request was tried; `turns`: which requests come
-    by themselves, and which have come. `on_closed` is told how many requests are over whenever one is.
+    by themselves, and which have come. `on_closed` is told the number of each request that is over: its row in
+    `decisions` is whole then, and may be taken out.
     """
 
     def __init__(
@@ -188,6 +189,8 @@ class Lifecycle:
 
         A world may learn of it last of all, with the sender's account of the whole transfer.
         """
+        if request_id not in self._open:
+            return  # the run has ended early
         self._sent_from_s[request_id] = at_s
         self.decisions[request_id] |= {**facts, "transfer_started_s": at_s}
         self._note_transfer(request_id)
@@ -198,9 +201,9 @@ class Lifecycle:
         """The last byte is in: the request waits for a place in the batch, and its prefix can be shared."""
         if request_id in self._open:
             self._received_s[request_id] = at_s
+            self._note_transfer(request_id)
             self._expect(request_id, at_s)
             self._book(self.dispatcher.transferred, request_id, at_s)
-            self._note_transfer(request_id)
 
     def admitted(self, request_id: int, at_s: float) -> None:
         if request_id in self._open:
@@ -338,7 +341,7 @@ class Lifecycle:
             self._movers.abandon(request_id, decision.decode_id)
             self._book(self.dispatcher.failed, request_id)
             self._free_memory(request_id, now_s)
-            del self._decided[request_id]
+            self._decided.pop(request_id, None)  # the run may have ended early
         self._end_prefill(request_id)
 
     def _is_ordered(self, request_id: int) -> bool:
@@ -356,9 +359,9 @@ class Lifecycle:
 
     def _free_memory(self, request_id: int, now_s: float | None) -> None:
         """A request has left its decode instance: order the transfers that its memory is enough for."""
-        if self._memory is not None:
+        if self._memory is not None and request_id in self._decided:  # or the run has ended early
             for waiting in self._memory.leave(self._decided[request_id].decode_id, request_id):
-                if waiting in self._open:  # or the run has ended early
+                if waiting in self._open:  # the same
                     self._order(waiting, -math.inf if now_s is None else now_s)
 
     def _expect(self, request_id: int, by_s: float) -> None:
@@ -391,7 +394,9 @@ class Lifecycle:
             for turn in self.turns.unanswered(request_id):
                 self.records[turn].error = f"request {request_id}, a turn before it, was not answered"
                 self._open.discard(turn)
-        self._on_closed(self.closed)
+        for known in (self._decided, self._sent_from_s, self._received_s):
+            known.pop(request_id, None)
+        self._on_closed(request_id)
 
     def _end_early(self, request_id: int, error: str) -> None:
         """The policy broke its contract: nobody is asked again, and the records keep what has happened so far."""

@@ -325,8 +325,8 @@ class SimulatedRun:
             self._life.failed(request_id, NO_PATH, self._now_s)
         return bool(stalled)
 
-    def _report_progress(self, closed: int) -> None:
-        if closed % self._report_every == 0:
+    def _report_progress(self, _: int) -> None:
+        if (closed := self._life.closed) % self._report_every == 0:
             self._say(closed)
 
     # -- the end ----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import time
+from array import array
 from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
@@ -36,9 +37,7 @@ class CpuMonitor:
     def __init__(self, up: FabricUp, instance: int) -> None:
         self._up = up
         self._instance = instance
-        self._idle: list[float] = []
-        self._pressure: list[float] = []
-        self._waits: list[float] = []
+        self._idle, self._pressure, self._waits = array("d"), array("d"), array("d")
         self._timer_lag: dict[str, float] = {}
         self._own_cpus = 0.0
 

@@ -174,13 +174,15 @@ class EmulatedRun:
     def _finish(self) -> Outcome:
         outcome, movers = self._outcome, self._movers
         outcome.requests = list(movers.life.records.values())
-        outcome.decisions = list(movers.life.decisions.values())
+        closed = list(movers.closed)
+        decisions = [one.decision for one in closed if one.decision is not None]
+        outcome.decisions = sorted(decisions, key=lambda row: (row["decided_s"], row["request_id"]))
         outcome.background = self._background.rows
         outcome.links = self._links.rows()
         outcome.faults = self._faults.record.rows(outcome)
         outcome.snapshots = self._oracle.rows()
-        outcome.request_gaps_ms = {number: [*gaps_ms] for number, gaps_ms in movers.request_gaps_ms.items()}
-        outcome.token_gaps_ms = [gap_ms for gaps_ms in movers.request_gaps_ms.values() for gap_ms in gaps_ms]
+        outcome.request_gaps_ms = {one.request_id: [*one.gaps_ms] for one in closed if one.gaps_ms is not None}
+        outcome.token_gaps_ms = [gap_ms for gaps_ms in outcome.request_gaps_ms.values() for gap_ms in gaps_ms]
         outcome.token_gap_counts = [1] * len(outcome.token_gaps_ms)
         lateness_ms = sorted(late * 1e3 for late in movers.lateness_s)
         outcome.evidence |= self._cpu_monitor.evidence() | {

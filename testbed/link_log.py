@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.port_watch import PortWatch
+from testbed.spool import Spool
 
 SAMPLE_S = 0.5
 """Between two rows of a link, wall seconds."""
@@ -24,6 +25,7 @@ class LinkSample(NamedTuple):
     at_s: float
     read_s: float
     names: tuple[str, ...]
+    """Empty where they are those of the sample before."""
     utilisation: array[float]
     carried_bytes: array[int]
 
@@ -31,7 +33,7 @@ class LinkSample(NamedTuple):
 class LinkLog:
     """Logs every link whenever the controller has a new sample, in bytes of the real system: `rows`.
 
-    It keeps 16 bytes a link and sample: 100 links in an hour are 12 MB.
+    It keeps 16 bytes a link and sample on disk: 100 links in an hour are 12 MB.
 
     `latest`: the utilisation of every link, by name, in the last sample; empty before the first.
 
@@ -46,33 +48,41 @@ class LinkLog:
         self._last_s = 0.0
         self._first_bytes: dict[str, int] = {}
         self._last_bytes: dict[str, int] = {}
-        self._samples: list[LinkSample] = []
+        self._samples: Spool[LinkSample] = Spool()
+        self._names: tuple[str, ...] = ()
         self.latest: dict[str, float] = {}
 
     async def watch(self) -> None:
         """Log until cancelled; in a thread, because the loop that calls this serves requests."""
         while True:
             with suppress(OracleUnavailableError):
-                await asyncio.to_thread(self._sample)
+                if sample := await asyncio.to_thread(self._sample):
+                    self._samples.append(sample)
             await asyncio.sleep(SAMPLE_S)
 
     def rows(self) -> list[dict[str, Any]]:
         """A mapping a sample of a link: time_s, link, utilisation, bytes."""
-        return [
-            {"time_s": sample.at_s, "link": name, "utilisation": utilisation, "bytes": carried * self._rate_scale}
-            for sample in self._samples
-            for name, utilisation, carried in zip(sample.names, sample.utilisation, sample.carried_bytes, strict=True)
-        ]
+        rows: list[dict[str, Any]] = []
+        names: tuple[str, ...] = ()
+        for sample in self._samples:
+            names = sample.names or names
+            rows += (
+                {"time_s": sample.at_s, "link": name, "utilisation": utilisation, "bytes": carried * self._rate_scale}
+                for name, utilisation, carried in zip(names, sample.utilisation, sample.carried_bytes, strict=True)
+            )
+        return rows
 
-    def _sample(self) -> None:
+    def _sample(self) -> LinkSample | None:
         document = self._client.fetch()
         with suppress(*NOT_A_DOCUMENT):  # the scheduler's reader says what is wrong
-            self._note(document)
+            return self._new_sample(document)
+        return None
 
-    def _note(self, document: Mapping[str, Any]) -> None:
+    def _new_sample(self, document: Mapping[str, Any]) -> LinkSample | None:
+        """None where it is the last one, or from before t = 0."""
         sampled_s = document["sampled_monotonic_s"]
         if sampled_s is None or sampled_s == self._last_s or self._real_s(sampled_s) < 0:
-            return
+            return None
         self._last_s, at_s = sampled_s, self._real_s(sampled_s)
         for name, link in document["links"].items():
             if link["bytes"] < (last := self._last_bytes.get(name, 0)):  # of a controller that was started anew
@@ -80,14 +90,13 @@ class LinkLog:
             self._last_bytes[name] = link["bytes"]
         self.latest = {name: min(link["utilisation"], 1.0) for name, link in document["links"].items()}
         names = tuple(document["links"])
-        if self._samples and names == self._samples[-1].names:
-            names = self._samples[-1].names
+        new_names, self._names = () if names == self._names else names, names
         utilisation = array("d", [link["utilisation"] for link in document["links"].values()])
         carried = [
             link["bytes"] - self._first_bytes.setdefault(name, link["bytes"])
             for name, link in document["links"].items()
         ]
-        self._samples.append(LinkSample(at_s, sampled_s, names, utilisation, array("q", carried)))
+        return LinkSample(at_s, sampled_s, new_names, utilisation, array("q", carried))
 
     def against(self, ports: PortWatch) -> float | None:
         """What the controller counted on all links beyond what the ports did meanwhile, as a part of the latter.

@@ -10,14 +10,14 @@ from typing import Any
 from scheduler import Dispatcher, NetworkSample, OracleError, parse_document
 from testbed.oracle_client import OracleClient, OracleUnavailableError
 from testbed.run_clock import RunClock
+from testbed.spool import Spool
 from topologies import Fabric
 
 
 class OracleWatch:
     """Gives a dispatcher a new sample every `refresh_s`; when one is refused or missing, the old one stays in use.
 
-    `refused`: one line for each document that was missing or invalid. `read`: when each document was read, seconds of
-    the run, and the sample in it; None for one that was refused.
+    `refused`: one line for each document that was missing or invalid.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class OracleWatch:
         self._first_s = first_s
         self._client = client
         self.refused: list[str] = []
-        self.read: list[tuple[float, NetworkSample | None]] = []
+        self._read: Spool[tuple[float, NetworkSample | None]] = Spool()
 
     async def watch(self) -> None:
         """Read a sample at `first_s` and whenever one is due, until none is due any more."""
@@ -42,7 +42,7 @@ class OracleWatch:
                 sample, refused = None, str(problem)
                 self.refused.append(refused)
             self._dispatcher.offer_sample(sample, now_s, refused)
-            self.read.append((now_s, sample))
+            self._read.append((now_s, sample))
             next_s = self._dispatcher.oracle.next_due_s()
             if math.isinf(next_s):
                 return
@@ -55,7 +55,7 @@ class OracleWatch:
                 **{"read_s": read_s, "sampled_s": math.nan if sample is None else sample.sampled_s, "link": name},
                 "utilisation": math.nan if sample is None else float(sample.utilisation[at]),
             }
-            for read_s, sample in self.read
+            for read_s, sample in self._read
             for at, name in enumerate(self._names)
         ]
 

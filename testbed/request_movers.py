@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 from scenario import Scenario
 from scheduler import Decision, Policy, PrefixIndex
 from serving import Attempts, Lifecycle
 from testbed.fabric_up import FabricUp
 from testbed.run_clock import RunClock
+from testbed.spool import Spool
 from testbed.worker_pool import DECODE_PORT, Event, Tell
 from topologies import Roles
 from workloads import Request
@@ -24,11 +26,21 @@ LATE_S = 0.02
 """A request that is issued later than this is counted as late: a tenth of a short transfer, real seconds."""
 
 
+class ClosedRequest(NamedTuple):
+    """What a run keeps of a request that is over, beside its record: its row of the decisions, None without one, and
+    the gaps between its tokens, None where it did not finish.
+    """
+
+    request_id: int
+    decision: dict[str, Any] | None
+    gaps_ms: array[float] | None
+
+
 class RequestMovers:
     """Moves the requests of one run. `handlers` are for the events of prefill and decode workers, by name.
 
-    `done` is set once no request of `life` is open. `request_gaps_ms`: the gaps between the tokens of each
-    finished request; `lateness_s`: how late each request was issued.
+    `done` is set once no request of `life` is open. `closed`: those that are over; `lateness_s`: how late each request
+    was issued.
     """
 
     def __init__(
@@ -51,8 +63,9 @@ class RequestMovers:
         self.life = Lifecycle(
             scenario, up.fabric, roles, requests, self, on_closed=self._note_closed, policy=policy, prefixes=prefixes
         )
-        self.request_gaps_ms: dict[int, Sequence[float]] = {}
-        self.lateness_s: list[float] = []
+        self.closed: Spool[ClosedRequest] = Spool()
+        self.lateness_s = array("d")
+        self._gaps_ms: dict[int, array[float]] = {}
         self.done = asyncio.Event()
         self._attempts = Attempts()
         handlers: dict[str, Callable[[Event], None]] = {
@@ -136,7 +149,9 @@ class RequestMovers:
 
         return pass_on
 
-    def _note_closed(self, _: int) -> None:
+    def _note_closed(self, request_id: int) -> None:
+        decision, gaps_ms = self.life.decisions.pop(request_id, None), self._gaps_ms.pop(request_id, None)
+        self.closed.append(ClosedRequest(request_id, decision, gaps_ms))
         if self.life.done:
             self.done.set()
 
@@ -167,7 +182,7 @@ class RequestMovers:
 
     def _on_finished(self, event: Event) -> None:
         token_s = [self._clock.real_s(at_s) for at_s in event["token_s"]]
-        self.request_gaps_ms[event["request_id"]] = array("d", [(b - a) * 1e3 for a, b in pairwise(token_s)])
+        self._gaps_ms[event["request_id"]] = array("d", [(b - a) * 1e3 for a, b in pairwise(token_s)])
         self.life.finished(event["request_id"], token_s[0], token_s[-1])
 
     def _on_transfer_failed(self, event: Event) -> None:

@@ -39,7 +39,7 @@ class Orders:
 
 
 class Told:
-    """A lifecycle, what it orders, and how many requests it said were over."""
+    """A lifecycle, what it orders, and the requests that it said were over."""
 
     def __init__(self, *requests: Request, **changes: Any) -> None:
         scenario = Scenario(policy=changes.pop("policy", "round_robin"), **changes)
@@ -87,7 +87,7 @@ def test_every_step_is_recorded_with_its_time() -> None:
     assert (record.status, record.error) == ("completed", "")
     assert (record.prefill_id, record.decode_id) == (told.orders.prefills[0][1], told.orders.decisions[0].decode_id)
     assert told.life.decisions[0]["transfer_started_s"] == 1.5
-    assert (told.life.done, told.closed, told.waiting_and_running()) == (True, [1], (0, 0))
+    assert (told.life.done, told.closed, told.waiting_and_running()) == (True, [0], (0, 0))
 
 
 def test_an_answer_of_one_token_has_no_time_between_tokens() -> None:
@@ -138,7 +138,7 @@ def test_who_fits_nowhere_is_rejected_and_nothing_is_ordered() -> None:
     told.up_to_selection(FIRST)
     assert told.record(FIRST).status == "rejected"
     assert "needs 1005 tokens" in told.record(FIRST).error
-    assert (told.orders.decisions, told.life.done, told.closed) == ({}, True, [1])
+    assert (told.orders.decisions, told.life.done, told.closed) == ({}, True, [0])
 
 
 @pytest.mark.parametrize("reached", ["transfer", "batch"])
@@ -175,7 +175,7 @@ def test_reports_of_what_is_over_change_nothing() -> None:
     record = told.record(FIRST)
     assert (record.status, record.error) == ("failed", "lost")
     assert math.isnan(record.e2el_ms)
-    assert told.closed == [1]
+    assert told.closed == [0]
 
 
 def test_an_answer_that_is_complete_stays_so_whatever_the_sender_says() -> None:
@@ -196,7 +196,7 @@ def test_a_policy_that_breaks_ends_the_run() -> None:
     assert "Broken failed on request 0" in told.life.policy_error
     assert told.record(FIRST).error == told.life.policy_error
     assert "ended before it was finished" in told.record(SECOND).error
-    assert (told.life.done, told.closed) == (True, [1, 2])
+    assert (told.life.done, told.closed) == (True, [0, 1])
     told.life.prefilled(SECOND.request_id, 0.4, 3.0)  # on its way when the run ended
     assert number not in told.orders.decisions
     assert SECOND.request_id not in told.orders.decisions

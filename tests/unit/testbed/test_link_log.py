@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from contextlib import suppress
-from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -52,19 +51,27 @@ def test_a_controller_that_was_started_anew_counts_on(monkeypatch: Any) -> None:
     assert rows == [(1.0, 0.0), (2.0, 60.0), (5.0, 100.0), (6.0, 110.0)]
 
 
-def test_a_sample_of_a_link_takes_sixteen_bytes_until_the_rows_are_asked_for() -> None:
-    """Rows of an hour on 100 links take 200 MB."""
+def test_samples_take_no_memory_until_the_rows_are_asked_for(monkeypatch: Any) -> None:
+    """Rows of an hour on 100 links take 200 MB, the bare numbers 12 MB."""
+    monkeypatch.setattr("testbed.link_log.SAMPLE_S", 0.0)
     links = {f"tor{number}>agg0": {"utilisation": number / 100, "bytes": 1_000_000 + number} for number in range(100)}
-    client = SimpleNamespace(fetch=lambda: {"sampled_monotonic_s": next(times), "links": links})
-    times, log = count(1.0), LinkLog(cast(OracleClient, client), lambda at_s: at_s, 1.0)
-    log._sample()
+    taken_bytes: list[int] = []
+
+    def fetch() -> dict[str, Any]:
+        taken_bytes.append(tracemalloc.get_traced_memory()[0])
+        if len(taken_bytes) > 300:
+            raise IndexError
+        return {"sampled_monotonic_s": 1.0 * len(taken_bytes), "links": links}
+
+    log = LinkLog(cast(OracleClient, SimpleNamespace(fetch=fetch)), lambda at_s: at_s, 1.0)
     tracemalloc.start()
-    for _ in range(200):
-        log._sample()
-    taken_bytes, _ = tracemalloc.get_traced_memory()
+    with suppress(IndexError):
+        asyncio.run(log.watch())
     tracemalloc.stop()
-    assert len(log.rows()) == 201 * 100
-    assert taken_bytes / (200 * 100) < 22
+    rows = log.rows()
+    assert len(rows) == 300 * 100
+    assert rows[-1] == {"time_s": 300.0, "link": "tor99>agg0", "utilisation": 0.99, "bytes": 0.0}
+    assert (taken_bytes[-1] - taken_bytes[100]) / (200 * 100) < 1
 
 
 class Ports:

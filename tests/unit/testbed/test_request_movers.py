@@ -40,8 +40,11 @@ def test_the_gaps_between_tokens_are_kept_by_request() -> None:
     ):
         movers.handlers[event]({"request_id": 0, **facts})
     assert told == ["prefill 0: prefill", "decode 1: expect"]
-    assert movers.request_gaps_ms.keys() == {0}
-    assert movers.request_gaps_ms[0] == pytest.approx([30.0, 40.0])
+    (closed,) = movers.closed
+    assert (closed.request_id, movers.life.decisions) == (0, {})
+    assert closed.decision is not None
+    assert closed.decision["decode_id"] == 1
+    assert closed.gaps_ms == pytest.approx([30.0, 40.0])
     record = movers.life.records[0]
     assert (record.status, record.ttft_ms, record.e2el_ms) == ("completed", 2000.0, pytest.approx(2070.0))
     assert movers.done.is_set()

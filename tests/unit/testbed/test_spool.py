@@ -1,0 +1,32 @@
+"""A list on disk: the same items in the same order, and no file that anybody could find."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from testbed.spool import Spool
+
+
+def test_items_come_back_in_order_as_they_were_and_more_can_follow() -> None:
+    spool: Spool[dict[str, float]] = Spool()
+    assert list(spool) == []
+    item = {"at_s": 1.0}
+    spool.append(item)
+    item["at_s"] = 2.0
+    spool.append(item)
+    assert list(spool) == [{"at_s": 1.0}, {"at_s": 2.0}]
+    spool.append({"at_s": 3.0})
+    assert [one["at_s"] for one in spool] == [1.0, 2.0, 3.0] == [one["at_s"] for one in spool]
+    assert len(spool) == 3
+
+
+def test_its_file_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    spool: Spool[bytes] = Spool()
+    spool.append(b"x" * 100_000)
+    assert os.listdir(tmp_path) == []
+    assert list(spool) == [b"x" * 100_000]
