@@ -5,7 +5,7 @@ from .data_set import CARD, DataSet, default_place, open_reference, pack, read_d
 from .entries import entry_conditions, with_entries
 from .leaderboard import BASELINE, Board, board_chart, board_requests, make_board
 from .leaderboard_page import board_page, board_text
-from .planned import QUESTIONS_OF, SWEEPS, planned_sweep
+from .planned import QUESTIONS_OF, SWEEPS, planned_emulated, planned_sweep
 
 __all__ = [
     "BASELINE",
@@ -28,6 +28,7 @@ __all__ = [
     "make_board",
     "open_reference",
     "pack",
+    "planned_emulated",
     "planned_sweep",
     "read_data_set",
     "shared_runs",

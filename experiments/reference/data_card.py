@@ -24,12 +24,13 @@ COLUMNS = (
 )
 
 
-def data_card(data: DataSet, commands: Mapping[str, str], made_with: str) -> str:
-    """The card of a data set as Markdown. `commands`: by question, what made its runs; `made_with`: the whole."""
+def data_card(data: DataSet, commands: Mapping[tuple[str, str], str], made_with: str) -> str:
+    """The card of a data set as Markdown. `commands`: what made the runs of a question in a world;
+    `made_with`: all of it."""
     return "\n".join(_card(data, commands, made_with)) + "\n"
 
 
-def _card(data: DataSet, commands: Mapping[str, str], made_with: str) -> Iterator[str]:
+def _card(data: DataSet, commands: Mapping[tuple[str, str], str], made_with: str) -> Iterator[str]:
     runs = data.runs
     commits, machines = (", ".join(dict.fromkeys(runs[name])) for name in ("commit", "machine"))
     yield "# Reference results"
@@ -53,8 +54,7 @@ def _card(data: DataSet, commands: Mapping[str, str], made_with: str) -> Iterato
     yield "|---|---|---|---|---|---|---|"
     sizes = data.rows.groupby("run").size()
     for (question, world), rows in runs.groupby(["question", "world"], sort=False):
-        command = commands.get(str(question)) if world == "analytic" else None
-        command = f"`{command or f'netkv sweep {question}'}`"
+        command = f"`{commands.get((str(question), str(world)), f'netkv sweep {question}')}`"
         yield (
             f"| {question} | {world} | {len(rows):,} | {int(sizes.loc[rows.index].sum()):,} |"
             f" {rows['policy'].nunique()} | {rows['seed'].nunique()} | {command} |"

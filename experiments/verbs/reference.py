@@ -30,6 +30,10 @@ def build(
         typer.Option(metavar="A,B", help="Questions (default: all).", autocompletion=choices.questions),
     ] = None,
     profile: ProfileName = "quick",
+    emulated_seeds: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Seeds of the emulated leaderboard, an hour each."),
+    ] = 0,
     others: Annotated[
         list[Path] | None,
         typer.Option("--with", metavar="SWEEP", help="Another finished sweep to add, an emulated one for example."),
@@ -40,35 +44,41 @@ def build(
 ) -> None:
     """Run the analytic sweeps behind the figures of docs and pack their requests, with a data card.
 
-    `DIR/sweeps` holds the sweeps; `DIR/requests.parquet`, `DIR/runs.parquet` and `DIR/README.md` are the reference.
-    Whatever ends the command, --resume goes on where it was.
+    With --emulated-seeds the leaderboard's runs are emulated as well. `DIR/sweeps` holds the sweeps;
+    `DIR/requests.parquet`, `DIR/runs.parquet` and `DIR/README.md` are the reference. Whatever ends the command,
+    --resume goes on where it was.
     """
     from rich.console import Console
 
-    from experiments.reference import SWEEPS, data_card, pack, planned_sweep
+    from experiments.reference import SWEEPS, data_card, pack, planned_emulated, planned_sweep
     from experiments.running import SpecError, StoreError, make_folders, read_description, run_sweep
 
     check_jobs(jobs, dask)
     named = list(SWEEPS) if questions is None else [name.strip() for name in questions.split(",") if name.strip()]
     planned = {name: planned_sweep(name, profile) for name in dict.fromkeys(named)}
+    made_with = f"netkv reference build --profile {profile}"
+    made_with += "" if questions is None else f" --questions {questions}"
+    commands = {(name, "analytic"): command for name, (_, command) in planned.items()}
+    sweeps = [(name, name, conditions) for name, (conditions, _) in planned.items()]
+    if emulated_seeds:
+        made_with += f" --emulated-seeds {emulated_seeds}"
+        commands["regimes", "emulated"] = made_with
+        sweeps.append(("regimes", "regimes-emulated", planned_emulated(emulated_seeds)))
     for sweep in others or []:
         read_description(sweep)
-    if not planned and not others:
+    if not sweeps and not others:
         raise SpecError("--questions: none was named, and no sweep with --with")
     if out.exists() and any(out.iterdir()) and not resume:
         raise StoreError(f"{out}: is there already (add --resume to continue it, or choose another --out)")
     make_folders(out)
     console = Console(stderr=True)
     folders = []
-    for name, (conditions, _) in planned.items():
-        console.print(f"{name}: {len(conditions)} runs", highlight=False)
-        folder = out / "sweeps" / name
-        run_sweep(name, conditions, folder, resume=resume, console=console, jobs=jobs, dask=dask)
+    for question, place, conditions in sweeps:
+        console.print(f"{place}: {len(conditions)} runs", highlight=False)
+        folder = out / "sweeps" / place
+        run_sweep(question, conditions, folder, resume=resume, console=console, jobs=jobs, dask=dask)
         folders.append(folder)
-    made_with = f"netkv reference build --profile {profile}"
-    made_with += "" if questions is None else f" --questions {questions}"
     made_with += " --with SWEEP" * len(others or [])
-    commands = {name: command for name, (_, command) in planned.items()}
     data = pack([*folders, *(others or [])], out, lambda found: data_card(found, commands, made_with))
     typer.echo(f"reference: {out}: {len(data.runs):,} runs, {len(data.rows):,} requests")
 

@@ -22,6 +22,7 @@ from experiments.running import MEASURED, is_run
 from testbed import reclaim
 from tests.support.command_line import CommandLine, cli_server
 from tests.support.killing.plan import GUARDIAN, JOBS, RUN, Moment, allowed_codes, victim
+from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
 from tests.support.live.worlds import (
     host_state,
     inhabited,
@@ -38,7 +39,14 @@ ENDS_S = 120.0
 """Guards against hanging, no more."""
 
 GONE_S = 30.0
-REQUESTS = 10
+SIZES = {
+    "analytic": ("--requests", "10"),
+    # A few seconds of packets, because a moment is some of these and what continues it.
+    "emulated": (
+        *("--requests", "4", "--congestion", "onoff", *ON_A_SMALL_FABRIC),
+        *("--set", "workload.max_output_tokens=4", "--set", "workload.max_input_tokens=4000"),
+    ),
+}
 LAST_WORDS = re.compile(
     r"Traceback \(most recent call last\):\n(?:  .*\n)+KeyboardInterrupt\n"
     r"|Traceback \(most recent call last\):\n  File .*resource_tracker\.py.*\n(?:  .*\n)*KeyError: .*\n"
@@ -125,7 +133,7 @@ class KillingGround:
     def _arguments(self, command: str, out: Path) -> list[str]:
         what = ["run"] if command == RUN else ["sweep", "staleness", "--policies", "round_robin,netkv_full"]
         jobs = ["--jobs", "2"] if command == JOBS else []
-        size = ["--requests", str(REQUESTS), "--seed", "1", "--refresh", "1"]
+        size = [*SIZES[self._world], "--seed", "1", "--refresh", "1"]
         return [*what, "--world", self._world, *size, *jobs, "--out", str(out), "--quiet"]
 
     def _start(self, command: str, out: Path, temporary: Path, mark: str, *more: str) -> subprocess.Popen[str]:

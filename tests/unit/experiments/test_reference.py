@@ -32,6 +32,7 @@ from experiments.reference import (
     make_board,
     open_reference,
     pack,
+    planned_emulated,
     planned_sweep,
     read_data_set,
 )
@@ -48,6 +49,7 @@ pytestmark = pytest.mark.xdist_group("reference")
 CHANGES = {"workload.requests": 20, "workload.max_output_tokens": 4, "workload.max_input_tokens": 8192}
 POLICIES = ("round_robin", "netkv_static", "conductor")
 LARGEST_BYTES = 5_000_000
+COMMANDS = {("regimes", "analytic"): "netkv sweep regimes"}
 
 FARTHEST = """
 class Farthest:
@@ -77,7 +79,7 @@ def regimes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(regimes: Path, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
     out = tmp_path_factory.mktemp("reference")
-    return pack([regimes], out, lambda found: data_card(found, {"regimes": "netkv sweep regimes"}, "netkv build"))
+    return pack([regimes], out, lambda found: data_card(found, COMMANDS, "netkv build"))
 
 
 # The data set
@@ -98,7 +100,11 @@ def test_what_is_packed_is_what_was_run(regimes: Path, data: DataSet) -> None:
 
 
 def test_the_same_sweeps_are_the_same_bytes(regimes: Path, data: DataSet, tmp_path: Path) -> None:
-    pack([regimes], tmp_path, lambda found: data_card(found, {"regimes": "netkv sweep regimes"}, "netkv build"))
+    pack(
+        [regimes],
+        tmp_path,
+        lambda found: data_card(found, COMMANDS, "netkv build"),
+    )
     for name in ("requests.parquet", "runs.parquet", "README.md"):
         assert (tmp_path / name).read_bytes() == (data.place / name).read_bytes()
 
@@ -414,6 +420,18 @@ def test_the_reference_of_the_regimes_has_every_public_policy() -> None:
     conditions, command = planned_sweep("regimes", "quick")
     assert {condition.spec.policy for condition in conditions} >= set(PUBLIC)
     assert "--policies round_robin," in command
+
+
+def test_in_emulation_every_policy_meets_every_regime_as_a_sweep_of_it_would() -> None:
+    found = {condition.name: condition for condition in planned_emulated(2)}
+    assert {condition.spec.seed for condition in found.values()} == {0, 1}
+    regimes = {condition.labels["regime"] for condition in found.values()}
+    policies = {condition.spec.policy for condition in found.values()}
+    assert (len(regimes), len(found)) == (9, 2 * 9 * len(policies))
+    own = QUESTIONS["regimes"].conditions("quick", sorted(policies), ("emulated",), {})
+    assert len(own) == 2 * len(policies)
+    for condition in own:
+        assert (found[condition.name].spec, found[condition.name].labels) == (condition.spec, condition.labels)
 
 
 def test_the_repositorys_reference_is_small_and_no_part_of_a_wheel() -> None:
