@@ -47,7 +47,8 @@ test-fast: setup-tests ## the tests that need no root, on all processors (ARGS='
 	"$(VENV)/bin/pytest" tests/unit tests/cli $(ROUTER_TESTS) -m 'not live' -n "$$(($$(nproc) + 1))" --dist loadgroup $(SLOWEST) $(ARGS)
 
 test-live: setup-tests ## the tests on real packets (ARGS='...' adds pytest's flags)
-	$(SUDO) "$(VENV)/bin/pytest" tests/live $(ROUTER_TESTS) $(addprefix --ignore=,$(HTTP_TESTS)) -m live $(SLOWEST) $(ARGS)
+	$(SUDO) "$(VENV)/bin/pytest" tests/live $(ROUTER_TESTS) $(addprefix --ignore=,$(HTTP_TESTS)) -m 'live and not untimed' $(SLOWEST) $(ARGS)
+	$(SUDO) "$(VENV)/bin/pytest" tests/live -m 'live and untimed' -n 3 --dist loadfile $(SLOWEST) $(ARGS)
 	$(if $(HTTP_TESTS),$(SUDO) "$(VENV)/bin/pytest" $(HTTP_TESTS) -m live -n 6 $(ARGS))
 	$(SUDO) "$(VENV)/bin/pytest" tests/live/test_fabric.py --emulation datapath=user -k 'not two_machines' $(ARGS)
 

@@ -24,9 +24,15 @@ from tests.support.made_runs import spec
 from tests.support.paths import ROOT
 from tests.support.small_sweeps import sweep_in
 
-pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.usefixtures("live_machine")]
+pytestmark = [pytest.mark.live, pytest.mark.untimed, pytest.mark.slow, pytest.mark.usefixtures("live_machine")]
 
-SMALL = {"fabric__pods": 1, "workload__requests": 3, "workload__max_output_tokens": 8, "congestion__kind": "none"}
+SMALL = {
+    "fabric__pods": 1,
+    "workload__requests": 3,
+    "workload__max_output_tokens": 8,
+    "congestion__kind": "none",
+    "emulation__datapath": "user",
+}
 QUEUES = (100, 120)
 """Frames: another depth is another fabric, so every two runs need a bring-up of their own."""
 
@@ -80,7 +86,7 @@ def test_an_ended_sweep_leaves_no_fabric(tmp_path: Path, number: signal.Signals)
     mark, before = f"{MARK}={uuid.uuid4().hex}", host_state()
     command = [sys.executable, "-c", "from experiments.cli import main; main()", "sweep", "staleness", "--jobs", "2"]
     started = subprocess.Popen(
-        [*command, "--set", "fabric.pods=1", "--out", str(tmp_path / "sweep")],
+        [*command, "--set", "fabric.pods=1", "--set", "emulation.datapath=user", "--out", str(tmp_path / "sweep")],
         cwd=ROOT,
         env={**os.environ, **dict([mark.split("=")])},
         stdout=subprocess.DEVNULL,

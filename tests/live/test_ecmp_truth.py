@@ -10,7 +10,7 @@ import pytest
 from testbed.send_buffer import SendBufferLease
 from tests.support.live.in_a_sandbox import in_sandbox
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.untimed]
 
 
 @pytest.fixture(scope="module", params=[0, 3])

@@ -18,7 +18,7 @@ from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
 from tests.support.paths import ROOT, environment
 from tests.support.scripted_router import reply, scripted_router
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.untimed]
 
 NETKV = Path(sys.executable).with_name("netkv")
 DEADLINE_S = 150.0

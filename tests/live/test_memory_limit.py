@@ -15,7 +15,7 @@ from scenario import Scenario, WorkloadSpec, load_requests
 from tests.support.memory_cgroup import MemoryCgroup, memory_cgroup
 from tests.support.paths import ROOT
 
-pytestmark = [pytest.mark.live, pytest.mark.usefixtures("live_machine")]
+pytestmark = [pytest.mark.live, pytest.mark.untimed, pytest.mark.usefixtures("live_machine")]
 
 NETKV = Path(sys.executable).with_name("netkv")
 MIB = 1 << 20

@@ -18,7 +18,7 @@ from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
 from tests.support.paths import ROOT
 from workers.privileges import CAP_NET_ADMIN, NOBODY
 
-pytestmark = [pytest.mark.live, pytest.mark.usefixtures("live_machine")]
+pytestmark = [pytest.mark.live, pytest.mark.untimed, pytest.mark.usefixtures("live_machine")]
 
 LISTENING = "0A"
 TABLES = ("tcp", "tcp6", "udp", "udp6", "raw")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.command_line import RUN, SWEEP, CommandLine, everything_in, fill, refused
 
-pytestmark = [pytest.mark.live, pytest.mark.usefixtures("live_machine")]
+pytestmark = [pytest.mark.live, pytest.mark.untimed, pytest.mark.usefixtures("live_machine")]
 
 NOBODY = 65534
 

@@ -12,7 +12,7 @@ from testbed.scheduling_priority import REALTIME_PRIORITY, realtime_thread
 from tests.support.workers_driver import Worker
 from workers.privileges import NOBODY
 
-pytestmark = [pytest.mark.live, pytest.mark.usefixtures("live_machine")]
+pytestmark = [pytest.mark.live, pytest.mark.untimed, pytest.mark.usefixtures("live_machine")]
 
 
 @pytest.mark.parametrize("role", ["prefill", "decode"])

@@ -12,7 +12,7 @@ from scenario import Scenario
 from testbed.emulated_world import EmulatedWorld
 from testbed.emulation import EmulationSpec
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.untimed]
 
 DELAY_S = 0.4
 
@@ -27,7 +27,7 @@ def test_a_turn_comes_a_delay_after_the_last_token_of_the_one_before(tmp_path: P
                 file.write(f"{json.dumps({'session_id': session, **when, **size, 'hash_ids': ids})}\n")
     fields = {"workload": {"trace": tmp_path / "t.jsonl"}, "congestion": {"kind": "none"}, "policy": "netkv_static"}
     scenario = Scenario.model_validate(fields)
-    with EmulatedWorld(scenario, EmulationSpec(rate_scale=5_000.0)) as world:
+    with EmulatedWorld(scenario, EmulationSpec(datapath="user")) as world:
         records = sorted(world.run(scenario).requests, key=lambda record: record.input_length)
     assert [record.status for record in records] == ["completed"] * 12
     for session in range(4):

@@ -14,7 +14,7 @@ from experiments.questions import QUESTIONS
 from experiments.running.sweep import read_sweep
 from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.untimed]
 
 NETKV = Path(sys.executable).with_name("netkv")
 DEADLINE_S = 150

@@ -12,7 +12,7 @@ import pytest
 from tests.support.foreign_folders import POLICY, fill
 from tests.support.live.small_fabric import ON_A_SMALL_FABRIC
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.untimed]
 
 NETKV = Path(sys.executable).with_name("netkv")
 DEADLINE_S = 240

@@ -9,7 +9,7 @@ from simulator import AnalyticWorld
 from testbed.emulated_world import EmulatedWorld
 from testbed.emulation import EmulationSpec
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.untimed]
 
 WARM = Scenario.model_validate(
     {
@@ -24,7 +24,7 @@ WARM = Scenario.model_validate(
 
 
 def test_both_worlds_begin_with_the_same_caches_and_move_only_what_is_not_there() -> None:
-    with EmulatedWorld(WARM, EmulationSpec(rate_scale=5_000.0)) as emulated, AnalyticWorld(WARM) as analytic:
+    with EmulatedWorld(WARM, EmulationSpec(datapath="user")) as emulated, AnalyticWorld(WARM) as analytic:
         one, other = emulated.run(WARM), analytic.run(WARM)
     assert one.evidence["warm_caches"] == other.evidence["warm_caches"]
     assert one.evidence["warm_caches"]["requests"] == 400
