@@ -10,6 +10,8 @@ from workloads import Request
 class Nearest:
     """argmin tier over the instances whose KV memory is less than `limit` in use; the emptiest one where all are."""
 
+    reads_telemetry = False
+
     def __init__(self, limit: float = 0.8) -> None:
         self.limit = limit
 

@@ -18,13 +18,13 @@ import numpy as np
 from scenario import Scenario
 from scheduler.candidates import Candidates
 from scheduler.compilation import load_compiler
-from scheduler.errors import InfeasibleError, RejectedError
+from scheduler.errors import InfeasibleError, PolicyError, RejectedError
 from scheduler.hooks import hooks_of, tokens_that_begin_a_block
 from scheduler.in_flight import REMEMBERED_S, InFlight
 from scheduler.link_table import LinkTable
 from scheduler.loads import DecodeLoads
 from scheduler.oracle import NetworkSample, StalenessStage
-from scheduler.policy import POLICIES, Policy, choose, policy_of
+from scheduler.policy import POLICIES, Policy, choose, policy_of, says_it_reads_none
 from scheduler.prefix_index import PrefixIndex
 from scheduler.view import Expected, View
 from topologies import Fabric, Roles
@@ -90,6 +90,7 @@ class Dispatcher:
         self.policy_name = scenario.policy
         self.policy = policy if policy is not None else policy_of(scenario)
         self._limit_s = None if scenario.policy in POLICIES else scenario.policy_limit_s
+        self._reads_none = says_it_reads_none(self.policy)
         self._hooks = hooks_of(self.policy, self.policy_name, self._limit_s)
         knobs = scenario.oracle
         self.oracle = StalenessStage(
@@ -168,6 +169,11 @@ class Dispatcher:
             raise RejectedError("no decode instance is running")
         candidates = self._candidates(request, prefill_id, now_s, avoided)
         chosen = choose(self.policy, self.policy_name, request, candidates, self._view, self._limit_s)
+        if self._reads_none and self._view.telemetry_read:
+            raise PolicyError(
+                f"policy {self.policy_name} read telemetry for request {request.request_id}, although its class says"
+                " `reads_telemetry = False`"
+            )
         fallback, age_s = self._view.missed, self._view.age_s
         decision_us = (self._stopwatch() - started_ns) / 1e3
         at = self._table.position[chosen]

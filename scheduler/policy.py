@@ -158,10 +158,23 @@ def new_policy(
 
 
 def reads_telemetry(name: str) -> bool:
-    """Whether the age of the telemetry snapshot can matter to a policy; a user's own may read it."""
+    """Whether the age of the telemetry snapshot can matter to a policy.
+
+    A user's own may read it unless its class says otherwise (`says_it_reads_none`), or cannot be found here.
+    """
     if is_router_url(name):
         return parse_router_url(name).snapshot
-    return name in TELEMETRY_POLICIES or name not in {*POLICIES, *ROUTERS}
+    if name in POLICIES or name in ROUTERS:
+        return name in TELEMETRY_POLICIES
+    try:
+        return not says_it_reads_none(find_policy(name))
+    except PolicyError:
+        return True
+
+
+def says_it_reads_none(policy: object) -> bool:
+    """Whether a policy, or its class, has `reads_telemetry = False`."""
+    return getattr(policy, "reads_telemetry", True) is False
 
 
 def own_source(name: str) -> Path | None:

@@ -149,6 +149,11 @@ class View:
         return np.inf if self._sample is None else self._sample.age_s(self.now_s)
 
     @property
+    def telemetry_read(self) -> bool:
+        """Whether a policy has read telemetry at this decision, or would have if there were any."""
+        return self._telemetry_read
+
+    @property
     def missed(self) -> str:
         """Why a policy that read telemetry at this decision had none; empty if it had some or read none."""
         return self._why_none if self._telemetry_read and self._sample is None else ""

@@ -103,7 +103,14 @@ def _ids(place: str, found: Any) -> tuple[int, ...] | None:
         return tuple(found) or None
     if isinstance(found, list) and all(type(block) in (int, float) and block % 1 == 0 for block in found):
         return tuple(int(block) for block in found)
-    raise WorkloadError(f"{place}: hash_ids: a list of whole numbers was expected")
+    if isinstance(found, list) and set(map(type, found)) == {str}:
+        return tuple(_number_of(block) for block in found)
+    raise WorkloadError(f"{place}: hash_ids: a list of whole numbers, or of texts such as digests, was expected")
+
+
+def _number_of(text: str) -> int:
+    """An id for a text, positive and below 2^60: the same for the same text in every trace."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 4
 
 
 def read_whole(place: str, value: Any, name: str, *, least: int) -> int:

@@ -56,6 +56,13 @@ class Unknown(Nearest):
     def select(self, request, candidates, view):
         return 99 if request.request_id == 20 else super().select(request, candidates, view)
 
+class ReadsAfterAll(Nearest):
+    reads_telemetry = False
+    def select(self, request, candidates, view):
+        if request.request_id == 20:
+            view.available_Bps(candidates)
+        return super().select(request, candidates, view)
+
 class TurnsAway(Nearest):
     def misbehave(self):
         raise RejectedError("not on a Sunday")
@@ -88,6 +95,10 @@ def run(policy: str, out: Path) -> int:
         ("Sleeps", "took longer than 0.2 s on request 20"),
         ("Spins", "took longer than 0.2 s on request 20"),
         ("Unknown", "chose 99 for request 20: no such decode instance"),
+        (
+            "ReadsAfterAll",
+            "read telemetry for request 20, although its class says `reads_telemetry = False`",
+        ),
     ],
 )
 def test_the_run_ends_with_one_error_and_keeps_what_was_decided(

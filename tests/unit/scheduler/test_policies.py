@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scheduler import POLICIES, Candidates, NetworkSample, PolicyError, View, find_policy
+from scheduler import POLICIES, Candidates, NetworkSample, PolicyError, View, find_policy, reads_telemetry
 from scheduler.in_flight import InFlight
 from scheduler.policy import choose
 from tests.support.one_decision import (
@@ -261,6 +261,9 @@ class Infeasible(Nearest):
     def select(self, request, candidates, view):
         return candidates.decode_id[~candidates.feasible][0]
 
+class Blind(Nearest):
+    reads_telemetry = False
+
 class NeedsMore(Nearest):
     def __init__(self, weight):
         self.weight = weight
@@ -290,6 +293,12 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_users_own_policy_is_found_by_module_and_class(users: str) -> None:
     name = f"{users}:Nearest"
     assert choose(find_policy(name)(), name, REQUEST, candidates(), view()) == 2
+
+
+def test_a_users_class_may_read_telemetry_unless_it_says_otherwise(users: str) -> None:
+    assert reads_telemetry(f"{users}:Nearest")
+    assert not reads_telemetry(f"{users}:Blind")
+    assert reads_telemetry("no_such_module:X")
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,10 @@ def test_lines_beyond_the_last_one_needed_are_not_read(tmp_path: Path) -> None:
         (line(output_length=0), "output_length: 0 is outside 1"),
         (line(output_length="x" * 9999), "output_length: 'xxx"),
         (line(hash_ids=[0, 1, 2]), "hash_ids: 3 ids for 600 tokens, which have 2 at 512 tokens a block"),
-        (line(hash_ids="01"), "hash_ids: a list of whole numbers was expected"),
-        (line(hash_ids=[0, 1.5]), "hash_ids: a list of whole numbers was expected"),
-        (line(hash_ids=[True]), "hash_ids: a list of whole numbers was expected"),
+        (line(hash_ids="01"), "hash_ids: a list of whole numbers, or of texts"),
+        (line(hash_ids=[0, 1.5]), "hash_ids: a list of whole numbers, or of texts"),
+        (line(hash_ids=[True]), "hash_ids: a list of whole numbers, or of texts"),
+        (line(hash_ids=[1, "a3f5"]), "hash_ids: a list of whole numbers, or of texts"),
     ],
 )
 def test_a_bad_line_is_named_by_file_line_and_field(tmp_path: Path, bad: str, complaint: str) -> None:
@@ -110,6 +111,15 @@ def test_a_bad_line_is_named_by_file_line_and_field(tmp_path: Path, bad: str, co
     with pytest.raises(WorkloadError, match=f"^{re.escape(f'{place}:2: {complaint}')}") as caught:
         read_trace(place)
     assert len(str(caught.value)) < len(str(place)) + 120
+
+
+def test_ids_may_be_texts_such_as_digests(tmp_path: Path) -> None:
+    """The same text is the same block: of two blocks the second prompt shares the first."""
+    lines = [line(input_length=1024, hash_ids=["a3f5", last]) for last in ("bb01", "cc09", "bb01")]
+    first, second, third = (one.block_ids for one in read_trace(write(tmp_path / "t.jsonl", *lines)))
+    assert first == third
+    assert (first[0] == second[0], first[1] == second[1]) == (True, False)
+    assert all(0 < block < 1 << 60 for block in (*first, *second))
 
 
 def test_stamps_out_of_order_are_sorted_with_a_word(tmp_path: Path) -> None:
