@@ -5,9 +5,9 @@
 With `serving.kv_admission` = `before_transfer` the transfer is ordered once the decode instance has room. With
 `serving.overlap` above 0 selection and transfer come at the start of the prefill, not after it.
 
-Owns the order of these steps, what the scheduler is asked and told at each, and the record of each: rejection, failure
-and the early end of a run included. A world has its own clock and its own movers: it does what `Movers` is told and
-reports what has happened to the `Lifecycle`. All times are seconds of the real system from t = 0.
+Owns the order of these steps, what the scheduler is asked and told at each, and the record of each, also of rejection,
+failure and early end. A world has its own clock and movers: it does what `Movers` is told and reports what has happened
+to the `Lifecycle`. All times are seconds of the real system from t = 0.
 """
 
 from __future__ import annotations
@@ -38,10 +38,9 @@ STAGES = ("queue", "prefill", "transfer", "admission", "decode")
 class Lifecycle:
     """The requests of one run and how far each has come.
 
-    `records` and `decisions`: rows of the run's tables by request; `policy_error`: how the policy broke its contract
-    and so ended the run (empty: it did not); `retries`: how often each request was tried; `turns`: which requests come
-    by themselves, and which have come. `on_closed` is told the number of each request that is over: its row in
-    `decisions` is whole then, and may be taken out.
+    `records`, `decisions`: rows of the run's tables by request; `policy_error`: how the policy broke its contract and
+    so ended the run, or empty; `retries`: how often each was tried; `turns`: which come by themselves, which have
+    come. `on_closed` hears of each request that is over, and may take its decision out.
     """
 
     def __init__(
@@ -148,8 +147,7 @@ class Lifecycle:
     def _select(self, request_id: int, now_s: float) -> None:
         request, record = self._requests[request_id], self.records[request_id]
         try:
-            avoided = self.retries.avoided(request_id)
-            decision = self.dispatcher.select(request, record.prefill_id, now_s, avoided)
+            decision = self.dispatcher.select(request, record.prefill_id, now_s, self.retries.avoided(request_id))
         except RejectedError as problem:
             record.status = "rejected"
             self._close(request_id, str(problem))
@@ -207,9 +205,9 @@ class Lifecycle:
 
     def admitted(self, request_id: int, at_s: float) -> None:
         if request_id in self._open:
+            self.records[request_id].admission_ms = (at_s - self._received_s[request_id]) * 1e3
             self._book(self.dispatcher.admitted, request_id)
             self._expect(request_id, at_s + self._requests[request_id].output_length * self._answer_s)
-            self.records[request_id].admission_ms = (at_s - self._received_s[request_id]) * 1e3
 
     def token_block(self, request_id: int) -> None:
         """A token of the answer has begun another block of KV."""
@@ -225,11 +223,12 @@ class Lifecycle:
     def finished(self, request_id: int, first_token_s: float, last_token_s: float) -> None:
         if request_id in self._open:
             self.records[request_id].emitted(first_token_s, last_token_s)
+            nothing_awaited = request_id in self._sent_from_s or request_id in self._no_sender
             self._book(self.dispatcher.finished, request_id)
             self._free_memory(request_id, last_token_s)
             if (turn := self.turns.answered(request_id, last_token_s)) is not None:
                 self._movers.arrive_later(turn)
-            if request_id in self._sent_from_s or request_id in self._no_sender:  # else as soon as the sender reports
+            if nothing_awaited:  # else as soon as the sender reports
                 self._close(request_id, self._no_sender.get(request_id, ""))
 
     def overdue(self, request_id: int, now_s: float) -> None:
@@ -376,16 +375,12 @@ class Lifecycle:
         except PolicyError as problem:
             self._end_early(request_id, str(problem))
 
-    # -- bookkeeping ------------------------------------------------------------------------------------------------
-
     def _note_transfer(self, request_id: int) -> None:
         """`kv_transfer_ms`, defined here alone: from the sender's start to the receiver's last byte, 0 for no bytes."""
-        started_s = self._sent_from_s.get(request_id, math.nan)
-        took_s = self._received_s.get(request_id, math.nan) - started_s
+        took_s = self._received_s.get(request_id, math.nan) - self._sent_from_s.get(request_id, math.nan)
         if math.isnan(took_s):
             return  # only one end has reported
-        moved = self._decided[request_id].kv_bytes > 0
-        self.records[request_id].kv_transfer_ms = max(took_s, 0.0) * 1e3 if moved else 0.0
+        self.records[request_id].kv_transfer_ms = max(took_s, 0.0) * 1e3 if self._decided[request_id].kv_bytes else 0.0
 
     def _close(self, request_id: int, error: str = "") -> None:
         self.records[request_id].error = error
