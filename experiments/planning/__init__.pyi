@@ -1,9 +1,10 @@
 # The public names of this package; each is loaded when it is first used (lazy_loader, SPEC 1).
+from .conformance import times
 from .feasibility import assess_feasibility, predict_load
 from .foreign_packages import foreign_packages
 from .machine_check import examine
 from .model_table import ModelCosts, Published, checked, model_costs
-from .router_conformance import check_router, times
+from .policy_check import check_policy
 from .run_plan import LEAST_FRAMES, plan_run
 from .spec_template import spec_schema, spec_template
 from .telemetry_display import telemetry_line, telemetry_table
@@ -16,7 +17,7 @@ __all__ = [
     "ModelCosts",
     "Published",
     "assess_feasibility",
-    "check_router",
+    "check_policy",
     "checked",
     "examine",
     "foreign_packages",

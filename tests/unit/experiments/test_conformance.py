@@ -1,4 +1,4 @@
-"""`netkv policy check`: each clause of the contract fails for a router that breaks it, and for no other."""
+"""`netkv policy check`: each clause of the contract fails for a policy that breaks it, and for no other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +118,92 @@ def test_the_time_of_a_decision_is_told_beside_ours() -> None:
     found = json.loads(told)
     for times in (found["decision_ms"], found["beside_ms"]):
         assert 0 < times["p50"] <= times["p99"] <= times["longest"]
+
+
+CLASSES = """
+import random
+import time
+
+class Keeps:
+    def select(self, request, candidates, view):
+        return candidates.best(candidates.tier)
+
+class NeedsMore(Keeps):
+    def __init__(self, table):
+        self.table = table
+
+class ByPosition:
+    def select(self, request, candidates, view):
+        return int(candidates.feasible.argmax())
+
+class Slow(Keeps):
+    def select(self, request, candidates, view):
+        time.sleep(0.2 if request.request_id == 150 else 0)
+        return super().select(request, candidates, view)
+
+class ForgetsToPop(Keeps):
+    def finished(self, request, decode_id):
+        raise KeyError(request.request_id)
+
+class NeedsASnapshot:
+    def select(self, request, candidates, view):
+        return candidates.best(-view.available_Bps(candidates) * (1 + view.others_Bps.sum()))
+
+class ReadsAfterAll(Keeps):
+    reads_telemetry = False
+    def select(self, request, candidates, view):
+        view.available_Bps(candidates)
+        return super().select(request, candidates, view)
+
+class Writes(Keeps):
+    def select(self, request, candidates, view):
+        candidates.cached_tokens[:] = 0
+        return super().select(request, candidates, view)
+
+class TossesACoin:
+    def select(self, request, candidates, view):
+        return candidates.best([random.random() for _ in candidates.decode_id])
+
+class TurnsLongOnesAway(Keeps):
+    def select(self, request, candidates, view):
+        if request.input_length > 100_000:
+            from scheduler import RejectedError
+            raise RejectedError("too long")
+        return super().select(request, candidates, view)
+"""
+
+
+@pytest.fixture
+def classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "classes_to_check.py").write_text(CLASSES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "classes_to_check"
+
+
+@pytest.mark.parametrize("name", ["Keeps", "TurnsLongOnesAway"])
+def test_a_class_that_keeps_the_contract(classes: str, name: str) -> None:
+    done = CliRunner().invoke(app, ["policy", "check", f"{classes}:{name}"])
+    assert done.exit_code == 0, done.stdout
+    assert {line.split()[0] for line in done.stdout.splitlines()[:-2]} == {"holds"}
+    assert f"It can be put under test (--policy {classes}:{name})." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "found"),
+    [
+        ("NeedsMore", "can be made", "missing 1 required positional argument"),
+        ("ByPosition", "decides", "no such decode instance"),
+        ("Slow", "under load, in time", "took longer than 0.1 s on request 150"),
+        ("ForgetsToPop", "under load, in time", "KeyError"),
+        ("NeedsASnapshot", "decides", "'NoneType' object has no attribute 'sum'"),
+        ("ReadsAfterAll", "decides", "although its class says `reads_telemetry = False`"),
+        ("Writes", "changes no argument", "it changed candidates.cached_tokens"),
+        ("TossesACoin", "the same requests, the same answers", "draw from `candidates.rng`"),
+    ],
+)
+def test_a_class_that_breaks_a_clause_is_told_which(classes: str, name: str, broken: str, found: str) -> None:
+    done = CliRunner().invoke(app, ["policy", "check", f"{classes}:{name}", "--limit", "0.1", "--json"])
+    clauses = {one["name"]: one for one in json.loads(done.stdout)["clauses"]}
+    assert not clauses[broken]["holds"]
+    assert found in clauses[broken]["found"]
+    assert done.exit_code == (1 if clauses[broken]["level"] == "must" else 0)
