@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 from pathlib import Path
 
@@ -30,3 +31,19 @@ def test_its_file_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     spool.append(b"x" * 100_000)
     assert os.listdir(tmp_path) == []
     assert list(spool) == [b"x" * 100_000]
+
+
+def test_where_the_disk_takes_no_more_items_are_kept_in_memory() -> None:
+    """The limit of a file's size stands for the disk's: the item that meets it is written in part at first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    spool: Spool[bytes] = Spool()
+    items = [bytes([number]) * 700 for number in range(5)]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        for item in items:
+            spool.append(item)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    spool.append(b"last")
+    assert list(spool) == [*items, b"last"] == list(spool)
+    assert len(spool) == 6
