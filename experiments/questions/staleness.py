@@ -26,7 +26,7 @@ BASELINE = "round_robin"
 
 PROFILES = {
     # The paper's fabric and engine, and a hot spot that moves to some rack every 1.5 s: the paper's own traffic is
-    # constant, and telemetry has nothing to tell of that. 175 % of its load in tokens, but in prompts a quarter as long
+    # constant, and telemetry has nothing to tell of that. 168 % of its load in tokens, but in prompts a quarter as long
     # and of less spread: its own few requests of half a minute would show nothing smaller than a third of TTFT. At half
     # the default's NIC rate twice as many packets a blob cost the same. Two dozen connections of the hot spot seldom
     # share a queue of a port with a transfer's, a hundred do.
