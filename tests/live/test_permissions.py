@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ def netkv(server: subprocess.Popen[str], folder: Path, tmp_path: Path) -> Comman
 def nobodys(folder: Path) -> Path:
     """A folder that belongs to somebody without rights."""
     os.chown(folder, NOBODY, NOBODY)
-    for above in (folder, *folder.parents[:3]):  # pytest's own folders are for their owner only
+    within = [place for place in folder.parents if Path(tempfile.gettempdir()) in place.parents]
+    for above in (folder, *within):  # pytest's own folders are for their owner only
         above.chmod(above.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
     return folder
 
