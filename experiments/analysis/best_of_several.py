@@ -38,12 +38,14 @@ def best_of_other_seeds(requests: pd.DataFrame, policies: Sequence[str], column:
     """
     rejecting = set(requests.loc[requests["status"] == "rejected", "policy"])
     able = requests[requests["policy"].isin(set(policies) - rejecting) & (requests["status"] == "completed")]
-    chosen: dict[int, str] = {}
-    for seed in sorted(able["seed"].unique()):
-        there = able.loc[able["seed"] == seed, "policy"].unique()
-        others = able[(able["seed"] != seed) & able["policy"].isin(there)]
-        judged = others if len(others) else able[able["seed"] == seed]
-        chosen[int(seed)] = str(judged.groupby("policy")[column].mean().idxmin())
+    if able.empty:
+        return BestOfSeveral({}, able)
+    by_seed = able.groupby(["seed", "policy"])[column]
+    sums, counts = (figure.unstack(fill_value=0) for figure in (by_seed.sum(), by_seed.count()))
+    elsewhere = ((sums.sum() - sums) / (counts.sum() - counts)).where(counts > 0)
+    alone = elsewhere.isna().all(axis=1)
+    means = elsewhere.where(~alone, sums / counts, axis=0)
+    chosen = dict(zip(means.index.astype(int).tolist(), means.idxmin(axis=1).astype(str), strict=True))
     kept = able["policy"] == able["seed"].map(chosen)
     return BestOfSeveral(chosen, able[kept])
 
