@@ -68,6 +68,7 @@ def tidy(
     everywhere = dict(iter(counted(given).groupby(place[:2], dropna=False))) if across else {}
     for at, beside in trusted.groupby(place, dropna=False, sort=False):
         warm = counted(beside)
+        baselines = {reference: warm[warm["policy"] == reference] for reference in references}
         groups = warm.groupby(["policy", "refresh_s"], dropna=False, sort=False)
         for (policy, refresh_s), group in sorted(groups, key=lambda one: (policies.index(one[0][0]), one[0][1])):
             row = {**dict(zip(place, at, strict=True)), "policy": policy, "refresh_s": refresh_s}
@@ -75,12 +76,12 @@ def tidy(
             row |= _counts(beside[beside["run"].isin(group["run"])]) | _means(group) | {"reference": references[0]}
             for reference in references:
                 prefix = change_column(reference, references)
-                change = paired_change(warm[warm["policy"] == reference], group, "ttft_ms")
+                change = paired_change(baselines[reference], group, "ttft_ms")
                 row |= {f"{prefix}_percent": change.percent, f"{prefix}_low": change.low, f"{prefix}_high": change.high}
                 row[f"{prefix}_detectable"] = math.nan if policy == reference else change.detectable
                 row[f"{prefix}_p"] = math.nan if policy == reference else change.p
                 if reference == references[0]:
-                    row["ttft_change_seeds"] = len(change_seeds(warm[warm["policy"] == reference], group))
+                    row["ttft_change_seeds"] = len(change_seeds(baselines[reference], group))
             row |= further(group, warm) if further else {}
             row |= across(group, everywhere[at[:2]]) if across else {}
             rows.append(row)
