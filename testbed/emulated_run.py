@@ -19,6 +19,7 @@ from testbed.calibration import CALIBRATION_ID, Calibration
 from testbed.cpu_monitor import CpuMonitor
 from testbed.fabric_up import ORACLE_SOCKET, FabricUp
 from testbed.fault_player import FaultPlayer
+from testbed.forwarding_watch import watch_forwarding
 from testbed.frozen_heap import frozen_heap
 from testbed.link_log import LinkLog
 from testbed.oracle_client import OracleClient
@@ -117,6 +118,7 @@ class EmulatedRun:
             self._cpu_monitor.watch(self._clock.until(0.0)),
             ports.watch(),
             self._links.watch(),
+            watch_forwarding(),
             self._progress(),
         ]
         if self._scenario.oracle.source != "static":

@@ -149,3 +149,12 @@ def test_a_worker_that_dies_unplanned_costs_its_requests_and_not_the_run(tmp_pat
     failed = requests[requests["status"] == "failed"]
     assert set(failed["error"]) <= {f"the decode worker on {VICTIM} ended by itself"} or failed.empty
     assert (requests["status"] == "completed").sum() > 40
+
+
+def test_a_run_whose_switches_died_ends_in_a_line_and_not_at_its_deadline(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    made = command(out, "--policy", "tests.support.live.killing_policy:KillsTheSwitches", *ON_A_SMALL_FABRIC, "--quiet")
+    done = subprocess.run(made, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == ["netkv: ovs-vswitchd ended during the run: nothing forwards any more"]
+    assert [*tmp_path.iterdir()] == []

@@ -1,4 +1,4 @@
-"""A policy that kills a decode worker in mid-run: an accident that no plan of faults knows of."""
+"""Policies that kill a decode worker or the switches in mid-run: accidents that no plan of faults knows of."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from scheduler import Candidates, View
+from testbed.vswitchd import RUN_FOLDER
 from workloads import Request
 
 VICTIM = "h2"
@@ -19,13 +20,23 @@ class KillsAWorker:
     def __init__(self) -> None:
         self._turn = -1
 
+    def victim(self) -> int:
+        return process_of("workers.decode", "--name", VICTIM)
+
     def select(self, request: Request, candidates: Candidates, view: View) -> int:
         if request.request_id == AT_REQUEST:
-            os.kill(process_of("workers.decode", "--name", VICTIM), signal.SIGKILL)
+            os.kill(self.victim(), signal.SIGKILL)
         while True:
             self._turn = (self._turn + 1) % len(candidates)
             if candidates.feasible[self._turn]:
                 return int(candidates.decode_id[self._turn])
+
+
+class KillsTheSwitches(KillsAWorker):
+    """The same; what is killed is the daemon that forwards for all switches."""
+
+    def victim(self) -> int:
+        return int((RUN_FOLDER / "ovs-vswitchd.pid").read_text())
 
 
 def process_of(*words: str) -> int:

@@ -1,0 +1,30 @@
+"""Ends a run whose switches have lost the daemon that forwards for them: it would wait for its deadline otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from testbed.errors import TestbedError
+from testbed.vswitchd import RUN_FOLDER
+
+LOOK_S = 0.5
+ENDED = "ZX"
+"""States of a process that has ended and nobody has asked after (proc_pid_stat(5))."""
+
+
+async def watch_forwarding(folder: Path = RUN_FOLDER) -> None:
+    """Look until cancelled. TestbedError when one of the ovs-vswitchd that run now has ended."""
+    running = {file.name.removesuffix(".pid"): file.read_text().strip() for file in folder.glob("ovs-vswitchd*.pid")}
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if ended := await asyncio.to_thread(lambda: [name for name, pid in running.items() if has_ended(pid)]):
+            raise TestbedError(f"{ended[0]} ended during the run: nothing forwards any more")
+
+
+def has_ended(pid: str) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in ENDED
