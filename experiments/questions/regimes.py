@@ -109,7 +109,7 @@ PROFILES = {
         axes={"regime": tuple(REGIMES)},
         seeds=tuple(range(16)),
         changes={"workload.requests": 75, **COMMON},
-        # One fabric, 18 runs of some 30 s.
+        # One fabric, 22 runs of some 30 s.
         emulated=EmulatedCut(axes={"regime": ("decode_slots", "moving_rack")}, seeds=(0,)),
     ),
     "full": SweepProfile(
