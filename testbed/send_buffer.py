@@ -57,10 +57,13 @@ class SendBufferLease:
         assert self._guardian.stdin is not None
         self._guardian.stdin.close()
         try:
-            self._guardian.wait(GUARDIAN_DEADLINE_S)
+            restored = self._guardian.wait(GUARDIAN_DEADLINE_S) == 0
         except subprocess.TimeoutExpired:
             self._guardian.kill()
             self._guardian.wait()
+            restored = False
+        if not restored:  # it was killed: whoever it guarded does its work
+            reclaim()
 
 
 def guard() -> int:

@@ -126,7 +126,8 @@ class TraceFile:
             raise WorkloadError(f"{self.path}: a Parquet file is read from its end: name the file itself, not a pipe")
         try:
             table = ParquetFile(self._raw)
-        except (ArrowException, OSError) as problem:
+            names = list(table.schema_arrow.names)
+        except (ArrowException, OSError, ValueError) as problem:  # ValueError: a name that is not UTF-8
             raise WorkloadError(f"{self.path}: broken Parquet file: {problem}") from None
 
         groups = [table.metadata.row_group(number) for number in range(table.metadata.num_row_groups)]
@@ -141,13 +142,14 @@ class TraceFile:
             while True:
                 try:
                     batch = next(batches, None)
-                except (ArrowException, OSError) as problem:
+                    of_batch = [] if batch is None else batch.to_pylist()
+                except (ArrowException, OSError, ValueError) as problem:
                     raise WorkloadError(f"{self.path}: broken Parquet file: {problem}") from None
                 if batch is None:
                     return
-                yield from batch.to_pylist()
+                yield from of_batch
 
-        return list(table.schema_arrow.names), rows()
+        return names, rows()
 
     def _opened(self) -> tuple[str, io.BufferedReader]:
         magic = self._guarded(lambda: self._raw.peek(4))[:4]

@@ -202,6 +202,16 @@ def test_the_setting_of_a_killed_guardian_is_reclaimed(own_send_buffer: int) -> 
     assert not reclaim()
 
 
+def test_who_outlives_its_guardian_gives_back(own_send_buffer: int) -> None:
+    with SendBufferLease() as lease:
+        assert lease._guardian is not None
+        lease._guardian.kill()
+        lease._guardian.wait()
+        assert setting_B() == SEND_BUFFER_B
+    assert setting_B() == own_send_buffer
+    assert not LEASE.exists()
+
+
 def test_the_next_lease_restores_what_a_killed_guardian_did_not(own_send_buffer: int) -> None:
     with holder() as held:
         kill_and_wait(guardian_of(held))

@@ -105,3 +105,13 @@ def test_a_small_parquet_file_of_very_many_rows_is_refused_before_they_are_decod
         read_trace(place)
     parquet.write_table(pa.table(rows), place, row_group_size=1000)
     assert len(read_trace(place)) == 2000
+
+
+@pytest.mark.parametrize("rows", [{"spoilt": [1]}, {"session_id": ["spoilt"]}], ids=["name", "value"])
+def test_parquet_with_a_name_or_a_value_that_is_not_utf8_is_refused(tmp_path: Path, rows: dict[str, list[Any]]) -> None:
+    place = tmp_path / "t.parquet"
+    request = {"timestamp": [0], "input_length": [8], "output_length": [1]}
+    parquet.write_table(pa.table({**request, **rows}), place, compression="none")
+    place.write_bytes(place.read_bytes().replace(b"spoilt", b"sp\xa3ilt"))
+    with pytest.raises(WorkloadError, match=r"t\.parquet: broken Parquet file: .*utf-8"):
+        read_trace(place)
