@@ -39,7 +39,8 @@ class EmulatedWorld:
     """A fabric of one specification that is up while the context lasts.
 
     `run(scenario)` runs a scenario of the same fabric, with captures if `capture` lists links. TestbedError when
-    something is missing, refused or late, PolicyError when the policy is a router that cannot be reached.
+    something is missing, refused or late, of these BrokenRunError when something broke that was there, the
+    sandbox for one, PolicyError when the policy is a router that cannot be reached.
     """
 
     def __init__(
@@ -139,13 +140,13 @@ class EmulatedWorld:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise TestbedError(self._last_log_line()) from None
+            raise BrokenRunError(self._last_log_line()) from None
 
     def _await(self, wanted: str, progress: Progress = lambda _: None, on_look: OnLook = lambda _: None) -> Any:
         while True:
             message = json.loads(self._next_line())
             if "error" in message:
-                raise TestbedError(message["error"])
+                raise (BrokenRunError if message.get("broken") else TestbedError)(message["error"])
             if wanted in message:
                 return message[wanted]
             if "say" in message:
@@ -165,10 +166,10 @@ class EmulatedWorld:
                 parts.append(chunk)
                 deadline_s = max(SILENCE_DEADLINE_S, self._emulation.bringup_deadline_s)
                 if not waiting.select(deadline_s):
-                    raise TestbedError(silence(deadline_s, self._log_lines()))
+                    raise BrokenRunError(silence(deadline_s, self._log_lines()))
                 chunk = self._process.stdout.read1(1 << 20)  # type: ignore[attr-defined]
                 if not chunk:
-                    raise TestbedError(self._last_log_line())
+                    raise BrokenRunError(self._last_log_line())
         last, _, self._rest = chunk.partition(b"\n")
         return b"".join((*parts, last))
 

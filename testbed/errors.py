@@ -10,4 +10,4 @@ class TestbedError(RuntimeError):
 
 
 class BrokenRunError(TestbedError):
-    """Something that a run cannot do without broke while it was under way: the sandbox, its fabric, its machine."""
+    """Something that a run cannot do without broke, in its bring-up or later: the sandbox, its fabric, its machine."""

@@ -23,7 +23,7 @@ from testbed.afxdp import AfxdpSwitch, check_machine, last_processor, prepare_da
 from testbed.child_python import child_python
 from testbed.datapath import choose_datapath
 from testbed.emulation import EmulationSpec
-from testbed.errors import TestbedError
+from testbed.errors import BrokenRunError, TestbedError
 from testbed.kernel import check_kernel
 from testbed.machines import ClockOffset, Machine, start_machines
 from testbed.oracle_client import OracleClient, OracleUnavailableError
@@ -192,12 +192,13 @@ class FabricUp:
         return lines[-1] if lines else f"controller ended with exit code {self.controller.returncode}"
 
     def wait_until_programmed(self, deadline_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Return when every switch holds its rules and every link is up and measured. TestbedError at the deadline."""
+        """Return when every switch holds its rules and every link is up and measured. TestbedError at the deadline,
+        BrokenRunError when the controller has ended."""
         until_s = clock() + deadline_s
         state = "its oracle socket never answered"
         while clock() < until_s:
             if error := self.controller_error():
-                raise TestbedError(error)
+                raise BrokenRunError(error)
             try:
                 document = OracleClient(ORACLE_SOCKET).fetch(deadline_s=1.0)
             except OracleUnavailableError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from testbed.errors import TestbedError
+from testbed.errors import BrokenRunError
 from testbed.vswitchd import RUN_FOLDER
 
 LOOK_S = 0.5
@@ -14,12 +14,12 @@ ENDED = "ZX"
 
 
 async def watch_forwarding(folder: Path = RUN_FOLDER) -> None:
-    """Look until cancelled. TestbedError when one of the ovs-vswitchd that run now has ended."""
+    """Look until cancelled. BrokenRunError when one of the ovs-vswitchd that run now has ended."""
     running = {file.name.removesuffix(".pid"): file.read_text().strip() for file in folder.glob("ovs-vswitchd*.pid")}
     while True:
         await asyncio.sleep(LOOK_S)
         if ended := await asyncio.to_thread(lambda: [name for name, pid in running.items() if has_ended(pid)]):
-            raise TestbedError(f"{ended[0]} ended during the run: nothing forwards any more")
+            raise BrokenRunError(f"{ended[0]} ended during the run: nothing forwards any more")
 
 
 def has_ended(pid: str) -> bool:

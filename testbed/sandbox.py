@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from testbed.child_python import child_python
-from testbed.errors import TestbedError
+from testbed.errors import BrokenRunError, TestbedError
 
 PRIVATE_MOUNTS = ("/run", "/etc/openvswitch", "/var/log/openvswitch")
 """Fresh tmpfs inside: sockets, pid files, the switch database and its logs exist only in the sandbox."""
@@ -95,14 +95,17 @@ def prepare_sandbox() -> None:
 
 
 def run(*command: str, deadline_s: float = 30.0) -> str:
-    """Run a command to its end and return its output. TestbedError with its message when it fails or hangs."""
+    """Run a command to its end and return its output. BrokenRunError with its message when it fails or hangs.
+
+    TestbedError when there is no such command.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=deadline_s, check=False)
     except FileNotFoundError:
         raise TestbedError(f"{command[0]} is not installed: run ./provision.sh") from None
     except subprocess.TimeoutExpired:
-        raise TestbedError(f"`{' '.join(command)}` did not end within {deadline_s:g} s") from None
+        raise BrokenRunError(f"`{' '.join(command)}` did not end within {deadline_s:g} s") from None
     if done.returncode != 0:
         words = " ".join((done.stderr or done.stdout).split()) or "no message"
-        raise TestbedError(f"`{' '.join(command)}` failed with exit code {done.returncode}: {words}")
+        raise BrokenRunError(f"`{' '.join(command)}` failed with exit code {done.returncode}: {words}")
     return done.stdout

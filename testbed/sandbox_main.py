@@ -3,7 +3,8 @@
 Exchanges JSON lines with `testbed.emulated_world` on the host. The first line read has fabric, emulation and the
 descriptor of the host's network namespace (`testbed.host_network`), every further one is {"run": scenario,
 "look_every_s": n or null} or {"watch": scenario, "seconds": n}; lines written are {"say": ...}, {"up": ...},
-{"done": n}, {"look": ...}, {"alive": true}, {"outcome": ...}, {"watched": true} or {"error": ...}. It ends at the end
+{"done": n}, {"look": ...}, {"alive": true}, {"outcome": ...}, {"watched": true} or {"error": ..., "broken": true where
+something broke that was there}. It ends at the end
 of its input, also when its parent dies; the kernel then removes everything in the sandbox.
 """
 
@@ -31,7 +32,7 @@ from testbed.clean_state import CleanState
 from testbed.ecmp import trace_paths
 from testbed.emulated_run import EmulatedRun
 from testbed.emulation import EmulationSpec
-from testbed.errors import TestbedError
+from testbed.errors import BrokenRunError, TestbedError
 from testbed.fabric_up import FabricUp, bring_up
 from testbed.host_network import HostNetwork
 from testbed.sandbox import prepare_sandbox
@@ -122,7 +123,7 @@ def main() -> int:
                 asyncio.run(watch_telemetry(up, wanted, order["seconds"], lambda look: host.send(look=look)))
                 host.send(watched=True)
     except EXPECTED as problem:
-        host.send(error=str(problem))
+        host.send(error=str(problem), broken=isinstance(problem, BrokenRunError))
         return 2
 
 

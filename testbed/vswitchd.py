@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from types import TracebackType
 
-from testbed.errors import TestbedError
+from testbed.errors import BrokenRunError, TestbedError
 
 RUN_FOLDER = Path("/run/openvswitch")
 DEADLINE_S = 10.0
@@ -61,7 +61,7 @@ class VSwitchd:
             control.sendall(json.dumps(question).encode())
             answer = self._answer(control)
         except OSError as problem:
-            raise TestbedError(f"ovs-vswitchd did not answer `{command}`: {problem.strerror or problem}") from None
+            raise BrokenRunError(f"ovs-vswitchd did not answer `{command}`: {problem.strerror or problem}") from None
         if answer.get("error"):
             raise TestbedError(f"ovs-vswitchd refused `{command}`: {answer['error']}")
         return str(answer["result"])

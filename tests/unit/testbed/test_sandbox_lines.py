@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scenario import Scenario
-from testbed import EmulatedWorld, EmulationSpec, TestbedError, emulated_world, sandbox_main
+from testbed import BrokenRunError, EmulatedWorld, EmulationSpec, TestbedError, emulated_world, sandbox_main
 
 
 @pytest.fixture
@@ -65,8 +65,25 @@ time.sleep(30)
 
 def test_a_sandbox_that_says_that_it_lives_is_waited_for_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reading(SLOW, monkeypatch, silence_s=4.0) == 7
-    with pytest.raises(TestbedError, match=r"did not answer for 1 s"):
+    with pytest.raises(BrokenRunError, match=r"did not answer for 1 s"):
         reading("import time; time.sleep(60)", monkeypatch, silence_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "said"),
+    [
+        ('print(\'{"error": "no such core"}\')', TestbedError, "no such core"),
+        ('print(\'{"error": "tc failed", "broken": true}\')', BrokenRunError, "tc failed"),
+        ("", BrokenRunError, "the sandbox ended early"),
+    ],
+)
+def test_what_broke_is_told_from_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, script: str, error: type[TestbedError], said: str
+) -> None:
+    """They are different exit codes."""
+    with pytest.raises(TestbedError, match=said) as caught:
+        reading(script, monkeypatch, silence_s=10.0)
+    assert type(caught.value) is error
 
 
 def test_each_byte_of_a_long_line_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
