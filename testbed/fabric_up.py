@@ -24,6 +24,7 @@ from testbed.child_python import child_python
 from testbed.datapath import choose_datapath
 from testbed.emulation import EmulationSpec
 from testbed.errors import BrokenRunError, TestbedError
+from testbed.forwarding_watch import check_forwarders, forwarders
 from testbed.kernel import check_kernel
 from testbed.machines import ClockOffset, Machine, start_machines
 from testbed.oracle_client import OracleClient, OracleUnavailableError
@@ -193,12 +194,13 @@ class FabricUp:
 
     def wait_until_programmed(self, deadline_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Return when every switch holds its rules and every link is up and measured. TestbedError at the deadline,
-        BrokenRunError when the controller has ended."""
-        until_s = clock() + deadline_s
+        BrokenRunError when the controller or a switch has ended."""
+        until_s, running = clock() + deadline_s, forwarders()
         state = "its oracle socket never answered"
         while clock() < until_s:
             if error := self.controller_error():
                 raise BrokenRunError(error)
+            check_forwarders(running)
             try:
                 document = OracleClient(ORACLE_SOCKET).fetch(deadline_s=1.0)
             except OracleUnavailableError:

@@ -15,14 +15,24 @@ ENDED = "ZX"
 
 async def watch_forwarding(folder: Path = RUN_FOLDER) -> None:
     """Look until cancelled. BrokenRunError when one of the ovs-vswitchd that run now has ended."""
-    running = {file.name.removesuffix(".pid"): file.read_text().strip() for file in folder.glob("ovs-vswitchd*.pid")}
+    running = forwarders(folder)
     while True:
         await asyncio.sleep(LOOK_S)
-        if ended := await asyncio.to_thread(lambda: [name for name, pid in running.items() if has_ended(pid)]):
-            raise BrokenRunError(f"{ended[0]} ended during the run: nothing forwards any more")
+        await asyncio.to_thread(check_forwarders, running)
 
 
-def has_ended(pid: str) -> bool:
+def forwarders(folder: Path = RUN_FOLDER) -> dict[str, str]:
+    """The pid of every ovs-vswitchd that runs here, by its name."""
+    return {file.name.removesuffix(".pid"): file.read_text().strip() for file in folder.glob("ovs-vswitchd*.pid")}
+
+
+def check_forwarders(running: dict[str, str]) -> None:
+    """BrokenRunError when one of them has ended."""
+    if ended := [name for name, pid in running.items() if _has_ended(pid)]:
+        raise BrokenRunError(f"{ended[0]} ended during the run: nothing forwards any more")
+
+
+def _has_ended(pid: str) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

@@ -17,6 +17,7 @@ from experiments.running.errors import BrokenClusterError
 from experiments.running.run_process import MOST_DEATHS, FinishedRun, RunProcess, RunProcessError, UnwantedError
 from experiments.running.run_spec import RunSpec
 from experiments.running.world_runner import answered, ordered
+from testbed import reclaim
 
 Say = Callable[[str], None]
 Ended = tuple[str, FinishedRun | BaseException]
@@ -38,7 +39,11 @@ class LocalProcesses:
             if part:
                 at_a_time = min(jobs, len(part))
                 say(f"{at_a_time} {world} run{'s' * (at_a_time != 1)} at a time on {self._jobs} local processes")
-                yield from _Batch(part).run(at_a_time)
+                try:
+                    yield from _Batch(part).run(at_a_time)
+                finally:
+                    if world == "emulated":
+                        reclaim()  # a guardian that was killed had a process to guard that is killed, too
 
 
 class _Batch:
