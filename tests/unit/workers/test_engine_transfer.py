@@ -121,7 +121,8 @@ class Bed:
         assert reached(), (self.sent, self.failed, self.received, self.errors)
 
     def over(self, *request_ids: int) -> Callable[[], bool]:
-        return lambda: all(one in self.sent or one in self.failed for one in request_ids)
+        """Either end may be the first to know that all has arrived."""
+        return lambda: all((one in self.sent and one in self.received) or one in self.failed for one in request_ids)
 
     def blob_writes(self) -> list[Write]:
         return [write for write in self.engine.writes if write.local < self.engine.base + OWN_SLOTS * SLOT]
