@@ -1,4 +1,4 @@
-"""Ends a run whose switches have lost the daemon that forwards for them: it would wait for its deadline otherwise."""
+"""Ends a run or a bring-up whose switches have lost the daemon that forwards for them, before its deadline does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def forwarders(folder: Path = RUN_FOLDER) -> dict[str, str]:
 def check_forwarders(running: dict[str, str]) -> None:
     """BrokenRunError when one of them has ended."""
     if ended := [name for name, pid in running.items() if _has_ended(pid)]:
-        raise BrokenRunError(f"{ended[0]} ended during the run: nothing forwards any more")
+        raise BrokenRunError(f"{ended[0]} has ended: nothing forwards any more")
 
 
 def _has_ended(pid: str) -> bool:

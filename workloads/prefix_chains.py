@@ -11,7 +11,7 @@ BELOW_ALL_HASHES = -(1 << 130)
 @dataclass(frozen=True, slots=True)
 class Chain:
     """A prompt's blocks: ids that keep what was claimed apart from what is proved; `hit_tokens`: tokens that earlier
-    prompts had at their start; `conflict`: the first id that contradicts an earlier line, and how, or ""."""
+    prompts had at their start; `conflict`: the first block whose id contradicts an earlier line, and how, or ""."""
 
     ids: tuple[int, ...]
     hit_tokens: int
@@ -46,7 +46,7 @@ class PrefixChains:
             if known and (self._parent[given] != parent or self._short.get(given, block_tokens) != held):
                 if not conflict:
                     where = "after another block" if self._parent[given] != parent else f"with other than {held} tokens"
-                    conflict = f"id {given} was seen before {where}"
+                    conflict = f"the id of block {k + 1} was seen before {where}"
                 block = self._named_apart((parent, given, held))
                 known = self._knows(block)
             if not known:

@@ -11,6 +11,7 @@ import email.utils
 import json
 import logging
 import secrets
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -29,6 +30,7 @@ from controller.alto.update_stream import UpdateStream
 from topologies import Fabric
 
 ADDRESS = "127.0.0.1"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_CONNECTIONS = 64
 MOST_STREAMS = 16
 LARGEST_BODY_B = 1 << 20
@@ -97,14 +99,38 @@ class AltoServer:
 def serve_alto(
     fabric: Fabric, source: Source, port: int, *, every_s: float = 1.0, say: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Serve until interrupted; `say` is given the port when it is bound."""
+    """Serve until interrupted; `say` is given the port when it is bound.
+
+    A signal whose handler raises is handled when the loop has ended: what is raised inside a callback of the loop is
+    logged, and goes on.
+    """
+    handlers = {int(number): found for number in SIGNALS if callable(found := signal.getsignal(number))}
+    came: list[int] = []
 
     async def serve() -> None:
         server = AltoServer(fabric, source, every_s=every_s)
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def end(number: int) -> None:
+            came.append(number)
+            task.cancel()
+
+        for number in handlers:
+            loop.add_signal_handler(number, end, number)
         say(server.listen(port))
         await server.watch()
 
-    asyncio.run(serve())
+    try:
+        asyncio.run(serve())
+    except asyncio.CancelledError:
+        if not came:
+            raise
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        handlers[came[0]](came[0], None)
 
 
 class _BoundedServer(HTTPServer):

@@ -42,8 +42,9 @@ class LocalProcesses:
                 try:
                     yield from _Batch(part).run(at_a_time)
                 finally:
-                    if world == "emulated":
-                        reclaim()  # a guardian that was killed had a process to guard that is killed, too
+                    if world == "emulated":  # these processes are killed, and perhaps their guardian was before
+                        with suppress(PermissionError):
+                            reclaim()
 
 
 class _Batch:

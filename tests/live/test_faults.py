@@ -156,5 +156,5 @@ def test_a_run_whose_switches_died_ends_in_a_line_and_not_at_its_deadline(tmp_pa
     made = command(out, "--policy", "tests.support.live.killing_policy:KillsTheSwitches", *ON_A_SMALL_FABRIC, "--quiet")
     done = subprocess.run(made, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 3
-    assert done.stderr.splitlines() == ["netkv: ovs-vswitchd ended during the run: nothing forwards any more"]
+    assert done.stderr.splitlines() == ["netkv: ovs-vswitchd has ended: nothing forwards any more"]
     assert [*tmp_path.iterdir()] == []

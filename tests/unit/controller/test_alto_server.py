@@ -6,6 +6,8 @@ import asyncio
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ import pytest
 from controller.alto import alto_server
 from controller.alto.alto_server import AltoServer
 from controller.alto.fabric_costs import AltoSnapshot
+from tests.support.paths import ROOT
 from topologies import FabricSpec, build_fattree
 
 pytestmark = pytest.mark.xdist_group("ports")
@@ -312,3 +315,33 @@ def test_a_port_that_is_taken_is_an_error() -> None:
         taken.listen()
         with pytest.raises(OSError, match="in use"):
             AltoServer(FABRIC, lambda: None).listen(taken.getsockname()[1])
+
+
+INTERRUPTED = """
+import asyncio, os, signal, sys
+from controller import serve_alto
+from tests.support.paths import ROOT
+from topologies import FabricSpec, build_fattree
+
+class Interrupted(BaseException):
+    pass
+
+def interrupt(number, _):
+    raise Interrupted
+
+def say(_):
+    asyncio.get_running_loop().call_later(0.1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+signal.signal(signal.SIGTERM, interrupt)
+try:
+    serve_alto(build_fattree(FabricSpec()), lambda: None, 0, say=say)
+except Interrupted:
+    sys.exit(7)
+"""
+
+
+def test_a_signal_that_comes_inside_a_callback_ends_the_server() -> None:
+    """What its handler raises there is logged by asyncio, and goes no further."""
+    command = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(command, cwd=ROOT, timeout=60, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (7, "")

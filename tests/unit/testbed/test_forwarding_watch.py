@@ -29,7 +29,7 @@ def test_a_daemon_that_ends_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
             daemon.kill()
             if waited_for:
                 daemon.wait()
-            with pytest.raises(TestbedError, match=r"^ovs-vswitchd\.tor1 ended during the run"):
+            with pytest.raises(TestbedError, match=r"^ovs-vswitchd\.tor1 has ended: "):
                 await asyncio.wait_for(watching, 10)
 
         try:

@@ -20,7 +20,7 @@ def test_a_last_block_of_another_length_is_another_block() -> None:
     assert longer.ids[0] == 0
     assert longer.ids[1] != 1
     assert longer.hit_tokens == 512
-    assert longer.conflict == "id 1 was seen before with other than 488 tokens"
+    assert longer.conflict == "the id of block 2 was seen before with other than 488 tokens"
     assert chains.follow((0, 1), 1000, 512).hit_tokens == 1000
     assert chains.follow((0, 1), 600, 512).hit_tokens == 600
 

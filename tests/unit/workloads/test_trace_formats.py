@@ -327,7 +327,7 @@ def test_an_id_after_another_block_is_told_by_line_and_not_shared(tmp_path: Path
     place = lines(tmp_path, [{"input_length": 1024, "hash_ids": ids} for ids in ([1, 2], [3, 2], [3, 2], [1, 2])])
     found, notes, trace = read(place)
     assert notes == [
-        "2: hash_ids: id 2 was seen before after another block: not shared from there on (2 such requests)"
+        "2: hash_ids: the id of block 2 was seen before after another block: not shared from there on (2 such requests)"
     ]
     assert [request.block_ids[0] for request in found] == [1, 3, 3, 1]
     assert found[1].block_ids == found[2].block_ids != found[0].block_ids
