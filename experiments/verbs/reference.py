@@ -51,7 +51,8 @@ def build(
     from rich.console import Console
 
     from experiments.reference import SWEEPS, data_card, pack, planned_emulated, planned_sweep
-    from experiments.running import SpecError, StoreError, make_folders, read_description, run_sweep
+    from experiments.running import SpecError, StoreError, check_writable, make_folders, read_description, run_sweep
+    from testbed import require_sandbox
 
     check_jobs(jobs, dask)
     named = list(SWEEPS) if questions is None else [name.strip() for name in questions.split(",") if name.strip()]
@@ -68,6 +69,9 @@ def build(
         read_description(sweep)
     if not sweeps and not others:
         raise SpecError("--questions: none was named, and no sweep with --with")
+    check_writable(out, out)
+    if emulated_seeds:  # or it would be told after the minutes of the analytic sweeps
+        require_sandbox()
     if out.exists() and any(out.iterdir()) and not resume:
         raise StoreError(f"{out}: is there already (add --resume to continue it, or choose another --out)")
     make_folders(out)
@@ -110,6 +114,10 @@ def leaderboard(
     runs of one seed are made as well: exit code 1 where they do not come out as the reference has them, because then
     the board would compare two versions of the code; and where a run is invalid, because its policy broke.
     """
+    from experiments.running import check_writable
+
+    if out is not None:
+        check_writable(out, out)  # before the library of figures is loaded
     from rich.console import Console
 
     from experiments.drawing import draw_chart

@@ -50,6 +50,12 @@ def nobodys(folder: Path) -> Path:
         ((*RUN, "--trace", "closed/trace"), "workload.trace: closed/trace: Permission denied"),
         (("run", "--out", "new"), "the emulated world needs root for its network namespaces: run it again with sudo"),
         (("sweep", "staleness", "--out", "new"), "the emulated world needs root"),
+        (
+            ("reference", "build", "--questions", "prefix", "--out", "guarded/new"),
+            "guarded/new: no permission to write",
+        ),
+        (("reference", "leaderboard", "--out", "guarded/new"), "guarded/new: no permission to write in"),
+        (("reference", "build", "--emulated-seeds", "1", "--out", "new"), "the emulated world needs root"),
         (("shell",), "the emulated world needs root"),
         (("clean",), "the emulated world needs root"),
     ],
